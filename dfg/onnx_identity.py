@@ -1,0 +1,208 @@
+"""Identity tokens from an ONNX recognition pack (insightface's, or any face recogniser), through onnxruntime.
+
+Such a graph puts out only the embedding; the map before pooling is one of its inner tensors, and is made an output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch.nn import functional as F
+
+from dfg.identity import map_to_tokens, resize_face
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+logger = logging.getLogger(__name__)
+
+MODEL_FILE = "identity.onnx"
+
+
+class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
+    """Face -> identity tokens, by an inner tensor of an ONNX graph. Made by `from_onnx`; always frozen.
+
+    A graph with a fixed batch of one is run once per face, so a face's tokens do not depend on its batch.
+
+    Args:
+        tensor: name of the tensor that holds the map (B, C, h, w).
+        token_dim: C.
+        num_tokens: h * w.
+        input_size: side in pixels to which faces are resized.
+        input_mean: subtracted from pixels in 0 to 255.
+        input_scale: divides afterwards.
+        batched: whether the graph takes more than one face at once.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self,
+        tensor: str,
+        token_dim: int,
+        num_tokens: int,
+        input_size: int = 112,
+        input_mean: float = 127.5,
+        input_scale: float = 127.5,
+        batched: bool = False,
+    ) -> None:
+        super().__init__()
+        self.token_dim = token_dim
+        self.num_tokens = num_tokens
+        self.model_bytes = b""
+        self._session: onnxruntime.InferenceSession | None = None
+        # Tells diffusers the device and type of a model that has no weights of torch's.
+        self.register_buffer("_placement", torch.zeros(1), persistent=False)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: str | Path,
+        tensor: str | None = None,
+        input_mean: float | None = None,
+        input_scale: float | None = None,
+    ) -> OnnxIdentityEncoder:
+        """Read a recognition graph that takes RGB faces (N, 3, S, S).
+
+        Args:
+            path: the `.onnx` file.
+            tensor: name of the map to use; None finds the last tensor of shape (N, C, h, h), h > 1, before the
+                pooling or flattening, and logs its name (also in `config.tensor`).
+            input_mean: None means 127.5, or 0 where the graph begins with its own subtraction and multiplication.
+            input_scale: None means 127.5, or 1 likewise.
+
+        Raises:
+            ValueError: no such tensor, or none of that shape; names those that there are.
+        """
+        import onnx
+
+        model = onnx.load(str(path))
+        maps = _find_maps(model)
+        name = _choose_map(maps, tensor, path)
+        normalises = {"Sub", "Mul"} <= {node.op_type for node in model.graph.node[:8]}
+        channels, side = maps[name]
+        encoder = cls(
+            tensor=name,
+            token_dim=channels,
+            num_tokens=side * side,
+            input_size=_input_shape(model)[2] or 112,
+            input_mean=input_mean if input_mean is not None else (0.0 if normalises else 127.5),
+            input_scale=input_scale if input_scale is not None else (1.0 if normalises else 127.5),
+            batched=_input_shape(model)[0] != 1,
+        )
+        encoder.model_bytes = _with_output(model, name).SerializeToString(deterministic=True)
+        return encoder.eval()
+
+    @torch.no_grad()
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> identity tokens, (B, num_tokens, token_dim)."""
+        return map_to_tokens(self._run(image, self.config["tensor"]))
+
+    @torch.no_grad()
+    def embed(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the graph's own first output at unit length, (B, E)."""
+        return F.normalize(self._run(image, self._open().get_outputs()[0].name).flatten(1))
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write `identity.onnx` and `config.json`; diffusers' further arguments have no meaning for a graph."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MODEL_FILE).write_bytes(self.model_bytes)
+        self.save_config(folder)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> OnnxIdentityEncoder:
+        """Read a folder that `save_pretrained` wrote; the graph stays in float32 whatever type is asked for."""
+        folder = Path(pretrained_model_name_or_path)
+        config = json.loads((folder / cls.config_name).read_text())
+        encoder = cls(**{key: value for key, value in config.items() if not key.startswith("_")})
+        encoder.model_bytes = (folder / MODEL_FILE).read_bytes()
+        return encoder.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A session can be neither copied nor pickled; it is opened again where it is needed.
+        return {**self.__dict__, "_session": None}
+
+    def _run(self, image: torch.Tensor, output: str) -> torch.Tensor:
+        session = self._open()
+        pixels = (resize_face(image.float(), self.config["input_size"]) + 1) * 127.5
+        pixels = (pixels - self.config["input_mean"]) / self.config["input_scale"]
+        pieces = [pixels] if self.config["batched"] else pixels.split(1)
+        name = session.get_inputs()[0].name
+        maps = [torch.from_numpy(session.run([output], {name: piece.cpu().numpy()})[0]) for piece in pieces]
+        return torch.cat(maps).to(image.device)
+
+    def _open(self) -> onnxruntime.InferenceSession:
+        if self._session is None:
+            if not self.model_bytes:
+                raise ValueError(
+                    "this encoder holds no graph: make it with OnnxIdentityEncoder.from_onnx(path)."
+                )
+            self._session = _open_session(self.model_bytes)
+        return self._session
+
+
+def _open_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Warnings about initialisers that also are inputs fill the screen with packs made by old exporters.
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+
+
+def _input_shape(model: onnx.ModelProto) -> list[int]:
+    """The picture input's shape, 0 where the graph leaves it open."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    pictures = [value for value in model.graph.input if value.name not in weights]
+    return [dim.dim_value for dim in pictures[0].type.tensor_type.shape.dim]
+
+
+def _find_maps(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
+    """Name -> (C, h) of every node output of shape (N, C, h, h) with h > 1, in the graph's order."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.output)
+    }
+    names = [name for node in model.graph.node for name in node.output]
+    square = {name: shapes[name] for name in names if len(shapes.get(name, [])) == 4}
+    return {name: (s[1], s[2]) for name, s in square.items() if s[2] == s[3] > 1 and s[1] > 0}
+
+
+def _choose_map(maps: dict[str, tuple[int, int]], tensor: str | None, path: str | Path) -> str:
+    listed = ", ".join(
+        f"{name} ({channels}x{side}x{side})" for name, (channels, side) in [*maps.items()][-8:]
+    )
+    if not maps:
+        raise ValueError(
+            f"{path} has no inner tensor of shape (N, C, h, h): it is no convolutional recogniser."
+        )
+    if tensor is None:
+        tensor = next(reversed(maps))
+        logger.info("%s: identity tokens are taken from the tensor %s; candidates: %s", path, tensor, listed)
+    if tensor not in maps:
+        raise ValueError(f"{path} has no map named {tensor!r}; its last ones are {listed}.")
+    return tensor
+
+
+def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy of the graph in which the tensor `name` is an output too."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if name not in {output.name for output in copy.graph.output}:
+        copy.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return copy

@@ -1,0 +1,93 @@
+"""Every name that a config may use, in plain Python, so that a config is checked without importing torch.
+
+A new detector or objective is one new file and its lines in the two tables here; a test keeps the option
+tables equal to the constructors' signatures.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+CUE_CHANNELS: dict[str, int] = {"residual": 3, "compensated": 3, "two_part": 6}
+"""Forms of the cue (see `oanet.cue`) and how many channels each has."""
+
+CUE_FORMS: tuple[str, ...] = tuple(CUE_CHANNELS)
+
+CUE_FORMS_WITH_AUTOENCODED: tuple[str, ...] = ("compensated", "two_part")
+"""Forms that need the autoencoder's own reconstruction beside the restoration."""
+
+CUE_NORMALIZATIONS: tuple[str, ...] = ("per_face", "none")
+
+PRESETS: tuple[str, ...] = ("base", "tiny")
+
+DETECTOR_CLASSES: dict[str, str] = {
+    "image_only": "oanet.detectors.image_only:ImageOnly",
+    "residual_only": "oanet.detectors.residual_only:ResidualOnly",
+    "dual_branch": "oanet.detectors.dual_branch:DualBranch",
+    "oanet": "oanet.model:OANet",
+}
+"""Where each detector lives: `module:class`."""
+
+DETECTORS: tuple[str, ...] = tuple(DETECTOR_CLASSES)
+
+DETECTORS_WITH_CUE: tuple[str, ...] = ("residual_only", "dual_branch", "oanet")
+
+_VIT_OPTIONS = (
+    "backbone",
+    "image_size",
+    "pretrained",
+    "stem",
+    "layer_norm_eps",
+    "backbone_options",
+    "embedding_dim",
+)
+
+DETECTOR_OPTIONS: dict[str, tuple[str, ...]] = {
+    "image_only": _VIT_OPTIONS,
+    "residual_only": (*_VIT_OPTIONS, "cue_channels"),
+    "dual_branch": (*_VIT_OPTIONS, "cue_channels"),
+    "oanet": (*_VIT_OPTIONS, "cue_channels", "cue_backbone", "cue_stages", "cue_options"),
+}
+
+OBJECTIVE_CLASSES: dict[str, str] = {
+    "erm": "oanet.objectives.erm:ERM",
+    "ssdg": "oanet.objectives.ssdg:SSDG",
+}
+
+OBJECTIVES: tuple[str, ...] = tuple(OBJECTIVE_CLASSES)
+
+OBJECTIVE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "erm": ("class_weights",),
+    "ssdg": ("lambda_triplet", "lambda_adversarial", "margin"),
+}
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that looks most like `given`, or None where nothing does."""
+    matches = difflib.get_close_matches(str(given), list(allowed), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError that lists what is allowed, and the nearest, unless `given` is among `allowed`."""
+    allowed = tuple(allowed)
+    if given in allowed:
+        return
+    guess = nearest(given, allowed)
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    raise ValueError(f"Unknown {what} {given!r}.{hint} Allowed: {', '.join(allowed) or 'none'}.")
+
+
+def check_detector(name: str, options: Iterable[str] = ()) -> None:
+    """Raise ValueError for an unknown detector name or option name."""
+    check_name("detector", name, DETECTORS)
+    for option in options:
+        check_name(f"option of the detector {name!r}:", option, DETECTOR_OPTIONS[name])
+
+
+def check_objective(name: str, options: Iterable[str] = ()) -> None:
+    """Raise ValueError for an unknown objective name or option name."""
+    check_name("objective", name, OBJECTIVES)
+    for option in options:
+        check_name(f"option of the objective {name!r}:", option, OBJECTIVE_OPTIONS[name])

@@ -1,0 +1,170 @@
+"""Single-side domain generalisation (Jia et al., CVPR 2020), the training strategy of AG-FAS.
+
+Bona fide faces of all domains should look alike, attacks need not: an asymmetric triplet loss pulls all bona
+fide faces together and keeps every domain's attacks apart, and a discriminator that reads the domain from bona
+fide features is fought through a gradient reversal layer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from oanet.batch import FaceBatch
+from oanet.detectors.base import Detector
+from oanet.objectives.base import Objective, check_not_negative, scalar_parts
+
+# Most (anchor, positive, negative) combinations that are looked at in one go: 16 M booleans and doubles.
+_TRIPLETS_AT_ONCE = 2**24
+
+
+class SSDG(Objective):
+    """CE + lambda_triplet * triplet + lambda_adversarial * domain CE, in a single backward pass.
+
+    AG-FAS uses the defaults for every target; SSDG itself uses (2, 0.1) where OULU is the target.
+
+    Args:
+        detector: what is trained.
+        num_domains: how many domains the discriminator tells apart.
+        lambda_triplet: factor of the triplet loss.
+        lambda_adversarial: factor of the adversarial loss.
+        margin: of the triplet loss.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        num_domains: int,
+        lambda_triplet: float = 1.0,
+        lambda_adversarial: float = 0.5,
+        margin: float = 0.1,
+    ) -> None:
+        super().__init__(detector, num_domains)
+        check_not_negative(
+            lambda_triplet=lambda_triplet, lambda_adversarial=lambda_adversarial, margin=margin
+        )
+        self.lambda_triplet = lambda_triplet
+        self.lambda_adversarial = lambda_adversarial
+        self.margin = margin
+        self.discriminator = DomainDiscriminator(detector.feature_dim, num_domains)
+
+    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.forward`; the parts are `cross_entropy`, `triplet` and `adversarial`."""
+        output = self.detect(batch)
+        cross_entropy = F.cross_entropy(output.logits, batch.label)
+        triplet = batch_all_triplet(
+            output.features, asymmetric_labels(batch.label, batch.domain), self.margin
+        )
+        adversarial = self._adversarial(output.features, batch, progress)
+        loss = cross_entropy + self.lambda_triplet * triplet + self.lambda_adversarial * adversarial
+        parts = scalar_parts(cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)
+        return {"loss": loss, "output": output, **parts}
+
+    def _adversarial(self, features: torch.Tensor, batch: FaceBatch, progress: float) -> torch.Tensor:
+        """Mean domain CE over the bona fide faces; zero, with its graph, where the batch has none."""
+        bonafide = batch.label == 1
+        reversed_features = reverse_gradient(features[bonafide], reversal_coefficient(progress))
+        logits = self.discriminator(reversed_features).float()
+        total = F.cross_entropy(logits, batch.domain[bonafide], reduction="sum")
+        return total / max(1, len(logits))
+
+
+class DomainDiscriminator(nn.Module):
+    """Linear, ReLU, dropout 0.5, Linear: 264,195 parameters for 512 features and three domains."""
+
+    def __init__(self, feature_dim: int, num_domains: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(feature_dim, feature_dim)
+        self.dropout = nn.Dropout(0.5)
+        self.output = nn.Linear(feature_dim, num_domains)
+        for layer, deviation in ((self.hidden, 0.01), (self.output, 0.3)):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, feature_dim) -> domain logits (B, num_domains)."""
+        return self.output(self.dropout(F.relu(self.hidden(features))))
+
+
+class _GradientReversal(torch.autograd.Function):
+    """Identity forward; times -coefficient backward (Ganin and Lempitsky 2015)."""
+
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor, coefficient: float) -> torch.Tensor:
+        ctx.coefficient = coefficient
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return -ctx.coefficient * gradients[0], None
+
+
+def reverse_gradient(features: torch.Tensor, coefficient: float) -> torch.Tensor:
+    """The features as they are, whose gradient comes back multiplied by -coefficient."""
+    return _GradientReversal.apply(features, coefficient)
+
+
+def reversal_coefficient(progress: float) -> float:
+    """2 / (1 + exp(-10 p)) - 1: 0 at the start of training, 0.9866 half way, 0.9999 at its end."""
+    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
+
+
+def asymmetric_labels(label: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+    """(B,): 0 for every bona fide face, k + 1 for an attack of domain k."""
+    return torch.where(label == 1, torch.zeros_like(domain), domain + 1)
+
+
+def batch_all_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float = 0.1) -> torch.Tensor:
+    """Mean of d(a, p) - d(a, n) + margin over all triplets of the batch where it is positive.
+
+    Plain Euclidean distances of the features as they are; a and p are two faces of one label, n is one of
+    another. Distances and sums are in float64: it costs little, and a Gram matrix in float32 loses near faces.
+
+    The gradient of the sum over the positive triplets with respect to a distance is how often that distance is
+    in a positive triplet as (a, p), less how often as (a, n). So only these counts are kept, B x B numbers, and
+    the B^3 triplets are looked at without a graph, some anchors at a time.
+
+    Args:
+        features: (B, D).
+        labels: (B,).
+        margin: of the hinge.
+
+    Returns:
+        A scalar of the features' dtype; zero, with its graph, where no triplet is positive.
+    """
+    distance = pairwise_distance(features.double())  # (B, B)
+    uses = _count_uses(distance, labels, margin)
+    count = uses.clamp_min(0).sum()  # every triplet has one (a, p), and only these counts are positive
+    total = (uses * distance).sum() + margin * count
+    return (total / count.clamp_min(1)).to(features.dtype)
+
+
+def pairwise_distance(features: torch.Tensor) -> torch.Tensor:
+    """(B, D) -> (B, B) Euclidean; at zero distance the gradient is zero, not infinite."""
+    gram = features @ features.T
+    square_norm = gram.diagonal()
+    square = (square_norm[:, None] - 2 * gram + square_norm[None, :]).clamp_min(0)
+    # Relative to the norms: what rounding leaves of two equal rows counts as zero.
+    zero = square <= 1e-14 * (square_norm[:, None] + square_norm[None, :])
+    return torch.where(zero, torch.ones_like(square), square).sqrt() * ~zero
+
+
+@torch.no_grad()
+def _count_uses(distance: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
+    """(B, B): how often each distance is in a positive triplet as (a, p), less how often as (a, n)."""
+    size = len(labels)
+    same = labels[:, None] == labels[None, :]
+    itself = torch.eye(size, dtype=torch.bool, device=labels.device)
+    uses = torch.zeros_like(distance)
+    anchors = max(1, _TRIPLETS_AT_ONCE // max(1, size * size))
+    for start in range(0, size, anchors):
+        rows = slice(start, start + anchors)
+        positive, negative = (same & ~itself)[rows], ~same[rows]
+        gap = distance[rows, :, None] - distance[rows, None, :] + margin  # (anchors, p, n)
+        active = (gap > 0) & positive[:, :, None] & negative[:, None, :]
+        uses[rows] = active.sum(dim=2).to(distance.dtype) - active.sum(dim=1).to(distance.dtype)
+    return uses

@@ -1,0 +1,278 @@
+"""One typed experiment: a YAML file, validated, with dotted overrides.
+
+A field's description states what changing it does. Unknown keys are refused with the nearest name. Nothing here
+imports torch, so that reading a configuration costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from oanet.names import CUE_FORMS, DETECTORS, OBJECTIVES
+from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
+from pipelines.data.synthetic.settings import SyntheticSettings
+from pipelines.errors import nearest
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A block that refuses unknown keys and is never changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _named(default: str) -> BeforeValidator:
+    """A block that is given without its name is the default one, so that `data.size=96` is enough."""
+    return BeforeValidator(lambda value: {"name": default, **value} if isinstance(value, dict) else value)
+
+
+class SyntheticData(SyntheticSettings):
+    """The built-in benchmark, rendered on first use."""
+
+    name: Literal["synthetic"] = "synthetic"
+
+    def settings(self) -> SyntheticSettings:
+        """Without the name, which the generator of faces does not know."""
+        return SyntheticSettings(**self.model_dump(exclude={"name"}))
+
+
+class DatasetData(Strict):
+    """A face dataset on disk, as `agfas synth` or an importer wrote it."""
+
+    name: Literal["dataset"]
+    path: Path = Field(description="Folder of the Hugging Face dataset.")
+    size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
+
+
+DataSettings = Annotated[SyntheticData | DatasetData, Field(discriminator="name"), _named("synthetic")]
+
+
+class LoopSettings(Strict):
+    """How a model is trained; the same loop for every model."""
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(32, ge=1, description="Samples of one step over all processes.")
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: Unit = Field(0.9, description="For `sgd`.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw`.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
+    warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
+    max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
+    gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step; memory falls, time does not.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Average of the weights; 0 keeps none.")
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints: what a crash can cost.")
+    log_every: int = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
+    trackers: list[str] = Field([], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard].")
+
+
+class TrainedIdentity(Strict):
+    """A small ArcFace trained on the live faces' identities as the chain's first step."""
+
+    name: Literal["trained"] = "trained"
+    preset: Literal["tiny", "iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "tiny"
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces are its classes.")
+    scale: float = Field(32.0, gt=0, description="ArcFace's s.")
+    margin: float = Field(0.3, ge=0, description="ArcFace's angular margin m in radians.")
+    loop: LoopSettings = LoopSettings(steps=400, batch_size=64, learning_rate=1e-3, schedule="cosine", warmup=20)
+
+
+class BackboneIdentity(Strict):
+    """An ArcFace state dict, `backbone.pth` in insightface's layout."""
+
+    name: Literal["backbone"]
+    path: Path
+    preset: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "iresnet18"
+
+
+class OnnxIdentity(Strict):
+    """A recognition pack in ONNX, such as insightface's."""
+
+    name: Literal["onnx"]
+    path: Path
+    tensor: str | None = Field(None, description="The map before pooling; found by its shape where not given.")
+    input_mean: float = 127.5
+    input_scale: float = Field(127.5, gt=0, description="The net's input is (pixel - input_mean) / input_scale.")
+
+
+class NoIdentity(Strict):
+    """No identity: the condition is zero, as the paper's ablation."""
+
+    name: Literal["none"]
+
+
+IdentitySettings = Annotated[
+    TrainedIdentity | BackboneIdentity | OnnxIdentity | NoIdentity,
+    Field(discriminator="name"),
+    _named("trained"),
+]
+
+
+class PatchSettings(Strict):
+    """A linear patch transform, fitted to the live faces in closed form."""
+
+    name: Literal["patch"] = "patch"
+    patch_size: int = Field(4, ge=1, description="Factor between pixels and latents.")
+    latent_channels: int = Field(24, ge=1, description="Kept directions; all patch_size^2 x 3 make it lossless.")
+    whitening: Unit = Field(
+        1.0, description="1 gives every channel unit variance, so that noise reaches fine detail no sooner than"
+        " coarse; 0 keeps the variances, so that noise takes fine detail first."
+    )
+
+
+class TaesdSettings(Strict):
+    """A tiny pretrained autoencoder in taesd's layout, two state dicts."""
+
+    name: Literal["taesd"]
+    encoder: Path
+    decoder: Path
+
+
+class PretrainedAutoencoder(Strict):
+    """AutoencoderKL or AutoencoderTiny in diffusers' layout, from a folder or a hub id."""
+
+    name: Literal["pretrained"]
+    path: str
+    subfolder: str = "vae"
+
+
+AutoencoderSettings = Annotated[
+    PatchSettings | TaesdSettings | PretrainedAutoencoder, Field(discriminator="name"), _named("patch")
+]
+
+
+class GeneratorSettings(Strict):
+    """The De-fake Face Generator and its training on live faces only."""
+
+    preset: Literal["tiny", "compact", "sd15"] = "tiny"
+    unet: dict[str, Any] = Field({}, description="Overrides of the preset, by UNet2DConditionModel's names.")
+    unet_weights: str | None = Field(None, description="Folder or hub id of U-Net weights to start from.")
+    autoencoder: AutoencoderSettings = PatchSettings()
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")
+    loop: LoopSettings = LoopSettings(steps=1000, learning_rate=3e-4, ema_decay=0.999, max_grad_norm=1.0)
+
+
+class CueSettings(Strict):
+    """Which anomalous cue the detector sees."""
+
+    source: Literal["dfg", "autoencoder", "shuffled", "zero", "noise"] = Field(
+        "dfg", description="`autoencoder` is t = 0; `shuffled`, `zero` and `noise` are controls."
+    )
+    timestep: int = Field(801, ge=1, le=999, description="How far a face is noised before it is restored.")
+    num_inference_steps: int = Field(50, ge=1, le=1000, description="Grid of the sampler; t = 801 of 50 is 41 calls.")
+    form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
+    normalize: Literal["per_face", "none"] = "per_face"
+    seed: int = Field(0, description="Seed of the noise streams.")
+    batch_size: int = Field(32, ge=1, description="Faces restored at once.")
+    shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
+
+    @model_validator(mode="after")
+    def _known_form(self) -> CueSettings:
+        if self.form not in CUE_FORMS:
+            raise ValueError(f"unknown form '{self.form}': {nearest(self.form, CUE_FORMS)}")
+        return self
+
+
+class DetectorSettings(BaseModel):
+    """A detector by its name; every other key is an argument of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "oanet"
+
+    @model_validator(mode="after")
+    def _known_name(self) -> DetectorSettings:
+        if self.name not in DETECTORS:
+            raise ValueError(f"unknown detector '{self.name}': {nearest(self.name, DETECTORS)}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self.model_extra or {})
+
+
+class ObjectiveSettings(BaseModel):
+    """An objective by its name; every other key is an argument of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "ssdg"
+
+    @model_validator(mode="after")
+    def _known_name(self) -> ObjectiveSettings:
+        if self.name not in OBJECTIVES:
+            raise ValueError(f"unknown objective '{self.name}': {nearest(self.name, OBJECTIVES)}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self.model_extra or {})
+
+
+class TrainSettings(LoopSettings):
+    """The detector's training. The defaults are the paper's; the batch follows from `per_cell`."""
+
+    steps: int = Field(4000, ge=1)
+    batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int = Field(400, ge=0)
+    per_cell: int = Field(10, ge=1, description="Faces of each training domain and label in a step.")
+    flip: Literal["shared", "independent", "none"] = Field(
+        "shared", description="`independent` flips face and restoration apart, as the public code does by mistake."
+    )
+    shift: int = Field(0, ge=0, description="Random shift in pixels, the same for face and cue.")
+    evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
+
+
+class EvaluateSettings(Strict):
+    """How scores become numbers."""
+
+    threshold: Literal["source_dev_eer", "target_eer"] = "source_dev_eer"
+    selection: Literal["last", "source_dev", "oracle"] = "last"
+    replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
+    batch_size: int = Field(64, ge=1)
+
+
+class Variant(Strict):
+    """One row of a study: a label and the overrides that make it."""
+
+    label: str
+    set: dict[str, Any] = {}
+
+
+class SweepSettings(Strict):
+    """A grid of experiments: every variant under every combination of the axes' values."""
+
+    axes: dict[str, list[Any]] = {}
+    variants: list[Variant] = [Variant(label="base")]
+
+
+class Experiment(Strict):
+    """Everything that decides a result."""
+
+    name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
+    output: Path | None = Field(None, description="Folder for everything that is made; runs/NAME where not given.")
+    seed: int = Field(0, ge=0, description="Seed of the detector's weights and of its draws.")
+    data: DataSettings = SyntheticData()
+    identity: IdentitySettings = TrainedIdentity()
+    generator: GeneratorSettings = GeneratorSettings()
+    cue: CueSettings = CueSettings()
+    detector: DetectorSettings = DetectorSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    train: TrainSettings = TrainSettings()
+    protocol: Annotated[ProtocolSettings, _named("leave_one_out")] = LeaveOneOut()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    sweep: SweepSettings | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds everything this experiment makes."""
+        return self.output or Path("runs") / self.name

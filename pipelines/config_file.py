@@ -1,0 +1,110 @@
+"""Reading an experiment: YAML, dotted overrides, and refusals that name the fix."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipelines.config import Experiment
+from pipelines.errors import AgfasError, nearest
+
+
+def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment of a YAML file (or the defaults) with `key.sub=value` overrides applied in order.
+
+    Raises:
+        AgfasError: the file is missing or no YAML, an override has no `=`, a key is unknown, a value not allowed.
+    """
+    content = _read_yaml(path) if path else {}
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise AgfasError(f"'{override}' is no override. Write key=value, for example cue.timestep=401.")
+        set_dotted(content, key.strip(), yaml.safe_load(text))
+    return build_experiment(content, str(path) if path else "the command line")
+
+
+def build_experiment(content: dict[str, Any], where: str) -> Experiment:
+    """Validate a plain mapping as an experiment; `where` is named in the refusal."""
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise AgfasError(_explain(error, where)) from None
+
+
+def with_overrides(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
+    """The experiment with dotted keys set; a key without a dot replaces its whole block."""
+    content = experiment.model_dump(mode="json", exclude_unset=True)
+    for key, value in changes.items():
+        set_dotted(content, key, value)
+    return build_experiment(content, "the sweep")
+
+
+def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set `a.b.c` in nested mappings, making those that are missing."""
+    *parents, last = key.split(".")
+    block = content
+    for parent in parents:
+        inner = block.get(parent)
+        if inner is None:
+            inner = block[parent] = {}
+        if not isinstance(inner, dict):
+            raise AgfasError(f"'{key}' cannot be set: '{parent}' is the value {inner!r}, not a block.")
+        block = inner
+    block[last] = copy.deepcopy(value)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise AgfasError(f"No configuration at {path}. Those that come with the project are in configs/.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AgfasError(f"{path} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise AgfasError(f"{path} must hold a mapping of keys to values, not a {type(content).__name__}.")
+    return content
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = [_explain_one(dict(item)) for item in error.errors()]
+    return f"In {where}: " + " ".join(lines)
+
+
+def _explain_one(item: dict[str, Any]) -> str:
+    place = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        allowed = _fields_at(place[:-1])
+        hint = nearest(place[-1], allowed) if allowed else ""
+        return f"unknown key '{'.'.join(place)}'; {hint}"
+    given = item.get("input")
+    message = item["msg"].removeprefix("Value error, ")
+    return f"'{'.'.join(place)}' = {given!r}: {message}." if place else f"{message}."
+
+
+def _fields_at(place: list[str]) -> list[str]:
+    """The keys that the block at `place` allows; pydantic puts a union's tag into the place, which names it."""
+    models: list[type[BaseModel]] = [Experiment]
+    for part in place:
+        models = [inner for model in models for inner in _step(model, part)] or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _step(model: type[BaseModel], part: str) -> list[type[BaseModel]]:
+    if part in model.model_fields:
+        return _models_in(model.model_fields[part].annotation)
+    tag = model.model_fields.get("name")
+    return [model] if tag is not None and part in str(tag.annotation) else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

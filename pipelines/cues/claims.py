@@ -1,0 +1,73 @@
+"""Who makes which task at this moment: locks that the system drops when their process dies.
+
+One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up. Claims only
+save work: a store stays right without them, since the same task gives the same bytes whoever makes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CLAIMS_NAME = "claims.lock"
+
+# Byte 0 guards the moment in which a shard gets its name and its line in the manifest.
+_COMMIT, _FIRST_TASK = 0, 1
+_TAKEN = (errno.EACCES, errno.EAGAIN)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
+
+class Claims:
+    """The claims of one process on one store's tasks.
+
+    Attributes:
+        supported: False on a file system without locks; then every claim succeeds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = -1  # `__del__` reads it even where opening fails
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self.supported = True
+
+    def take(self, task: int) -> bool:
+        """Claim a task; False where another living process holds it."""
+        return self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, _FIRST_TASK + task)
+
+    def release(self, task: int) -> None:
+        """Give a claim back."""
+        self._lock(fcntl.LOCK_UN, _FIRST_TASK + task)
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Only one process at a time is inside this block."""
+        self._lock(fcntl.LOCK_EX, _COMMIT)
+        try:
+            yield
+        finally:
+            self._lock(fcntl.LOCK_UN, _COMMIT)
+
+    def _lock(self, operation: int, byte: int) -> bool:
+        if not self.supported:
+            return True
+        try:
+            fcntl.lockf(self._descriptor, operation, 1, byte)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self.supported = False
+        return True
+
+    def close(self) -> None:
+        """Release everything."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,119 @@
+"""What a store says of itself: its identity, its keys and how they are cut into tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.cues.claims import CLAIMS_NAME, Claims
+from pipelines.cues.durable import write_whole
+from pipelines.errors import AgfasError
+
+SCHEMA = 1
+STORE_NAME, KEYS_NAME = "store.json", "keys.txt"
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """How far a store has come.
+
+    Attributes:
+        folder: the store.
+        identity: everything that decides its bytes.
+        tasks, finished_tasks: shards in all, and those that are listed and there.
+        rows, finished_rows: the same in keys.
+        bytes: of the finished shards.
+        damaged: listed tasks whose file is missing or has another length; they will be made again.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+    tasks: int
+    finished_tasks: int
+    rows: int
+    finished_rows: int
+    bytes: int
+    damaged: tuple[int, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to make."""
+        return self.finished_tasks == self.tasks
+
+    def __str__(self) -> str:
+        damaged = f", {len(self.damaged)} damaged" if self.damaged else ""
+        return (
+            f"{self.folder.name}: {self.finished_rows} of {self.rows} rows, {self.finished_tasks} of {self.tasks}"
+            f" shards{damaged}, {self.bytes / 1e6:.1f} MB"
+        )
+
+
+def encode_keys(keys: list[str]) -> bytes:
+    """The keys as lines of UTF-8, the last one without a line break.
+
+    Raises:
+        AgfasError: no key, a doubled or an empty one, or one with a line break.
+    """
+    if not keys:
+        raise AgfasError("A store needs at least one key: the dataset is empty.")
+    if len(set(keys)) != len(keys):
+        raise AgfasError(f"Keys must be unique: {len(keys) - len(set(keys))} of {len(keys)} are doubled.")
+    text = "\n".join(keys)
+    if "" in keys or len(text.splitlines()) != len(keys):
+        raise AgfasError("A key is empty or holds a line break. Mend the dataset's keys.")
+    return text.encode()
+
+
+def create(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shard_size: int) -> None:
+    """Make an empty store, unless another process was faster.
+
+    Raises:
+        AgfasError: a shard size below 1.
+    """
+    if shard_size < 1:
+        raise AgfasError(f"shard_size must be at least 1, not {shard_size}.")
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    claims = Claims(folder / CLAIMS_NAME)
+    try:
+        with claims.committing():
+            if not (folder / STORE_NAME).is_file():
+                _write(folder, identity, keys, count, shard_size)
+    finally:
+        claims.close()
+
+
+def _write(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shard_size: int) -> None:
+    write_whole(folder / KEYS_NAME, [keys])
+    description = {
+        "schema": SCHEMA,
+        "identity": identity,
+        "count": count,
+        "shard_size": shard_size,
+        "keys_sha256": hashlib.sha256(keys).hexdigest(),
+    }
+    # Last: a folder with a store.json is a whole store.
+    write_whole(folder / STORE_NAME, [json.dumps(description, indent=2, sort_keys=True).encode() + b"\n"])
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The contents of store.json.
+
+    Raises:
+        AgfasError: there is none, or it is damaged, or of another schema.
+    """
+    path = folder / STORE_NAME
+    if not path.is_file():
+        raise AgfasError(f"{folder} is not a store: it has no {STORE_NAME}. Run the command that makes it.")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AgfasError(f"{path} is damaged ({error}). Remove the folder and make it again.") from error
+    if description.get("schema") != SCHEMA:
+        raise AgfasError(
+            f"{folder} was written in schema {description.get('schema')}; this version reads {SCHEMA}."
+            " Remove the folder and make it again."
+        )
+    return description

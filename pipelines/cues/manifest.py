@@ -1,0 +1,80 @@
+"""The list of finished shards, the one thing that readers trust.
+
+A line is one JSON object. `{"task", "file", "sha256", "bytes", "count", ...}` lists a shard,
+`{"task", "revoked": true}` takes it off the list; of several lines about a task the last one holds. A line that a
+crash has torn is not JSON and counts as nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.cues.durable import append_line
+from pipelines.fingerprint import canonical_json
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One finished shard.
+
+    Attributes:
+        task: its number.
+        file: its name within the folder of shards.
+        sha256: of the file, 64 hexadecimal digits.
+        bytes: length of the file.
+        count: rows that it holds.
+        made: how it was made, for those who make it again to compare (batch shape); decides nothing.
+    """
+
+    task: int
+    file: str
+    sha256: str
+    bytes: int
+    count: int
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+class Manifest:
+    """A manifest read from the start, and again from where it was left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[int, ShardEntry] = {}
+        self._position = 0
+
+    def refresh(self) -> set[int]:
+        """Read what was appended since the last time and return the tasks that it speaks of."""
+        if not self.path.exists():
+            return set()
+        with self.path.open("rb") as stream:
+            stream.seek(self._position)
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
+        changed = {self._apply(line) for line in whole.split(b"\n") if line}
+        return {task for task in changed if task is not None}
+
+    def add(self, entry: ShardEntry) -> None:
+        """List a shard."""
+        append_line(self.path, canonical_json(asdict(entry)).encode())
+        self.refresh()
+
+    def revoke(self, task: int) -> None:
+        """Take a shard off the list, so that it is made again."""
+        append_line(self.path, canonical_json({"task": task, "revoked": True}).encode())
+        self.refresh()
+
+    def _apply(self, line: bytes) -> int | None:
+        try:
+            values = json.loads(line)
+            task = int(values["task"])
+            if values.get("revoked"):
+                self.entries.pop(task, None)
+            else:
+                self.entries[task] = ShardEntry(**values)
+        except (ValueError, KeyError, TypeError):
+            return None
+        return task

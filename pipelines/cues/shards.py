@@ -1,0 +1,308 @@
+"""Named arrays with one row per key, made in tasks and stored in shards.
+
+The work is cut into ceil(N / shard_size) tasks over the keys' order, whoever makes them. A folder holds:
+
+    store.json            identity, number of keys, shard size, checksum of the keys
+    keys.txt              one key a line; line i is row i
+    manifest.jsonl        the finished shards; readers trust nothing else
+    claims.lock           which tasks are being made at this moment
+    shards/00000.safetensors
+
+Everything here needs numpy alone, so that a finished job is found finished without importing torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.cues.claims import CLAIMS_NAME, Claims
+from pipelines.cues.description import KEYS_NAME, STORE_NAME, create, encode_keys, read_description
+from pipelines.cues.durable import explained_failures, publish, remove_stale, write_temporary
+from pipelines.cues.layout import encode, map_arrays
+from pipelines.cues.manifest import Manifest, ShardEntry
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import file_sha256, fingerprint
+
+MANIFEST_NAME = "manifest.jsonl"
+_NAMED_KEYS = 3
+
+
+class ShardStore:
+    """One store, opened.
+
+    Attributes:
+        folder: where it lies; its name is the identity's fingerprint.
+        identity: everything that decides its bytes.
+        keys: row i belongs to keys[i].
+        shard_size: rows of one task; the last one may have fewer.
+        tasks: number of tasks.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], keys: list[str]) -> None:
+        self.folder = folder
+        self.identity: dict[str, Any] = description["identity"]
+        self.keys = keys
+        self.shard_size = int(description["shard_size"])
+        self.tasks = -(-len(keys) // self.shard_size)
+        self._shards = folder / "shards"
+        self._manifest = Manifest(folder / MANIFEST_NAME)
+        self._trusted: dict[int, ShardEntry] = {}
+        self._maps: dict[int, dict[str, np.ndarray]] = {}
+        self.refresh()
+
+    @classmethod
+    def create_or_open(
+        cls, root: Path, identity: dict[str, Any], keys: Sequence[str], shard_size: int
+    ) -> ShardStore:
+        """Open the store of `identity` below `root`, made first where it does not exist.
+
+        A store keeps the shard size that it was made with, since that decides what a task is. Temporary files of
+        dead processes are removed.
+
+        Raises:
+            AgfasError: no keys, doubled keys, a shard size below 1, a store of this identity over other keys, or a
+                folder that cannot be written.
+        """
+        keys = list(keys)
+        data = encode_keys(keys)
+        digest = hashlib.sha256(data).hexdigest()
+        folder = Path(root) / fingerprint(identity)
+        if not (folder / STORE_NAME).is_file():
+            with explained_failures(folder):
+                create(folder, identity, data, len(keys), shard_size)
+        description = read_description(folder)
+        if description["keys_sha256"] != digest:
+            raise AgfasError(
+                f"{folder} was made over {description['count']} other keys than the {len(keys)} given, though its"
+                " identity is the same. Give the dataset a fingerprint of its content, or remove the folder."
+            )
+        remove_stale(folder)
+        remove_stale(folder / "shards")
+        return cls(folder, description, keys)
+
+    @classmethod
+    def open(cls, folder: Path) -> ShardStore:
+        """Open an existing store, to read it or to go on with it.
+
+        Raises:
+            AgfasError: there is no whole store in `folder`.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        path = folder / KEYS_NAME
+        data = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(data).hexdigest() != description["keys_sha256"]:
+            raise AgfasError(f"{path} is damaged or missing. Run the command that made the store again.")
+        return cls(folder, description, data.decode().splitlines())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Reopened in a worker process: mapped files and locks do not travel.
+        return type(self).open, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def refresh(self) -> None:
+        """Take notice of what other processes have finished or revoked."""
+        for task in self._manifest.refresh():
+            self._maps.pop(task, None)
+            entry = self._manifest.entries.get(task)
+            if entry is not None and self._is_whole(entry):
+                self._trusted[task] = entry
+            else:
+                self._trusted.pop(task, None)
+
+    def _is_whole(self, entry: ShardEntry) -> bool:
+        try:
+            length = (self._shards / entry.file).stat().st_size
+        except OSError:
+            return False
+        return length == entry.bytes and entry.count == len(self.task_rows(entry.task))
+
+    def task_rows(self, task: int) -> range:
+        """The rows of a task."""
+        return range(task * self.shard_size, min((task + 1) * self.shard_size, len(self.keys)))
+
+    def finished(self, task: int) -> bool:
+        """Whether a task's shard can be read."""
+        return task in self._trusted
+
+    def unfinished(self) -> list[int]:
+        """Tasks still to be made, in order."""
+        return [task for task in range(self.tasks) if task not in self._trusted]
+
+    def entry(self, task: int) -> ShardEntry:
+        """What the manifest says of a finished task."""
+        return self._trusted[task]
+
+    @cached_property
+    def claims(self) -> Claims:
+        """This process's claims on tasks.
+
+        Raises:
+            AgfasError: the folder cannot be written.
+        """
+        with explained_failures(self.folder):
+            return Claims(self.folder / CLAIMS_NAME)
+
+    def write(
+        self, task: int, arrays: Mapping[str, np.ndarray], made: dict[str, Any] | None = None
+    ) -> ShardEntry:
+        """Make a task's shard durable and list it. The first of several writers wins.
+
+        Args:
+            task: its number.
+            arrays: by name, each with one row per key of the task.
+            made: noted in the manifest, see `ShardEntry.made`.
+
+        Raises:
+            ValueError: an array has another number of rows than the task.
+            AgfasError: the disk is full or the folder cannot be written; nothing made before is lost.
+        """
+        count = len(self.task_rows(task))
+        for name, array in arrays.items():
+            if array.ndim == 0 or len(array) != count:
+                raise ValueError(f"array '{name}' has shape {array.shape}; task {task} has {count} rows.")
+        pieces = encode(arrays)
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
+        size = sum(len(piece) for piece in pieces)
+        entry = ShardEntry(task, f"{task:05d}.safetensors", digest.hexdigest(), size, count, made or {})
+        with explained_failures(self.folder, size * len(self.unfinished())):
+            self._commit(entry, pieces)
+        return self.entry(task)
+
+    def _commit(self, entry: ShardEntry, pieces: list[bytes | memoryview]) -> None:
+        path = self._shards / entry.file
+        temporary = write_temporary(path, pieces)
+        try:
+            with self.claims.committing():
+                self.refresh()
+                if not self.finished(entry.task):
+                    publish(temporary, path)
+                    self._manifest.add(entry)
+                    self._trusted[entry.task] = entry
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def rows(self, keys: Sequence[str]) -> np.ndarray:
+        """Rows of keys, (len(keys),) int64, in the order given.
+
+        Raises:
+            AgfasError: some keys are not in the store; says how many and which come first.
+        """
+        index = self._row_of_key
+        found = np.fromiter((index.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+        absent = np.flatnonzero(found < 0)
+        if len(absent):
+            raise AgfasError(
+                f"{len(absent)} of {len(keys)} keys are not in {self.folder}, the first being"
+                f" {_some(keys, absent)}. The store was made over another dataset."
+            )
+        return found
+
+    @cached_property
+    def _row_of_key(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.keys)}
+
+    def missing(self, rows: np.ndarray) -> np.ndarray:
+        """Positions in `rows` whose shard is unfinished."""
+        have = np.zeros(self.tasks, dtype=bool)
+        have[list(self._trusted)] = True
+        return np.flatnonzero(~have[np.asarray(rows) // self.shard_size])
+
+    def view(self, task: int, name: str) -> np.ndarray:
+        """A finished shard's array as a read-only view of the mapped file.
+
+        Raises:
+            AgfasError: the task is unfinished, its file is damaged, or it holds no such array.
+        """
+        arrays = self._maps.get(task)
+        if arrays is None:
+            arrays = self._maps[task] = self._map(task)
+        if name not in arrays:
+            raise AgfasError(f"{self.folder} holds {', '.join(sorted(arrays))}, not '{name}'.")
+        return arrays[name]
+
+    def _map(self, task: int) -> dict[str, np.ndarray]:
+        if task not in self._trusted:
+            raise AgfasError(
+                f"shard {task} of {self.folder} is not finished. Run the command that makes the store again."
+            )
+        try:
+            return map_arrays(self._shards / self._trusted[task].file)
+        except (OSError, ValueError) as error:
+            raise AgfasError(f"{error} Verify the store, then run the command that makes it again.") from error
+
+    def read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows of one array, gathered in the order given: (len(rows), ...).
+
+        Raises:
+            IndexError: a row is outside the store.
+            AgfasError: see `view`.
+        """
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.keys):
+            raise IndexError(f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}.")
+        tasks, offsets = np.divmod(wanted, self.shard_size)
+        first = self.view(int(tasks[0]) if len(wanted) else min(self._trusted, default=0), name)
+        gathered = np.empty((len(wanted), *first.shape[1:]), dtype=first.dtype)
+        for task, places in _groups(tasks):
+            gathered[places] = self.view(task, name)[offsets[places]]
+        return gathered
+
+    def revoke(self, task: int) -> None:
+        """Take a shard off the list, so that it is made again."""
+        with explained_failures(self.folder), self.claims.committing():
+            self._manifest.revoke(task)
+        self._trusted.pop(task, None)
+        self._maps.pop(task, None)
+
+    def verify_checksums(self, tasks: Sequence[int] | None = None) -> list[int]:
+        """Read finished shards (by default all) wholly, revoke the broken ones and return their numbers."""
+        chosen = sorted(self._trusted) if tasks is None else list(tasks)
+        broken = [task for task in chosen if not self._has_its_checksum(self._trusted[task])]
+        for task in broken:
+            self.revoke(task)
+        return broken
+
+    def _has_its_checksum(self, entry: ShardEntry) -> bool:
+        try:
+            return file_sha256(self._shards / entry.file) == entry.sha256
+        except OSError:
+            return False
+
+    def status(self) -> StoreStatus:
+        """How far the store has come; see `refresh` for other processes' work."""
+        entries = self._trusted.values()
+        return StoreStatus(
+            folder=self.folder,
+            identity=self.identity,
+            tasks=self.tasks,
+            finished_tasks=len(entries),
+            rows=len(self.keys),
+            finished_rows=sum(entry.count for entry in entries),
+            bytes=sum(entry.bytes for entry in entries),
+            damaged=tuple(sorted(set(self._manifest.entries) - set(self._trusted))),
+        )
+
+
+def _groups(tasks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Positions by task, so that every shard is touched once."""
+    order = np.argsort(tasks, kind="stable")
+    starts = np.flatnonzero(np.diff(tasks[order], prepend=-1))
+    for places in np.split(order, starts[1:]):
+        if len(places):
+            yield int(tasks[places[0]]), places
+
+
+def _some(keys: Sequence[str], positions: np.ndarray) -> str:
+    return ", ".join(str(keys[int(position)]) for position in positions[:_NAMED_KEYS])

@@ -1,0 +1,103 @@
+"""Going through the unfinished tasks of one or several stores, alone or beside other processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipelines.cues.shards import ShardStore
+from pipelines.errors import AgfasError
+from pipelines.progress import bar
+
+Name = TypeVar("Name")
+Arrays = Mapping[str, np.ndarray]
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def run_tasks(
+    stores: Mapping[Name, ShardStore],
+    make: Callable[[int, list[Name]], Iterable[tuple[Name, Arrays]]],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    made: dict[str, Any] | None = None,
+    description: str = "tasks",
+    show_progress: bool = True,
+) -> None:
+    """Make every unfinished task of `stores` and return when none is left in any of them.
+
+    Process r of n takes the unfinished tasks r, r + n, ... first and then helps with what the others have not
+    begun, so that an absent or killed process delays the work but does not stop it. What another process is
+    making at this moment is waited for.
+
+    Args:
+        stores: over the same keys in shards of the same size; tasks with the same number are made together.
+        make: called with a task and the names of the stores that lack it; yields each store's arrays.
+        rank, world_size: this process's number and the number of processes.
+        made: noted beside each shard.
+        description: what the progress bar calls it.
+        show_progress: whether there is a bar, counting rows of all stores.
+
+    Raises:
+        AgfasError: a rank outside 0 .. world_size - 1, a full disk, or a folder that cannot be written.
+    """
+    if not 0 <= rank < world_size:
+        raise AgfasError(f"rank must lie in 0 .. {world_size - 1} for world_size = {world_size}, not {rank}.")
+    done, total = _progress(stores)
+    with bar(total, description, initial=done, unit="face", show=show_progress) as progress:
+        while order := deal(_unfinished(stores), rank, world_size):
+            moved = False
+            for task in order:
+                moved |= _run(task, stores, make, made)
+                progress.update(_progress(stores)[0] - progress.n)
+            if not moved:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def deal(tasks: list[int], rank: int, world_size: int) -> list[int]:
+    """All tasks in the order in which process `rank` tries them: its own share, then the shares after it."""
+    return [task for turn in range(world_size) for task in tasks[(rank + turn) % world_size :: world_size]]
+
+
+def _unfinished(stores: Mapping[Any, ShardStore]) -> list[int]:
+    for store in stores.values():
+        store.refresh()
+    return sorted({task for store in stores.values() for task in store.unfinished()})
+
+
+def _run(
+    task: int,
+    stores: Mapping[Name, ShardStore],
+    make: Callable[[int, list[Name]], Iterable[tuple[Name, Arrays]]],
+    made: dict[str, Any] | None,
+) -> bool:
+    claimed = list(_claim(task, stores))
+    try:
+        if claimed:
+            for name, arrays in make(task, claimed):
+                stores[name].write(task, arrays, made)
+    finally:
+        for name in claimed:
+            stores[name].claims.release(task)
+    return bool(claimed)
+
+
+def _claim(task: int, stores: Mapping[Name, ShardStore]) -> Iterator[Name]:
+    for name, store in stores.items():
+        if store.finished(task) or not store.claims.take(task):
+            continue
+        # Another process may have finished it since this one last looked.
+        store.refresh()
+        if store.finished(task):
+            store.claims.release(task)
+        else:
+            yield name
+
+
+def _progress(stores: Mapping[Any, ShardStore]) -> tuple[int, int]:
+    states = [store.status() for store in stores.values()]
+    return sum(state.finished_rows for state in states), sum(state.rows for state in states)

@@ -1,0 +1,117 @@
+"""A face dataset opened for work: its columns as arrays and its pixels memory-mapped.
+
+The dataset's own images are compressed; they are decoded once into one uint8 array beside it, from which a
+shuffled batch is a gather.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+
+from pipelines.data.records import load_faces, read_card
+from pipelines.files import write_atomically
+from pipelines.progress import track
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A face dataset in memory, its pixels on disk.
+
+    Attributes:
+        keys, domains, subjects, videos, attack_types, splits: (N,) object arrays of strings.
+        labels: (N,) int64, 0 attack, 1 bona fide.
+        images: (N, H, W, 3) uint8, memory-mapped.
+        fingerprint: identity of the dataset's content.
+        folder: where it lies.
+    """
+
+    keys: np.ndarray
+    labels: np.ndarray
+    domains: np.ndarray
+    subjects: np.ndarray
+    videos: np.ndarray
+    attack_types: np.ndarray
+    splits: np.ndarray
+    images: np.ndarray
+    fingerprint: str
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def size(self) -> int:
+        """Side of the crops in pixels."""
+        return int(self.images.shape[1])
+
+    def live(self, domains: list[str], splits: tuple[str, ...] = ("train",)) -> np.ndarray:
+        """Indices of the bona fide faces of some domains and splits."""
+        chosen = (self.labels == 1) & np.isin(self.domains, domains) & np.isin(self.splits, splits)
+        return np.flatnonzero(chosen)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The metadata by column name of the records."""
+        return {
+            "key": self.keys,
+            "label": self.labels,
+            "domain": self.domains,
+            "subject": self.subjects,
+            "video": self.videos,
+            "attack_type": self.attack_types,
+            "split": self.splits,
+        }
+
+
+def open_faces(folder: Path, size: int) -> Faces:
+    """Open a face dataset with its pixels at `size`; the first time they are decoded, later they are found."""
+    table = load_faces(folder)
+    column = {name: np.asarray(table[name][:], dtype=object) for name in _TEXT_COLUMNS}
+    return Faces(
+        keys=column["key"],
+        labels=np.asarray(table["label"][:], dtype=np.int64),
+        domains=column["domain"],
+        subjects=column["subject"],
+        videos=column["video"],
+        attack_types=column["attack_type"],
+        splits=column["split"],
+        images=_pixels(table, folder, size),
+        fingerprint=str(read_card(folder)["fingerprint"]) + f"-{size}",
+        folder=folder,
+    )
+
+
+_TEXT_COLUMNS = ("key", "domain", "subject", "video", "attack_type", "split")
+
+
+def _pixels(table: Dataset, folder: Path, size: int) -> np.ndarray:
+    path = folder / f"pixels-{size}.npy"
+    if not path.is_file():
+        write_atomically(path, lambda temporary: _decode(table, temporary, size))
+    return np.load(path, mmap_mode="r")
+
+
+def _decode(table: Dataset, path: Path, size: int) -> None:
+    shape = (len(table), size, size, 3)
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    images = table.select_columns(["image"])
+    for index, row in enumerate(track(images, "decode faces", total=len(table), unit="face")):
+        pixels[index] = to_square(row["image"], size)
+    pixels.flush()
+
+
+def to_square(image: Image.Image, size: int) -> np.ndarray:
+    """An RGB crop as (size, size, 3) uint8; other sizes are resampled with Lanczos."""
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def to_tensor_range(pixels: np.ndarray) -> np.ndarray:
+    """uint8 pixels (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1.0

@@ -1,0 +1,1 @@
+"""Judging: score tables, metrics, thresholds, selection rules, intervals and figures. Needs no torch."""

@@ -1,0 +1,219 @@
+"""Score tables: what a detector writes, and the only thing that metrics, tables and figures read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
+
+TEXT_COLUMNS = ("key", "video", "subject", "domain", "attack_type")
+SCORE_COLUMNS = (*TEXT_COLUMNS, "label", "score")
+_METADATA_KEY = b"agfas"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """One score per face, or per video after `by_video`.
+
+    Every column may be given as any sequence; it is kept as a numpy array of N rows.
+
+    Attributes:
+        key: record's key, unique.
+        video: capture, unique within its domain.
+        subject: person, unique within its domain.
+        domain: dataset or camera.
+        attack_type: `none` for bona fide, else the presentation attack instrument.
+        label: int64, 0 attack, 1 bona fide.
+        score: float64, finite; probability of bona fide, higher is more live.
+        metadata: where the scores come from (role, checkpoint, fingerprints); JSON values.
+
+    Raises:
+        AgfasError: columns of unequal length, a label other than 0 and 1, a score that is not finite, a key that
+            occurs twice, or an attack type that contradicts its label.
+    """
+
+    key: np.ndarray
+    video: np.ndarray
+    subject: np.ndarray
+    domain: np.ndarray
+    attack_type: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in TEXT_COLUMNS:
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.str_))
+        object.__setattr__(self, "score", np.asarray(self.score, dtype=np.float64))
+        _check_lengths({name: np.asarray(getattr(self, name)) for name in SCORE_COLUMNS})
+        object.__setattr__(self, "label", _checked_labels(self.label))
+        _check_scores(self.key, self.score)
+        _check_keys(self.key)
+        _check_attack_types(self.key, self.label, self.attack_type)
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @cached_property
+    def attack_codes(self) -> tuple[np.ndarray, list[str]]:
+        """For every row the index of its attack type, and the sorted types; bona fide is a type of its own."""
+        return encode(self.attack_type)
+
+    def save(self, path: Path) -> None:
+        """Write the table and its metadata as parquet (zstd), atomically."""
+        columns = {name: pa.array(getattr(self, name)) for name in SCORE_COLUMNS}
+        table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(self.metadata).encode()})
+        write_atomically(Path(path), lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    @classmethod
+    def load(cls, path: Path) -> ScoreTable:
+        """Read what `save` wrote.
+
+        Raises:
+            AgfasError: the file is missing, is no parquet, or lacks a column.
+        """
+        table = _read_parquet(Path(path))
+        columns = {name: table[name].to_numpy() for name in SCORE_COLUMNS}
+        metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+        return cls(**columns, metadata=metadata)
+
+    def where(self, mask: np.ndarray) -> ScoreTable:
+        """The rows that a boolean mask (N,) or an index array selects."""
+        return ScoreTable(**{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata)
+
+    def by_video(self) -> ScoreTable:
+        """Average the scores of each video's frames.
+
+        The key of a row becomes `domain/video`; rows are sorted by it. The mean is summed in the order of the
+        scores, so that the order of the frames changes not even the last bit. A table of videos stays as it is.
+
+        Raises:
+            AgfasError: the frames of a video differ in label, subject or attack type.
+        """
+        codes, names = _video_codes(self.domain, self.video)
+        order = np.lexsort((self.score, codes))
+        counts = np.bincount(codes, minlength=len(names))
+        first = order[np.cumsum(counts) - counts]
+        for name in ("label", "subject", "attack_type"):
+            _check_consistent(name, getattr(self, name), codes, first, names)
+        sums = np.bincount(codes[order], weights=self.score[order], minlength=len(names))
+        columns = {name: getattr(self, name)[first] for name in SCORE_COLUMNS}
+        columns |= {"key": np.asarray(names, dtype=np.str_), "score": sums / np.maximum(counts, 1)}
+        return ScoreTable(**columns, metadata=self.metadata)
+
+    def require_both_classes(self, what: str = "The score table") -> None:
+        """Refuse a table on which no error rate can be computed.
+
+        Raises:
+            AgfasError: no bona fide or no attack.
+        """
+        for label, name in ((BONAFIDE, "bona fide"), (ATTACK, "attack")):
+            if not np.any(self.label == label):
+                raise AgfasError(
+                    f"{what} holds {len(self)} scores but no {name}: EER, AUC and the error rates need both classes."
+                    " Score a split with live faces and attacks."
+                )
+
+
+def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
+    """The rows of several tables, one after the other; metadata is kept where it is the same in all."""
+    if not tables:
+        raise AgfasError("There is no score table to join. Run `agfas evaluate` first.")
+    columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in SCORE_COLUMNS}
+    same = all(table.metadata == tables[0].metadata for table in tables)
+    return ScoreTable(**columns, metadata=tables[0].metadata if same else {})
+
+
+def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Each value's index into the sorted distinct values, and these; hashed, far faster than sorting strings."""
+    encoded = pa.array(column, type=pa.string()).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[encoded.indices.to_numpy()], [names[i] for i in order]
+
+
+def _video_codes(domain: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    domain_codes, domains = encode(domain)
+    video_codes, videos = encode(video)
+    pairs, codes = np.unique(domain_codes * max(len(videos), 1) + video_codes, return_inverse=True)
+    return codes, [f"{domains[pair // len(videos)]}/{videos[pair % len(videos)]}" for pair in pairs.tolist()]
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise AgfasError(f"No score table at {path}. Make one with `agfas evaluate`.")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise AgfasError(f"{path} is not a score table that can be read ({error}). Evaluate again.") from error
+    missing = [name for name in SCORE_COLUMNS if name not in table.column_names]
+    if missing:
+        raise AgfasError(f"{path} lacks the columns {', '.join(missing)} of a score table. Evaluate again.")
+    return table
+
+
+def _check_lengths(columns: Mapping[str, np.ndarray]) -> None:
+    flat = all(column.ndim == 1 for column in columns.values())
+    if not flat or len({len(column) for column in columns.values()}) > 1:
+        shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
+        raise AgfasError(f"The columns of a score table must be flat and equally long, but are: {shapes}.")
+
+
+def _checked_labels(labels: Any) -> np.ndarray:
+    labels = np.asarray(labels)
+    wrong = np.flatnonzero((labels != ATTACK) & (labels != BONAFIDE))
+    if len(wrong):
+        value = labels[wrong[0]].item()
+        raise AgfasError(f"Label {value!r} in row {wrong[0]} of a score table: allowed are 0 (attack) and 1 (bona fide).")
+    return labels.astype(np.int64)
+
+
+def _check_scores(key: np.ndarray, score: np.ndarray) -> None:
+    wrong = np.flatnonzero(~np.isfinite(score))
+    if len(wrong):
+        raise AgfasError(
+            f"{len(wrong)} of {len(score)} scores are not finite, the first is {score[wrong[0]]} for"
+            f" '{key[wrong[0]]}'. The detector has diverged: lower train.learning_rate and train again."
+        )
+
+
+def _check_keys(key: np.ndarray) -> None:
+    if len(pa.array(key, type=pa.string()).unique()) == len(key):
+        return
+    names, counts = np.unique(key, return_counts=True)
+    raise AgfasError(f"Key '{names[counts.argmax()]}' occurs {counts.max()} times in a score table: score each face once.")
+
+
+def _check_attack_types(key: np.ndarray, label: np.ndarray, attack_type: np.ndarray) -> None:
+    wrong = np.flatnonzero((attack_type == NO_ATTACK) != (label == BONAFIDE))
+    if len(wrong):
+        row = wrong[0]
+        raise AgfasError(
+            f"'{key[row]}' has label {label[row]} and attack type '{attack_type[row]}': bona fide (1) goes with"
+            f" '{NO_ATTACK}', an attack (0) with the name of its kind. Correct the dataset's records."
+        )
+
+
+def _check_consistent(
+    name: str, column: np.ndarray, codes: np.ndarray, first: np.ndarray, videos: list[str]
+) -> None:
+    wrong = np.flatnonzero(column != column[first][codes])
+    if len(wrong):
+        code = codes[wrong[0]]
+        raise AgfasError(
+            f"The frames of video '{videos[code]}' have more than one {name} ({column[first[code]]} and"
+            f" {column[wrong[0]]}), so their scores cannot be averaged. Give each capture a video name of its own."
+        )

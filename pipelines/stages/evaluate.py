@@ -1,0 +1,85 @@
+"""Stage 6: score tables of every kept checkpoint, and the numbers of every rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from oanet.detectors import load_detector
+from pipelines.config import Experiment
+from pipelines.cues.reader import CueReader
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.protocols import Split, indices, protocol_splits
+from pipelines.errors import AgfasError
+from pipelines.evaluation.scores import ScoreTable
+from pipelines.files import read_json
+from pipelines.processes import device
+from pipelines.stages.detector_cues import cue_reader
+from pipelines.workspace import Workspace
+
+
+def run(experiment: Experiment, faces: Faces) -> Path:
+    """Score what was not scored yet and write `result.json`; returns the experiment's folder."""
+    from pipelines.evaluation.judge import write_result
+
+    folder = Workspace(experiment).detector()
+    splits = protocol_splits(experiment.protocol, faces.columns())
+    reader: list[CueReader | None] = []
+    for split in splits:
+        for step in _snapshots(folder / split.name):
+            if not _scored(folder / split.name, step):
+                reader = reader or [cue_reader(experiment, faces)]
+                _score_snapshot(experiment, faces, reader[0], split, folder / split.name, step)
+    write_result(folder, experiment.evaluate)
+    return folder
+
+
+def score_faces(detector: Any, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Probability of bona fide of some faces, float64 (N,)."""
+    scores = []
+    detector = detector.to(device()).eval()
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            image = torch.from_numpy(to_tensor_range(faces.images[part])).to(device())
+            cue = None if reader is None else reader.batch(part).to(device())
+            scores.append(detector(image, cue).probability_bonafide.double().cpu().numpy())
+    return np.concatenate(scores)
+
+
+def _snapshots(folder: Path) -> list[int]:
+    done = folder / "done.json"
+    if not done.is_file():
+        raise AgfasError(f"{folder} holds no finished detector. Run `agfas train` with the same configuration first.")
+    return list(read_json(done)["snapshots"])
+
+
+def _scored(folder: Path, step: int) -> bool:
+    return all(_table_path(folder, step, role).is_file() for role in ("dev", "test"))
+
+
+def _table_path(folder: Path, step: int, role: str) -> Path:
+    return folder / "scores" / f"step_{step:06d}-{role}.parquet"
+
+
+def _score_snapshot(
+    experiment: Experiment, faces: Faces, reader: CueReader | None, split: Split, folder: Path, step: int
+) -> None:
+    detector = load_detector(folder / "snapshots" / f"step_{step:06d}")
+    parts = indices(faces.columns(), split)
+    for role in ("dev", "test"):
+        rows = parts[role]
+        scores = score_faces(detector, faces, reader, rows, experiment.evaluate.batch_size)
+        table = ScoreTable(
+            key=faces.keys[rows],
+            video=faces.videos[rows],
+            subject=faces.subjects[rows],
+            domain=faces.domains[rows],
+            attack_type=faces.attack_types[rows],
+            label=faces.labels[rows],
+            score=scores,
+        )
+        table.save(_table_path(folder, step, role), metadata={"role": role, "step": step, "split": split.name})

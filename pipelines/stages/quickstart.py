@@ -1,0 +1,35 @@
+"""The whole chain within a budget of minutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.config import Experiment, TrainedIdentity
+from pipelines.config_file import with_overrides
+from pipelines.errors import AgfasError
+from pipelines.stages.sweep import print_plan as print_plan
+from pipelines.stages.sweep import run as run
+
+# The budget that the configuration's steps are meant for, on two cores.
+_CONFIGURED_MINUTES = 15.0
+
+
+def scaled(experiment: Experiment, minutes: float) -> Experiment:
+    """The experiment with every training's steps scaled to the budget.
+
+    Steps, not seconds, are scaled, so that the same command gives the same numbers on a fast and a slow machine.
+    """
+    if minutes <= 0:
+        raise AgfasError(f"--minutes must be above 0, not {minutes}.")
+    factor = minutes / _CONFIGURED_MINUTES
+    if factor == 1.0:
+        return experiment
+    changes: dict[str, Any] = {
+        "generator.loop.steps": max(1, round(experiment.generator.loop.steps * factor)),
+        "train.steps": max(experiment.train.evaluations, round(experiment.train.steps * factor)),
+        "train.warmup": round(experiment.train.warmup * factor),
+    }
+    if isinstance(experiment.identity, TrainedIdentity):
+        changes["identity.loop.steps"] = max(1, round(experiment.identity.loop.steps * factor))
+        changes["identity.loop.warmup"] = round(experiment.identity.loop.warmup * factor)
+    return with_overrides(experiment, changes)

@@ -1,0 +1,28 @@
+"""`agfas synth`: the built-in benchmark as a face dataset of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.data.records import load_faces
+from pipelines.data.synthetic.benchmark import build
+from pipelines.data.synthetic.settings import SyntheticSettings
+from pipelines.data.synthetic.sheet import contact_sheet
+from pipelines.errors import AgfasError
+
+
+def run(out: Path, options: dict[str, Any]) -> None:
+    """Write the dataset at `out` and its contact sheet inside."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = SyntheticSettings(**given)
+    except ValidationError as error:
+        reasons = "; ".join(f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors())
+        raise AgfasError(f"The benchmark cannot be made: {reasons}") from None
+    build(settings, out)
+    faces = load_faces(out)
+    contact_sheet(faces, out / "contact_sheet.png")
+    print(f"{len(faces)} faces in {out}; look at {out / 'contact_sheet.png'}")

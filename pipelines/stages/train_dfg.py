@@ -1,0 +1,178 @@
+"""Stage 3: the De-fake Face Generator, trained on live faces only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfg.autoencoder import PatchAutoencoder
+from dfg.objective import DenoisingObjective
+from dfg.pipeline import DeFakePipeline
+from dfg.schedule import sd_scheduler
+from dfg.unet import build_unet
+from pipelines.config import (
+    AutoencoderSettings,
+    Experiment,
+    PatchSettings,
+    PretrainedAutoencoder,
+    TaesdSettings,
+)
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
+from pipelines.fingerprint import fingerprint, folder_sha256
+from pipelines.processes import is_main, wait
+from pipelines.stages import train_identity
+from pipelines.training.batches import LatentBatches
+from pipelines.training.latents import StoredLatents, store_latents
+from pipelines.training.loop import fit
+from pipelines.training.run import Run
+from pipelines.workspace import SCHEMA, Workspace
+
+# The patch transform is fitted on this many faces; its few hundred numbers do not need more.
+_FIT_FACES = 2000
+
+
+def run(experiment: Experiment, faces: Faces) -> Path:
+    """Train the generator unless it is there; returns its run folder, which holds `pipeline/`."""
+    workspace = Workspace(experiment)
+    identity = train_identity.run(experiment, faces)
+    training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
+    if training.done is not None:
+        return training.folder
+    indices = _live_faces(experiment, faces)
+    autoencoder = build_autoencoder(experiment.generator.autoencoder, faces, indices)
+    latents = _latents(experiment, faces, indices, autoencoder, identity)
+    pipeline = build_pipeline(experiment, autoencoder, identity, latents)
+    settings = experiment.generator.loop
+    batches = LatentBatches(
+        _Padded(latents, pipeline.unet.config.cross_attention_dim),
+        settings.batch_size,
+        pipeline.scheduler.config.num_train_timesteps,
+        seed=0,
+    )
+    objective = DenoisingObjective(pipeline.unet, pipeline.scheduler)
+    fit(objective, batches, settings, training, title="generator")
+    if is_main():
+        folder = training.folder / "pipeline"
+        write_atomically(folder, pipeline.save_pretrained)
+        training.finish(
+            {
+                "live_faces": len(indices),
+                "parameters": sum(p.numel() for p in pipeline.unet.parameters()),
+                "weights_sha256": folder_sha256(folder),
+            }
+        )
+    wait()
+    return training.folder
+
+
+def load_generator(folder: Path) -> tuple[DeFakePipeline, str]:
+    """A finished generator and the hash of its weights."""
+    from pipelines.files import read_json
+
+    done = folder / "done.json"
+    if not done.is_file():
+        raise AgfasError(f"No finished generator at {folder}. Run `agfas train-dfg` with the same configuration.")
+    pipeline = DeFakePipeline.from_pretrained(folder / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, str(read_json(done)["weights_sha256"])
+
+
+def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.ndarray) -> Any:
+    """The autoencoder of the settings, frozen; the patch transform is fitted to live faces here."""
+    if isinstance(settings, PatchSettings):
+        autoencoder = PatchAutoencoder(settings.patch_size, settings.latent_channels, whitening=settings.whitening)
+        chosen = indices[:: max(1, len(indices) // _FIT_FACES)]
+        autoencoder.fit(torch.from_numpy(to_tensor_range(faces.images[chosen])))
+        return autoencoder.eval()
+    try:
+        return _load_autoencoder(settings).eval()
+    except (OSError, ValueError) as error:
+        raise AgfasError(f"The autoencoder of generator.autoencoder cannot be loaded: {error}") from error
+
+
+def build_pipeline(
+    experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents
+) -> DeFakePipeline:
+    """An untrained generator around the frozen parts, its U-Net seeded; or started from given weights."""
+    settings = experiment.generator
+    sample, tokens = latents.read(np.array([0]), np.array([0]))
+    torch.manual_seed(0)
+    options = dict(settings.unet)
+    if settings.preset == "tiny":
+        options.setdefault("cross_attention_dim", int(tokens.shape[-1]))
+    unet = build_unet(
+        settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options
+    )
+    if settings.unet_weights:
+        unet = _start_from(settings.unet_weights)
+    return DeFakePipeline(
+        autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity
+    )
+
+
+def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
+    if isinstance(settings, TaesdSettings):
+        from dfg.taesd import load_taesd
+
+        return load_taesd(settings.encoder, settings.decoder)
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    folder, subfolder = settings.path, settings.subfolder
+    config = AutoencoderKL.load_config(folder, subfolder=subfolder)
+    chosen = AutoencoderTiny if config.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
+    return chosen.from_pretrained(folder, subfolder=subfolder)
+
+
+def _start_from(place: str) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    try:
+        return UNet2DConditionModel.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
+
+
+def _live_faces(experiment: Experiment, faces: Faces) -> np.ndarray:
+    domains = experiment.generator.domains
+    indices = faces.live(domains)
+    if len(indices) == 0:
+        raise AgfasError(
+            f"No live training faces in the domains {', '.join(domains)}, which generator.domains names."
+            f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
+        )
+    return indices
+
+
+def _latents(
+    experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any
+) -> StoredLatents:
+    workspace = Workspace(experiment)
+    settings = experiment.generator
+    key = {
+        "schema": SCHEMA,
+        "autoencoder": settings.autoencoder.model_dump(mode="json"),
+        "identity": fingerprint(workspace.identity_key()),
+        "faces": workspace.faces_id(),
+        "domains": settings.domains,
+    }
+    return store_latents(workspace.latents(), faces, indices, autoencoder, identity, key, settings.flip)
+
+
+class _Padded:
+    """Stored tokens padded with zeros to the U-Net's width, as the paper pads 512 to 768."""
+
+    def __init__(self, stored: StoredLatents, width: int) -> None:
+        self.stored, self.width, self.views = stored, width, stored.views
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        latents, tokens = self.stored.read(rows, views)
+        missing = self.width - tokens.shape[-1]
+        return latents, np.pad(tokens, ((0, 0), (0, 0), (0, missing))) if missing else tokens

@@ -1,0 +1,94 @@
+"""Stage 2: the identity encoder, trained on the live faces' identities or loaded from published weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from dfg.arcface import ArcFaceObjective
+from dfg.identity import IdentityEncoder, OnnxIdentityEncoder
+from pipelines.config import BackboneIdentity, Experiment, NoIdentity, OnnxIdentity, TrainedIdentity
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
+from pipelines.processes import device, is_main, wait
+from pipelines.training.batches import IdentityBatches
+from pipelines.training.loop import fit
+from pipelines.training.run import Run
+from pipelines.workspace import Workspace
+
+
+def run(experiment: Experiment, faces: Faces) -> Any:
+    """The frozen identity encoder, or None where the condition is to be zero."""
+    settings = experiment.identity
+    if isinstance(settings, NoIdentity):
+        return None
+    if isinstance(settings, TrainedIdentity):
+        return _trained(experiment, settings, faces)
+    return _loaded(settings)
+
+
+def _loaded(settings: BackboneIdentity | OnnxIdentity) -> Any:
+    try:
+        if isinstance(settings, BackboneIdentity):
+            return IdentityEncoder.from_backbone_pth(settings.path, settings.preset)
+        return OnnxIdentityEncoder.from_onnx(
+            settings.path,
+            tensor=settings.tensor,
+            input_mean=settings.input_mean,
+            input_scale=settings.input_scale,
+        )
+    except (ValueError, OSError) as error:
+        raise AgfasError(f"The identity encoder {settings.path} cannot be used: {error}") from error
+
+
+def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) -> IdentityEncoder:
+    workspace = Workspace(experiment)
+    training = Run(workspace.identity(), workspace.identity_key(), experiment.model_dump(mode="json"))
+    model = training.folder / "model"
+    if training.done is None:
+        indices = _live_faces(faces, settings)
+        batches = IdentityBatches(faces, indices, settings.loop.batch_size, seed=0)
+        torch.manual_seed(0)
+        encoder = IdentityEncoder.from_preset(settings.preset)
+        objective = ArcFaceObjective(encoder, batches.num_identities, settings.scale, settings.margin)
+        fit(objective, batches, settings.loop, training, title="identity encoder")
+        if is_main():
+            summary = {
+                "identities": batches.num_identities,
+                "faces": len(indices),
+                "verification_auc": verification_auc(encoder, faces, settings.domains),
+            }
+            write_atomically(model, lambda folder: encoder.save_pretrained(folder))
+            training.finish(summary)
+        wait()
+    return IdentityEncoder.from_pretrained(model)
+
+
+def _live_faces(faces: Faces, settings: TrainedIdentity) -> np.ndarray:
+    indices = faces.live(settings.domains)
+    if len(indices) == 0:
+        raise AgfasError(
+            f"No live training faces in the domains {', '.join(settings.domains)}, which identity.domains names."
+            f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
+        )
+    return indices
+
+
+@torch.no_grad()
+def verification_auc(encoder: IdentityEncoder, faces: Faces, domains: list[str]) -> float | None:
+    """AUC of cosine similarity for same against different person, on subjects that were not trained on."""
+    indices = faces.live(domains, splits=("dev",))[:400]
+    subjects = faces.subjects[indices]
+    if len(set(subjects)) < 2 or len(set(subjects)) == len(subjects):
+        return None
+    encoder = encoder.to(device()).eval()
+    image = torch.from_numpy(to_tensor_range(faces.images[indices])).to(device())
+    embedding = torch.cat([encoder.embed(part) for part in image.split(64)])
+    similarity = (embedding @ embedding.T).cpu().numpy()
+    same = subjects[:, None] == subjects[None, :]
+    pairs = np.triu_indices(len(indices), k=1)
+    return float(roc_auc_score(same[pairs].astype(int), similarity[pairs]))

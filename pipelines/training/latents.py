@@ -1,0 +1,101 @@
+"""Latents and identity tokens of the live faces, computed once and memory-mapped.
+
+The generator trains on them without touching the autoencoder or the identity encoder. A mirrored face is a
+second view with latents and tokens of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfg.latents import encode_latents
+from pipelines.cues.shards import ShardStore
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.fingerprint import fingerprint
+from pipelines.processes import device, rank_and_world, wait
+from pipelines.progress import bar
+
+_SHARD = 256
+
+
+class StoredLatents:
+    """The views of a latent store.
+
+    Attributes:
+        views: 1, or 2 with the mirrored faces.
+    """
+
+    def __init__(self, store: ShardStore, views: int) -> None:
+        self.store = store
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.store.keys)
+
+    def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latents (B, C, h, w) and tokens (B, N, D), float32, of `rows` in the given views (0, or 1 mirrored)."""
+        latents = tokens = None
+        for view in np.unique(views):
+            chosen = np.flatnonzero(views == view)
+            some_latents = self.store.read(f"latents_{view}", rows[chosen])
+            some_tokens = self.store.read(f"tokens_{view}", rows[chosen])
+            if latents is None or tokens is None:
+                latents = np.empty((len(rows), *some_latents.shape[1:]), np.float32)
+                tokens = np.empty((len(rows), *some_tokens.shape[1:]), np.float32)
+            latents[chosen], tokens[chosen] = some_latents, some_tokens
+        assert latents is not None
+        assert tokens is not None
+        return latents, tokens
+
+
+def store_latents(
+    root: Path, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any, key: dict[str, Any], flip: bool
+) -> StoredLatents:
+    """Encode the faces at `indices` that are not stored yet; every process takes its share of the tasks.
+
+    Args:
+        root: folder of all latent stores.
+        faces: the dataset.
+        indices: live faces to encode.
+        autoencoder: any that `dfg.latents.encode_latents` knows.
+        identity: an identity encoder, or None for zero tokens (one of width 1, padded later).
+        key: what decides the latents; its fingerprint names the store.
+        flip: store the mirrored view too.
+    """
+    rank, world_size = rank_and_world()
+    views = 2 if flip else 1
+    keys = [str(key_) for key_ in faces.keys[indices]]
+    key = {**key, "views": views, "keys": fingerprint(keys)}
+    store = ShardStore.create_or_open(root, key, keys, _SHARD)
+    tasks = store.unfinished()[rank::world_size]
+    encoders = [part.to(device()) for part in (autoencoder, identity) if part is not None]
+    with bar(len(tasks), "store latents", unit="task", show=rank == 0) as progress:
+        for task in tasks if encoders else []:
+            rows = indices[task * _SHARD : (task + 1) * _SHARD]
+            store.write(task, _encode(faces.images[rows], autoencoder, identity, views))
+            progress.update(1)
+    wait()
+    return StoredLatents(ShardStore.create_or_open(root, key, keys, _SHARD), views)
+
+
+@torch.no_grad()
+def _encode(pixels: np.ndarray, autoencoder: Any, identity: Any, views: int) -> dict[str, np.ndarray]:
+    image = torch.from_numpy(to_tensor_range(pixels))
+    arrays: dict[str, np.ndarray] = {}
+    for view in range(views):
+        turned = image.flip(-1) if view else image
+        latents = [encode_latents(autoencoder, part.to(device())).float().cpu() for part in turned.split(32)]
+        tokens = [_tokens(identity, part) for part in turned.split(32)]
+        arrays[f"latents_{view}"] = torch.cat(latents).numpy()
+        arrays[f"tokens_{view}"] = torch.cat(tokens).numpy()
+    return arrays
+
+
+def _tokens(identity: Any, image: torch.Tensor) -> torch.Tensor:
+    if identity is None:
+        return torch.zeros(len(image), 1, 1)
+    return identity(image.to(device())).float().cpu()

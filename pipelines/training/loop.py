@@ -1,0 +1,226 @@
+"""The one training loop: a method is an objective, never a copy of this.
+
+A step's data and its random draws are functions of the seed and of the step's number alone. So a run that was
+killed and started again goes through the same steps as one that was not, and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pipelines.config import LoopSettings
+from pipelines.errors import AgfasError
+from pipelines.progress import bar
+from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
+from pipelines.training.ema import WeightAverage
+from pipelines.training.run import Run
+
+
+class Batches(Protocol):
+    """A training set as a function of the step."""
+
+    def __call__(self, step: int, rank: int, world_size: int) -> Any:
+        """This process's share of the global batch of micro-step `step` (from 0)."""
+
+
+AfterStep = Callable[[int, nn.Module], None]
+
+
+def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
+    """Devices, processes, precision and trackers, as `accelerate launch` or a plain start gives them."""
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        log_with=settings.trackers or None,
+        project_dir=str(run.folder),
+    )
+    if settings.trackers:
+        accelerator.init_trackers("agfas")
+    return accelerator
+
+
+def fit(
+    objective: nn.Module,
+    batches: Batches,
+    settings: LoopSettings,
+    run: Run,
+    *,
+    title: str,
+    seed: int = 0,
+    after_step: AfterStep | None = None,
+) -> None:
+    """Train `objective` for `settings.steps` steps, from the run's newest checkpoint if it has one.
+
+    Afterwards the objective holds the averaged weights where `ema_decay` is above 0.
+
+    Args:
+        objective: `forward(batch, progress)` gives a mapping with a scalar `loss` and named scalar parts.
+        batches: data by step.
+        settings: optimiser, schedule, precision, intervals.
+        run: where checkpoints and metrics go.
+        title: label of the progress bar.
+        seed: decides every draw together with the step's number.
+        after_step: called with the number of finished steps and the bare objective, on every process.
+
+    Raises:
+        AgfasError: the loss is not finite.
+    """
+    accelerator = make_accelerator(settings, run)
+    optimizer = make_optimizer(objective, settings)
+    average = WeightAverage(objective, settings.ema_decay) if settings.ema_decay > 0 else None
+    checkpoints = run.folder / "checkpoints"
+    first = load_checkpoint(checkpoints, objective, optimizer, average)
+    model, optimizer = accelerator.prepare(objective, optimizer)
+    if average is not None:
+        average.shadow = {name: value.to(accelerator.device) for name, value in average.shadow.items()}
+    if accelerator.is_main_process:
+        run.forget_after(first)
+    meter = _Meter()
+    model.train()
+    with bar(settings.steps, title, initial=first, unit="step", show=accelerator.is_main_process) as progress:
+        for step, micro_batches in _prefetch(batches, settings, accelerator, first):
+            torch.manual_seed(_step_seed(seed, step, accelerator.process_index))
+            _set_learning_rate(optimizer, settings, step)
+            parts = _one_step(accelerator, model, optimizer, micro_batches, settings, step)
+            if average is not None:
+                average.update(accelerator.unwrap_model(model), step + 1)
+            meter.add(parts)
+            finished = step + 1
+            progress.update(1)
+            if finished % settings.log_every == 0 or finished == settings.steps:
+                line = meter.line(finished, learning_rate(settings, step))
+                progress.set_postfix(loss=f"{line['loss']:.4f}")
+                if accelerator.is_main_process:
+                    run.log(line)
+                accelerator.log({k: v for k, v in line.items() if k != "step"}, step=finished)
+            if after_step is not None:
+                after_step(finished, accelerator.unwrap_model(model))
+                model.train()
+            if finished % settings.checkpoint_every == 0 and finished < settings.steps:
+                accelerator.wait_for_everyone()
+                if accelerator.is_main_process:
+                    save_checkpoint(checkpoints, finished, accelerator.unwrap_model(model), optimizer, average)
+    if average is not None:
+        average.copy_to(accelerator.unwrap_model(model))
+    accelerator.end_training()
+
+
+def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW over the trainable parameters."""
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters, settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate(settings: LoopSettings, step: int) -> float:
+    """The rate of step `step` (from 0): linear warm-up, then constant or a cosine that ends at 0."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _one_step(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    micro_batches: list[Any],
+    settings: LoopSettings,
+    step: int,
+) -> dict[str, float]:
+    """One optimiser step over its micro-batches; returns the mean of the scalar parts."""
+    totals: dict[str, float] = {}
+    progress = step / settings.steps
+    for micro_batch in micro_batches:
+        with accelerator.accumulate(model):
+            parts = model(_to_device(micro_batch, accelerator.device), progress)
+            loss = parts["loss"]
+            if not torch.isfinite(loss):
+                raise AgfasError(
+                    f"The loss became {loss.item()} at step {step + 1}. Lower the learning rate, or clip the"
+                    " gradient with max_grad_norm=1; with fp16, try bf16."
+                )
+            accelerator.backward(loss)
+            if settings.max_grad_norm > 0 and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        for name, value in parts.items():
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                totals[name] = totals.get(name, 0.0) + value.item() / len(micro_batches)
+    return totals
+
+
+def _prefetch(batches: Batches, settings: LoopSettings, accelerator: Accelerator, first: int) -> Any:
+    """Make the next step's data in a thread while this one trains."""
+    count = settings.gradient_accumulation
+
+    def make(step: int) -> list[Any]:
+        rank, world_size = accelerator.process_index, accelerator.num_processes
+        return [batches(step * count + k, rank, world_size) for k in range(count)]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        upcoming = pool.submit(make, first) if first < settings.steps else None
+        for step in range(first, settings.steps):
+            assert upcoming is not None
+            current = upcoming.result()
+            upcoming = pool.submit(make, step + 1) if step + 1 < settings.steps else None
+            yield step, current
+
+
+def _set_learning_rate(optimizer: Any, settings: LoopSettings, step: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """A seed of its own for every step and process, so that resuming needs no saved generator state."""
+    digest = hashlib.sha256(f"{seed}:{step}:{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, dict):
+        return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+    return batch.to(device)
+
+
+class _Meter:
+    """Means over the steps since the last line."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.count = 0
+        self.since = time.perf_counter()
+
+    def add(self, parts: dict[str, float]) -> None:
+        for name, value in parts.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
+        self.count += 1
+
+    def line(self, step: int, rate: float) -> dict[str, Any]:
+        now = time.perf_counter()
+        line = {
+            "step": step,
+            "learning_rate": rate,
+            "seconds_per_step": (now - self.since) / self.count,
+            **{name: total / self.count for name, total in self.totals.items()},
+        }
+        self.totals, self.count, self.since = {}, 0, now
+        return line

@@ -1,0 +1,144 @@
+"""Where everything of an experiment lies, each artefact under the hash of what decides it.
+
+    ROOT/
+      faces/ID/        face dataset (synthetic benchmark)
+      identity/ID/     run: the identity encoder
+      latents/ID/      stored latents and tokens of the live faces
+      generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout
+      cues/ID/         cue store of one source, one t, one dataset
+      detectors/ID/    one experiment: a run for every split of the protocol, scores, result.json
+      plan.json        what was asked for, by label
+      report/          index.html, results.csv, results.md
+
+Two experiments that share a part share its folder, so a sweep trains one generator and restores each face once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Experiment, SyntheticData, TrainedIdentity
+from pipelines.data.records import read_card
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
+
+# Raised when the meaning of a stored artefact changes, so that old ones are not taken for new ones.
+SCHEMA = 1
+
+
+class Workspace:
+    """The folders of one experiment."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.root = experiment.root
+
+    @property
+    def faces(self) -> Path:
+        """The face dataset's folder."""
+        data = self.experiment.data
+        if isinstance(data, SyntheticData):
+            return self.root / "faces" / fingerprint(data.settings().model_dump(mode="json"))
+        return data.path
+
+    @property
+    def size(self) -> int:
+        """Side of the face crops in pixels."""
+        return self.experiment.data.size
+
+    def faces_id(self) -> str:
+        """Identity of the face dataset; it must exist."""
+        return str(read_card(self.faces)["fingerprint"]) + f"-{self.size}"
+
+    def identity_key(self) -> dict[str, Any]:
+        """What decides the identity encoder."""
+        settings = self.experiment.identity
+        key: dict[str, Any] = {"schema": SCHEMA, "identity": _result_keys(settings.model_dump(mode="json"))}
+        if isinstance(settings, TrainedIdentity):
+            return {**key, "faces": self.faces_id()}
+        path = getattr(settings, "path", None)
+        return key if path is None else {"schema": SCHEMA, "identity": _without_path(key), "sha256": _sha(path)}
+
+    def identity(self) -> Path:
+        """Run folder of the identity encoder."""
+        return self.root / "identity" / fingerprint(self.identity_key())
+
+    def generator_key(self) -> dict[str, Any]:
+        """What decides the generator."""
+        return {
+            "schema": SCHEMA,
+            "generator": _result_keys(self.experiment.generator.model_dump(mode="json")),
+            "identity": fingerprint(self.identity_key()),
+            "faces": self.faces_id(),
+        }
+
+    def generator(self) -> Path:
+        """Run folder of the generator."""
+        return self.root / "generator" / fingerprint(self.generator_key())
+
+    def latents(self) -> Path:
+        """Folder of the stored latents and tokens."""
+        return self.root / "latents"
+
+    def cues(self) -> Path:
+        """Folder of all cue stores."""
+        return self.root / "cues"
+
+    def detector_key(self) -> dict[str, Any]:
+        """What decides the detectors; keys that cannot matter are left out, so that equal work is done once."""
+        experiment = self.experiment
+        return {
+            "schema": SCHEMA,
+            "faces": self.faces_id(),
+            "cue": self._cue_key(),
+            "detector": experiment.detector.model_dump(mode="json"),
+            "objective": experiment.objective.model_dump(mode="json"),
+            "train": _result_keys(experiment.train.model_dump(mode="json")),
+            "protocol": experiment.protocol.model_dump(mode="json"),
+            "seed": experiment.seed,
+        }
+
+    def detector(self) -> Path:
+        """Folder of this experiment's detectors."""
+        return self.root / "detectors" / fingerprint(self.detector_key())
+
+    def needs_cue(self) -> bool:
+        """Whether the detector looks at a cue at all."""
+        return self.experiment.detector.name != "image_only"
+
+    def needs_restoration(self) -> bool:
+        """Whether that cue is made from restored faces."""
+        return self.needs_cue() and self.experiment.cue.source in ("dfg", "shuffled", "autoencoder")
+
+    def _cue_key(self) -> dict[str, Any] | None:
+        if not self.needs_cue():
+            return None
+        cue = self.experiment.cue
+        form = {"source": cue.source, "form": cue.form, "normalize": cue.normalize, "seed": cue.seed}
+        if not self.needs_restoration():
+            return form
+        generator = {**form, "generator": fingerprint(self.generator_key())}
+        if cue.source == "autoencoder":
+            return generator
+        return {**generator, "timestep": cue.timestep, "num_inference_steps": cue.num_inference_steps}
+
+
+# They change when a run's lines and checkpoints are written, or where it is watched, never what it ends with.
+_BYSTANDERS = ("checkpoint_every", "log_every", "trackers")
+
+
+def _result_keys(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {key: _result_keys(value) for key, value in settings.items() if key not in _BYSTANDERS}
+    return settings
+
+
+def _without_path(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in key["identity"].items() if name != "path"}
+
+
+def _sha(path: Path) -> str:
+    if not path.exists():
+        raise AgfasError(f"No identity weights at {path}. Set identity.path to a backbone.pth or an ONNX file.")
+    return folder_sha256(path) if path.is_dir() else file_sha256(path)

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes the environment if needed, then checks style, types and behaviour.
+#   bash scripts/test.sh          everything but what is marked slow; under ten minutes on two cores
+#   bash scripts/test.sh --all    the slow tests too
+#   bash scripts/test.sh ARGS     further arguments go to pytest
+AGFAS_EXTRAS="[dev]"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+make_environment
+
+selection=(-m "not slow")
+if [ "${1:-}" = "--all" ]; then
+  selection=()
+  shift
+fi
+
+ruff check .
+ruff format --check .
+mypy
+exec python -m pytest "${selection[@]}" "$@"
