@@ -20,8 +20,8 @@ def angular_margin_logits(
 ) -> torch.Tensor:
     """s cos(theta + m) for each face's own identity and s cos(theta) for the others: equation 3.
 
-    Beyond theta = pi - m the cosine would rise again with the angle; there cos(theta) - m sin(m), which goes on
-    falling, takes its place.
+    Beyond theta = pi - m the cosine would rise again with the angle; there cos(theta) - m sin(m), which goes
+    on falling, takes its place.
 
     Args:
         cosine: (B, K) in [-1, 1], between embeddings and identity directions.
@@ -62,9 +62,7 @@ class ArcFaceObjective(nn.Module):
         super().__init__()
         dim = encoder.config["embedding_dim"]
         if dim is None:
-            raise ValueError(
-                "ArcFace trains an embedding, but this encoder is a trunk: give it embedding_dim=512."
-            )
+            raise ValueError("ArcFace trains an embedding, but this encoder is a trunk without one.")
         if num_identities < 2:
             raise ValueError(f"ArcFace tells people apart and needs two or more; got {num_identities}.")
         self.encoder = encoder

@@ -1,7 +1,8 @@
-"""A patch transform in place of a trained autoencoder: linear, closed-form, and lossless where all channels are kept.
+"""A patch transform in place of a trained autoencoder: linear, closed-form, lossless with all channels kept.
 
-A generator's cue is what its restoration changes; an autoencoder that changes more drowns it. Principal components
-of pixel patches (Pearson 1901) of live faces give latents of unit variance whose decoding is exact, for nothing.
+A generator's cue is what its restoration changes; an autoencoder that changes more drowns it. Principal
+components of pixel patches (Pearson 1901) of live faces give latents of unit variance without any training,
+and decoding undoes encoding exactly.
 """
 
 from __future__ import annotations
@@ -38,18 +39,16 @@ class PointDistribution:
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
-    """Face (B, 3, H, W) <-> latents (B, latent_channels, H / patch_size, W / patch_size), with AutoencoderKL's calls.
+    """Face (B, 3, H, W) <-> latents (B, latent_channels, H / patch_size, W / patch_size), as AutoencoderKL.
 
     Args:
         patch_size: side of a patch in pixels.
         latent_channels: principal components kept; patch_size**2 * in_channels keeps all and loses nothing.
         in_channels: colours of the picture.
-        whitening: exponent w in [0, 1]: component k is divided by std_k**w, then all by one number so that the
-            latents' overall standard deviation is 1. At 1 every component has unit variance, so noise hides the
-            faint ones (texture) no sooner than the strong ones (light); at 0 noise takes them in the pixels' own order.
+        whitening: exponent w in [0, 1]: component k is divided by std_k**w, then all by one number so that
+            the latents' overall standard deviation is 1. At 1 every component has unit variance, so noise
+            hides the faint ones (texture) no sooner than the strong ones (light); at 0 it acts as on pixels.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -78,8 +77,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     def fit(self, images: torch.Tensor) -> None:
         """Take the principal components of the patches of `images` (N, 3, H, W) in [-1, 1], N >= 1.
 
-        The result depends on the pictures alone, not on a seed: each component's sign is such that its largest
-        weight is positive.
+        The result depends on the pictures alone, not on a seed: each component's sign is such that its
+        largest weight is positive.
         """
         mean, covariance = _patch_moments(images, self.config["patch_size"])
         variances, vectors = torch.linalg.eigh(covariance)
@@ -93,9 +92,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.components.copy_(components)
         self.scale.copy_(scale * overall)
 
-    def encode(
-        self, x: torch.Tensor, return_dict: bool = True
-    ) -> AutoencoderKLOutput | tuple[PointDistribution]:
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
         """(B, 3, H, W) in [-1, 1] -> `.latent_dist`, whose `mode()` is (B, latent_channels, H / p, W / p).
 
         Raises:
@@ -105,16 +102,14 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         patch = self.config["patch_size"]
         if x.shape[-2] % patch or x.shape[-1] % patch:
             raise ValueError(
-                f"pictures of {x.shape[-2]}x{x.shape[-1]} do not divide into {patch}x{patch} patches."
+                f"pictures of {tuple(x.shape[-2:])} do not divide into patches of {patch}x{patch}."
             )
         centred = F.pixel_unshuffle(x, patch) - self.mean[:, None, None]
         latents = torch.einsum("cv,bvhw->bchw", self.components, centred) / self.scale[:, None, None]
         posterior = PointDistribution(latents)
-        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)  # type: ignore[arg-type]
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def decode(
-        self, z: torch.Tensor, return_dict: bool = True, **kwargs: Any
-    ) -> DecoderOutput | tuple[torch.Tensor]:
+    def decode(self, z: torch.Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
         """(B, latent_channels, h, w) -> `.sample`, (B, 3, h * p, w * p), not clamped.
 
         Raises:
@@ -127,13 +122,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         """Encode and decode: (B, 3, H, W) -> (B, 3, H, W)."""
-        return self.decode(self.encode(sample).latent_dist.mode()).sample  # type: ignore[union-attr]
+        return self.decode(self.encode(sample).latent_dist.mode()).sample
 
     def _require_fit(self) -> None:
         if not self.scale.any():
-            raise ValueError(
-                "this PatchAutoencoder is not fitted: call fit(images) with live faces, or load one."
-            )
+            raise ValueError("this PatchAutoencoder is not fitted: call fit(images) with live faces.")
 
 
 def _patch_moments(images: torch.Tensor, patch: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,7 @@
 """Who is in the picture: the condition of the generator.
 
-A frozen face recogniser turns a face into a 7 x 7 map before pooling; its cells are the identity tokens that the
-U-Net attends to. They tell the person and, coarsely, the pose, and nothing that a printer or a screen adds.
+A frozen face recogniser turns a face into a 7 x 7 map before pooling; its cells are the identity tokens that
+the U-Net attends to. It was trained to tell persons apart, whatever the camera, paper or screen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from torch.nn import functional as F
 
 from dfg.iresnet import DEPTHS, WIDTHS, IResNet
 from dfg.noise import seeded
+from dfg.onnx_identity import OnnxIdentityEncoder
+from dfg.tokens import map_to_tokens, pad_tokens, resize_face
+
+__all__ = ["IDENTITY_PRESETS", "IdentityEncoder", "OnnxIdentityEncoder", "map_to_tokens", "pad_tokens"]
 
 IDENTITY_PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -45,8 +49,6 @@ class IdentityEncoder(ModelMixin, ConfigMixin):
         strides: of the four stages.
         embedding_dim: length of the embedding, or None for the trunk alone (tokens, but no `embed`).
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -81,20 +83,23 @@ class IdentityEncoder(ModelMixin, ConfigMixin):
         A file without `fc.*` and `features.*` gives the trunk alone. Nothing is unpickled but tensors.
 
         Raises:
-            ValueError: the file is not a state dict of this preset; says which names are missing or unexpected.
+            ValueError: the file is no state dict of this preset; names what is missing or unexpected.
         """
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
             raise ValueError(f"{path} holds no state dict: a dictionary of names and tensors is expected.")
         head = any(name.startswith(("fc.", "features.")) for name in state)
-        encoder = cls.from_preset(preset, **({} if head else {"embedding_dim": None}))
+        encoder = cls.from_preset(preset) if head else cls.from_preset(preset, embedding_dim=None)
         _check_state(state, encoder.backbone.state_dict(), f"{path} does not fit the preset {preset!r}")
         # An absent batch counter is harmless: it counts training steps and takes no part in evaluation.
         encoder.backbone.load_state_dict(state, strict=False)
         return encoder
 
     def embedding(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> embedding before normalisation, (B, E); differentiable, in the current mode."""
+        """(B, 3, H, W) in [-1, 1] -> embedding before normalisation, (B, E).
+
+        Differentiable, and in the mode that the encoder is in: what ArcFace trains.
+        """
         return self.backbone(self._resize(image))
 
     @torch.no_grad()
@@ -115,33 +120,6 @@ class IdentityEncoder(ModelMixin, ConfigMixin):
 
     def _resize(self, image: torch.Tensor) -> torch.Tensor:
         return resize_face(image.to(self.dtype), self.config["input_size"])
-
-
-def resize_face(image: torch.Tensor, size: int) -> torch.Tensor:
-    """Bilinear, without antialiasing, as the public AG-FAS resizes 256 to 112."""
-    if image.shape[-2:] == (size, size):
-        return image
-    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
-
-
-def map_to_tokens(features: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) -> (B, h * w, C)."""
-    return features.flatten(2).transpose(1, 2)
-
-
-def pad_tokens(tokens: torch.Tensor, width: int) -> torch.Tensor:
-    """Zero-pad (B, N, C) on the right to (B, N, width): 49 x 512 -> 49 x 768 for Stable Diffusion's U-Net.
-
-    Raises:
-        ValueError: the tokens are wider than `width`.
-    """
-    missing = width - tokens.shape[-1]
-    if missing < 0:
-        raise ValueError(
-            f"identity tokens of {tokens.shape[-1]} values do not fit a U-Net with cross_attention_dim={width}; "
-            f"build the U-Net with cross_attention_dim={tokens.shape[-1]} or more."
-        )
-    return F.pad(tokens, (0, missing))
 
 
 @contextmanager

@@ -72,9 +72,7 @@ class IResNet(nn.Module):
     ) -> None:
         super().__init__()
         if not len(layers) == len(widths) == len(strides) == 4:
-            raise ValueError(
-                f"an iResNet has four stages; got layers={layers}, widths={widths}, strides={strides}."
-            )
+            raise ValueError(f"an iResNet has four stages; got {layers=}, {widths=}, {strides=}.")
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.prelu = nn.PReLU(widths[0])

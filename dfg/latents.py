@@ -10,7 +10,7 @@ import torch
 def encode_latents(autoencoder: Any, image: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) in [-1, 1] -> latents as diffusion sees them, (B, C, h, w) float32.
 
-    Takes the posterior's mode, never a sample: the public recipe samples, and so makes other cues in every run.
+    Takes the posterior's mode, never a sample: the public recipe samples, so every run makes other cues.
     AutoencoderKL, AutoencoderTiny, PatchAutoencoder and TaesdAutoencoder are understood, with their
     `scaling_factor` and `shift_factor`.
     """
@@ -29,7 +29,7 @@ def decode_latents(autoencoder: Any, latents: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def calibrate_scale(autoencoder: Any, images: torch.Tensor) -> None:
-    """Set `scaling_factor` and `shift_factor` so that the latents of `images` have mean 0 and standard deviation 1.
+    """Set `scaling_factor` and `shift_factor` so that latents of `images` have mean 0 and deviation 1.
 
     For autoencoders whose latents the schedule does not fit; an AutoencoderKL brings its own factor.
 

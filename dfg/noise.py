@@ -14,7 +14,7 @@ import torch
 
 
 def generator_for_key(key: str, seed: int = 0) -> torch.Generator:
-    """A CPU generator seeded from the SHA-256 of `"{seed}:{key}"`, equal on every machine and in every run."""
+    """A CPU generator seeded from the SHA-256 of `"{seed}:{key}"`: the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     # 63 bits: torch takes a signed 64-bit seed, and a negative one would be remapped.
     return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)

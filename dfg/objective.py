@@ -1,4 +1,4 @@
-"""What the generator learns: the noise in a live face's latents, told who it is (Ho et al. 2020, equation 14)."""
+"""What the generator learns: the noise in a live face's latents, told who it is (Ho et al. 2020, eq. 14)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class DenoisingObjective(nn.Module):
     Args:
         unet: trained in place.
         scheduler: with epsilon prediction; gives the schedule.
-        generator: a CPU generator for noise and timesteps; None uses torch's global one, which a training loop
-            seeds and stores.
+        generator: a CPU generator for noise and timesteps; None uses torch's global one, which a training
+            loop seeds and stores.
 
     Raises:
         ValueError: the scheduler predicts something else than epsilon.
     """
 
+    alphas_cumprod: torch.Tensor
+
     def __init__(self, unet: nn.Module, scheduler: Any, generator: torch.Generator | None = None) -> None:
         super().__init__()
         prediction = scheduler.config["prediction_type"]
         if prediction != "epsilon":
-            raise ValueError(
-                f"the generator predicts noise: prediction_type must be 'epsilon', not {prediction!r}."
-            )
+            raise ValueError(f"prediction_type must be 'epsilon', the noise, not {prediction!r}.")
         self.unet = unet
         self.generator = generator
         # Not persistent: the schedule is the scheduler's, and is saved with it.
@@ -39,8 +39,8 @@ class DenoisingObjective(nn.Module):
 
         Args:
             batch: `latents` (B, C, h, w) of unit scale; `tokens` (B, N, D) as wide as the U-Net's
-                cross-attention; optionally `noise` (B, C, h, w) and `timesteps` (B,) int64 in [0, T), which are
-                drawn where they are not given.
+                cross-attention; optionally `noise` (B, C, h, w) and `timesteps` (B,) int64 in [0, T), which
+                are drawn where they are not given.
             progress: of the training in [0, 1]; the loss does not change with it.
 
         Returns:

@@ -1,6 +1,7 @@
 """Identity tokens from an ONNX recognition pack (insightface's, or any face recogniser), through onnxruntime.
 
-Such a graph puts out only the embedding; the map before pooling is one of its inner tensors, and is made an output.
+Such a graph puts out only the embedding; the map before pooling is one of its inner tensors, and is made
+an output.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
-from dfg.identity import map_to_tokens, resize_face
+from dfg.tokens import map_to_tokens, resize_face
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODEL_FILE = "identity.onnx"
+CONFIG_FILE = "config.json"
 
 
 class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
@@ -40,8 +42,6 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
         input_scale: divides afterwards.
         batched: whether the graph takes more than one face at once.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -74,9 +74,9 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
 
         Args:
             path: the `.onnx` file.
-            tensor: name of the map to use; None finds the last tensor of shape (N, C, h, h), h > 1, before the
-                pooling or flattening, and logs its name (also in `config.tensor`).
-            input_mean: None means 127.5, or 0 where the graph begins with its own subtraction and multiplication.
+            tensor: name of the map to use; None finds the last tensor of shape (N, C, h, h), h > 1, before
+                the pooling or flattening, and logs its name (also in `config.tensor`).
+            input_mean: None means 127.5, or 0 where the graph itself begins with Sub and Mul.
             input_scale: None means 127.5, or 1 likewise.
 
         Raises:
@@ -112,7 +112,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
         return F.normalize(self._run(image, self._open().get_outputs()[0].name).flatten(1))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write `identity.onnx` and `config.json`; diffusers' further arguments have no meaning for a graph."""
+        """Write `identity.onnx` and `config.json`; further arguments have no meaning for a graph."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).write_bytes(self.model_bytes)
@@ -120,9 +120,9 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> OnnxIdentityEncoder:
-        """Read a folder that `save_pretrained` wrote; the graph stays in float32 whatever type is asked for."""
+        """Read a folder that `save_pretrained` wrote; the graph stays float32 whatever type is asked for."""
         folder = Path(pretrained_model_name_or_path)
-        config = json.loads((folder / cls.config_name).read_text())
+        config = json.loads((folder / CONFIG_FILE).read_text())
         encoder = cls(**{key: value for key, value in config.items() if not key.startswith("_")})
         encoder.model_bytes = (folder / MODEL_FILE).read_bytes()
         return encoder.eval()
@@ -143,9 +143,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
     def _open(self) -> onnxruntime.InferenceSession:
         if self._session is None:
             if not self.model_bytes:
-                raise ValueError(
-                    "this encoder holds no graph: make it with OnnxIdentityEncoder.from_onnx(path)."
-                )
+                raise ValueError("this encoder holds no graph: make it with OnnxIdentityEncoder.from_onnx.")
             self._session = _open_session(self.model_bytes)
         return self._session
 

@@ -16,12 +16,13 @@ from PIL import Image
 
 # diffusers finds a saved component's class by its module's name among the modules already imported.
 from dfg import autoencoder as _autoencoder  # noqa: F401
-from dfg import identity as _identity
+from dfg import identity as _identity  # noqa: F401
 from dfg import onnx_identity as _onnx_identity  # noqa: F401
 from dfg import taesd as _taesd  # noqa: F401
 from dfg.latents import decode_latents, encode_latents, latent_channels
 from dfg.noise import noise_for_keys, noise_from_generators
 from dfg.schedule import add_noise, ddim_step, timesteps_from
+from dfg.tokens import pad_tokens
 
 # Tokens of a 7 x 7 map: the length of the zero condition where there is no encoder to ask.
 _DEFAULT_TOKENS = 49
@@ -55,6 +56,11 @@ class DeFakePipeline(DiffusionPipeline):
         ValueError: the components do not fit each other; says which numbers differ.
     """
 
+    autoencoder: Any
+    unet: Any
+    scheduler: Any
+    identity_encoder: Any
+
     model_cpu_offload_seq = "identity_encoder->autoencoder->unet"
     _optional_components = ["identity_encoder"]  # noqa: RUF012 (diffusers asks for this list)
 
@@ -63,7 +69,7 @@ class DeFakePipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         _check_components(autoencoder, unet, scheduler, identity_encoder)
-        self.register_modules(
+        self.register_modules(  # type: ignore[attr-defined]
             autoencoder=autoencoder, unet=unet, scheduler=scheduler, identity_encoder=identity_encoder
         )
 
@@ -138,7 +144,7 @@ class DeFakePipeline(DiffusionPipeline):
         if encoder is None:
             raise ValueError("this generator has no identity encoder: use condition='none'.")
         tokens = encoder(image.to(encoder.device)).float()
-        return _identity.pad_tokens(tokens, width).to(self.unet.device)
+        return pad_tokens(tokens, width).to(self.unet.device)
 
     def draw_noise(
         self,
@@ -147,17 +153,15 @@ class DeFakePipeline(DiffusionPipeline):
         generators: Sequence[torch.Generator] | None = None,
         seed: int = 0,
     ) -> torch.Tensor:
-        """Noise of the latents' shape (B, C, h, w), one stream per face from `keys` and `seed`, or `generators`.
+        """Noise of the latents' shape (B, C, h, w): one stream per face, from keys and seed or from generators.
 
         Raises:
             ValueError: not exactly one of the two was given, or not one per face.
         """
         if (keys is None) == (generators is None):
-            raise ValueError(
-                "give either keys (one string per face) or generators (one per face) for the noise."
-            )
-        streams = keys if keys is not None else generators
-        if len(streams) != len(latents):  # type: ignore[arg-type]
+            raise ValueError("give either keys (one string per face) or generators (one per face).")
+        streams: Sequence[object] = keys or generators or []
+        if len(streams) != len(latents):
             raise ValueError(f"{len(latents)} faces need as many streams of noise; got {len(streams)}.")  # type: ignore[arg-type]
         shape, device = tuple(latents.shape[1:]), latents.device
         if keys is not None:
@@ -174,10 +178,10 @@ class DeFakePipeline(DiffusionPipeline):
         noise: torch.Tensor,
         progress: Callable[[int, int], None] | None = None,
     ) -> torch.Tensor:
-        """Noise latents (B, C, h, w) to `timestep`, denoise them with the tokens (B, N, D), deterministic DDIM.
+        """Noise latents (B, C, h, w) to `timestep` and denoise them with the tokens (B, N, D).
 
-        Several timesteps of one batch can share latents, tokens and noise. The arithmetic between the U-Net's
-        calls is float32 whatever type the U-Net has.
+        Deterministic DDIM. Several timesteps of one batch can share latents, tokens and noise. The arithmetic
+        between the U-Net's calls is float32 whatever type the U-Net has.
         """
         timesteps = timesteps_from(self.scheduler, timestep, num_inference_steps)
         if not timesteps:

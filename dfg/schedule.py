@@ -26,13 +26,14 @@ def sd_scheduler() -> DDIMScheduler:
 def timesteps_from(scheduler: Any, timestep: int, num_inference_steps: int = 50) -> list[int]:
     """The timesteps at which the U-Net is called to restore a face noised to `timestep`, falling.
 
-    With 50 steps the grid is 981, 961, ..., 1, and t = 801 leaves 801, 781, ..., 1: 41 calls. Two starts beyond the
-    grid are allowed: the last training step (999: pure noise), which is put before the whole grid and makes 51
-    calls; and 0, which adds no noise and makes none: the autoencoder alone, the control of every cue.
+    With 50 steps the grid is 981, 961, ..., 1, and t = 801 leaves 801, 781, ..., 1: 41 calls. Two starts
+    beyond the grid are allowed: the last training step (999: as good as pure noise), put before the whole
+    grid, which makes 51 calls; and 0, which adds no noise and makes none: the autoencoder alone, the control
+    of every cue.
 
     Args:
-        scheduler: any diffusers scheduler; only its configuration is read, so a folder with Stable Diffusion's
-            PNDM gives the same grid without PNDM's doubled entry.
+        scheduler: any of diffusers'; only its configuration is read, so Stable Diffusion's PNDM gives the
+            same grid, without PNDM's doubled entry.
 
     Raises:
         ValueError: `timestep` is not on the grid (names the nearest ones), or there are no or too many steps.

@@ -1,6 +1,7 @@
 """Tiny autoencoders with the weights' layout of madebyollin/taesd (TAESD, TAESD3, TAEF1, TAEF2).
 
-diffusers' AutoencoderTiny is the same network without the pooled blocks that TAEF2 has at the lowest resolution.
+diffusers' AutoencoderTiny is the same network without the pooled blocks that TAEF2 has at the lowest
+resolution.
 """
 
 from __future__ import annotations
@@ -45,8 +46,6 @@ class TaesdAutoencoder(ModelMixin, ConfigMixin):
         scaling_factor, shift_factor: diffusion sees (latents - shift_factor) * scaling_factor.
     """
 
-    config_name = "config.json"
-
     @register_to_config
     def __init__(
         self,
@@ -59,23 +58,19 @@ class TaesdAutoencoder(ModelMixin, ConfigMixin):
         self.encoder = _encoder(latent_channels, pooled)
         self.decoder = _decoder(latent_channels, pooled)
 
-    def encode(
-        self, x: torch.Tensor, return_dict: bool = True
-    ) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
-        """(B, 3, H, W) in [-1, 1], H and W multiples of 8 -> `.latents`, (B, latent_channels, H / 8, W / 8)."""
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
+        """(B, 3, H, W) in [-1, 1], sides multiples of 8 -> `.latents`, (B, latent_channels, H / 8, W / 8)."""
         latents = self.encoder((x + 1) / 2)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
-    def decode(
-        self, z: torch.Tensor, return_dict: bool = True, **kwargs: Any
-    ) -> DecoderOutput | tuple[torch.Tensor]:
+    def decode(self, z: torch.Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
         """(B, latent_channels, h, w) -> `.sample`, (B, 3, 8h, 8w), not clamped."""
         sample = self.decoder(z) * 2 - 1
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         """Encode and decode: (B, 3, H, W) -> (B, 3, H, W)."""
-        return self.decode(self.encode(sample).latents).sample  # type: ignore[union-attr]
+        return self.decode(self.encode(sample).latents).sample
 
 
 class SoftClamp(nn.Module):

@@ -41,7 +41,7 @@ def build_unet(
         preset: `tiny`, `compact` or `sd15`.
         in_channels: of the latents, in and out.
         sample_size: height and width of the latents.
-        cross_attention_dim: width of the identity tokens after padding; None takes the preset's (128, 512, 768).
+        cross_attention_dim: width of the padded identity tokens; None takes the preset's (128, 512, 768).
         seed: of the first weights.
         overrides: further arguments of UNet2DConditionModel, in place of the preset's.
 

@@ -19,8 +19,8 @@ from oanet.vit import build_vit, fit_image, pool
 class OANet(Detector):
     """A ViT on the face whose every block also attends to the cue's tokens.
 
-    In each block h = h + SA(LN1(h)); h = h + CA(LNx(h), cue); h = h + MLP(LN2(h)). CA's output starts at zero,
-    so a fresh OA-Net answers exactly as the plain ViT, whatever the cue.
+    In each block h = h + SA(LN1(h)); h = h + CA(LNx(h), cue); h = h + MLP(LN2(h)). CA's output starts at
+    zero, so a fresh OA-Net answers exactly as the plain ViT, whatever the cue.
 
     Parameters at full size: 85,798,656 (ViT-B/16) + 23,648,256 (12 cross-attentions) + 11,176,512 (ResNet-18
     without classifier) + 393,728 (embedder) + 1,026 (classifier) = 121,018,178. The public code also builds a

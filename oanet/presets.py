@@ -31,7 +31,7 @@ _SIZES: dict[str, dict[str, Any]] = {
             "patch_size": 8,
             "embed_dim": 96,
             "depth": 4,
-            "num_heads": 4,
+            "num_heads": 3,
             "mlp_ratio": 3.0,
         },
         "embedding_dim": 128,

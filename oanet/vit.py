@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from typing import Any
 
@@ -29,15 +30,15 @@ class ConvStem(nn.Module):
         halvings = int(math.log2(patch_size))
         if 2**halvings != patch_size or img_size % patch_size:
             raise ValueError(
-                f"The convolutional stem halves the picture: patch_size = {patch_size} must be a power of two that "
-                f"divides the image size {img_size}."
+                f"The convolutional stem halves the picture: patch_size = {patch_size} must be a power of "
+                f"two that divides the image size {img_size}."
             )
         side = img_size // patch_size
         self.grid_size = (side, side)
         self.num_patches = side * side
         widths = [in_chans, *(embed_dim // 2 ** (halvings - 1 - i) for i in range(halvings))]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, 1))
@@ -110,8 +111,8 @@ def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
         if not pretrained:
             raise
         raise OSError(
-            f"The pretrained weights of {name!r} could not be loaded ({error}). Connect to the network once, so "
-            "that they are cached, or set pretrained = False."
+            f"The pretrained weights of {name!r} could not be loaded ({error}). Connect to the network once, "
+            "so that they are cached, or set pretrained = False."
         ) from error
 
 
@@ -126,7 +127,8 @@ def fit_image(vit: VisionTransformer, image: torch.Tensor, image_size: int) -> t
         those of the ImageNet-21k ViTs, 0.5 and 0.5, that is [-1, 1] as it came.
     """
     image = resize(image, image_size)
-    mean, deviation = vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]
+    statistics: Any = vit.pretrained_cfg
+    mean, deviation = statistics["mean"], statistics["std"]
     if set(mean) == set(deviation) == {0.5}:
         return image
     shift = image.new_tensor(mean).view(1, 3, 1, 1)
@@ -135,7 +137,7 @@ def fit_image(vit: VisionTransformer, image: torch.Tensor, image_size: int) -> t
 
 
 def resize(picture: torch.Tensor, side: int) -> torch.Tensor:
-    """(B, C, H, W) -> (B, C, side, side), bilinear with antialiasing; the very same tensor where it fits already."""
+    """(B, C, H, W) -> (B, C, side, side), bilinear, antialiased; the same tensor where it fits already."""
     if picture.shape[-2:] == (side, side):
         return picture
     return F.interpolate(picture, size=(side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS, DETECTORS, OBJECTIVES
+from oanet.names import CUE_FORMS, check_detector, check_objective
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.data.synthetic.settings import SyntheticSettings
 from pipelines.errors import nearest
@@ -188,8 +188,7 @@ class DetectorSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_name(self) -> DetectorSettings:
-        if self.name not in DETECTORS:
-            raise ValueError(f"unknown detector '{self.name}': {nearest(self.name, DETECTORS)}")
+        check_detector(self.name, [option for option in self.options() if option != "preset"])
         return self
 
     def options(self) -> dict[str, Any]:
@@ -205,8 +204,7 @@ class ObjectiveSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_name(self) -> ObjectiveSettings:
-        if self.name not in OBJECTIVES:
-            raise ValueError(f"unknown objective '{self.name}': {nearest(self.name, OBJECTIVES)}")
+        check_objective(self.name, self.options())
         return self
 
     def options(self) -> dict[str, Any]:

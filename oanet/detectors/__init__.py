@@ -40,6 +40,7 @@ def build_detector(name: str, *, preset: str = "base", seed: int = 0, **options:
     check_detector(name, options)
     chosen = {**detector_preset(name, preset), **options}
     with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also reseed the GPUs, whose streams are not put back.
         torch.random.default_generator.manual_seed(seed)
         return detector_class(name)(**chosen)
 

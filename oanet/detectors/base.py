@@ -105,8 +105,9 @@ class Detector(nn.Module):
         folder = Path(folder)
         config = read_config(folder)
         name = config.pop("name")
-        if name != cls.name:
-            raise ValueError(f"{folder} holds the detector {name!r}, not {cls.name!r}; use `load_detector`.")
+        wanted = getattr(cls, "name", cls.__name__)
+        if name != wanted:
+            raise ValueError(f"{folder} holds the detector {name!r}, not {wanted!r}; use `load_detector`.")
         with torch.random.fork_rng(devices=[]):
             detector = cls(**config)
         _load_weights(detector, folder / WEIGHTS_FILE)
@@ -156,7 +157,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         write(temporary)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

@@ -1,8 +1,8 @@
 """Single-side domain generalisation (Jia et al., CVPR 2020), the training strategy of AG-FAS.
 
 Bona fide faces of all domains should look alike, attacks need not: an asymmetric triplet loss pulls all bona
-fide faces together and keeps every domain's attacks apart, and a discriminator that reads the domain from bona
-fide features is fought through a gradient reversal layer.
+fide faces together and keeps every domain's attacks apart, and a discriminator that reads the domain from
+bona fide features is fought through a gradient reversal layer.
 """
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ def batch_all_triplet(features: torch.Tensor, labels: torch.Tensor, margin: floa
     """Mean of d(a, p) - d(a, n) + margin over all triplets of the batch where it is positive.
 
     Plain Euclidean distances of the features as they are; a and p are two faces of one label, n is one of
-    another. Distances and sums are in float64: it costs little, and a Gram matrix in float32 loses near faces.
+    another. Distances and sums are in float64: it costs little, and a float32 Gram matrix loses near faces.
 
-    The gradient of the sum over the positive triplets with respect to a distance is how often that distance is
-    in a positive triplet as (a, p), less how often as (a, n). So only these counts are kept, B x B numbers, and
-    the B^3 triplets are looked at without a graph, some anchors at a time.
+    The gradient of the sum over the positive triplets with respect to a distance is how often that distance
+    is in a positive triplet as (a, p), less how often as (a, n). So only these counts are kept, B x B
+    numbers, and the B^3 triplets are looked at without a graph, some anchors at a time.
 
     Args:
         features: (B, D).

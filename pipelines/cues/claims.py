@@ -1,7 +1,7 @@
 """Who makes which task at this moment: locks that the system drops when their process dies.
 
-One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up. Claims only
-save work: a store stays right without them, since the same task gives the same bytes whoever makes it.
+One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up. Claims
+only save work: a store stays right without them, since the same task gives the same bytes whoever makes it.
 """
 
 from __future__ import annotations

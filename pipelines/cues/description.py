@@ -46,8 +46,8 @@ class StoreStatus:
     def __str__(self) -> str:
         damaged = f", {len(self.damaged)} damaged" if self.damaged else ""
         return (
-            f"{self.folder.name}: {self.finished_rows} of {self.rows} rows, {self.finished_tasks} of {self.tasks}"
-            f" shards{damaged}, {self.bytes / 1e6:.1f} MB"
+            f"{self.folder.name}: {self.finished_rows} of {self.rows} rows, {self.finished_tasks} of"
+            f" {self.tasks} shards{damaged}, {self.bytes / 1e6:.1f} MB"
         )
 
 
@@ -96,6 +96,13 @@ def _write(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shar
     }
     # Last: a folder with a store.json is a whole store.
     write_whole(folder / STORE_NAME, [json.dumps(description, indent=2, sort_keys=True).encode() + b"\n"])
+
+
+def restore_keys(folder: Path, keys: bytes) -> None:
+    """Write keys.txt again where it is missing or damaged."""
+    path = folder / KEYS_NAME
+    if not path.is_file() or path.read_bytes() != keys:
+        write_whole(path, [keys])
 
 
 def read_description(folder: Path) -> dict[str, Any]:

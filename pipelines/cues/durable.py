@@ -22,7 +22,7 @@ _MIB = 1 << 20
 
 
 def write_temporary(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
-    """Write `pieces` to a new hidden file beside `path`, fsync it and return it; on any failure it is removed."""
+    """Write `pieces` to a hidden file beside `path`, fsync it and return it; on a failure it is removed."""
     temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{_TOKEN}{_SUFFIX}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -136,7 +136,7 @@ def _explained(error: OSError, folder: Path, bytes_to_come: int) -> Exception:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return AgfasError(
-            f"{folder} cannot be written ({error.strerror}): nothing already made is lost. Allow writing there or"
-            " choose another folder, and run again."
+            f"{folder} cannot be written ({error.strerror}): nothing already made is lost. Allow writing"
+            " there or choose another folder, and run again."
         )
     return error

@@ -1,7 +1,7 @@
 """Arrays as one safetensors file: written piece by piece, read as views of the mapped file.
 
-The format (huggingface/safetensors): 8 bytes little-endian length, a JSON header with dtype, shape and offsets of
-every array, then the arrays' bytes. The header is padded so that the first array is aligned.
+The format (huggingface/safetensors): 8 bytes little-endian length, a JSON header with dtype, shape and
+offsets of every array, then the arrays' bytes. The header is padded so that the first array is aligned.
 """
 
 from __future__ import annotations
@@ -38,9 +38,13 @@ def encode(arrays: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
     for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
         array = _little_endian(name, arrays[name])
         offsets = [end, end + array.nbytes]
-        header[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
+        header[name] = {
+            "dtype": _CODES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": offsets,
+        }
         # reshape(-1) gives arrays without elements or dimensions a buffer too.
-        pieces.append(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        pieces.append(array.reshape(-1).view(np.uint8).data if array.size else b"")
         end = offsets[1]
     return [_header_bytes(header), *pieces]
 
@@ -69,7 +73,9 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
         header = json.loads(data[8 : 8 + length].tobytes())
         body = data[8 + length :]
         # np.asarray drops the memmap class, whose indexing is several times slower; the mapping stays open.
-        return {name: np.asarray(_view(body, entry)) for name, entry in header.items() if name != "__metadata__"}
+        return {
+            name: np.asarray(_view(body, entry)) for name, entry in header.items() if name != "__metadata__"
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
 

@@ -1,8 +1,8 @@
 """The list of finished shards, the one thing that readers trust.
 
 A line is one JSON object. `{"task", "file", "sha256", "bytes", "count", ...}` lists a shard,
-`{"task", "revoked": true}` takes it off the list; of several lines about a task the last one holds. A line that a
-crash has torn is not JSON and counts as nothing.
+`{"task", "revoked": true}` takes it off the list; of several lines about a task the last one holds. A line
+that a crash has torn is not JSON and counts as nothing.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,15 @@ from typing import Any
 import numpy as np
 
 from pipelines.cues.claims import CLAIMS_NAME, Claims
-from pipelines.cues.description import KEYS_NAME, STORE_NAME, create, encode_keys, read_description
+from pipelines.cues.description import (
+    KEYS_NAME,
+    STORE_NAME,
+    StoreStatus,
+    create,
+    encode_keys,
+    read_description,
+    restore_keys,
+)
 from pipelines.cues.durable import explained_failures, publish, remove_stale, write_temporary
 from pipelines.cues.layout import encode, map_arrays
 from pipelines.cues.manifest import Manifest, ShardEntry
@@ -63,12 +70,12 @@ class ShardStore:
     ) -> ShardStore:
         """Open the store of `identity` below `root`, made first where it does not exist.
 
-        A store keeps the shard size that it was made with, since that decides what a task is. Temporary files of
-        dead processes are removed.
+        A store keeps the shard size that it was made with, since that decides what a task is. Temporary files
+        of dead processes are removed.
 
         Raises:
-            AgfasError: no keys, doubled keys, a shard size below 1, a store of this identity over other keys, or a
-                folder that cannot be written.
+            AgfasError: no keys, doubled keys, a shard size below 1, a store of this identity over other keys,
+                or a folder that cannot be written.
         """
         keys = list(keys)
         data = encode_keys(keys)
@@ -80,9 +87,12 @@ class ShardStore:
         description = read_description(folder)
         if description["keys_sha256"] != digest:
             raise AgfasError(
-                f"{folder} was made over {description['count']} other keys than the {len(keys)} given, though its"
-                " identity is the same. Give the dataset a fingerprint of its content, or remove the folder."
+                f"{folder} was made over {description['count']} other keys than the {len(keys)} given, though"
+                " its identity is the same. Give the dataset a fingerprint of its content, or remove the"
+                " folder."
             )
+        with explained_failures(folder):
+            restore_keys(folder, data)
         remove_stale(folder)
         remove_stale(folder / "shards")
         return cls(folder, description, keys)
@@ -137,6 +147,11 @@ class ShardStore:
     def unfinished(self) -> list[int]:
         """Tasks still to be made, in order."""
         return [task for task in range(self.tasks) if task not in self._trusted]
+
+    @property
+    def finished_rows(self) -> int:
+        """Rows that can be read."""
+        return sum(entry.count for entry in self._trusted.values())
 
     def entry(self, task: int) -> ShardEntry:
         """What the manifest says of a finished task."""
@@ -193,7 +208,7 @@ class ShardStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def rows(self, keys: Sequence[str]) -> np.ndarray:
+    def rows(self, keys: Sequence[str] | np.ndarray) -> np.ndarray:
         """Rows of keys, (len(keys),) int64, in the order given.
 
         Raises:
@@ -240,7 +255,9 @@ class ShardStore:
         try:
             return map_arrays(self._shards / self._trusted[task].file)
         except (OSError, ValueError) as error:
-            raise AgfasError(f"{error} Verify the store, then run the command that makes it again.") from error
+            raise AgfasError(
+                f"{error} Verify the store, then run the command that makes it again."
+            ) from error
 
     def read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows of one array, gathered in the order given: (len(rows), ...).
@@ -251,7 +268,9 @@ class ShardStore:
         """
         wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.keys):
-            raise IndexError(f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}.")
+            raise IndexError(
+                f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}."
+            )
         tasks, offsets = np.divmod(wanted, self.shard_size)
         first = self.view(int(tasks[0]) if len(wanted) else min(self._trusted, default=0), name)
         gathered = np.empty((len(wanted), *first.shape[1:]), dtype=first.dtype)
@@ -289,7 +308,7 @@ class ShardStore:
             tasks=self.tasks,
             finished_tasks=len(entries),
             rows=len(self.keys),
-            finished_rows=sum(entry.count for entry in entries),
+            finished_rows=self.finished_rows,
             bytes=sum(entry.bytes for entry in entries),
             damaged=tuple(sorted(set(self._manifest.entries) - set(self._trusted))),
         )
@@ -304,5 +323,5 @@ def _groups(tasks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield int(tasks[places[0]]), places
 
 
-def _some(keys: Sequence[str], positions: np.ndarray) -> str:
+def _some(keys: Sequence[str] | np.ndarray, positions: np.ndarray) -> str:
     return ", ".join(str(keys[int(position)]) for position in positions[:_NAMED_KEYS])

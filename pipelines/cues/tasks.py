@@ -47,13 +47,13 @@ def run_tasks(
     """
     if not 0 <= rank < world_size:
         raise AgfasError(f"rank must lie in 0 .. {world_size - 1} for world_size = {world_size}, not {rank}.")
-    done, total = _progress(stores)
-    with bar(total, description, initial=done, unit="face", show=show_progress) as progress:
+    total = sum(len(store) for store in stores.values())
+    with bar(total, description, initial=_finished_rows(stores), unit="row", show=show_progress) as progress:
         while order := deal(_unfinished(stores), rank, world_size):
             moved = False
             for task in order:
                 moved |= _run(task, stores, make, made)
-                progress.update(_progress(stores)[0] - progress.n)
+                progress.update(_finished_rows(stores) - progress.n)
             if not moved:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -98,6 +98,5 @@ def _claim(task: int, stores: Mapping[Name, ShardStore]) -> Iterator[Name]:
             yield name
 
 
-def _progress(stores: Mapping[Any, ShardStore]) -> tuple[int, int]:
-    states = [store.status() for store in stores.values()]
-    return sum(state.finished_rows for state in states), sum(state.rows for state in states)
+def _finished_rows(stores: Mapping[Any, ShardStore]) -> int:
+    return sum(store.finished_rows for store in stores.values())

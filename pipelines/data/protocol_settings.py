@@ -16,7 +16,7 @@ class LeaveOneOut(_Settings):
 
     name: Literal["leave_one_out"] = "leave_one_out"
     domains: list[str] | None = Field(
-        None,
+        default=None,
         min_length=2,
         description="The domains that take turns; where not given, all of the dataset but `corpus`.",
     )
@@ -35,7 +35,9 @@ class OneAgainstOthers(_Settings):
 
     name: Literal["one_against_others"] = "one_against_others"
     domains: list[str] | None = Field(
-        None, min_length=2, description="The domains that take turns; where not given, all but `corpus`."
+        default=None,
+        min_length=2,
+        description="The domains that take turns; where not given, all but `corpus`.",
     )
 
 

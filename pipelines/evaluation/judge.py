@@ -35,8 +35,14 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
         settings: the experiment's own rules, bootstrap replicates.
     """
     tables = sorted(folder.glob("*/scores/*.parquet"))
-    settings_key = {"selection": settings.selection, "threshold": settings.threshold, "n": settings.replicates}
-    key = fingerprint([settings_key, [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in tables]])
+    settings_key = {
+        "selection": settings.selection,
+        "threshold": settings.threshold,
+        "n": settings.replicates,
+    }
+    key = fingerprint(
+        [settings_key, [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in tables]]
+    )
     known = folder / "result.json"
     if known.is_file() and read_json(known).get("key") == key:
         return dict(read_json(known))
@@ -85,7 +91,11 @@ def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings)
                     chosen.target, threshold.value, _INTERVALS, replicates=settings.replicates, seed=0
                 )
             rules[f"{selection}/{rule}"] = numbers
-    return {"videos": _counts(checkpoints[-1].target), "rules": rules, "papers_best": papers_best(checkpoints)}
+    return {
+        "videos": _counts(checkpoints[-1].target),
+        "rules": rules,
+        "papers_best": papers_best(checkpoints),
+    }
 
 
 def _split_names(tables: list[Path]) -> list[str]:

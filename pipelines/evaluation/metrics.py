@@ -6,8 +6,8 @@ A face is accepted as bona fide where `score >= threshold`. With that,
     APCER = FAR of the worst attack type            BPCER = FRR         ACER = (APCER + BPCER) / 2
     HTER  = (FAR + FRR) / 2, all attacks pooled
 
-APCER, BPCER and ACER are ISO/IEC 30107-3's, HTER and EER the tables' of the field. All rates are in [0, 1]. No
-threshold grid is used: between two neighbouring scores no decision changes, so the scores are the thresholds.
+APCER, BPCER and ACER are ISO/IEC 30107-3's, HTER and EER the tables' of the field. All rates are in [0, 1].
+No threshold grid is used: between neighbouring scores no decision changes, so the scores are the thresholds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Roc:
     def auc(self) -> float:
         """Chance that a bona fide face scores above an attack, a tie counting half; summed in integers."""
         tied_or_below = self.rejected_attacks[:-1] + self.rejected_attacks[1:]
-        return int(np.dot(np.diff(self.rejected_bonafide), tied_or_below)) / (2 * self.attacks * self.bonafide)
+        return int(np.dot(np.diff(self.rejected_bonafide), tied_or_below)) / (
+            2 * self.attacks * self.bonafide
+        )
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
         """(FAR, FRR) where scores >= threshold are accepted."""
@@ -63,7 +65,8 @@ class Roc:
     def tpr_at_fpr(self, level: float) -> float:
         """The highest TPR of an operating point with FPR at most `level`."""
         enough = self.attacks - _allowed(level, self.attacks)
-        return 1 - self._rates(int(np.searchsorted(self.rejected_attacks, enough)))[1]
+        rejected = int(self.rejected_bonafide[np.searchsorted(self.rejected_attacks, enough)])
+        return (self.bonafide - rejected) / self.bonafide
 
     def eer_index(self) -> int:
         """The last operating point that minimises |FRR - FAR|, compared in integers, free of rounding."""
@@ -88,7 +91,7 @@ class Metrics:
     Attributes:
         threshold: accepted is score >= threshold; hter, far, apcer, bpcer and acer are taken there.
         hter, far: all attacks pooled.
-        apcer, worst_attack, apcer_per_type: the share of accepted attacks of the worst type, its name, and all.
+        apcer, worst_attack, apcer_per_type: share of accepted attacks of the worst type, its name, and all.
         bpcer, acer: share of rejected bona fide; mean of apcer and bpcer.
         eer, eer_threshold, auc: over all thresholds of this table.
         bpcer_at_apcer_10, bpcer_at_apcer_05: lowest BPCER with APCER of every type at most 10 % and 5 %.
@@ -142,8 +145,8 @@ def auc(table: ScoreTable) -> float:
 def eer(table: ScoreTable) -> tuple[float, float]:
     """Equal error rate and its threshold.
 
-    The threshold minimises |FRR - FAR|; of several that do, the highest, as the published code of SSDG and AG-FAS
-    takes the last of its grid. The rate is (FAR + FRR) / 2 there, which is the published HTER.
+    The threshold minimises |FRR - FAR|; of several that do, the highest, as the published code of SSDG and
+    AG-FAS takes the last of its grid. The rate is (FAR + FRR) / 2 there, which is the published HTER.
 
     Returns:
         (eer, threshold); the threshold is one of the scores, or the next number above the highest.
@@ -201,7 +204,9 @@ def report(table: ScoreTable, threshold: float) -> Metrics:
         AgfasError: the table lacks a class, or the threshold is no number.
     """
     if not np.isfinite(threshold):
-        raise AgfasError(f"The threshold {threshold} is not a finite number. Choose it with choose_threshold.")
+        raise AgfasError(
+            f"The threshold {threshold} is not a finite number. Choose it with choose_threshold."
+        )
     curve = roc(table.label, table.score)
     equal_rate, equal_threshold = curve.eer()
     per_type = apcer_per_type(table, threshold)
@@ -232,11 +237,15 @@ def _check(labels: np.ndarray, scores: np.ndarray) -> None:
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise AgfasError(f"Labels {labels.shape} and scores {scores.shape} must be flat and equally long.")
     if not np.all(np.isfinite(scores)):
-        raise AgfasError("A score is NaN or infinite, so scores cannot be ordered. The detector has diverged.")
+        raise AgfasError(
+            "A score is NaN or infinite, so scores cannot be ordered. The detector has diverged."
+        )
     bonafide = np.count_nonzero(labels == BONAFIDE)
     if bonafide in (0, len(labels)):
         missing = "attack" if bonafide else "bona fide"
-        raise AgfasError(f"Of {len(labels)} scores none is of a {missing} face: EER and AUC need both classes.")
+        raise AgfasError(
+            f"Of {len(labels)} scores none is of a {missing} face: EER and AUC need both classes."
+        )
 
 
 def _sort_with_labels(is_bonafide: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

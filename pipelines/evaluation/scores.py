@@ -39,8 +39,8 @@ class ScoreTable:
         metadata: where the scores come from (role, checkpoint, fingerprints); JSON values.
 
     Raises:
-        AgfasError: columns of unequal length, a label other than 0 and 1, a score that is not finite, a key that
-            occurs twice, or an attack type that contradicts its label.
+        AgfasError: columns of unequal length, a label other than 0 and 1, a score that is not finite, a key
+            that occurs twice, or an attack type that contradicts its label.
     """
 
     key: np.ndarray
@@ -67,13 +67,14 @@ class ScoreTable:
 
     @cached_property
     def attack_codes(self) -> tuple[np.ndarray, list[str]]:
-        """For every row the index of its attack type, and the sorted types; bona fide is a type of its own."""
+        """For every row the index of its attack type, and the sorted types, `none` among them."""
         return encode(self.attack_type)
 
-    def save(self, path: Path) -> None:
-        """Write the table and its metadata as parquet (zstd), atomically."""
+    def save(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the table as parquet (zstd), atomically, with its metadata and what `metadata` adds to it."""
+        content = json.dumps({**self.metadata, **(metadata or {})})
         columns = {name: pa.array(getattr(self, name)) for name in SCORE_COLUMNS}
-        table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(self.metadata).encode()})
+        table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: content.encode()})
         write_atomically(Path(path), lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
     @classmethod
@@ -90,13 +91,16 @@ class ScoreTable:
 
     def where(self, mask: np.ndarray) -> ScoreTable:
         """The rows that a boolean mask (N,) or an index array selects."""
-        return ScoreTable(**{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata)
+        return ScoreTable(
+            **{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata
+        )
 
     def by_video(self) -> ScoreTable:
         """Average the scores of each video's frames.
 
-        The key of a row becomes `domain/video`; rows are sorted by it. The mean is summed in the order of the
-        scores, so that the order of the frames changes not even the last bit. A table of videos stays as it is.
+        The key of a row becomes `domain/video`; rows are sorted by domain, then video. The mean is summed in
+        the order of the scores, so that the order of the frames changes not even the last bit. A table of
+        videos stays the same.
 
         Raises:
             AgfasError: the frames of a video differ in label, subject or attack type.
@@ -121,8 +125,8 @@ class ScoreTable:
         for label, name in ((BONAFIDE, "bona fide"), (ATTACK, "attack")):
             if not np.any(self.label == label):
                 raise AgfasError(
-                    f"{what} holds {len(self)} scores but no {name}: EER, AUC and the error rates need both classes."
-                    " Score a split with live faces and attacks."
+                    f"{what} holds {len(self)} scores but no {name}: EER, AUC and the error rates need both"
+                    " classes. Score a split with live faces and attacks."
                 )
 
 
@@ -136,7 +140,7 @@ def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 
 def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Each value's index into the sorted distinct values, and these; hashed, far faster than sorting strings."""
+    """Each value's index into the sorted distinct values, and these; hashed, faster than sorting strings."""
     encoded = pa.array(column, type=pa.string()).dictionary_encode()
     names = encoded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -158,7 +162,9 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise AgfasError(f"{path} is not a score table that can be read ({error}). Evaluate again.") from error
+        raise AgfasError(
+            f"{path} is not a score table that can be read ({error}). Evaluate again."
+        ) from error
     missing = [name for name in SCORE_COLUMNS if name not in table.column_names]
     if missing:
         raise AgfasError(f"{path} lacks the columns {', '.join(missing)} of a score table. Evaluate again.")
@@ -177,7 +183,9 @@ def _checked_labels(labels: Any) -> np.ndarray:
     wrong = np.flatnonzero((labels != ATTACK) & (labels != BONAFIDE))
     if len(wrong):
         value = labels[wrong[0]].item()
-        raise AgfasError(f"Label {value!r} in row {wrong[0]} of a score table: allowed are 0 (attack) and 1 (bona fide).")
+        raise AgfasError(
+            f"Label {value!r} in row {wrong[0]} of a score table: allowed are 0 (attack) and 1 (bona fide)."
+        )
     return labels.astype(np.int64)
 
 
@@ -194,7 +202,9 @@ def _check_keys(key: np.ndarray) -> None:
     if len(pa.array(key, type=pa.string()).unique()) == len(key):
         return
     names, counts = np.unique(key, return_counts=True)
-    raise AgfasError(f"Key '{names[counts.argmax()]}' occurs {counts.max()} times in a score table: score each face once.")
+    raise AgfasError(
+        f"Key '{names[counts.argmax()]}' occurs {counts.max()} times in a score table: score each face once."
+    )
 
 
 def _check_attack_types(key: np.ndarray, label: np.ndarray, attack_type: np.ndarray) -> None:
@@ -202,8 +212,8 @@ def _check_attack_types(key: np.ndarray, label: np.ndarray, attack_type: np.ndar
     if len(wrong):
         row = wrong[0]
         raise AgfasError(
-            f"'{key[row]}' has label {label[row]} and attack type '{attack_type[row]}': bona fide (1) goes with"
-            f" '{NO_ATTACK}', an attack (0) with the name of its kind. Correct the dataset's records."
+            f"'{key[row]}' has label {label[row]} and attack type '{attack_type[row]}': bona fide (1) goes"
+            f" with '{NO_ATTACK}', an attack (0) with the name of its kind. Correct the dataset's records."
         )
 
 
@@ -215,5 +225,5 @@ def _check_consistent(
         code = codes[wrong[0]]
         raise AgfasError(
             f"The frames of video '{videos[code]}' have more than one {name} ({column[first[code]]} and"
-            f" {column[wrong[0]]}), so their scores cannot be averaged. Give each capture a video name of its own."
+            f" {column[wrong[0]]}), so their scores cannot be averaged. Give each capture its own video name."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.metrics import roc
@@ -27,8 +28,7 @@ class CheckpointScores:
     target: ScoreTable
 
 
-@dataclass(frozen=True)
-class PapersBest:
+class PapersBest(TypedDict):
     """The best HTER and the best AUC on the target, which may come from two checkpoints."""
 
     hter: float
@@ -42,8 +42,8 @@ def select(rule: str, checkpoints: Sequence[CheckpointScores]) -> int:
 
     `last`: the latest step; looks at nothing.
     `source_dev`: highest AUC on the development videos; ties by lower EER there, then by the later step.
-    `oracle`: lowest EER on the target; ties by higher AUC there, then by the later step. It uses the test labels:
-    an upper bound, never a result.
+    `oracle`: lowest EER on the target; ties by higher AUC there, then by the later step. It uses the test
+    labels: an upper bound, never a result.
 
     Raises:
         AgfasError: an unknown rule, no checkpoint, or a table of one class.
@@ -66,7 +66,7 @@ def papers_best(checkpoints: Sequence[CheckpointScores]) -> PapersBest:
     looks = [(c.step, *_eer_and_auc(c.target)) for c in sorted(checkpoints, key=lambda c: c.step)]
     hter_step, hter, _ = min(looks, key=lambda look: look[1])
     auc_step, _, auc = max(looks, key=lambda look: look[2])
-    return PapersBest(hter, hter_step, auc, auc_step)
+    return {"hter": hter, "hter_step": hter_step, "auc": auc, "auc_step": auc_step}
 
 
 def _rank(rule: str, checkpoint: CheckpointScores) -> tuple[float, float]:
@@ -86,4 +86,6 @@ def _eer_and_auc(table: ScoreTable) -> tuple[float, float]:
 
 def _require_some(checkpoints: Sequence[CheckpointScores]) -> None:
     if not checkpoints:
-        raise AgfasError("There is no evaluated checkpoint to choose from. Run `agfas train` and `agfas evaluate`.")
+        raise AgfasError(
+            "There is no evaluated checkpoint to choose from. Run `agfas train` and `agfas evaluate`."
+        )

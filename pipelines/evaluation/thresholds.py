@@ -29,9 +29,9 @@ class Threshold:
 def choose_threshold(rule: str, dev: ScoreTable, target: ScoreTable) -> Threshold:
     """The threshold that a rule gives; frames are averaged to videos first.
 
-    `source_dev_eer` (honest): the EER of held-out videos of the source domains. All thresholds between the two
-    neighbouring scores do equally well there; the middle is taken, since a detector that separates its sources
-    perfectly would otherwise reject any target face that scores below the weakest live face of the sources.
+    `source_dev_eer` (honest): the EER of held-out videos of the source domains. All thresholds between the
+    two neighbouring scores do equally well there; the middle is taken, since a detector that separates its
+    sources perfectly would otherwise reject any target face that scores below their weakest live face.
     `target_eer` (the papers'): the last minimiser of |FRR - FAR| on the target itself, so HTER is EER there.
 
     Raises:
@@ -60,4 +60,6 @@ def _source_dev_eer(dev: ScoreTable) -> Threshold:
 def _target_eer(target: ScoreTable) -> Threshold:
     target.require_both_classes("The target score table")
     _, value = roc(target.label, target.score).eer()
-    return Threshold(value, "target_eer", f"EER of the {len(target)} target videos themselves (the papers' rule)")
+    return Threshold(
+        value, "target_eer", f"EER of the {len(target)} target videos themselves (the papers' rule)"
+    )

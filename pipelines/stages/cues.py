@@ -2,21 +2,158 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.config import Experiment
-from pipelines.cues.job import cue_status, run_cue_job, verify_cues
-from pipelines.cues.sources import AutoencoderSource, DfgSource
-from pipelines.cues.store import CueStore
+from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.job import run_cue_job
+from pipelines.cues.shards import ShardStore
+from pipelines.cues.sources import AutoencoderSource, DfgSource, DfgSweep
+from pipelines.cues.store import CueStore, cue_identity
+from pipelines.cues.verify import verify_cues
 from pipelines.data.faces import Faces
+from pipelines.data.protocols import protocol_splits
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.processes import device, is_main, rank_and_world, wait
 from pipelines.stages import faces as faces_stage
-from pipelines.stages.detector_cues import judged_faces
-from pipelines.stages.train_dfg import load_generator
+from pipelines.stages import train_dfg
 from pipelines.workspace import Workspace
 
-# A control without a t of its own: the autoencoder's reconstruction.
-AUTOENCODER = None
-Timestep = int | None
+AUTOENCODER = 0
+"""The t of the control that encodes and decodes without noise."""
+
+
+def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int]) -> dict[int, Path]:
+    """Fill the stores of the autoencoder and of every t of `timesteps`; returns their folders."""
+    workspace = Workspace(experiment)
+    sweep = open_sweep(experiment, (AUTOENCODER, *timesteps))
+    chosen = judged_faces(experiment, faces)
+    rank, world_size = rank_and_world()
+    folders = run_cue_job(
+        chosen,
+        sweep,
+        workspace.cues(),
+        dataset_fingerprint=dataset_id(faces, chosen),
+        batch_size=experiment.cue.batch_size,
+        shard_size=experiment.cue.shard_size,
+        rank=rank,
+        world_size=world_size,
+        show_progress=is_main(),
+    )
+    wait()
+    return folders
+
+
+def run_alone(experiment: Experiment, timesteps: Sequence[int]) -> None:
+    """`agfas cues`: make what is needed first, then the cues."""
+    faces = faces_stage.run(experiment)
+    train_dfg.run(experiment, faces)
+    folders = run(experiment, faces, timesteps)
+    if is_main():
+        for timestep, folder in folders.items():
+            print(f"t = {timestep}: {folder}")
+
+
+def print_status(experiment: Experiment, timesteps: Sequence[int]) -> None:
+    """Count the finished cues of each store."""
+    for timestep, folder in _folders(experiment, timesteps).items():
+        if folder.is_dir():
+            print(f"t = {timestep}: {ShardStore.open(folder).status()}")
+        else:
+            print(f"t = {timestep}: nothing made yet")
+
+
+def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
+    """Check every shard, make a sample of the cues again and compare.
+
+    Raises:
+        AgfasError: a store is broken or differs; what was broken will be made again by the next run.
+    """
+    faces = faces_stage.run(experiment)
+    chosen = judged_faces(experiment, faces)
+    failed = []
+    for timestep, folder in _folders(experiment, timesteps).items():
+        if not folder.is_dir():
+            raise AgfasError(f"No cues at t = {timestep} yet. Run `agfas cues` with the same configuration first.")
+        pipeline, weights, autoencoder = _generator(experiment)
+        cue = experiment.cue
+        source = (
+            AutoencoderSource(pipeline, autoencoder)
+            if timestep == AUTOENCODER
+            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed)
+        )
+        check = verify_cues(folder, chosen, source)
+        print(f"t = {timestep}: {check}")
+        if not check.ok:
+            failed.append(str(timestep))
+    if failed:
+        raise AgfasError(f"The cues at t = {', '.join(failed)} did not pass. Run `agfas cues` to make them again.")
+
+
+def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
+    """`201,401` as numbers; the experiment's own t where nothing is given.
+
+    Raises:
+        AgfasError: a part is no whole number above 0.
+    """
+    if text is None:
+        return [experiment.cue.timestep]
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise AgfasError(f"--timesteps takes whole numbers above 0 with commas between, such as 201,401; not '{text}'.")
+    return sorted({int(part) for part in parts})
+
+
+def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
+    """The trained generator as a source of several t at once."""
+    pipeline, weights, autoencoder = _generator(experiment)
+    cue = experiment.cue
+    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed)
+
+
+def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
+    """The finished store of one t.
+
+    Raises:
+        AgfasError: it is missing or unfinished.
+    """
+    sweep = open_sweep(experiment, [timestep])
+    folder = _folder(experiment, faces, sweep, timestep)
+    if not folder.is_dir() or ShardStore.open(folder).unfinished():
+        raise AgfasError(f"The cues at t = {timestep} are not finished. Run `agfas cues` with the same configuration.")
+    return CueStore.open(folder)
+
+
+def judged_faces(experiment: Experiment, faces: Faces) -> ArrayFaces:
+    """The faces of the protocol's domains: those that detectors see."""
+    splits = protocol_splits(experiment.protocol, faces.columns())
+    domains = {name for split in splits for name in (*split.train_domains, *split.dev_domains, *split.test_domains)}
+    rows = [row for row, domain in enumerate(faces.domains) if domain in domains]
+    return ArrayFaces([str(key) for key in faces.keys[rows]], faces.images[rows])
+
+
+def dataset_id(faces: Faces, chosen: ArrayFaces) -> str:
+    """Identity of the chosen faces."""
+    return f"{faces.fingerprint}:{fingerprint(sorted(chosen.keys))}"
+
+
+def _generator(experiment: Experiment) -> tuple[train_dfg.DeFakePipeline, str, str]:
+    folder = Workspace(experiment).generator()
+    pipeline, weights = train_dfg.load_generator(folder)
+    return pipeline.to(device()), weights, folder_sha256(folder / "pipeline" / "autoencoder")
+
+
+def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path]:
+    faces = faces_stage.run(experiment)
+    wanted = (AUTOENCODER, *timesteps)
+    sweep = open_sweep(experiment, wanted)
+    return {timestep: _folder(experiment, faces, sweep, timestep) for timestep in wanted}
+
+
+def _folder(experiment: Experiment, faces: Faces, sweep: DfgSweep, timestep: int) -> Path:
+    identity = cue_identity(
+        sweep.fingerprint(timestep), dataset_id(faces, judged_faces(experiment, faces)), (faces.size, faces.size)
+    )
+    return Workspace(experiment).cues() / fingerprint(identity)

@@ -6,19 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from oanet.names import CUE_FORMS_WITH_AUTOENCODED
 from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import protocol_splits
+from pipelines.stages.cues import AUTOENCODER, store_of
 from pipelines.workspace import Workspace
-
-
-def judged_faces(experiment: Experiment, faces: Faces) -> np.ndarray:
-    """Indices of the faces of the protocol's domains: those that detectors see."""
-    splits = protocol_splits(experiment.protocol, faces.columns())
-    domains = {domain for split in splits for domain in (*split.train_domains, *split.dev_domains, *split.test_domains)}
-    return np.flatnonzero(np.isin(faces.domains, sorted(domains)))
 
 
 def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
@@ -29,12 +23,10 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     cue = experiment.cue
     restored = autoencoded = None
     if workspace.needs_restoration():
-        from pipelines.stages.cues import store_of
-
-        timestep = None if cue.source == "autoencoder" else cue.timestep
-        restored = JoinedReconstructions(store_of(experiment, faces, timestep), faces)
-        if cue.form != "residual":
-            autoencoded = JoinedReconstructions(store_of(experiment, faces, None), faces)
+        timestep = AUTOENCODER if cue.source == "autoencoder" else cue.timestep
+        restored = PartlyStored(store_of(experiment, faces, timestep), faces)
+        if cue.form in CUE_FORMS_WITH_AUTOENCODED:
+            autoencoded = PartlyStored(store_of(experiment, faces, AUTOENCODER), faces)
     return CueReader(
         cue.source,
         [str(key) for key in faces.keys],
@@ -45,11 +37,12 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
         form=cue.form,
         normalize=cue.normalize,
         seed=cue.seed,
+        groups=[f"{domain}/{split}" for domain, split in zip(faces.domains, faces.splits, strict=True)],
     )
 
 
-class JoinedReconstructions:
-    """A store's reconstructions under the dataset's indices, gathered on access.
+class PartlyStored:
+    """A store's reconstructions under the whole dataset's indices; faces outside the protocol have none.
 
     Attributes:
         present: (N,) bool, whether the store holds the face.
@@ -57,7 +50,7 @@ class JoinedReconstructions:
 
     def __init__(self, store: CueStore, faces: Faces) -> None:
         self.store = store
-        known = {key: row for row, key in enumerate(store.keys)}
+        known = {key: row for row, key in enumerate(store.shards.keys)}
         self.rows = np.array([known.get(str(key), -1) for key in faces.keys], dtype=np.int64)
         self.present = self.rows >= 0
 
@@ -65,4 +58,7 @@ class JoinedReconstructions:
         return len(self.rows)
 
     def __getitem__(self, indices: Any) -> np.ndarray:
-        return self.store.reconstructions(self.rows[indices])
+        rows = self.rows[indices]
+        if np.any(rows < 0):
+            raise IndexError("a face outside the protocol's domains has no stored restoration")
+        return self.store.reconstructions(rows)

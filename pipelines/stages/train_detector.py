@@ -53,7 +53,7 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
     parts = indices(faces.columns(), split)
     settings = experiment.train
     batches = BalancedBatches(
-        faces, parts["train"], split.train_domains, reader, settings.per_cell, experiment.seed,
+        faces, parts["train"], list(split.train_domains), reader, settings.per_cell, experiment.seed,
         settings.flip, settings.shift,
     )
     torch.manual_seed(experiment.seed)

@@ -1,8 +1,8 @@
-"""Presentation attacks: what a printed or shown picture, or a worn mask, makes of the light that reaches the camera.
+"""Presentation attacks: what a printed or shown picture, or a worn mask, makes of the light.
 
-Prints and screens take a developed picture (gamma-encoded, as a file holds it) on a plane with coordinates (a, b) in
-parts of the crop, and give linear light. The traces are structure: dots, waves, grids, flat light; the mean colour
-and contrast move no further than cameras differ among themselves.
+Prints and screens take a developed picture (gamma-encoded, as a file holds it) on a plane with coordinates
+(a, b) in parts of the crop, and give linear light. The traces are structure: dots, waves, grids, flat light;
+the mean colour and contrast move no further than cameras differ among themselves.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Replay:
 
 
 def strength(rng: np.random.Generator) -> float:
-    """How visible an attack is, 0.3 to 1.1: most are plain, some faint."""
-    return 0.3 + 0.8 * float(rng.beta(1.8, 1.3))
+    """How visible an attack is, 0.35 to 1.15: most are plain, some faint."""
+    return 0.35 + 0.8 * float(rng.beta(1.8, 1.3))
 
 
 def draw_print(rng: np.random.Generator, span: PrintRange, strong: float) -> Print:
@@ -101,7 +101,12 @@ def draw_replay(rng: np.random.Generator, span: ReplayRange, strong: float) -> R
         gamma=float(rng.uniform(2.0, 2.5)),
         blue=float(rng.normal(0.06, 0.12)),
         veil=strong * uniform(rng, span.veil),
-        glare=(float(rng.uniform(0, 1)), float(rng.uniform(0, 1)), float(rng.uniform(0.08, 0.3)), float(max(0.0, rng.normal(0.0, 0.10)))),
+        glare=(
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0.08, 0.3)),
+            float(max(0.0, rng.normal(0.0, 0.10))),
+        ),
         border=float(rng.uniform(0.05, 0.13)) if rng.random() < span.border else 0.0,
         border_angle=_edge_angle(rng),
     )
@@ -127,7 +132,7 @@ def _edge_angle(rng: np.random.Generator) -> float:
 
 
 def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(S, S) coordinates on the shown picture: pixels of this frame, through the head, to the first frame's crop.
+    """(S, S) coordinates on the shown picture: from this frame's pixels by the head to the first crop.
 
     So dots and waves stay on the paper while the alignment of the crop wavers.
     """
@@ -139,7 +144,9 @@ def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tu
     return m * at[None, :] + (n * at + first)[:, None], p * at[None, :] + (q * at + second)[:, None]
 
 
-def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray) -> np.ndarray:
+def print_light(
+    picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray
+) -> np.ndarray:
     """Light from a printed picture.
 
     Args:
@@ -212,10 +219,13 @@ def replay_light(picture: np.ndarray, how: Replay, a: np.ndarray, b: np.ndarray,
 
 
 def _waves(how: Replay, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(3, S, S) factors: moiré with a phase of its own in each colour, and the stripes of the pixels themselves."""
+    """(3, S, S) factors: moiré with its own phase in each colour, and the screen's pixels themselves."""
     c, s = np.cos(how.moire_angle), np.sin(how.moire_angle)
     along, across = c * a + s * b, c * b - s * a
-    phase = _TAU / how.moire_period * (along + 0.25 * how.moire_chirp * (along * along + across * across)) + how.phase
+    phase = (
+        _TAU / how.moire_period * (along + 0.25 * how.moire_chirp * (along * along + across * across))
+        + how.phase
+    )
     c, s = np.cos(how.grid_angle), np.sin(how.grid_angle)
     column = _TAU / how.grid_period * (c * a + s * b)
     row = np.cos(_TAU / how.grid_period * (c * b - s * a))

@@ -7,6 +7,12 @@ import numpy as np
 Window = tuple[slice, slice]
 
 
+def invert_affine(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a (2, 3) affine map, as one."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
 class Canvas:
     """Albedo and relief of a scene on a pixel grid.
 
@@ -22,14 +28,12 @@ class Canvas:
         """`to_crop` is the (2, 3) map from head units to parts of the crop; `side` the pixels of the crop."""
         self.side = side
         self.to_pixels = to_crop * side
-        linear = np.linalg.inv(self.to_pixels[:, :2])
-        offset = -linear @ self.to_pixels[:, 2]
-        self.to_head = np.column_stack([linear, offset]).astype(np.float32)
+        self.to_head = invert_affine(self.to_pixels).astype(np.float32)
         at = np.arange(side, dtype=np.float32) + 0.5
         (a, b, c), (d, e, f) = self.to_head
         self.u = a * at[None, :] + (b * at + c)[:, None]
         self.v = d * at[None, :] + (e * at + f)[:, None]
-        self.unit = float(np.sqrt(abs(np.linalg.det(linear))))
+        self.unit = float(np.sqrt(abs(np.linalg.det(self.to_head[:, :2].astype(np.float64)))))
         self.albedo = np.zeros((3, side, side), dtype=np.float32)
         self.relief = np.zeros((side, side), dtype=np.float32)
         self.solid = np.zeros((side, side), dtype=np.float32)
@@ -55,7 +59,9 @@ class Canvas:
         """Coverage in [0, 1] of a shape from its signed distance (head units, negative inside)."""
         return np.clip(0.5 - distance / max(self.unit, softness), 0.0, 1.0)
 
-    def paint(self, window: Window, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]) -> None:
+    def paint(
+        self, window: Window, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]
+    ) -> None:
         """Lay a colour over the albedo; `mask` is coverage, `colour` three numbers or (3, h, w)."""
         target = self.albedo[:, window[0], window[1]]
         paint = np.asarray(colour, dtype=np.float32)

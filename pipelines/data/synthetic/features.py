@@ -49,19 +49,23 @@ def _paint_socket(canvas: Canvas, window, x: np.ndarray, y: np.ndarray, who: Ide
     canvas.darken(window, depth, 0.16 + 0.24 * who.socket)
 
 
-def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float) -> None:
+def _paint_ball(
+    canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float
+) -> None:
     du, y, top = where
     shade = np.clip((y - top) / 0.05, 0.45, 1.0) * np.clip(1.25 - np.abs(du) / half * 0.5, 0.5, 1.0)
-    canvas.paint(window, eye, np.array([0.72, 0.68, 0.66])[:, None, None] * shade)
+    canvas.paint(window, eye, np.array([0.50, 0.47, 0.455])[:, None, None] * shade)
     du = du - 0.07 * float(np.clip(pose.gaze_u + 2.0 * pose.yaw, -1.5, 1.5))
     dv = y + 0.012 - 0.03 * pose.gaze_v
     distance = np.sqrt(du * du + dv * dv)
     iris = np.array(who.iris)[:, None, None] * (0.75 + 0.5 * np.clip(dv / who.iris_radius, -0.5, 1.0))
     canvas.paint(window, eye * canvas.cover(distance - who.iris_radius), _DARK)
-    canvas.paint(window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0))
+    canvas.paint(
+        window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0)
+    )
     canvas.paint(window, eye * canvas.cover(distance - 0.40 * who.iris_radius), (0.004, 0.004, 0.004))
     glint = np.hypot(du + 0.030, dv + 0.036)
-    canvas.paint(window, eye * canvas.cover(glint - 0.020) * 0.9, (0.95, 0.95, 0.95))
+    canvas.paint(window, eye * canvas.cover(glint - 0.016) * 0.8, (0.8, 0.8, 0.8))
 
 
 def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
@@ -76,7 +80,7 @@ def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
     distance = np.maximum(np.abs(y) - thick, (np.abs(x) - 1.0) * half)
     hairs = 0.82 + 0.18 * np.sin(150.0 * canvas.u[window] + 60.0 * side * canvas.v[window])
     mask = canvas.cover(distance, 0.035) * hairs * who.brow_density
-    canvas.paint(window, mask, tuple(0.55 * c + 0.004 for c in who.hair))
+    canvas.paint(window, mask, 0.55 * np.array(who.hair) + 0.004)
 
 
 def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
@@ -92,7 +96,7 @@ def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
     crease = canvas.cover(np.abs(wing) - 0.006, 0.035) * np.clip((x / width - 0.65) * 4.0, 0.0, 1.0)
     canvas.darken(window, crease * (np.abs(v) < 0.16), 0.42)
     nostril = np.sqrt(((x - 0.46 * width) / 1.5) ** 2 + (v - 0.085 + 0.25 * pose.pitch) ** 2) - 0.030
-    canvas.paint(window, 0.85 * canvas.cover(nostril, 0.025), tuple(0.10 * c for c in who.skin))
+    canvas.paint(window, 0.85 * canvas.cover(nostril, 0.025), 0.10 * np.array(who.skin))
 
 
 def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
@@ -116,7 +120,7 @@ def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
     teeth = inside * canvas.cover(y + 0.15 * gap - 0.02) * np.clip((gap - 0.025) * 25.0, 0.0, 1.0)
     canvas.paint(window, teeth * 0.9, (0.70, 0.66, 0.58))
     line = canvas.cover(np.abs(np.abs(y) - gap) - 0.007, 0.022) * np.clip((1.06 - np.abs(x)) * 9.0, 0.0, 1.0)
-    canvas.paint(window, 0.75 * line, tuple(0.22 * c for c in who.lips))
+    canvas.paint(window, 0.75 * line, 0.22 * np.array(who.lips))
 
 
 def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
@@ -136,28 +140,34 @@ def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
 
 
 def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, grain: np.ndarray) -> None:
-    """Stubble, beard, goatee or moustache; `face` is the face's coverage, `grain` the skin's pigment noise."""
+    """Stubble, beard, goatee or moustache; `face` is the face's coverage, `grain` the pigment noise."""
     if who.beard == "none":
         return
     cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)
     u, v = (canvas.u - cu), (canvas.v - cv)
     parts = []
     if who.beard in ("stubble", "full"):
-        parts.append(np.clip((v + 0.20 + 0.02 / 0.3 - 0.95 * (np.abs(u) - 0.42)) * 4.0, 0.0, 1.0) * (np.abs(u) > 0.1))
-        parts[-1] = np.maximum(np.clip((v - 0.16) * 8.0, 0.0, 1.0), parts[-1] * np.clip((np.abs(u) - 0.40) * 8.0, 0, 1))
+        parts.append(
+            np.clip((v + 0.20 + 0.02 / 0.3 - 0.95 * (np.abs(u) - 0.42)) * 4.0, 0.0, 1.0) * (np.abs(u) > 0.1)
+        )
+        parts[-1] = np.maximum(
+            np.clip((v - 0.16) * 8.0, 0.0, 1.0), parts[-1] * np.clip((np.abs(u) - 0.40) * 8.0, 0, 1)
+        )
     if who.beard == "goatee":
         parts.append(canvas.cover(np.hypot(u / 1.1, v - 0.42) - 0.34, 0.10))
     if who.beard != "goatee" or who.beard_density > 0.7:
-        parts.append(canvas.cover(np.maximum(np.abs(u) - who.mouth_half_width, np.abs(v + 0.17) - 0.075), 0.07))
+        parts.append(
+            canvas.cover(np.maximum(np.abs(u) - who.mouth_half_width, np.abs(v + 0.17) - 0.075), 0.07)
+        )
     mask = parts[0]
     for part in parts[1:]:
         mask = np.maximum(mask, part)
     strength = (0.34 if who.beard == "stubble" else 0.85) * who.beard_density
     mask = np.clip(mask * face * strength * (1.0 + 2.2 * grain), 0.0, 1.0)
-    canvas.paint(canvas.whole, mask, tuple(0.7 * c + 0.006 for c in who.hair))
+    canvas.paint(canvas.whole, mask, 0.7 * np.array(who.hair) + 0.006)
 
 
-def paint_glasses(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def paint_glasses(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray) -> None:
     """Rims around both eyes, a bridge, and a faint veil on the lenses."""
     if who.glasses == "none":
         return
@@ -167,10 +177,8 @@ def paint_glasses(canvas: Canvas, who: Identity, pose: Pose) -> None:
         half_u, half_v = who.glasses_size * foreshorten(pose, side), who.glasses_size * 0.78
         window = canvas.window(cu, cv, half_u * 2.2, half_v * 1.3)
         x, y = np.abs(canvas.u[window] - cu) / half_u, np.abs(canvas.v[window] - cv) / half_v
-        if who.glasses == "round":
-            radius = np.sqrt(x * x + y * y)
-        else:
-            radius = np.sqrt(np.sqrt(x**4 + y**4))
+        power = 2 if who.glasses == "round" else 4
+        radius = (x**power + y**power) ** np.float32(1.0 / power)
         distance = (radius - 1.0) * half_v
         lens = canvas.cover(distance)
         streak = np.clip(1.0 - np.abs(x * side + y - 0.7) * 3.0, 0.0, 1.0)
@@ -178,7 +186,7 @@ def paint_glasses(canvas: Canvas, who: Identity, pose: Pose) -> None:
         canvas.paint(window, canvas.cover(np.abs(distance) - thick), who.glasses_colour)
         arm = canvas.cover(np.maximum(np.abs(canvas.v[window] - cv + 0.1) - thick, 0.0))
         outer = (canvas.u[window] - cu) * side > half_u
-        canvas.paint(window, arm * outer * 0.9, who.glasses_colour)
+        canvas.paint(window, arm * outer * face[window], who.glasses_colour)
     cu, cv = pose.place(0.0, 0.0, EYE_DEPTH + 0.24)
     gap = max(who.eye_spacing * 0.53 - who.glasses_size, 0.05)
     window = canvas.window(cu, cv, gap, 0.12)

@@ -1,7 +1,7 @@
 """Who a face is: the numbers that stay the same over all pictures of a person.
 
-Lengths are in units of the mean distance between the pupils (about 63 mm); the origin is midway between the eyes,
-u to the picture's right and v down. Ranges follow adult anthropometry, a little widened.
+Lengths are in units of the mean distance between the pupils (about 63 mm); the origin is midway between
+the eyes, u to the picture's right and v down. Ranges follow adult anthropometry, a little widened.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ TEXTURE_LEFT, TEXTURE_TOP, TEXTURE_WIDTH, TEXTURE_HEIGHT = -1.6, -1.7, 3.2, 4.0
 Colour = tuple[float, float, float]
 
 # Linear RGB reflectance from light to dark skin, and of hair and irises.
-_SKIN = np.array([[0.80, 0.55, 0.44], [0.66, 0.41, 0.29], [0.46, 0.26, 0.16], [0.24, 0.13, 0.08], [0.10, 0.06, 0.045]])
+_SKIN = np.array(
+    [[0.80, 0.55, 0.44], [0.66, 0.41, 0.29], [0.46, 0.26, 0.16], [0.24, 0.13, 0.08], [0.10, 0.06, 0.045]]
+)
 _HAIR = np.array([[0.012, 0.010, 0.010], [0.06, 0.03, 0.016], [0.17, 0.08, 0.035], [0.45, 0.29, 0.11]])
 _IRIS = np.array([[0.06, 0.03, 0.015], [0.20, 0.11, 0.04], [0.15, 0.20, 0.09], [0.16, 0.26, 0.38]])
 
@@ -99,7 +101,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     age = float(rng.uniform(0.0, 1.0))
     # Fair hair goes with fair skin; age turns it grey.
     hair = _between(_HAIR, float(rng.uniform(0.0, 1.0)) ** 1.3 * (1.0 - 0.8 * tone))
-    grey = max(0.0, age - 0.6) * 2.2 * float(rng.uniform(0.3, 1.0))
+    grey = max(0.0, age - 0.72) * 3.0 * float(rng.uniform(0.3, 1.0))
     hair = hair + grey * (np.array([0.42, 0.42, 0.43]) - hair)
     masculine = bool(rng.random() < 0.5)
     lips = skin * np.array([0.86, 0.52, 0.56]) * np.exp(rng.normal(0.0, [0.08, 0.2, 0.2]))
@@ -117,7 +119,10 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         eye_half_width=spread(0.185, 0.275),
         eye_open=spread(0.065, 0.135),
         eye_tilt=spread(-0.10, 0.16),
-        iris=_colour(_between(_IRIS, float(rng.uniform()) ** 1.2 * (1.0 - 0.75 * tone)) * np.exp(rng.normal(0, 0.15, 3))),
+        iris=_colour(
+            _between(_IRIS, float(rng.uniform()) ** 1.2 * (1.0 - 0.75 * tone))
+            * np.exp(rng.normal(0, 0.15, 3))
+        ),
         iris_radius=spread(0.088, 0.112),
         socket=spread(0.1, 0.9),
         brow_height=spread(0.24, 0.42),
@@ -141,7 +146,9 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         hair_wave=spread(0.0, 1.0),
         ear=spread(0.6, 1.2),
         glasses=str(rng.choice(GLASSES_STYLES, p=[0.72, 0.13, 0.15])),
-        glasses_colour=_colour(rng.choice(np.array([[0.01, 0.01, 0.01], [0.1, 0.05, 0.03], [0.3, 0.3, 0.32], [0.2, 0.02, 0.03]]))),
+        glasses_colour=_colour(
+            rng.choice(np.array([[0.01, 0.01, 0.01], [0.1, 0.05, 0.03], [0.3, 0.3, 0.32], [0.2, 0.02, 0.03]]))
+        ),
         glasses_size=spread(0.32, 0.46),
         glasses_thickness=spread(0.018, 0.05),
         beard=str(rng.choice(BEARD_STYLES, p=[0.3, 0.28, 0.2, 0.12, 0.1])) if masculine else "none",
@@ -189,7 +196,7 @@ def skin_texture(identity: Identity, density: int) -> tuple[np.ndarray, np.ndarr
     pigment = 0.05 * _noise(rng, 4.0, rows, columns)
     pigment += (0.035 + 0.03 * identity.age) * _noise(rng, 11.0, rows, columns)
     pigment += (0.045 + 0.03 * identity.age) * _noise(rng, 27.0, rows, columns)
-    spots = _noise(rng, 9.0, rows, columns) * np.maximum(_noise(rng, 1.5, rows, columns) + 0.6, 0.0)
+    spots = _noise(rng, 15.0, rows, columns) * np.maximum(_noise(rng, 1.5, rows, columns) + 0.6, 0.0)
     pigment += np.float32(identity.freckles) * 0.5 * np.clip(spots - 0.6, 0.0, 1.0)
     pigment += _moles(rng, identity.moles, rows, columns)
     return pigment.astype(np.float32), redness.astype(np.float32)

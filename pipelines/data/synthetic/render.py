@@ -1,6 +1,6 @@
 """Faces from numbers: layers of soft shapes, shaded from a height field, as linear light.
 
-Every face is rendered alone on a grid that fits a core's cache, so neither batch nor order can change its bytes.
+Every face is rendered alone on a grid that fits a core's cache: neither batch nor order can change its bytes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from PIL import Image
 from pipelines.data.synthetic import features
 from pipelines.data.synthetic.canvas import Canvas
 from pipelines.data.synthetic.identity import (
-    TEXTURE_HEIGHT,
     TEXTURE_LEFT,
     TEXTURE_TOP,
-    TEXTURE_WIDTH,
     Colour,
     Identity,
     skin_texture,
@@ -51,7 +49,13 @@ SKIN = Material()
 
 
 def render(
-    who: Identity, pose: Pose, light: Light, backdrop: Backdrop, to_crop: np.ndarray, side: int, made_of: Material = SKIN
+    who: Identity,
+    pose: Pose,
+    light: Light,
+    backdrop: Backdrop,
+    to_crop: np.ndarray,
+    side: int,
+    made_of: Material = SKIN,
 ) -> np.ndarray:
     """Render one face.
 
@@ -83,7 +87,7 @@ def render(
     if made_of.rim > 0.0 or made_of.edge > 0.0:
         _paint_mask_cuts(canvas, who, pose, face, made_of)
     _paint_front_hair(canvas, who, pose, face)
-    features.paint_glasses(canvas, who, pose)
+    features.paint_glasses(canvas, who, pose, face)
     return _shade(canvas, light, face, made_of)
 
 
@@ -127,7 +131,11 @@ def _paint_back_hair(canvas: Canvas, who: Identity) -> None:
         return
     half = who.face_half_width + who.hair_volume * (1.3 if who.hair_style == "curly" else 1.0)
     low = {"long": 3.0, "curly": 0.75, "side_part": 0.35}.get(who.hair_style, 0.15)
-    wave = 0.05 * (0.3 + who.hair_wave) * np.sin(9.0 * canvas.v + 2.0) if who.hair_style in ("long", "curly") else 0.0
+    wave = (
+        0.05 * (0.3 + who.hair_wave) * np.sin(9.0 * canvas.v + 2.0)
+        if who.hair_style in ("long", "curly")
+        else 0.0
+    )
     below = np.maximum(canvas.v - low, 0.0)
     above = np.minimum(canvas.v - 0.1, 0.0) / (_TOP - who.hair_volume - 0.1)
     distance = np.sqrt((canvas.u / half) ** 2 + above * above + (below / 0.35) ** 2) - 1.0
@@ -161,7 +169,9 @@ def _paint_ears(canvas: Canvas, who: Identity, pose: Pose) -> None:
 def _paint_skin(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, made_of: Material) -> None:
     pigment, redness = _skin_maps(canvas, who, pose)
     pigment, redness = made_of.texture * pigment, made_of.texture * redness
-    flush = 0.10 * np.maximum(1.0 - ((np.abs(canvas.u) - 0.6) / 0.35) ** 2 - ((canvas.v - 0.7) / 0.4) ** 2, 0.0)
+    flush = 0.10 * np.maximum(
+        1.0 - ((np.abs(canvas.u) - 0.6) / 0.35) ** 2 - ((canvas.v - 0.7) / 0.4) ** 2, 0.0
+    )
     redness = redness + flush
     skin = np.array(who.skin, dtype=np.float32) * np.array(made_of.dye, dtype=np.float32)
     layers = np.empty_like(canvas.albedo)
@@ -182,7 +192,11 @@ def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, n
     coefficients = tuple((to_texture * density).reshape(-1).tolist())
     size = (canvas.side, canvas.side)
     pigment, redness = (
-        np.asarray(Image.fromarray(texture).transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(texture).transform(
+                size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+            )
+        )
         for texture in skin_texture(who, density)
     )
     return pigment, redness
@@ -242,14 +256,14 @@ def _paint_front_hair(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarra
         line = line - 0.30 - 0.30 * np.maximum(1.0 - ((np.abs(x) - 0.62) / 0.35) ** 2, 0.0)
     elif who.hair_style == "long":
         line = line + 0.75 * np.clip(np.abs(x) - 0.62 * who.face_half_width, 0.0, 0.6)
-    rough = 0.02 * np.sin(47.0 * canvas.u + 5.0 * canvas.v)
-    mask = canvas.cover(canvas.v - pose.place(0.0, 0.0, 0.7)[1] * 0.5 - line + rough, 0.06) * face
+    rough = 0.012 * np.sin(47.0 * canvas.u + 5.0 * canvas.v)
+    mask = canvas.cover(canvas.v - pose.place(0.0, 0.0, 0.7)[1] * 0.5 - line + rough, 0.06) * canvas.solid
     canvas.paint(canvas.whole, mask, _strands(canvas, who, lean))
     canvas.relief += 0.05 * mask
 
 
 def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) -> np.ndarray:
-    """Lambert with a soft terminator, ambient light falling off towards the outline, and a broad highlight."""
+    """Lambert with a soft terminator, ambient light less towards the outline, and a broad highlight."""
     slope_u, slope_v = _slopes(canvas.relief, canvas.unit)
     slope_u, slope_v = made_of.relief * slope_u, made_of.relief * slope_v
     upright = 1.0 / np.sqrt(1.0 + slope_u * slope_u + slope_v * slope_v)
@@ -258,15 +272,20 @@ def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) ->
     lambert = np.clip((facing + 0.15) / 1.15, 0.0, None)
     open_sky = 0.55 + 0.45 * upright
     hx, hy, hz = lx, ly, lz + 1.0
-    half = np.maximum((hz - hx * slope_u - hy * slope_v) * upright / np.sqrt(hx * hx + hy * hy + hz * hz), 0.0)
+    half = np.maximum(
+        (hz - hx * slope_u - hy * slope_v) * upright / np.sqrt(hx * hx + hy * hy + hz * hz), 0.0
+    )
     shine = half * half
     shine = shine * shine
     shine = shine * shine
-    gloss = made_of.gloss * face * (shine * shine + 0.6 * shine**4)
+    narrow = shine * shine
+    gloss = made_of.gloss * face * (narrow + 0.6 * narrow * narrow)
     out = np.empty_like(canvas.albedo)
     for channel in range(3):
         lit = light.ambient[channel] * open_sky + light.key[channel] * lambert
-        out[channel] = canvas.albedo[channel] * (1.0 + canvas.solid * (lit - 1.0)) + gloss * light.key[channel]
+        out[channel] = (
+            canvas.albedo[channel] * (1.0 + canvas.solid * (lit - 1.0)) + gloss * light.key[channel]
+        )
     return out
 
 

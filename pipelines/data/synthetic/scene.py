@@ -8,15 +8,17 @@ import numpy as np
 
 from pipelines.data.synthetic.identity import Colour, Identity
 
-# AG-FAS alignment template: x, y as parts of the crop; left eye, right eye, nose, left and right mouth corner.
-TEMPLATE = np.array([[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]])
+# AG-FAS alignment template: x, y as parts of the crop; eyes, nose, mouth corners, left first.
+TEMPLATE = np.array(
+    [[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]]
+)
 # Depths before the head's axis, in interpupillary units: turning the head moves what lies nearer more.
 EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Angles in radians; expression parts in [0, 1] (`smile` in [-1, 1]); alignment errors in parts of the crop."""
+    """Angles in radians; expression parts in [0, 1] (`smile` from -1); alignment errors in crop parts."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -41,7 +43,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Light:
-    """A key light from `direction` (unit vector, z towards the viewer) and light from everywhere; linear RGB."""
+    """A key light from `direction` (unit, z towards the viewer) and light from everywhere; linear RGB."""
 
     direction: tuple[float, float, float]
     key: Colour
@@ -129,10 +131,17 @@ def realign(pose: Pose, rng: np.random.Generator) -> Pose:
 
 def _alignment(rng: np.random.Generator) -> dict[str, float]:
     tilt, x, y = rng.normal(0.0, (0.018, 0.007, 0.007))
-    return {"tilt": float(tilt), "shift_x": float(x), "shift_y": float(y), "zoom": float(1.0 + rng.normal(0.0, 0.012))}
+    return {
+        "tilt": float(tilt),
+        "shift_x": float(x),
+        "shift_y": float(y),
+        "zoom": float(1.0 + rng.normal(0.0, 0.012)),
+    }
 
 
-def draw_light(rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]) -> Light:
+def draw_light(
+    rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]
+) -> Light:
     """A light.
 
     Args:
@@ -167,7 +176,13 @@ def draw_backdrop(rng: np.random.Generator, brightness: tuple[float, float], sha
     base = colour(0.15)
     other = base if rng.random() < 0.4 else colour(0.2)
     blobs = tuple(
-        (float(rng.uniform(0, 1)), float(rng.uniform(0, 1)), float(rng.uniform(0.1, 0.4)), float(rng.uniform(0.1, 0.5)), colour(0.35))
+        (
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0.1, 0.4)),
+            float(rng.uniform(0.1, 0.5)),
+            colour(0.35),
+        )
         for _ in range(int(rng.integers(0, shapes + 1)))
     )
     return Backdrop(base, other, float(rng.uniform(0, 6.283)), blobs, colour(0.6))

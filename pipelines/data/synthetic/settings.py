@@ -16,24 +16,40 @@ class SyntheticSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(0, ge=0, description="Another seed gives other subjects, cameras, attacks and noise.")
+    seed: int = Field(
+        default=0, ge=0, description="Another seed gives other subjects, cameras, attacks and noise."
+    )
     size: int = Field(
-        64, ge=32, le=512, multiple_of=2, description="Side of a crop in pixels; time grows with its square."
+        default=64,
+        ge=32,
+        le=512,
+        multiple_of=2,
+        description="Side of a crop in pixels; time grows with its square.",
     )
     domains: tuple[DomainName, ...] = Field(
-        ("webcam", "phone", "tablet", "kiosk"),
+        default=("webcam", "phone", "tablet", "kiosk"),
         min_length=1,
         description="Capture domains to make; leaving one out needs at least two.",
     )
-    subjects: int = Field(30, ge=5, description="Persons in each domain, split 60/20/20; fewer widen every interval.")
-    live_videos: int = Field(2, ge=1, description="Bona fide videos of each subject; they are the live class.")
-    attack_videos: int = Field(4, ge=1, description="Attack videos of each subject, of the domain's mix of kinds.")
-    frames: int = Field(3, ge=1, description="Frames of each video; scores are averaged over them.")
+    subjects: int = Field(
+        default=30, ge=5, description="Persons in each domain, split 60/20/20; fewer widen every interval."
+    )
+    live_videos: int = Field(
+        default=2, ge=1, description="Bona fide videos of each subject; they are the live class."
+    )
+    attack_videos: int = Field(
+        default=4, ge=1, description="Attack videos of each subject, of the domain's mix of kinds."
+    )
+    frames: int = Field(default=3, ge=1, description="Frames of each video; scores are averaged over them.")
     corpus_subjects: int = Field(
-        300, ge=0, description="Persons in the live corpus of the generator and identity encoder; 0 leaves it out."
+        default=300,
+        ge=0,
+        description="Persons in the live corpus of the generator and identity encoder; 0 leaves it out.",
     )
     corpus_images: int = Field(
-        10, ge=1, description="Pictures of each corpus person, each by its own camera; few teach identity badly."
+        default=10,
+        ge=1,
+        description="Pictures of each corpus person, each by its own camera; few teach identity badly.",
     )
 
     @field_validator("domains")

@@ -1,0 +1,232 @@
+"""Cues at load time: from stored 8-bit pictures to the detector's second input."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dfg.noise import noise_for_keys
+from oanet.cue import form_cue
+from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
+from pipelines.cues.job import to_unit_range
+from pipelines.errors import AgfasError, nearest
+
+CUE_KINDS = ("dfg", "autoencoder", "shuffled", "zero", "noise")
+_WITHOUT_PICTURES = ("zero", "noise")
+
+
+class Pictures(Protocol):
+    """Pictures by position: an array, a mapped file, or `pipelines.cues.store.JoinedCues`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+class CueReader:
+    """Makes the cues of a dataset's faces.
+
+    Kinds, of which the last four are controls:
+
+    * `dfg`          the face against its restoration
+    * `autoencoder`  the face against the autoencoder's reconstruction, t = 0
+    * `shuffled`     the whole cue of a face of another video: right in kind, wrong in content
+    * `zero`         zeros
+    * `noise`        unit Gaussian values, one stream per face
+
+    Args:
+        kind: one of these.
+        keys: of the N faces, `domain/subject/video/frame`.
+        videos: of the faces, unique within the domain.
+        images: (N, H, W, 3) uint8.
+        reconstructions: the faces' restorations, (N, H, W, 3) uint8; for `autoencoder` those of t = 0.
+        autoencoded: (N, H, W, 3) uint8, those of t = 0, for the forms that need them.
+        form: of `oanet.names.CUE_FORMS`.
+        normalize: `per_face` or `none`.
+        seed: decides the donors of `shuffled` and the values of `noise`.
+        groups: of the faces; donors of `shuffled` come from the same group, so that with domain and split as
+            the group no face that judges is shown to a training. One group where not given.
+
+    Attributes:
+        channels: C of the cues.
+
+    Raises:
+        AgfasError: an unknown name, pictures that are missing or of another number than the keys, or one
+            video that holds more than half of the faces, so that `shuffled` has no donors.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        keys: Sequence[str],
+        videos: Sequence[str],
+        images: Pictures,
+        reconstructions: Pictures | None = None,
+        autoencoded: Pictures | None = None,
+        form: str = "residual",
+        normalize: str = "per_face",
+        seed: int = 0,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        _check_name("cue source", kind, CUE_KINDS)
+        _check_name("cue form", form, tuple(CUE_CHANNELS))
+        _check_name("cue normalisation", normalize, CUE_NORMALIZATIONS)
+        self.kind, self.form, self.normalize, self.seed = kind, form, normalize, seed
+        self.keys, self.images = keys, images
+        self.reconstructions, self.autoencoded = reconstructions, autoencoded
+        if kind == "autoencoder":
+            given = reconstructions if autoencoded is None else autoencoded
+            self.reconstructions = self.autoencoded = given
+        self.channels = CUE_CHANNELS[form]
+        self._check_pictures()
+        self._donors: np.ndarray | None = None
+        if kind == "shuffled":
+            # Pictures that are stored for some of the faces only say for which.
+            present = getattr(reconstructions, "present", None)
+            self._donors = donors_of(keys, videos, seed, groups, present)
+
+    def _check_pictures(self) -> None:
+        if self.kind in _WITHOUT_PICTURES:
+            return
+        if self.reconstructions is None:
+            raise AgfasError(f"the cue source '{self.kind}' needs reconstructions: run the cue job first.")
+        if self.form in CUE_FORMS_WITH_AUTOENCODED and self.autoencoded is None:
+            raise AgfasError(
+                f"the cue form '{self.form}' needs the reconstructions of t = 0 as `autoencoded`: run the cue"
+                " job for t = 0 too, or use the form 'residual'."
+            )
+        for name in ("images", "reconstructions", "autoencoded"):
+            pictures = getattr(self, name)
+            if pictures is not None and len(pictures) != len(self.keys):
+                raise AgfasError(
+                    f"{len(self.keys)} keys, but {len(pictures)} {name}: join them by key first."
+                )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(
+        self,
+        indices: np.ndarray,
+        image_flips: np.ndarray | None = None,
+        cue_flips: np.ndarray | None = None,
+    ) -> torch.Tensor:
+        """The cues of the faces at `indices`, (B, C, H, W) float32.
+
+        Args:
+            indices: (B,) positions in the dataset.
+            image_flips: (B,) bool, faces mirrored left to right before the cue is formed.
+            cue_flips: (B,) bool, the same for the restorations. Equal flips give the mirrored cue; unequal
+                ones compare a face with its mirror image, as the public code does by mistake.
+        """
+        indices = np.asarray(indices)
+        if self.kind == "zero":
+            return torch.zeros(len(indices), self.channels, *self._size())
+        if self.kind == "noise":
+            return _mirrored(self._noise(indices), cue_flips)
+        image, restored, autoencoded = self.cues(indices)
+        return form_cue(
+            _mirrored(to_unit_range(image), image_flips),
+            _mirrored(to_unit_range(restored), cue_flips),
+            None if autoencoded is None else _mirrored(to_unit_range(autoencoded), cue_flips),
+            form=self.form,
+            normalize=self.normalize,
+        )
+
+    def cues(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The 8-bit pictures that the cues of `indices` are formed from: face, restoration, reconstruction.
+
+        Each is (B, H, W, 3) uint8; the last is None where the form does not need it. For `shuffled` all are
+        the donor's.
+
+        Raises:
+            AgfasError: `zero` and `noise` have none, nor has a face that is not stored.
+        """
+        if self.reconstructions is None:
+            raise AgfasError(f"the cue source '{self.kind}' is made of no pictures.")
+        chosen = np.asarray(indices) if self._donors is None else self._donors[np.asarray(indices)]
+        if np.any(chosen < 0):
+            raise AgfasError(
+                "a face without a stored restoration has no cue: run the cue job over its domain."
+            )
+        autoencoded = None
+        if self.form in CUE_FORMS_WITH_AUTOENCODED and self.autoencoded is not None:
+            autoencoded = self.autoencoded[chosen]
+        return self.images[chosen], self.reconstructions[chosen], autoencoded
+
+    def _noise(self, indices: np.ndarray) -> torch.Tensor:
+        # Another name than the key's own, so that it is not the noise that the generator started from.
+        names = [f"cue/{self.keys[int(index)]}" for index in indices]
+        return noise_for_keys(names, (self.channels, *self._size()), self.seed)
+
+    def _size(self) -> tuple[int, int]:
+        height, width = self.images[np.array([0])].shape[1:3]
+        return height, width
+
+
+def donors_of(
+    keys: Sequence[str],
+    videos: Sequence[str],
+    seed: int,
+    groups: Sequence[str] | None = None,
+    present: np.ndarray | None = None,
+) -> np.ndarray:
+    """For each face another one of its group, of another video; every face is a donor once.
+
+    The faces of a group are lined up video by video, videos and faces in an order that follows from names and
+    seed alone, and each takes the face as many places on as the group's largest video is long.
+
+    Args:
+        keys, videos: of the N faces; a video's name is unique within its domain, the key's first part.
+        seed: another one gives other donors.
+        groups: donors stay within a group; one group of all where not given.
+        present: (N,) bool, faces that can be donors and need one; all where not given.
+
+    Returns:
+        (N,) int64 positions; -1 for faces that are not present.
+
+    Raises:
+        AgfasError: one video holds more than half of a group.
+    """
+    names = [f"{key.split('/', 1)[0]}/{video}" for key, video in zip(keys, videos, strict=True)]
+    members: dict[str, list[int]] = {}
+    for face in range(len(keys)) if present is None else np.flatnonzero(present).tolist():
+        members.setdefault("" if groups is None else groups[face], []).append(face)
+    donors = np.full(len(keys), -1, dtype=np.int64)
+    for group in members.values():
+        line = sorted(
+            group, key=lambda face: (_digest(seed, names[face]), names[face], _digest(seed, keys[face]))
+        )
+        donors[line] = np.roll(np.array(line), -_longest_video(names, line))
+    return donors
+
+
+def _longest_video(names: list[str], faces: list[int]) -> int:
+    video, longest = Counter(names[face] for face in faces).most_common(1)[0]
+    if 2 * longest > len(faces):
+        raise AgfasError(
+            f"'shuffled' gives every face the cue of another video's, but the video {video} holds {longest}"
+            f" of the {len(faces)} faces to choose from. Use more videos."
+        )
+    return longest
+
+
+def _digest(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _mirrored(pictures: torch.Tensor, flips: np.ndarray | None) -> torch.Tensor:
+    if flips is None or not np.any(flips):
+        return pictures
+    chosen = torch.from_numpy(np.ascontiguousarray(flips, dtype=bool))
+    return torch.where(chosen[:, None, None, None], pictures.flip(-1), pictures)
+
+
+def _check_name(what: str, given: str, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise AgfasError(f"Unknown {what} '{given}': {nearest(given, allowed)}")

@@ -1,0 +1,226 @@
+"""Makers of the "real" version of a face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from dfg.noise import noise_for_keys
+from dfg.schedule import timesteps_from
+from pipelines.errors import AgfasError
+
+# Names the way in which noise follows from seed and key; another way would make other bytes.
+SEED_RULE = "torch CPU generator of the first 63 bits of sha256('{seed}:{key}'), one per face"
+
+
+@runtime_checkable
+class CueSource(Protocol):
+    """Anything that makes the "real" version of a face."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the result beside the face, in JSON's types."""
+
+    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """Restore faces.
+
+        Args:
+            image: (B, 3, H, W) float32 in [-1, 1], RGB.
+            keys: B record keys; a source that draws noise draws it from streams keyed by them.
+
+        Returns:
+            (B, 3, H, W) in [-1, 1].
+        """
+
+
+@runtime_checkable
+class CueSweep(Protocol):
+    """Several sources that differ in t alone and share what does not depend on it.
+
+    Attributes:
+        timesteps: each once; 0 is the autoencoder alone.
+    """
+
+    timesteps: tuple[int, ...]
+
+    def fingerprint(self, timestep: int) -> dict[str, Any]:
+        """The fingerprint of the source at one t."""
+
+    def restore(
+        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) at each of `timesteps`."""
+
+
+class DfgSweep:
+    """The De-fake Face Generator at several t: one encode and one identity pass for all.
+
+    Args:
+        pipeline: a `dfg.pipeline.DeFakePipeline`.
+        timesteps: of the sampler's grid; 0 for the autoencoder alone.
+        weights_sha256: of the whole pipeline, `pipelines.fingerprint.folder_sha256` of where it was saved.
+        autoencoder_sha256: of the autoencoder alone, for t = 0, so that this control outlives another
+        generator. num_inference_steps: points of the grid from the last training step to 0.
+        seed: of the noise streams.
+        condition: `identity`, or `none` for zero tokens, which is all that a pipeline without encoder can do.
+
+    Raises:
+        AgfasError: no t, a doubled one, one off the grid, or t = 0 without `autoencoder_sha256`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        timesteps: Sequence[int],
+        weights_sha256: str,
+        autoencoder_sha256: str | None = None,
+        num_inference_steps: int = 50,
+        seed: int = 0,
+        condition: str = "identity",
+    ) -> None:
+        self.pipeline = pipeline
+        self.timesteps = tuple(int(t) for t in timesteps)
+        self.weights_sha256 = weights_sha256
+        self.autoencoder_sha256 = autoencoder_sha256
+        self.num_inference_steps = num_inference_steps
+        self.seed = seed
+        self.condition = "none" if pipeline.identity_encoder is None else condition
+        if not self.timesteps or len(set(self.timesteps)) != len(self.timesteps):
+            raise AgfasError(f"timesteps must be given, each once; got {list(self.timesteps)}.")
+        if 0 in self.timesteps and autoencoder_sha256 is None:
+            raise AgfasError("t = 0 is the autoencoder alone: give autoencoder_sha256 to name its store.")
+        self._check_grid()
+
+    def _check_grid(self) -> None:
+        for timestep in self.timesteps:
+            try:
+                timesteps_from(self.pipeline.scheduler, timestep, self.num_inference_steps)
+            except ValueError as error:
+                raise AgfasError(str(error)) from None
+
+    def fingerprint(self, timestep: int) -> dict[str, Any]:
+        """Everything that decides the restoration at one t."""
+        autoencoder_dtype = _name(self.pipeline.autoencoder.dtype)
+        if timestep == 0:
+            return {"name": "autoencoder", "weights": self.autoencoder_sha256, "dtype": autoencoder_dtype}
+        return {
+            "name": "dfg",
+            "weights": self.weights_sha256,
+            "scheduler": _schedule(self.pipeline.scheduler),
+            "timestep": timestep,
+            "num_inference_steps": self.num_inference_steps,
+            "seed": self.seed,
+            "seed_rule": SEED_RULE,
+            "condition": self.condition,
+            "dtype": _name(self.pipeline.unet.dtype),
+            "autoencoder_dtype": autoencoder_dtype,
+        }
+
+    @torch.no_grad()
+    def restore(
+        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
+        latents = self.pipeline.encode(image)
+        tokens = noise = None
+        if any(timesteps):
+            tokens = self.pipeline.identity_tokens(image, self.condition)
+            noise = noise_for_keys(keys, tuple(latents.shape[1:]), self.seed, latents.device)
+        return {t: self.pipeline.decode(self._denoised(latents, tokens, t, noise)) for t in timesteps}
+
+    def _denoised(
+        self, latents: torch.Tensor, tokens: torch.Tensor | None, timestep: int, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        if timestep == 0:
+            return latents
+        return self.pipeline.restore_latents(latents, tokens, timestep, self.num_inference_steps, noise)
+
+
+class DfgSource:
+    """The De-fake Face Generator at one t; arguments as `DfgSweep`."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        weights_sha256: str,
+        timestep: int = 801,
+        num_inference_steps: int = 50,
+        seed: int = 0,
+        condition: str = "identity",
+    ) -> None:
+        self.timestep = timestep
+        self._sweep = DfgSweep(
+            pipeline, [timestep], weights_sha256, None, num_inference_steps, seed, condition
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the restoration."""
+        return self._sweep.fingerprint(self.timestep)
+
+    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the same faces as they would look if they were real."""
+        return self._sweep.restore(image, keys, [self.timestep])[self.timestep]
+
+
+class AutoencoderSource:
+    """The control t = 0: the pipeline's autoencoder alone.
+
+    Args:
+        pipeline: a `dfg.pipeline.DeFakePipeline`.
+        weights_sha256: of the autoencoder alone.
+    """
+
+    timestep = 0
+
+    def __init__(self, pipeline: Any, weights_sha256: str) -> None:
+        self._sweep = DfgSweep(pipeline, [0], "", autoencoder_sha256=weights_sha256)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the reconstruction."""
+        return self._sweep.fingerprint(0)
+
+    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1], encoded and decoded."""
+        return self._sweep.restore(image, keys, [0])[0]
+
+
+class SingleSource:
+    """One source as a sweep of one; its `timestep` is 0 where it has none."""
+
+    def __init__(self, source: CueSource) -> None:
+        self.source = source
+        self.timesteps: tuple[int, ...] = (int(getattr(source, "timestep", 0)),)
+
+    def fingerprint(self, timestep: int) -> dict[str, Any]:
+        """The source's fingerprint."""
+        return self.source.fingerprint()
+
+    def restore(
+        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) under the one t."""
+        return {timestep: self.source(image, keys) for timestep in timesteps}
+
+
+def as_sweep(source: CueSource | CueSweep) -> CueSweep:
+    """The sweep itself, or a sweep of one source."""
+    if isinstance(source, CueSweep):
+        return source
+    return SingleSource(source)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _schedule(scheduler: Any) -> dict[str, Any]:
+    """A scheduler's class and configuration, without what decides no value, as diffusers' version."""
+    settings = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+    return {"class": type(scheduler).__name__, **{name: _plain(value) for name, value in settings.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else str(value)

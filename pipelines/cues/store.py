@@ -1,0 +1,163 @@
+"""The reconstructions of one cue source over one face dataset.
+
+A store keeps the 8-bit reconstruction, the paper's own precision, so that how a residual is formed and
+normalised stays a choice of the training. Beside it lie the mean and the deviation of each face's residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.cues.description import StoreStatus
+from pipelines.cues.shards import ShardStore
+from pipelines.errors import AgfasError
+
+RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD = "reconstruction", "residual_mean", "residual_std"
+_KIND, _SCHEMA = "cues", 1
+_NAMED_KEYS = 3
+
+
+def cue_identity(
+    source: dict[str, Any], dataset_fingerprint: str, image_size: Sequence[int]
+) -> dict[str, Any]:
+    """Everything that decides a cue store's bytes; its fingerprint is the folder's name.
+
+    Args:
+        source: the source's fingerprint, which holds weights, schedule, t, steps and the rule of its seeds.
+        dataset_fingerprint: of the faces' content.
+        image_size: height and width in pixels.
+    """
+    return {
+        "kind": _KIND,
+        "schema": _SCHEMA,
+        "source": source,
+        "dataset": dataset_fingerprint,
+        "image_size": [int(side) for side in image_size],
+    }
+
+
+def residual_statistics(images: np.ndarray, reconstructions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and unbiased deviation of x - x_rec in [-1, 1] over all values of each face.
+
+    Args:
+        images, reconstructions: (N, H, W, 3) uint8.
+
+    Returns:
+        Two (N,) float32 arrays. Summed in integers, so they do not depend on the order of the sum.
+    """
+    difference = (images.astype(np.int32) - reconstructions).reshape(len(images), -1)
+    count = difference.shape[1]
+    total = difference.sum(axis=1, dtype=np.int64)
+    squares = np.einsum("ij,ij->i", difference, difference, dtype=np.int64)
+    # n * sum(d^2) - sum(d)^2 stays below 2^63 up to 6,000 x 6,000 pixels.
+    variance = (count * squares - total * total) / (count * (count - 1.0))
+    return (total / count / 127.5).astype(np.float32), (np.sqrt(variance) / 127.5).astype(np.float32)
+
+
+def cue_arrays(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, np.ndarray]:
+    """What a shard of a cue store holds, from uint8 (N, H, W, 3) pictures."""
+    mean, deviation = residual_statistics(images, reconstructions)
+    return {RECONSTRUCTION: reconstructions, RESIDUAL_MEAN: mean, RESIDUAL_STD: deviation}
+
+
+class JoinedCues:
+    """The reconstructions of some faces, in these faces' order; indexed like an array of pictures.
+
+    Attributes:
+        store: where they lie.
+        rows: (N,) int64, row of each face in the store.
+    """
+
+    def __init__(self, store: CueStore, rows: np.ndarray) -> None:
+        self.store = store
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, 3)."""
+        height, width = self.store.image_size
+        return len(self.rows), height, width, 3
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        """Reconstructions of the faces at `indices` (int, slice or array): (..., H, W, 3) uint8."""
+        chosen = self.rows[indices]
+        pictures = self.store.reconstructions(np.atleast_1d(chosen))
+        return pictures[0] if np.ndim(chosen) == 0 else pictures
+
+    def residual_mean(self) -> np.ndarray:
+        """(N,) float32, the mean of x - x_rec in [-1, 1]."""
+        return self.store.shards.read(RESIDUAL_MEAN, self.rows)
+
+    def residual_std(self) -> np.ndarray:
+        """(N,) float32, the unbiased deviation of x - x_rec in [-1, 1]."""
+        return self.store.shards.read(RESIDUAL_STD, self.rows)
+
+
+class CueStore:
+    """A cue store, opened for reading.
+
+    Attributes:
+        shards: the store's arrays.
+        image_size: height and width in pixels.
+    """
+
+    def __init__(self, shards: ShardStore) -> None:
+        if shards.identity.get("kind") != _KIND:
+            raise AgfasError(f"{shards.folder} is a store of {shards.identity.get('kind')}, not of cues.")
+        self.shards = shards
+        height, width = shards.identity["image_size"]
+        self.image_size: tuple[int, int] = (height, width)
+
+    @classmethod
+    def open(cls, folder: Path) -> CueStore:
+        """Open a cue store, finished or not.
+
+        Raises:
+            AgfasError: `folder` is no cue store.
+        """
+        return cls(ShardStore.open(folder))
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def reconstructions(self, keys_or_rows: Sequence[str] | Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, H, W, 3) uint8 reconstructions of faces given by key or by row.
+
+        Raises:
+            AgfasError: a key is not in the store, or its shard is unfinished.
+        """
+        first = keys_or_rows[0] if len(keys_or_rows) else 0
+        rows = self.shards.rows(list(map(str, keys_or_rows))) if isinstance(first, str) else keys_or_rows
+        return self.shards.read(RECONSTRUCTION, np.asarray(rows))
+
+    def join(self, keys: Sequence[str] | np.ndarray) -> JoinedCues:
+        """The cues of a dataset's faces, in its order.
+
+        Raises:
+            AgfasError: some faces have no cue; says how many and which come first.
+        """
+        rows = self.shards.rows(keys)
+        lacking = self.shards.missing(rows)
+        if len(lacking):
+            names = ", ".join(str(keys[int(position)]) for position in lacking[:_NAMED_KEYS])
+            raise AgfasError(
+                f"{len(lacking)} of {len(keys)} faces have no cue in {self.shards.folder} yet, the first"
+                f" being {names}. Run the cue job again: it makes what is missing."
+            )
+        return JoinedCues(self, rows)
+
+
+def cue_status(folder: Path) -> StoreStatus:
+    """How far a cue store has come; costs neither torch nor a look at the pictures.
+
+    Raises:
+        AgfasError: `folder` is no cue store.
+    """
+    return CueStore.open(folder).shards.status()

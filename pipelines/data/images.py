@@ -1,0 +1,83 @@
+"""Reading a stranger's picture: nothing of it is trusted before it is checked, and every refusal says why."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipelines.errors import AgfasError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+MAX_PIXELS = 89_000_000
+_ALLOWED = "Allowed are JPEG, PNG, WebP and BMP."
+_WIDE_MODES = ("I", "I;16", "I;16L", "I;16B")
+
+
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture file as an RGB image, turned upright by its EXIF orientation.
+
+    The format is known by the content, not by the name. The header's size is checked before a pixel is
+    decoded. Transparent parts are laid on black, 16-bit grey is scaled to 8 bits.
+
+    Args:
+        path: the file.
+        max_pixels: width times height that is still decoded; three bytes of memory each.
+
+    Raises:
+        AgfasError: no file, an empty one, another format, too many pixels, or a picture that breaks off.
+    """
+    _check_file(path)
+    with warnings.catch_warnings():
+        # Pillow's own guard against huge pictures warns where ours refuses.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(path, image.size, max_pixels)
+                image.load()
+                return to_rgb(ImageOps.exif_transpose(image))
+        except Image.DecompressionBombError:
+            raise _too_large(path, "far too many", max_pixels) from None
+        except UnidentifiedImageError:
+            raise AgfasError(f"{path} is not a picture, whatever its name says. {_ALLOWED}") from None
+        except AgfasError:
+            raise
+        except Exception as error:  # decoders of foreign bytes raise OSError, ValueError, struct.error, ...
+            raise AgfasError(
+                f"{path} is a damaged picture and cannot be decoded ({error}). Export or copy it again."
+            ) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow's as 8-bit RGB: grey repeated, palette and CMYK converted, alpha laid on black."""
+    if image.mode in _WIDE_MODES:
+        values = np.clip(np.asarray(image).astype(np.float64) / 257, 0, 255)  # 65535 / 257 = 255
+        return Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise AgfasError(f"{path} is a folder, not a picture. Name one picture file in it.")
+    if not path.is_file():
+        raise AgfasError(f"No picture at {path}. Check the name; it is read from the current folder.")
+    if path.stat().st_size == 0:
+        raise AgfasError(f"{path} is empty (0 bytes), so it holds no picture. Export or copy it again.")
+
+
+def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise _too_large(path, f"{width} x {height}", max_pixels)
+
+
+def _too_large(path: Path, size: str, max_pixels: int) -> AgfasError:
+    return AgfasError(
+        f"{path} says that it has {size} pixels; at most {max_pixels / 1e6:.0f} million are read."
+        " Crop it to the face and make it smaller."
+    )

@@ -1,0 +1,190 @@
+"""Protocols: which domains a detector learns from, which videos choose for it, and which domains judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.data.protocol_settings import LeaveOneOut, Limited, OneAgainstOthers
+from pipelines.data.records import ATTACK, BONAFIDE, SPLITS
+from pipelines.errors import AgfasError, nearest
+
+CORPUS = "corpus"
+PROTOCOL_COLUMNS = ("label", "domain", "subject", "video", "split")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One training and its test.
+
+    Attributes:
+        name: short and fit for a folder's name.
+        train_domains: sources, sorted; their `train` records are learnt from.
+        dev_domains: their `dev` records, held-out source videos, set the honest threshold.
+        test_domains: targets; all their records are tested, as the field does.
+    """
+
+    name: str
+    train_domains: tuple[str, ...]
+    dev_domains: tuple[str, ...]
+    test_domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named list of splits."""
+
+    name: str
+    splits: tuple[Split, ...]
+
+
+def protocol_splits(
+    settings: LeaveOneOut | Limited | OneAgainstOthers, columns: Mapping[str, Any]
+) -> tuple[Split, ...]:
+    """The splits of an experiment's protocol over a dataset's `domain` column (N,); see `build_protocol`."""
+    return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).splits
+
+
+def build_protocol(settings: LeaveOneOut | Limited | OneAgainstOthers, available: Sequence[str]) -> Protocol:
+    """The protocol of an experiment over the domains that its dataset has.
+
+    Raises:
+        AgfasError: a domain that the dataset lacks, or too few of them.
+    """
+    if isinstance(settings, Limited):
+        check_domains([*settings.train, *settings.test], available)
+        return limited(settings.train, settings.test)
+    domains = settings.domains
+    if domains is None:
+        domains = sorted(set(available) - {CORPUS})
+    check_domains(domains, available)
+    return leave_one_out(domains) if isinstance(settings, LeaveOneOut) else one_against_others(domains)
+
+
+def leave_one_out(domains: Sequence[str]) -> Protocol:
+    """Each domain is the target once, all others the sources (O&C&I to M and its three turns)."""
+    _check_distinct(domains, at_least=2)
+    splits = [_split(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains]
+    return Protocol("leave_one_out", tuple(splits))
+
+
+def limited(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
+    """The same few sources for every target (M&I to C, M&I to O); one split per target."""
+    _check_distinct([*sources, *targets], at_least=2)
+    if not sources or not targets:
+        raise AgfasError(
+            "The limited protocol needs at least one source (protocol.train) and one target (protocol.test)."
+        )
+    splits = [_split(f"{'_'.join(sources)}_to_{target}", sources, [target]) for target in targets]
+    return Protocol("limited", tuple(splits))
+
+
+def one_against_others(domains: Sequence[str]) -> Protocol:
+    """Each domain is the only source once, all others are tested together."""
+    _check_distinct(domains, at_least=2)
+    splits = [_split(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains]
+    return Protocol("one_against_others", tuple(splits))
+
+
+def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
+    """Refuse a domain that the dataset does not have.
+
+    Raises:
+        AgfasError: names the nearest domain that it has.
+    """
+    for name in names:
+        if name not in available:
+            raise AgfasError(f"The dataset has no domain '{name}': {nearest(name, set(available))}")
+
+
+def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
+    """The rows that a split trains on, chooses with and tests on, rising.
+
+    train: `train` records of the train domains. dev: `dev` records of the dev domains. test: every record of
+    the test domains.
+
+    Args:
+        columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; more are ignored.
+
+    Returns:
+        {"train": (n,) int64, "dev": ..., "test": ...}
+
+    Raises:
+        AgfasError: an unknown domain or split, a part without both classes, a subject or video in two parts.
+    """
+    arrays = {name: np.asarray(columns[name]) for name in PROTOCOL_COLUMNS}
+    _check_split_column(arrays["split"])
+    available = sorted(set(arrays["domain"].tolist()))
+    check_domains([*split.train_domains, *split.dev_domains, *split.test_domains], available)
+    masks = {
+        "train": np.isin(arrays["domain"], split.train_domains) & (arrays["split"] == "train"),
+        "dev": np.isin(arrays["domain"], split.dev_domains) & (arrays["split"] == "dev"),
+        "test": np.isin(arrays["domain"], split.test_domains),
+    }
+    rows = {part: np.flatnonzero(mask) for part, mask in masks.items()}
+    _check_classes(arrays["label"], rows, split)
+    for column in ("subject", "video"):
+        _check_crossing(arrays["domain"], arrays[column], column, rows, split)
+    return rows
+
+
+def _split(name: str, sources: Sequence[str], targets: Sequence[str]) -> Split:
+    ordered = tuple(sorted(sources))
+    return Split(name, ordered, ordered, tuple(sorted(targets)))
+
+
+def _check_distinct(domains: Sequence[str], at_least: int) -> None:
+    twice = sorted({name for name in domains if list(domains).count(name) > 1})
+    if twice:
+        raise AgfasError(
+            f"Domain '{twice[0]}' is named twice in the protocol: a domain is either a source or a target."
+            " Remove one."
+        )
+    if len(domains) < at_least:
+        raise AgfasError(
+            f"A protocol across domains needs at least {at_least}, but has {len(domains)}"
+            f" ({', '.join(domains)}). Use a dataset with more domains, or name them in protocol.domains."
+        )
+
+
+def _check_split_column(values: np.ndarray) -> None:
+    for name in sorted(set(values.tolist()) - set(SPLITS)):
+        raise AgfasError(
+            f"The dataset's records hold the split '{name}': {nearest(str(name), SPLITS)} Prepare it again."
+        )
+
+
+def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], split: Split) -> None:
+    domains = {"train": split.train_domains, "dev": split.dev_domains, "test": split.test_domains}
+    for part, chosen in rows.items():
+        for label, name in ((BONAFIDE, "bona fide"), (ATTACK, "attack")):
+            if not np.any(labels[chosen] == label):
+                raise AgfasError(
+                    f"Split '{split.name}' has {len(chosen)} {part} records of {', '.join(domains[part])} but"
+                    f" no {name} among them. {_CLASS_FIX[part]}"
+                )
+
+
+_CLASS_FIX = {
+    "train": "Choose source domains whose `train` records hold both, or prepare the dataset again.",
+    "dev": "Give the sources held-out `dev` subjects with both, for example by more subjects in the dataset.",
+    "test": "Choose a target domain that holds both.",
+}
+
+
+def _check_crossing(
+    domain: np.ndarray, names: np.ndarray, column: str, rows: dict[str, np.ndarray], split: Split
+) -> None:
+    """A person or a capture that is learnt from must not judge; both are unique within their domain only."""
+    found = {part: set(zip(domain[r].tolist(), names[r].tolist(), strict=True)) for part, r in rows.items()}
+    for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        both = found[one] & found[other]
+        if both:
+            where, name = min(both)
+            raise AgfasError(
+                f"In split '{split.name}', {len(both)} {column}s are in both {one} and {other}, the first is"
+                f" {column} '{name}' of domain '{where}'. Split the dataset by subject and make it again."
+            )

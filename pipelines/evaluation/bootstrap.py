@@ -1,0 +1,259 @@
+"""Intervals by bootstrap over videos or subjects: how far a number would move with other captures.
+
+Frames of a video are not independent, nor are videos of a person, so whole clusters are drawn with
+replacement. Scores are sorted once; a replicate only changes how often each video counts, so its metrics
+follow from running sums in O(videos), without sorting again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.data.records import ATTACK, BONAFIDE
+from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.scores import ScoreTable, encode
+
+BOOTSTRAP_METRICS = ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
+UNITS = ("video", "subject")
+
+
+class Difference(NamedTuple):
+    """Metric of the first table minus that of the second: observed, and the ends of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def intervals(
+    table: ScoreTable,
+    threshold: float,
+    metrics: Sequence[str] = ("hter", "auc", "eer", "acer"),
+    replicates: int = 1000,
+    seed: int = 0,
+    *,
+    unit: str = "video",
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals (low, high) of metrics at a fixed threshold; frames are averaged to videos first.
+
+    Raises:
+        AgfasError: one class only, an unknown metric or unit.
+    """
+    values = replicate_values(table, threshold, metrics, replicates, seed, unit=unit)
+    return {name: interval(values[name], level) for name in metrics}
+
+
+def paired_difference(
+    table_a: ScoreTable,
+    table_b: ScoreTable,
+    threshold_a: float,
+    threshold_b: float,
+    metric: str,
+    replicates: int = 1000,
+    seed: int = 0,
+    *,
+    unit: str = "video",
+    level: float = 0.95,
+) -> Difference:
+    """The metric of `table_a` minus that of `table_b` on the same draws, so that what both share cancels.
+
+    Raises:
+        AgfasError: the tables hold other videos, one class only, an unknown metric or unit.
+    """
+    a, b = table_a.by_video(), table_b.by_video()
+    if not np.array_equal(a.key, b.key) or not np.array_equal(a.label, b.label):
+        raise AgfasError(
+            f"A paired difference needs the same videos on both sides, but {len(set(a.key) ^ set(b.key))} of"
+            f" {len(a)} and {len(b)} are in one table only, or they differ in label. Score one dataset with"
+            " both detectors."
+        )
+    drawn = [
+        replicate_values(table, threshold, [metric], replicates, seed, unit=unit)[metric]
+        for table, threshold in ((a, threshold_a), (b, threshold_b))
+    ]
+    observed = _observed(a, threshold_a, metric) - _observed(b, threshold_b, metric)
+    return Difference(observed, *interval(drawn[0] - drawn[1], level))
+
+
+def mean_interval(
+    tables: Sequence[ScoreTable],
+    thresholds: Sequence[float],
+    metric: str,
+    replicates: int = 1000,
+    seed: int = 0,
+    *,
+    unit: str = "video",
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The interval of a metric's mean over several tables, such as the targets and seeds of a study.
+
+    Tables of the same videos (other seeds of training) are drawn alike, tables of other videos independently.
+    """
+    drawn = [
+        replicate_values(table, threshold, [metric], replicates, seed, unit=unit)[metric]
+        for table, threshold in zip(tables, thresholds, strict=True)
+    ]
+    return interval(np.mean(drawn, axis=0), level)
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central `level` of the replicates' values (R,)."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def replicate_values(
+    table: ScoreTable,
+    threshold: float,
+    metrics: Sequence[str],
+    replicates: int = 1000,
+    seed: int = 0,
+    *,
+    unit: str = "video",
+) -> dict[str, np.ndarray]:
+    """The metrics of every replicate, (R,) each.
+
+    The stream of draws depends on `seed` and on which videos there are, not on scores: two detectors on the
+    same videos see the same draws. By video, each attack type of each domain and its bona fide keep their
+    number; by subject, so do the subjects of each domain that have live, attack, or both kinds of videos.
+    """
+    for name in metrics:
+        if name not in BOOTSTRAP_METRICS:
+            raise AgfasError(f"No interval is computed for '{name}': {nearest(name, BOOTSTRAP_METRICS)}")
+    videos = table.by_video()
+    videos.require_both_classes()
+    draws = Draws(videos, unit, seed)
+    ranking = _Ranking(videos, threshold)
+    values = np.empty((len(metrics), replicates))
+    for replicate in range(replicates):
+        ranking.weigh(draws.counts())
+        values[:, replicate] = [getattr(ranking, name)() for name in metrics]
+    return dict(zip(metrics, values, strict=True))
+
+
+class Draws:
+    """How often each video is drawn, replicate after replicate, from one seeded stream."""
+
+    def __init__(self, videos: ScoreTable, unit: str, seed: int) -> None:
+        if unit not in UNITS:
+            raise AgfasError(f"Unknown bootstrap unit '{unit}': {nearest(unit, UNITS)}")
+        domain, _ = encode(videos.domain)
+        self.cluster: np.ndarray | None
+        if unit == "video":
+            self.cluster = None  # every row is its own
+            attack_type, _ = videos.attack_codes
+            strata = _pair(domain, attack_type)
+        else:
+            subject, _ = encode(videos.subject)
+            self.cluster = _pair(domain, subject)
+            strata = _subject_strata(self.cluster, domain, videos.label)
+        self.strata = [np.flatnonzero(strata == stratum) for stratum in range(strata.max() + 1)]
+        digest = hashlib.sha256("\n".join(videos.key.tolist()).encode()).digest()
+        self.generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+    def counts(self) -> np.ndarray:
+        """(N,) int64, by row of the table."""
+        drawn = np.zeros(sum(map(len, self.strata)), dtype=np.int64)
+        for members in self.strata:
+            picks = self.generator.integers(0, len(members), len(members))
+            drawn[members] = np.bincount(picks, minlength=len(members))
+        return drawn if self.cluster is None else drawn[self.cluster]
+
+
+class _Ranking:
+    """Scores sorted once; every metric is a function of how often each row counts."""
+
+    def __init__(self, videos: ScoreTable, threshold: float) -> None:
+        order = np.argsort(videos.score, kind="stable")
+        is_attack = videos.label[order] == ATTACK
+        self.attack_rows, self.bonafide_rows = order[is_attack], order[~is_attack]
+        attacks, bonafide = videos.score[self.attack_rows], videos.score[self.bonafide_rows]
+        self.attack_type = videos.attack_codes[0][self.attack_rows]
+        self.below = np.searchsorted(attacks, bonafide, "left")
+        self.not_above = np.searchsorted(attacks, bonafide, "right")
+        thresholds = np.unique(videos.score)
+        self.attacks_at = np.append(np.searchsorted(attacks, thresholds), len(attacks)).tolist()
+        self.bonafide_at = np.append(np.searchsorted(bonafide, thresholds), len(bonafide)).tolist()
+        self.first_attack = int(np.searchsorted(attacks, threshold))
+        self.first_bonafide = int(np.searchsorted(bonafide, threshold))
+        self.rejected_attacks = np.zeros(len(attacks) + 1, dtype=np.int64)
+        self.rejected_bonafide = np.zeros(len(bonafide) + 1, dtype=np.int64)
+
+    def weigh(self, counts: np.ndarray) -> None:
+        """Let row i count `counts[i]` times; counts is (N,) int64."""
+        self.attack_weight, self.bonafide_weight = counts[self.attack_rows], counts[self.bonafide_rows]
+        np.cumsum(self.attack_weight, out=self.rejected_attacks[1:])
+        np.cumsum(self.bonafide_weight, out=self.rejected_bonafide[1:])
+        self.attacks, self.bonafide = int(self.rejected_attacks[-1]), int(self.rejected_bonafide[-1])
+
+    def auc(self) -> float:
+        tied_or_below = self.rejected_attacks[self.below] + self.rejected_attacks[self.not_above]
+        return int(np.dot(self.bonafide_weight, tied_or_below)) / (2 * self.attacks * self.bonafide)
+
+    def eer(self) -> float:
+        """FRR - FAR only rises with the threshold, so its zero is found by halving."""
+        points = range(len(self.attacks_at))
+        after = bisect_left(points, 0, key=self._gap)
+        if after and -self._gap(after - 1) < self._gap(after):
+            after -= 1
+        return sum(self._rates(self.attacks_at[after], self.bonafide_at[after])) / 2
+
+    def far(self) -> float:
+        return self._rates(self.first_attack, self.first_bonafide)[0]
+
+    def bpcer(self) -> float:
+        return self._rates(self.first_attack, self.first_bonafide)[1]
+
+    def hter(self) -> float:
+        return (self.far() + self.bpcer()) / 2
+
+    def apcer(self) -> float:
+        """Of the attack types that were drawn."""
+        total = np.bincount(self.attack_type, weights=self.attack_weight)
+        accepted = np.bincount(
+            self.attack_type[self.first_attack :],
+            weights=self.attack_weight[self.first_attack :],
+            minlength=len(total),
+        )
+        return float(np.max(accepted[total > 0] / total[total > 0]))
+
+    def acer(self) -> float:
+        return (self.apcer() + self.bpcer()) / 2
+
+    def _rates(self, attack: int, bonafide: int) -> tuple[float, float]:
+        far = (self.attacks - int(self.rejected_attacks[attack])) / self.attacks
+        return far, int(self.rejected_bonafide[bonafide]) / self.bonafide
+
+    def _gap(self, point: int) -> int:
+        """FRR - FAR at an operating point, times attacks and bona fide: a whole number."""
+        accepted = self.attacks - int(self.rejected_attacks[self.attacks_at[point]])
+        rejected = int(self.rejected_bonafide[self.bonafide_at[point]])
+        return rejected * self.attacks - accepted * self.bonafide
+
+
+def _observed(videos: ScoreTable, threshold: float, metric: str) -> float:
+    ranking = _Ranking(videos, threshold)
+    ranking.weigh(np.ones(len(videos), dtype=np.int64))
+    return getattr(ranking, metric)()
+
+
+def _pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One index from 0 for every pair of codes that occurs."""
+    return np.unique(np.stack([first, second]), axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _subject_strata(cluster: np.ndarray, domain: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Per subject: its domain, and whether it has bona fide videos, attacks or both."""
+    subjects = cluster.max() + 1
+    has = [
+        np.bincount(cluster, weights=label == value, minlength=subjects) > 0 for value in (ATTACK, BONAFIDE)
+    ]
+    domain_of = np.zeros(subjects, dtype=np.int64)
+    domain_of[cluster] = domain
+    return _pair(domain_of, 2 * has[0].astype(np.int64) + has[1])

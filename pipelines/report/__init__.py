@@ -1,0 +1,1 @@
+"""What a report says and shows; `pipelines.stages.report` writes it."""

@@ -1,0 +1,138 @@
+"""Reading an output folder; nothing is dropped: what is not finished is kept with the reason why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipelines.data.protocols import protocol_splits
+from pipelines.data.records import load_faces, read_card
+from pipelines.errors import AgfasError
+from pipelines.evaluation.judge import PAPERS
+from pipelines.files import read_json
+from pipelines.fingerprint import canonical_json
+from pipelines.plan import Planned, read_plan
+from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun, Trial
+from pipelines.training.run import read_metrics
+from pipelines.workspace import Workspace
+
+CONTROL_SOURCES = ("shuffled", "zero", "noise", "autoencoder")
+
+
+def gather(root: Path) -> Gathered:
+    """Read an output folder.
+
+    Raises:
+        AgfasError: it holds no plan, or a JSON file in it is broken.
+    """
+    planned = read_plan(root)
+    data: dict[Path, Data | AgfasError] = {}
+    parts: dict[str, list[Trial]] = {}
+    of_trial: dict[str, Data | None] = {}
+    for item in planned:
+        faces = _data_of(item, data)
+        trial = _trial(item, faces)
+        experiment = item.experiment
+        key = canonical_json(
+            [
+                experiment.data.model_dump(mode="json"),
+                experiment.protocol.model_dump(mode="json"),
+                trial.honest,
+            ]
+        )
+        parts.setdefault(key, []).append(trial)
+        of_trial[key] = faces if isinstance(faces, Data) else None
+    studies = tuple(_study(trials, of_trial[key]) for key, trials in parts.items())
+    return Gathered(root, studies, tuple(_shared_runs(root)), _cue_stores(root))
+
+
+def read_run(folder: Path, kind: str, title: str) -> TrainingRun:
+    """A run folder; what is missing in it is None or empty."""
+    return TrainingRun(
+        kind, title, folder, _optional(folder / "done.json"), _optional(folder / "environment.json"),
+        read_metrics(folder),
+    )  # fmt: skip
+
+
+def is_control(planned: Planned) -> bool:
+    """Whether the experiment's detector sees a cue without a generator's knowledge of real faces."""
+    experiment = planned.experiment
+    return Workspace(experiment).needs_cue() and experiment.cue.source in CONTROL_SOURCES
+
+
+def _data_of(planned: Planned, known: dict[Path, Data | AgfasError]) -> Data | AgfasError:
+    folder = Workspace(planned.experiment).faces
+    if folder not in known:
+        try:
+            known[folder] = _read_data(folder)
+        except AgfasError as error:
+            known[folder] = error
+    return known[folder]
+
+
+def _read_data(folder: Path) -> Data:
+    table = load_faces(folder)
+    names = ("domain", "split", "attack_type", "label", "video")
+    columns = {name: list(table[name][:]) for name in names}
+    kinds = list(zip(columns["domain"], columns["split"], columns["attack_type"], strict=True))
+    videos = Counter(kind for kind, _ in set(zip(kinds, columns["video"], strict=True)))
+    counts = {kind: (faces, videos[kind]) for kind, faces in Counter(kinds).items()}
+    return Data(folder, read_card(folder), counts, columns)
+
+
+def _trial(planned: Planned, data: Data | AgfasError) -> Trial:
+    if isinstance(data, AgfasError):
+        return Trial(planned, None, (), {}, None, "nothing made yet: its faces are missing")
+    try:
+        splits = tuple(split.name for split in protocol_splits(planned.experiment.protocol, data.columns))
+        folder = Workspace(planned.experiment).detector()
+    except AgfasError as error:
+        return Trial(planned, None, (), {}, None, str(error))
+    begun = [split for split in splits if (folder / split / "identity.json").is_file()]
+    runs = {split: read_run(folder / split, "detector", f"{planned.title}, {split}") for split in begun}
+    return Trial(planned, folder, splits, runs, _optional(folder / "result.json"))
+
+
+def _study(trials: list[Trial], data: Data | None) -> Study:
+    grouped: dict[str, list[Trial]] = {}
+    for trial in trials:
+        grouped.setdefault(_group_name(trial.planned), []).append(trial)
+    groups = tuple(
+        Group(name, tuple(members), is_control(members[0].planned), number)
+        for number, (name, members) in enumerate(grouped.items())
+    )
+    experiment = trials[0].planned.experiment
+    splits = next((trial.splits for trial in trials if trial.splits), ())
+    title = f"{experiment.protocol.name.replace('_', ' ')} on {_data_title(experiment)}"
+    return Study(title, groups, splits, trials[0].honest, PAPERS, data)
+
+
+def _group_name(planned: Planned) -> str:
+    others = [f"{key}={value}" for key, value in planned.axes.items() if key != "seed"]
+    return f"{planned.label} ({', '.join(others)})" if others else planned.label
+
+
+def _data_title(experiment: Any) -> str:
+    data = experiment.data
+    if data.name == "synthetic":
+        return f"the built-in synthetic benchmark at {data.size} px"
+    return f"{data.path.name} at {data.size} px"
+
+
+def _shared_runs(root: Path) -> list[TrainingRun]:
+    kinds = (("identity", "identity encoder"), ("generator", "generator"))
+    return [
+        read_run(folder, kind, f"{title} {folder.name}")
+        for kind, title in kinds
+        for folder in sorted((root / kind).glob("*"))
+        if (folder / "identity.json").is_file()
+    ]
+
+
+def _cue_stores(root: Path) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: read_json(path) for path in sorted((root / "cues").glob("*/store.json"))}
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None

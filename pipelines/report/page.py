@@ -1,0 +1,147 @@
+"""One self-contained page: its styles are inline, its figures inline SVG, its pictures embedded PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.errors import AgfasError
+from pipelines.report import facts, figures, tables
+from pipelines.report.cells import Table, to_markdown
+from pipelines.report.contents import Gathered, Group, Study, Trial
+from pipelines.report.differences import Comparison
+from pipelines.report.pictures import PictureGrid, picture_grid
+from pipelines.report.svg import style_of
+
+TEMPLATE = Path(__file__).with_name("page.html")
+SYNTHETIC = (
+    "The built-in benchmark is drawn by a program. Its numbers compare experiments of this page with each other;"
+    " they must never be set beside numbers of papers, which are measured on real recordings."
+)
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """The parts of the page that belong to one study; what could not be made is None or empty."""
+
+    study: Study
+    data: Table | None
+    settings: Table
+    overview: str | None
+    honest: Table
+    papers: Table
+    rules: Table
+    differences: Table | None
+    attacks: Table | None
+    attacks_by_split: list[Table]
+    legend: list[tuple[str, str]]
+    roc: list[str]
+    det: list[str]
+    histograms: list[tuple[Group, list[str]]]
+    grid: PictureGrid | None
+    no_grid: str
+    training: list[str] = field(default_factory=list)
+
+    @property
+    def in_words(self) -> list[Table]:
+        """The tables that go into Markdown."""
+        found = [
+            self.data, self.settings, self.honest, self.papers, self.rules, self.differences, self.attacks
+        ]  # fmt: skip
+        return [table for table in found if table is not None]
+
+
+def study_page(gathered: Gathered, study: Study) -> StudyPage:
+    """Make every table and figure of a study."""
+    comparison, scores = Comparison(study), figures.Scores(study)
+    grid, no_grid = _grid(study)
+    by_split = [tables.attack_table(study, split) for split in study.splits]
+    return StudyPage(
+        study=study,
+        data=None if study.data is None else facts.data_table(study.data),
+        settings=facts.settings_table(study),
+        overview=figures.overview_figure(study, comparison),
+        honest=tables.leave_out_table(study, study.honest, f"Results under {study.honest}", comparison),
+        papers=tables.leave_out_table(study, study.papers, f"The papers' rule: {study.papers}"),
+        rules=tables.rule_table(study),
+        differences=tables.difference_table(study, comparison),
+        attacks=tables.attack_table(study),
+        attacks_by_split=[table for table in by_split if table is not None],
+        legend=[(group.name, style_of(group.number, group.is_control)) for group in study.groups],
+        roc=figures.roc_figures(study, scores),
+        det=figures.det_figures(study, scores),
+        histograms=figures.histogram_figures(study, scores),
+        grid=grid,
+        no_grid=no_grid,
+        training=figures.training_figures(gathered, study),
+    )
+
+
+def render(gathered: Gathered, pages: list[StudyPage]) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["png"] = png_uri
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        name=gathered.root.resolve().name,
+        pages=pages,
+        unfinished=unfinished(gathered),
+        planned=len(gathered.trials),
+        synthetic=SYNTHETIC if _is_synthetic(gathered) else "",
+        generators=facts.generator_table(gathered),
+        timings=facts.timing_table(gathered),
+        environment=facts.environment_table(gathered),
+        artefacts=facts.artefact_table(gathered),
+    )
+
+
+def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
+    """The tables as Markdown."""
+    parts = [f"# Results of {gathered.root.resolve().name}\n"]
+    if _is_synthetic(gathered):
+        parts.append(SYNTHETIC + "\n")
+    for page in pages:
+        parts.append(f"# {page.study.title}\n")
+        parts += [to_markdown(table) for table in page.in_words]
+    parts += [to_markdown(t) for t in (facts.generator_table(gathered), facts.timing_table(gathered)) if t]
+    waiting = unfinished(gathered)
+    parts.append("## Unfinished experiments\n")
+    parts.append("\n".join(f"- {trial.planned.title}: {trial.state}" for trial in waiting) or "None.")
+    return "\n".join(parts) + "\n"
+
+
+def unfinished(gathered: Gathered) -> list[Trial]:
+    """What the plan names and is not trained and judged yet."""
+    return [trial for trial in gathered.trials if not trial.finished]
+
+
+def png_uri(picture: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a data address of a PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _grid(study: Study) -> tuple[PictureGrid | None, str]:
+    try:
+        return picture_grid(study), ""
+    except (AgfasError, OSError, KeyError) as error:
+        return None, f"No pictures: {error}"
+
+
+def _is_synthetic(gathered: Gathered) -> bool:
+    return any(_data_name(trial.planned.experiment) == "synthetic" for trial in gathered.trials)
+
+
+def _data_name(experiment: Any) -> str:
+    return str(experiment.data.name)

@@ -1,0 +1,149 @@
+"""The tables of a report; the page and Markdown show the same cells.
+
+Rates are in per cent with one decimal. Below a value stands its 95 % interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.report.cells import MISSING, Cell, Row, Table
+from pipelines.report.contents import Group, Study
+from pipelines.report.differences import Comparison
+from pipelines.report.made import how_made, how_paired
+
+
+def leave_out_table(study: Study, rule: str, title: str, comparison: Comparison | None = None) -> Table:
+    """One row per group: HTER and AUC of every split, and their means over the splits.
+
+    Args:
+        study: the experiments.
+        rule: name of the pair of rules, as in result.json.
+        title: heading.
+        comparison: where given, the mean HTER gets a 95 % interval.
+    """
+    columns = [f"{metric} {split}" for metric in ("HTER", "AUC") for split in (*study.splits, "mean")]
+    rows = [_leave_out_row(study, group, rule, comparison) for group in _ordered(study)]
+    return Table(title, tuple(columns), tuple(rows), tuple(how_made(study, rule, comparison)))
+
+
+def difference_table(study: Study, comparison: Comparison) -> Table | None:
+    """HTER of every group minus that of each reference; None where there is nothing to compare."""
+    references = comparison.references()
+    groups = [group for group in study.methods if group.finished]
+    rows = []
+    for group in groups:
+        others = [None if group is other else comparison.difference(group, other) for other in references]
+        if any(others):
+            rows.append(Row(group.name, tuple(_difference_cell(other) for other in others), "", group.number))
+    if not rows:
+        return None
+    columns = tuple(f"minus {group.name}" for group in references)
+    return Table("Differences of mean HTER, paired by video", columns, tuple(rows), how_paired(comparison))
+
+
+def attack_table(study: Study, split: str | None = None) -> Table | None:
+    """APCER of every attack type under the honest rules, of one split or the mean over those that have it."""
+    places = [split] if split else list(study.splits)
+    numbers = {group.name: _attack_numbers(group, places) for group in study.groups}
+    kinds = sorted({kind for values in numbers.values() for kind in values["types"]})
+    if not kinds:
+        return None
+    rows = []
+    for group in _ordered(study):
+        values = numbers[group.name]
+        cells = [_rate_cell(values["types"].get(kind, [])) for kind in kinds]
+        cells += [_rate_cell(values[name]) for name in ("apcer", "bpcer", "acer")]
+        rows.append(Row(group.name, tuple(cells), _note(group), group.number))
+    columns = (*(f"APCER {kind}" for kind in kinds), "APCER worst", "BPCER", "ACER")
+    title = f"Errors by attack type, {split}" if split else "Errors by attack type, mean over the splits"
+    return Table(title, columns, tuple(rows), tuple(how_made(study, study.honest)))
+
+
+def rule_table(study: Study) -> Table:
+    """Mean HTER over the splits under every pair of selection and threshold rule."""
+    rules = sorted(
+        {rule for trial in study.trials if trial.finished for rule in (trial.result or {})["mean"]}
+    )
+    rows = []
+    for group in _ordered(study):
+        cells = [_rate_cell(_means(group, rule, "hter")) for rule in rules]
+        rows.append(Row(group.name, tuple(cells), _note(group), group.number))
+    made = (
+        ("Names", "selection rule / threshold rule"),
+        ("Looks at test labels", "everything with `oracle` or `target_eer`: upper bounds, not results"),
+    )
+    return Table("Mean HTER under every rule", tuple(rules), tuple(rows), made)
+
+
+def _ordered(study: Study) -> list[Group]:
+    return [*study.methods, *study.controls]
+
+
+def _note(group: Group) -> str:
+    unfinished = sum(not trial.finished for trial in group.trials)
+    notes = ["control"] if group.is_control else []
+    if unfinished:
+        notes.append(f"{unfinished} of {len(group.trials)} unfinished")
+    return ", ".join(notes)
+
+
+def _leave_out_row(study: Study, group: Group, rule: str, comparison: Comparison | None) -> Row:
+    cells: list[Cell] = []
+    for metric in ("hter", "auc"):
+        cells += [_split_cell(group, split, rule, metric) for split in study.splits]
+        mean = _rate_cell(_means(group, rule, metric), kind="mean")
+        ends = comparison.interval_of(group) if comparison and metric == "hter" else None
+        cells.append(Cell(mean.text, _ends(*ends), "mean") if ends else mean)
+    return Row(group.name, tuple(cells), _note(group), group.number)
+
+
+def _split_cell(group: Group, split: str, rule: str, metric: str) -> Cell:
+    found = [numbers for trial in group.trials if (numbers := trial.numbers(split, rule))]
+    pairs = [numbers["intervals"][metric] for numbers in found if metric in numbers.get("intervals", {})]
+    cell = _rate_cell([numbers[metric] for numbers in found])
+    return Cell(cell.text, _ends(*np.mean(pairs, axis=0))) if pairs else cell
+
+
+def _rate_cell(values: Sequence[float], kind: str = "") -> Cell:
+    """Mean and standard deviation over seeds of rates in [0, 1], in per cent."""
+    if not len(values):
+        return Cell(MISSING, kind=kind)
+    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return Cell(f"{100 * np.mean(values):.1f}{spread}", kind=kind)
+
+
+def _ends(low: float, high: float) -> str:
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _means(group: Group, rule: str, metric: str) -> list[float]:
+    values = [trial.mean(rule, metric) for trial in group.trials]
+    return [value for value in values if value is not None]
+
+
+def _attack_numbers(group: Group, splits: Sequence[str]) -> dict[str, Any]:
+    """Per seed the mean over the splits, of each attack type and of APCER, BPCER and ACER."""
+    result: dict[str, Any] = {"types": {}, "apcer": [], "bpcer": [], "acer": []}
+    for trial in group.trials:
+        found = [numbers for split in splits if (numbers := trial.numbers(split, trial.honest))]
+        if len(found) < len(splits):
+            continue
+        for name in ("apcer", "bpcer", "acer"):
+            result[name].append(float(np.mean([numbers[name] for numbers in found])))
+        for kind in {kind for numbers in found for kind in numbers["apcer_per_type"]}:
+            rates = [
+                numbers["apcer_per_type"][kind] for numbers in found if kind in numbers["apcer_per_type"]
+            ]
+            result["types"].setdefault(kind, []).append(float(np.mean(rates)))
+    return result
+
+
+def _difference_cell(difference: Any) -> Cell:
+    if difference is None:
+        return Cell(MISSING)
+    kind = "better" if difference.high < 0 else "worse" if difference.low > 0 else ""
+    return Cell(f"{100 * difference.mean:+.1f}", _ends(difference.low, difference.high), kind)

@@ -1,0 +1,194 @@
+"""Every detector under every objective: one contract; and saving, loading, building by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oanet.batch import FaceBatch
+from oanet.detectors import Detector, build_detector, load_detector
+from oanet.detectors.image_only import ImageOnly
+from oanet.names import DETECTORS, DETECTORS_WITH_CUE, OBJECTIVES
+from oanet.objectives import build_objective
+from oanet.output import DetectorOutput
+
+MakeBatch = Callable[..., FaceBatch]
+
+
+def tiny(name: str, cue_channels: int = 3, seed: int = 0) -> Detector:
+    options: dict[str, Any] = {"cue_channels": cue_channels} if name in DETECTORS_WITH_CUE else {}
+    return build_detector(name, preset="tiny", seed=seed, **options)
+
+
+@pytest.mark.parametrize("objective_name", OBJECTIVES)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_contract(name: str, objective_name: str, make_batch: MakeBatch) -> None:
+    objective = build_objective(objective_name, tiny(name, cue_channels=6), num_domains=3)
+    batch = make_batch(12, cue_channels=6)
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.05)
+    result = objective(batch, 0.5)
+    output = result["output"]
+    assert isinstance(output, DetectorOutput)
+    assert output.logits.shape == (12, 2)
+    assert output.features.shape == (12, objective.detector.feature_dim)
+    assert ((output.probability_bonafide >= 0) & (output.probability_bonafide <= 1)).all()
+    for part, value in result.items():
+        if part not in ("loss", "output"):
+            assert value.shape == ()
+            assert not value.requires_grad
+    result["loss"].backward()
+    optimizer.step()
+    # One step wakes the zero-initialised cross-attention; from then on everything must learn.
+    optimizer.zero_grad()
+    objective(batch, 0.5)["loss"].backward()
+    for parameter_name, parameter in objective.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+        # A key's bias shifts all of a query's scores alike, and the softmax takes it out again.
+        if not parameter_name.endswith("key.bias"):
+            assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_few_steps_fit_a_batch(name: str, make_batch: MakeBatch) -> None:
+    batch = make_batch(8)
+    assert batch.cue is not None
+    scale = torch.where(batch.label == 1, 0.3, 1.0).view(-1, 1, 1, 1)
+    batch = replace(batch, image=batch.image * scale, cue=batch.cue * scale)
+    objective = build_objective("erm", tiny(name), num_domains=1)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(15):
+        loss = objective(batch, 0.0)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_save_and_load_are_equal(name: str, make_batch: MakeBatch, tmp_path: Path) -> None:
+    detector = tiny(name, cue_channels=6).train()
+    batch = make_batch(4, cue_channels=6)
+    detector(batch.image, batch.cue)  # moves the running statistics
+    detector.eval().save_pretrained(tmp_path / "d")
+    loaded = load_detector(tmp_path / "d")
+    assert type(loaded) is type(detector)
+    assert loaded.config == detector.config
+    assert not loaded.training
+    assert torch.equal(loaded(batch.image, batch.cue).logits, detector(batch.image, batch.cue).logits)
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_saving_again_replaces(tmp_path: Path, make_batch: MakeBatch) -> None:
+    image = make_batch(2).image
+    for seed in (1, 2):
+        detector = tiny("image_only", seed=seed).eval()
+        detector.save_pretrained(tmp_path)
+        assert torch.equal(load_detector(tmp_path)(image).logits, detector(image).logits)
+    tiny("oanet").save_pretrained(tmp_path)
+    assert load_detector(tmp_path).name == "oanet"
+
+
+def test_saving_that_fails_leaves_the_old_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = tiny("image_only")
+    detector.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+
+    def full_disk(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("oanet.detectors.base.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        tiny("image_only", seed=9).save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_pretrained_is_not_fetched_again(tmp_path: Path) -> None:
+    detector = tiny("image_only")
+    detector.config["pretrained"] = True
+    detector.save_pretrained(tmp_path)
+    assert load_detector(tmp_path).config["pretrained"] is False
+
+
+def test_loading_errors_teach(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no detector"):
+        load_detector(tmp_path)
+    tiny("residual_only").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds the detector 'residual_only', not 'image_only'"):
+        ImageOnly.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="use `load_detector`"):
+        Detector.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "cue_chanels": 3}))
+    with pytest.raises(ValueError, match="Did you mean 'cue_channels'"):
+        load_detector(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "embedding_dim": 7}))
+    with pytest.raises(ValueError, match=r"does not fit its config\.json"):
+        load_detector(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        load_detector(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load_detector(tmp_path)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="missing beside"):
+        load_detector(tmp_path)
+
+
+def test_building_is_seeded_and_leaves_the_global_stream_alone() -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    first, same, other = (tiny("dual_branch", seed=seed).state_dict() for seed in (3, 3, 4))
+    build_objective("ssdg", tiny("image_only"), 3)
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_config_is_the_constructors_arguments() -> None:
+    detector = build_detector("oanet", preset="tiny", cue_channels=6)
+    assert detector.config["cue_channels"] == 6
+    assert detector.config["image_size"] == 64
+    assert detector.config["layer_norm_eps"] == 1e-6
+    assert "preset" not in detector.config
+
+
+def test_options_and_cues_are_checked() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'dual_branch'"):
+        build_detector("dualbranch")
+    with pytest.raises(ValueError, match="Did you mean 'embedding_dim'"):
+        build_detector("image_only", embeding_dim=4)
+    for name in DETECTORS_WITH_CUE:
+        with pytest.raises(ValueError, match=f"{name}' needs a cue"):
+            tiny(name)(torch.rand(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="at least one domain"):
+        build_objective("erm", tiny("image_only"), 0)
+    with pytest.raises(ValueError, match="Did you mean 'ssdg'"):
+        build_objective("sdg", tiny("image_only"), 2)
+
+
+def test_image_only_does_not_look_at_the_cue(make_batch: MakeBatch) -> None:
+    batch = make_batch(2)
+    detector = tiny("image_only").eval()
+    assert torch.equal(detector(batch.image, batch.cue).logits, detector(batch.image).logits)
+
+
+def test_residual_only_does_not_look_at_the_image(make_batch: MakeBatch) -> None:
+    batch = make_batch(2)
+    detector = tiny("residual_only").eval()
+    other = detector(torch.zeros_like(batch.image), batch.cue)
+    assert torch.equal(detector(batch.image, batch.cue).logits, other.logits)

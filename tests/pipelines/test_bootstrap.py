@@ -1,0 +1,199 @@
+"""Bootstrap: replicates against resampled tables, draws, coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from score_tables import make_table, random_table
+
+from pipelines.errors import AgfasError
+from pipelines.evaluation import metrics
+from pipelines.evaluation.bootstrap import (
+    BOOTSTRAP_METRICS,
+    Draws,
+    interval,
+    intervals,
+    mean_interval,
+    paired_difference,
+    replicate_values,
+)
+from pipelines.evaluation.scores import ScoreTable
+
+
+def repeated(table: ScoreTable, counts: np.ndarray) -> ScoreTable:
+    """The table with row i `counts[i]` times, under new names."""
+    drawn = np.repeat(np.arange(len(table)), counts)
+    return make_table(table.label[drawn], table.score[drawn], attack_type=table.attack_type[drawn])
+
+
+def two_domains(count: int) -> ScoreTable:
+    table = random_table(count, 2)
+    columns = {name: getattr(table, name) for name in ("key", "video", "attack_type", "label", "score")}
+    half = np.arange(count) % 2
+    subjects = np.char.add("s", (np.arange(count) % 17).astype(str))
+    return ScoreTable(**columns, domain=np.array(["x", "y"])[half], subject=subjects)
+
+
+@pytest.mark.parametrize("unit", ["video", "subject"])
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_replicates_equal_metrics_of_resampled_tables(decimals, unit):
+    table = random_table(80, 1, decimals)
+    values = replicate_values(table, 0.45, BOOTSTRAP_METRICS, replicates=25, seed=3, unit=unit)
+    videos = table.by_video()
+    draws = Draws(videos, unit, seed=3)
+    for replicate in range(25):
+        slow = metrics.report(repeated(videos, draws.counts()), 0.45)
+        for name in BOOTSTRAP_METRICS:
+            assert values[name][replicate] == pytest.approx(getattr(slow, name), abs=1e-12), name
+
+
+def test_strata_keep_their_size():
+    videos = two_domains(200).by_video()
+    draws = Draws(videos, "video", seed=0)
+    for _ in range(5):
+        counts = draws.counts()
+        for domain in "xy":
+            for kind in ("none", "print", "replay", "mask"):
+                stratum = (videos.domain == domain) & (videos.attack_type == kind)
+                assert counts[stratum].sum() == stratum.sum() > 0
+
+
+def test_subjects_are_drawn_whole_within_their_domain():
+    videos = two_domains(200).by_video()
+    people = np.char.add(videos.domain, videos.subject)
+    draws = Draws(videos, "subject", seed=0)
+    for _ in range(5):
+        counts = draws.counts()
+        assert all(len(np.unique(counts[people == person])) == 1 for person in np.unique(people))
+        for domain in "xy":
+            drawn = {
+                person: counts[people == person][0] for person in np.unique(people[videos.domain == domain])
+            }
+            assert sum(drawn.values()) == len(drawn)
+
+
+def test_a_seed_repeats_and_another_differs():
+    table = random_table(100)
+    first = replicate_values(table, 0.5, ["auc"], 20, seed=1)["auc"]
+    np.testing.assert_array_equal(first, replicate_values(table, 0.5, ["auc"], 20, seed=1)["auc"])
+    assert not np.array_equal(first, replicate_values(table, 0.5, ["auc"], 20, seed=2)["auc"])
+
+
+def test_order_of_rows_and_frames_of_equal_score_change_nothing():
+    table = random_table(100)
+    shuffled = table.where(np.random.default_rng(0).permutation(100))
+    assert intervals(table, 0.5, replicates=50) == intervals(shuffled, 0.5, replicates=50)
+
+
+def test_the_observed_value_lies_within():
+    table = random_table(300, 4)
+    observed = metrics.report(table, 0.5)
+    found = intervals(table, 0.5, BOOTSTRAP_METRICS, replicates=300)
+    for name, (low, high) in found.items():
+        assert low < getattr(observed, name) < high, name
+        assert high - low < 0.25, name
+
+
+def test_more_videos_narrow_the_interval():
+    def mean_width(videos: int) -> float:
+        found = [intervals(random_table(videos, seed), 0.5, ["auc"], 200)["auc"] for seed in range(8)]
+        return float(np.mean([high - low for low, high in found]))
+
+    assert mean_width(100) / mean_width(1600) == pytest.approx(4, rel=0.2)  # the root of 16
+
+
+def test_frames_of_a_video_are_one_unit():
+    frames = random_table(60, 6)
+    columns = {
+        name: np.repeat(getattr(frames, name), 5) for name in ("video", "subject", "domain", "attack_type")
+    }
+    keys = np.char.add(np.repeat(frames.key, 5), np.tile(np.arange(5).astype(str), 60))
+    copied = ScoreTable(
+        key=keys, label=np.repeat(frames.label, 5), score=np.repeat(frames.score, 5), **columns
+    )
+    once, five_times = (intervals(table, 0.5, replicates=100) for table in (frames, copied))
+    for name, ends in once.items():
+        assert five_times[name] == pytest.approx(ends, abs=1e-9)
+
+
+def test_coverage_of_the_auc_interval():
+    # P(live > attack) of two unit normals 1.2 apart is Phi(1.2 / sqrt 2).
+    truth, hits, trials = 0.8019, 0, 120
+    for seed in range(trials):
+        generator = np.random.default_rng(seed)
+        labels = np.repeat([0, 1], 60)
+        table = make_table(labels, generator.normal(size=120) + 1.2 * labels)
+        low, high = intervals(table, 0.6, ["auc"], replicates=200, seed=seed)["auc"]
+        hits += low <= truth <= high
+    assert 0.88 <= hits / trials <= 0.99
+
+
+def test_coverage_of_hter_at_a_fixed_threshold():
+    truth, hits, trials = 0.2743, 0, 120  # Phi(-0.6) on both sides
+    for seed in range(trials):
+        generator = np.random.default_rng(1000 + seed)
+        labels = np.repeat([0, 1], 80)
+        table = make_table(labels, generator.normal(size=160) + 1.2 * labels)
+        low, high = intervals(table, 0.6, ["hter"], replicates=200, seed=seed)["hter"]
+        hits += low <= truth <= high
+    assert 0.88 <= hits / trials <= 0.99
+
+
+def test_a_table_does_not_differ_from_itself():
+    table = random_table(100)
+    assert paired_difference(table, table, 0.5, 0.5, "hter", 50) == (0.0, 0.0, 0.0)
+
+
+def test_pairing_narrows_the_difference():
+    a = random_table(400, 8)
+    noise = np.random.default_rng(0).normal(size=400)
+    b = make_table(a.label, a.score + 0.02 * noise, attack_type=a.attack_type)
+    difference = paired_difference(a, b, 0.5, 0.5, "auc", 300)
+    assert difference.mean == pytest.approx(metrics.auc(a) - metrics.auc(b))
+    assert difference.low <= difference.mean <= difference.high
+    low, high = intervals(a, 0.5, ["auc"], 300)["auc"]
+    assert difference.high - difference.low < 0.5 * (high - low)
+
+
+def test_pairing_ignores_the_order_of_rows():
+    a, b = random_table(100, 1), random_table(100, 1, decimals=1)
+    shuffled = b.where(np.random.default_rng(0).permutation(100))
+    assert paired_difference(a, b, 0.5, 0.4, "eer", 50) == paired_difference(a, shuffled, 0.5, 0.4, "eer", 50)
+
+
+def test_other_videos_cannot_be_paired():
+    with pytest.raises(AgfasError, match="same videos on both sides, but 10 of 50 and 60"):
+        paired_difference(random_table(50), random_table(60), 0.5, 0.5, "auc")
+
+
+def test_the_mean_over_targets_is_narrower_than_each():
+    targets = []
+    for seed in range(4):
+        table = random_table(150, seed)
+        targets.append(
+            make_table(table.label, table.score, domain=[f"t{seed}"] * 150, attack_type=table.attack_type)
+        )
+    low, high = mean_interval(targets, [0.5] * 4, "hter", 300)
+    widths = [np.diff(intervals(table, 0.5, ["hter"], 300)["hter"])[0] for table in targets]
+    assert 0.35 < (high - low) / np.mean(widths) < 0.7
+    assert low < np.mean([metrics.hter(table, 0.5) for table in targets]) < high
+
+
+def test_seeds_on_the_same_videos_are_drawn_alike():
+    table = random_table(150, 1)
+    low, high = mean_interval([table, table], [0.5, 0.5], "hter", 300)
+    assert (low, high) == pytest.approx(intervals(table, 0.5, ["hter"], 300)["hter"])
+
+
+def test_interval_takes_the_central_share():
+    assert interval(np.arange(101), 0.9) == pytest.approx((5.0, 95.0))
+
+
+def test_mistakes_are_named():
+    table = random_table(20)
+    with pytest.raises(AgfasError, match="did you mean 'hter'"):
+        intervals(table, 0.5, ["htr"])
+    with pytest.raises(AgfasError, match="did you mean 'subject'"):
+        intervals(table, 0.5, unit="subjects")
+    with pytest.raises(AgfasError, match="no attack"):
+        intervals(make_table([1, 1], [0.1, 0.2]), 0.5)

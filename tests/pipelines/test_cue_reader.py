@@ -1,0 +1,174 @@
+"""Cues at load time: the five kinds, the three forms, donors and flips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.cues.reader import CUE_KINDS, CueReader, donors_of
+from pipelines.errors import AgfasError
+
+COUNT, SIZE = 24, 8
+VIDEOS = [f"v{i % 8 // 2}" for i in range(COUNT)]
+KEYS = [f"cam{i // 8}/s{i}/{VIDEOS[i]}/000" for i in range(COUNT)]
+IMAGES, RESTORED, AUTOENCODED = np.random.default_rng(0).integers(
+    0, 256, (3, COUNT, SIZE, SIZE, 3), dtype=np.uint8
+)
+FORMS = ("residual", "compensated", "two_part")
+
+
+def reader_of(kind="dfg", **options):
+    return CueReader(
+        kind, **{"keys": KEYS, "videos": VIDEOS, "images": IMAGES, "reconstructions": RESTORED, **options}
+    )
+
+
+def slow_z_score(difference):
+    """One mean and one unbiased deviation over all values of a face."""
+    return (difference - difference.mean()) / difference.std(ddof=1)
+
+
+def unit(picture):
+    return picture.astype(np.float64).transpose(2, 0, 1) / 127.5 - 1
+
+
+def test_residual_against_a_slow_computation():
+    rows = np.array([3, 17, 3])
+    cue = reader_of().batch(rows)
+    assert cue.dtype == torch.float32
+    for row, face in zip(rows, cue, strict=True):
+        expected = slow_z_score(unit(IMAGES[row]) - unit(RESTORED[row]))
+        np.testing.assert_allclose(face, expected, atol=2e-6)
+    plain = reader_of(normalize="none").batch(rows)
+    np.testing.assert_allclose(plain[1], unit(IMAGES[17]) - unit(RESTORED[17]), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", CUE_KINDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_kind_in_every_form(kind, form):
+    reader = reader_of(kind, autoencoded=AUTOENCODED, form=form)
+    cue = reader.batch(np.arange(5))
+    assert cue.shape == (5, reader.channels, SIZE, SIZE)
+    assert reader.channels == (6 if form == "two_part" else 3)
+    assert bool(cue.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", CUE_KINDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_cue_does_not_depend_on_its_batch(kind, form):
+    reader = reader_of(kind, autoencoded=AUTOENCODED, form=form)
+    together = reader.batch(np.arange(COUNT))
+    for row in (0, 9, 23):
+        torch.testing.assert_close(reader.batch(np.array([row]))[0], together[row], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("normalize", ["per_face", "none"])
+@pytest.mark.parametrize("form", FORMS)
+def test_forming_and_flipping_commute(form, normalize):
+    reader = reader_of(autoencoded=AUTOENCODED, form=form, normalize=normalize)
+    rows, flips = np.arange(4), np.array([True, False, True, False])
+    flipped_after = torch.where(
+        torch.from_numpy(flips)[:, None, None, None], reader.batch(rows).flip(-1), reader.batch(rows)
+    )
+    torch.testing.assert_close(reader.batch(rows, flips, flips), flipped_after, atol=2e-6, rtol=0)
+
+
+def test_flipping_apart_compares_a_face_with_its_mirror_image():
+    reader = reader_of(normalize="none")
+    cue = reader.batch(np.array([2]), np.array([False]), np.array([True]))[0]
+    np.testing.assert_allclose(cue, unit(IMAGES[2]) - unit(RESTORED[2][:, ::-1]), atol=1e-6)
+
+
+def test_autoencoder_is_the_face_against_its_reconstruction():
+    rows = np.array([5, 6])
+    expected = reader_of("dfg", reconstructions=AUTOENCODED).batch(rows)
+    torch.testing.assert_close(reader_of("autoencoder", reconstructions=AUTOENCODED).batch(rows), expected)
+    torch.testing.assert_close(reader_of("autoencoder", autoencoded=AUTOENCODED).batch(rows), expected)
+    two_part = reader_of("autoencoder", reconstructions=AUTOENCODED, form="two_part").batch(rows)
+    torch.testing.assert_close(two_part[:, :3], expected)
+    assert not two_part[:, 3:].any()
+
+
+def test_zero_and_noise():
+    assert not reader_of("zero").batch(np.arange(3)).any()
+    noise = reader_of("noise", reconstructions=None).batch(np.arange(COUNT))
+    assert abs(float(noise.mean())) < 0.05
+    assert abs(float(noise.std()) - 1) < 0.05
+    assert not torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise, reader_of("noise", seed=1).batch(np.arange(COUNT)))
+    with pytest.raises(AgfasError, match="'noise' is made of no pictures"):
+        reader_of("noise", reconstructions=None).cues(np.arange(2))
+
+
+def test_shuffled_is_a_donors_own_cue():
+    donors = donors_of(KEYS, VIDEOS, seed=0)
+    rows = np.array([1, 20])
+    torch.testing.assert_close(reader_of("shuffled").batch(rows), reader_of("dfg").batch(donors[rows]))
+    np.testing.assert_array_equal(reader_of("shuffled").cues(rows)[0], IMAGES[donors[rows]])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_donors_are_faces_of_other_videos_each_used_once(seed):
+    rng = np.random.default_rng(seed)
+    videos = [f"v{number}" for number in np.repeat(np.arange(9), rng.integers(1, 6, 9))]
+    keys = [f"cam{i % 2}/s/{video}/{i:03d}" for i, video in enumerate(videos)]
+    donors = donors_of(keys, videos, seed)
+    assert sorted(donors) == list(range(len(keys)))
+    full = [f"{key.split('/')[0]}/{video}" for key, video in zip(keys, videos, strict=True)]
+    assert all(full[face] != full[donor] for face, donor in enumerate(donors))
+    assert not np.array_equal(donors, donors_of(keys, videos, seed + 1))
+    # Another order of the same faces gives the same pairs.
+    order = rng.permutation(len(keys))
+    turned = donors_of([keys[i] for i in order], [videos[i] for i in order], seed)
+    np.testing.assert_array_equal(order[turned], donors[order])
+
+
+def test_donors_stay_within_their_group_and_among_the_stored():
+    groups = [key.split("/")[0] for key in KEYS]
+    present = np.arange(COUNT) < 16
+    donors = donors_of(KEYS, VIDEOS, 0, groups, present)
+    assert (donors[16:] == -1).all()
+    assert all(groups[face] == groups[donors[face]] for face in range(16))
+    assert sorted(donors[:16]) == list(range(16))
+
+
+def test_one_video_with_more_than_half_of_the_faces_has_no_donors():
+    with pytest.raises(AgfasError, match="the video cam0/v0 holds 3 of the 5 faces"):
+        donors_of([f"cam0/s/v/{i}" for i in range(5)], ["v0", "v0", "v0", "v1", "v2"], 0)
+
+
+class Partly:
+    """Pictures that are stored for the first half only."""
+
+    present = np.arange(COUNT) < COUNT // 2
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, indices):
+        assert (np.asarray(indices) < COUNT // 2).all()
+        return RESTORED[indices]
+
+
+def test_pictures_that_are_stored_in_part():
+    reader = reader_of("shuffled", reconstructions=Partly())
+    assert reader.batch(np.arange(COUNT // 2)).shape[0] == COUNT // 2
+    with pytest.raises(AgfasError, match="without a stored restoration"):
+        reader.batch(np.array([COUNT - 1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "dgf"}, "did you mean 'dfg'"),
+        ({"form": "residul"}, "did you mean 'residual'"),
+        ({"normalize": "perface"}, "did you mean 'per_face'"),
+        ({"reconstructions": None}, "'dfg' needs reconstructions"),
+        ({"form": "two_part"}, "needs the reconstructions of t = 0"),
+        ({"reconstructions": RESTORED[:3]}, "24 keys, but 3 reconstructions"),
+    ],
+)
+def test_mistakes_are_answered_with_the_fix(options, message):
+    with pytest.raises(AgfasError, match=message):
+        reader_of(**options)

@@ -1,0 +1,166 @@
+"""Protocols: who trains, who chooses, who judges, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.data.protocol_settings import LeaveOneOut, Limited, OneAgainstOthers, ProtocolSettings
+from pipelines.data.protocols import (
+    Split,
+    build_protocol,
+    indices,
+    leave_one_out,
+    limited,
+    one_against_others,
+    protocol_splits,
+)
+from pipelines.errors import AgfasError
+
+
+def faces(domains: str = "ABCD", corpus: bool = True) -> dict[str, np.ndarray]:
+    """Six subjects a domain, two for each split, with one live and one attack video of two frames."""
+    rows = []
+    for domain in domains:
+        for person in range(6):
+            split = ("train", "dev", "test")[person // 2]
+            rows += [(label, domain, f"s{person}", f"s{person}-{label}", split) for label in (0, 0, 1, 1)]
+    if corpus:
+        rows += [(1, "corpus", f"c{i}", f"c{i}", "train") for i in range(5)]
+    names = ("label", "domain", "subject", "video", "split")
+    return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def test_leave_one_out_turns_through_the_domains():
+    splits = leave_one_out(["M", "C", "I"]).splits
+    assert splits == (
+        Split("to_M", ("C", "I"), ("C", "I"), ("M",)),
+        Split("to_C", ("I", "M"), ("I", "M"), ("C",)),
+        Split("to_I", ("C", "M"), ("C", "M"), ("I",)),
+    )
+
+
+def test_limited_has_a_split_for_each_target():
+    assert limited(["M", "I"], ["C", "O"]).splits == (
+        Split("M_I_to_C", ("I", "M"), ("I", "M"), ("C",)),
+        Split("M_I_to_O", ("I", "M"), ("I", "M"), ("O",)),
+    )
+
+
+def test_one_against_others_trains_on_each_alone():
+    assert one_against_others(["M", "C", "I"]).splits[1] == Split("from_C", ("C",), ("C",), ("I", "M"))
+
+
+def test_the_corpus_takes_no_turn():
+    columns = faces()
+    splits = protocol_splits(LeaveOneOut(), columns)
+    assert [split.name for split in splits] == ["to_A", "to_B", "to_C", "to_D"]
+    assert all("corpus" not in split.train_domains for split in splits)
+    assert len(protocol_splits(LeaveOneOut(domains=["A", "B", "C"]), columns)) == 3
+    assert protocol_splits(Limited(train=["A"], test=["B", "C"]), columns)[0].name == "A_to_B"
+    assert len(protocol_splits(OneAgainstOthers(), columns)) == 4
+
+
+def test_indices_follow_the_fields_rule():
+    columns = faces()
+    rows = indices(columns, leave_one_out("ABCD").splits[0])
+    train, dev, test = (
+        {name: columns[name][rows[part]] for name in columns} for part in ("train", "dev", "test")
+    )
+    assert set(train["domain"]) == set(dev["domain"]) == {"B", "C", "D"}
+    assert (set(train["split"]), set(dev["split"])) == ({"train"}, {"dev"})
+    assert set(test["domain"]) == {"A"}
+    assert set(test["split"]) == {"train", "dev", "test"}
+    np.testing.assert_array_equal(rows["test"], np.flatnonzero(columns["domain"] == "A"))
+
+
+def test_lists_serve_as_columns():
+    columns = faces()
+    split = leave_one_out("ABCD").splits[0]
+    from_lists = indices({name: values.tolist() for name, values in columns.items()}, split)
+    for part, rows in indices(columns, split).items():
+        np.testing.assert_array_equal(from_lists[part], rows)
+
+
+def test_unknown_domains_name_the_nearest():
+    columns = faces()
+    with pytest.raises(AgfasError, match="no domain 'corpsu': did you mean 'corpus'"):
+        protocol_splits(LeaveOneOut(domains=["A", "corpsu"]), columns)
+    with pytest.raises(AgfasError, match="no domain 'Z'"):
+        protocol_splits(Limited(train=["A"], test=["Z"]), columns)
+    with pytest.raises(AgfasError, match="no domain 'Z'"):
+        indices(columns, Split("x", ("A",), ("A",), ("Z",)))
+
+
+def test_a_domain_cannot_be_source_and_target():
+    with pytest.raises(AgfasError, match="'A' is named twice"):
+        limited(["A", "B"], ["A"])
+    with pytest.raises(AgfasError, match="'A' is named twice"):
+        leave_one_out(["A", "A"])
+
+
+def test_one_domain_is_too_few():
+    with pytest.raises(AgfasError, match="at least 2, but has 1"):
+        build_protocol(LeaveOneOut(), ["A", "corpus"])
+    with pytest.raises(AgfasError, match="one source"):
+        limited([], ["A", "B"])
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ("train", {"split": "train", "domain": "BCD"}),
+        ("dev", {"split": "dev", "domain": "BCD"}),
+        ("test", {"domain": "A"}),
+    ],
+)
+@pytest.mark.parametrize(("label", "missing"), [(0, "attack"), (1, "bona fide")])
+def test_a_part_without_a_class_is_refused(part, where, label, missing):
+    columns = faces()
+    drop = (columns["label"] == label) & np.isin(columns["domain"], list(where["domain"]))
+    if "split" in where:
+        drop &= columns["split"] == where["split"]
+    kept = {name: values[~drop] for name, values in columns.items()}
+    with pytest.raises(AgfasError, match=f"'to_A' has .* {part} records of .* no {missing}"):
+        indices(kept, leave_one_out("ABCD").splits[0])
+
+
+def test_a_subject_in_train_and_dev_is_refused():
+    columns = faces()
+    columns["subject"] = np.where(columns["subject"] == "s2", "s1", columns["subject"])
+    with pytest.raises(AgfasError, match=r"subjects are in both train and dev.*'s1' of domain 'B'"):
+        indices(columns, leave_one_out("ABCD").splits[0])
+
+
+def test_a_video_in_train_and_dev_is_refused():
+    columns = faces()
+    columns["video"] = np.where(columns["video"] == "s2-1", "s1-1", columns["video"])
+    with pytest.raises(AgfasError, match=r"videos are in both train and dev.*'s1-1' of domain 'B'"):
+        indices(columns, leave_one_out("ABCD").splits[0])
+
+
+def test_the_same_name_in_two_domains_is_two_people():
+    indices(faces(), leave_one_out("ABCD").splits[0])
+
+
+def test_an_unknown_split_is_refused():
+    columns = faces()
+    columns["split"] = np.where(columns["split"] == "dev", "devel", columns["split"])
+    with pytest.raises(AgfasError, match="'devel': did you mean 'dev'"):
+        indices(columns, leave_one_out("ABCD").splits[0])
+
+
+def test_settings_are_told_apart_by_name():
+    adapter = TypeAdapter(ProtocolSettings)
+    assert adapter.validate_python({"name": "limited", "train": ["M"], "test": ["C"]}) == Limited(
+        train=["M"], test=["C"]
+    )
+    assert isinstance(adapter.validate_python({"name": "one_against_others"}), OneAgainstOthers)
+    for wrong in (
+        {"name": "leave_two_out"},
+        {"name": "leave_one_out", "domain": ["A"]},
+        {"name": "limited", "train": []},
+    ):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)

@@ -1,0 +1,125 @@
+"""Rules by name: thresholds and checkpoints."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from score_tables import make_table, random_table
+
+from pipelines.errors import AgfasError
+from pipelines.evaluation import metrics
+from pipelines.evaluation.selection import CheckpointScores, papers_best, select
+from pipelines.evaluation.thresholds import choose_threshold
+
+GOOD = make_table([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
+MIDDLING = make_table([0, 0, 1, 1], [0.1, 0.85, 0.8, 0.9])
+BAD = make_table([0, 0, 1, 1], [0.8, 0.9, 0.1, 0.2])
+
+
+def checkpoint(step, dev=GOOD, target=GOOD):
+    return CheckpointScores(step, dev, target)
+
+
+def test_the_honest_threshold_lies_in_the_middle_of_the_gap():
+    chosen = choose_threshold("source_dev_eer", dev=GOOD, target=BAD)
+    assert chosen.value == pytest.approx(0.5)
+    assert chosen.rule == "source_dev_eer"
+    assert chosen.origin == "EER of 4 held-out source videos (d)"
+
+
+@pytest.mark.parametrize("decimals", [None, 2])
+def test_the_honest_threshold_decides_on_dev_as_the_last_minimiser(decimals):
+    for seed in range(10):
+        dev = random_table(60, seed, decimals)
+        value = choose_threshold("source_dev_eer", dev, GOOD).value
+        rate, last = metrics.eer(dev)
+        assert value <= last
+        assert metrics.hter(dev, value) == pytest.approx(rate)
+
+
+def test_the_honest_threshold_between_neighbouring_doubles():
+    low = 0.5
+    high = float(np.nextafter(low, 1))
+    dev = make_table([0, 1], [low, high])
+    value = choose_threshold("source_dev_eer", dev, GOOD).value
+    assert metrics.hter(dev, value) == 0.0
+
+
+def test_the_papers_threshold_makes_hter_the_eer():
+    target = random_table(300, 1)
+    chosen = choose_threshold("target_eer", dev=GOOD, target=target)
+    rate, value = metrics.eer(target)
+    assert (chosen.value, chosen.rule) == (value, "target_eer")
+    assert metrics.hter(target, chosen.value) == pytest.approx(rate)
+
+
+def test_the_honest_threshold_does_not_look_at_the_target():
+    values = {choose_threshold("source_dev_eer", MIDDLING, target).value for target in (GOOD, BAD, MIDDLING)}
+    assert len(values) == 1
+
+
+def test_thresholds_are_chosen_on_videos():
+    labels, scores = [0, 0, 1, 1], [0.0, 0.4, 0.3, 0.9]
+    frames = make_table(labels, scores, video=["a", "a", "b", "b"], subject=["a", "a", "b", "b"])
+    chosen = choose_threshold("source_dev_eer", frames, GOOD)
+    assert chosen.value == pytest.approx(0.4)
+    assert chosen.origin.startswith("EER of 2 ")
+
+
+def test_unknown_rules_name_the_nearest():
+    with pytest.raises(AgfasError, match="did you mean 'target_eer'"):
+        choose_threshold("target_err", GOOD, GOOD)
+    with pytest.raises(AgfasError, match="did you mean 'oracle'"):
+        select("oracel", [checkpoint(1)])
+
+
+def test_one_class_is_refused_by_name():
+    one = make_table([1, 1], [0.1, 0.2])
+    with pytest.raises(AgfasError, match="development score table holds 2 scores but no attack"):
+        choose_threshold("source_dev_eer", one, GOOD)
+    with pytest.raises(AgfasError, match="target score table"):
+        choose_threshold("target_eer", GOOD, one)
+
+
+def test_last_looks_at_nothing():
+    assert select("last", [checkpoint(10), checkpoint(30, BAD, BAD), checkpoint(20)]) == 30
+
+
+def test_source_dev_does_not_look_at_the_target():
+    checkpoints = [checkpoint(10, GOOD, BAD), checkpoint(20, MIDDLING, GOOD), checkpoint(30, BAD, GOOD)]
+    assert select("source_dev", checkpoints) == 10
+
+
+def test_oracle_does_not_look_at_dev():
+    checkpoints = [checkpoint(10, BAD, MIDDLING), checkpoint(20, BAD, GOOD), checkpoint(30, GOOD, BAD)]
+    assert select("oracle", checkpoints) == 20
+
+
+@pytest.mark.parametrize("rule", ["source_dev", "oracle"])
+def test_ties_go_to_the_later_checkpoint(rule):
+    assert select(rule, [checkpoint(20), checkpoint(30), checkpoint(10), checkpoint(40, BAD, BAD)]) == 30
+
+
+def test_papers_best_takes_hter_and_auc_from_where_they_are_best():
+    low_eer = make_table([0] * 4 + [1] * 4, [0.1, 0.2, 0.3, 0.95, 0.05, 0.7, 0.8, 0.9])
+    high_auc = make_table([0] * 4 + [1] * 4, [0.1, 0.2, 0.6, 0.65, 0.5, 0.55, 0.8, 0.9])
+    best = papers_best(
+        [checkpoint(30, target=low_eer), checkpoint(10, target=low_eer), checkpoint(20, target=high_auc)]
+    )
+    assert best == {
+        "hter": metrics.eer(low_eer)[0],
+        "hter_step": 10,
+        "auc": metrics.auc(high_auc),
+        "auc_step": 20,
+    }
+    assert metrics.eer(low_eer)[0] < metrics.eer(high_auc)[0]
+    assert metrics.auc(low_eer) < metrics.auc(high_auc)
+    assert json.loads(json.dumps(best)) == best
+
+
+def test_without_checkpoints_there_is_nothing_to_choose():
+    for choose in (lambda: select("last", []), lambda: papers_best([])):
+        with pytest.raises(AgfasError, match="no evaluated checkpoint"):
+            choose()
