@@ -15,9 +15,7 @@ from dfg.noise import seeded
 _MIN_SQUARED_SINE = 1e-7
 
 
-def angular_margin_logits(
-    cosine: torch.Tensor, identity: torch.Tensor, scale: float, margin: float
-) -> torch.Tensor:
+def angular_margin_logits(cosine: torch.Tensor, identity: torch.Tensor, scale: float, margin: float) -> torch.Tensor:
     """s cos(theta + m) for each face's own identity and s cos(theta) for the others: equation 3.
 
     Beyond theta = pi - m the cosine would rise again with the angle; there cos(theta) - m sin(m), which goes

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
 
 # Standard deviation of rounding to 8 bits, in [-1, 1]: no direction of an 8-bit picture says less than this.
@@ -38,7 +38,7 @@ class PointDistribution:
         return self.mean
 
 
-class PatchAutoencoder(ModelMixin, ConfigMixin):
+class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Face (B, 3, H, W) <-> latents (B, latent_channels, H / patch_size, W / patch_size), as AutoencoderKL.
 
     Args:
@@ -101,9 +101,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self._require_fit()
         patch = self.config["patch_size"]
         if x.shape[-2] % patch or x.shape[-1] % patch:
-            raise ValueError(
-                f"pictures of {tuple(x.shape[-2:])} do not divide into patches of {patch}x{patch}."
-            )
+            raise ValueError(f"pictures of {tuple(x.shape[-2:])} do not divide into patches of {patch}x{patch}.")
         centred = F.pixel_unshuffle(x, patch) - self.mean[:, None, None]
         latents = torch.einsum("cv,bvhw->bchw", self.components, centred) / self.scale[:, None, None]
         posterior = PointDistribution(latents)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,7 +36,7 @@ IDENTITY_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class IdentityEncoder(ModelMixin, ConfigMixin):
+class IdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Face -> identity tokens, by the trunk of an ArcFace network.
 
     `forward` and `embed` always run in evaluation mode and without gradients: to the generator the encoder is

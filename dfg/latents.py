@@ -38,9 +38,7 @@ def calibrate_scale(autoencoder: Any, images: torch.Tensor) -> None:
     """
     autoencoder.register_to_config(scaling_factor=1.0, shift_factor=0.0)
     latents = encode_latents(autoencoder, images)
-    autoencoder.register_to_config(
-        scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item()
-    )
+    autoencoder.register_to_config(scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item())
 
 
 def latent_channels(autoencoder: Any) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
 
 from dfg.tokens import map_to_tokens, resize_face
@@ -28,7 +28,7 @@ MODEL_FILE = "identity.onnx"
 CONFIG_FILE = "config.json"
 
 
-class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
+class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Face -> identity tokens, by an inner tensor of an ONNX graph. Made by `from_onnx`; always frozen.
 
     A graph with a fixed batch of one is run once per face, so a face's tokens do not depend on its batch.
@@ -111,7 +111,9 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
         """(B, 3, H, W) in [-1, 1] -> the graph's own first output at unit length, (B, E)."""
         return F.normalize(self._run(image, self._open().get_outputs()[0].name).flatten(1))
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, **kwargs: Any
+    ) -> None:
         """Write `identity.onnx` and `config.json`; further arguments have no meaning for a graph."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,9 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):
         self.save_config(folder)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> OnnxIdentityEncoder:
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> OnnxIdentityEncoder:
         """Read a folder that `save_pretrained` wrote; the graph stays float32 whatever type is asked for."""
         folder = Path(pretrained_model_name_or_path)
         config = json.loads((folder / CONFIG_FILE).read_text())
@@ -155,6 +159,8 @@ def _open_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = torch.get_num_threads()
     # Warnings about initialisers that also are inputs fill the screen with packs made by old exporters.
     options.log_severity_level = 3
+    # Waiting threads sleep: torch needs the cores between two faces.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
 
 
@@ -180,13 +186,9 @@ def _find_maps(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
 
 
 def _choose_map(maps: dict[str, tuple[int, int]], tensor: str | None, path: str | Path) -> str:
-    listed = ", ".join(
-        f"{name} ({channels}x{side}x{side})" for name, (channels, side) in [*maps.items()][-8:]
-    )
+    listed = ", ".join(f"{name} ({channels}x{side}x{side})" for name, (channels, side) in [*maps.items()][-8:])
     if not maps:
-        raise ValueError(
-            f"{path} has no inner tensor of shape (N, C, h, h): it is no convolutional recogniser."
-        )
+        raise ValueError(f"{path} has no inner tensor of shape (N, C, h, h): it is no convolutional recogniser.")
     if tensor is None:
         tensor = next(reversed(maps))
         logger.info("%s: identity tokens are taken from the tensor %s; candidates: %s", path, tensor, listed)

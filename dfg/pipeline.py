@@ -1,6 +1,7 @@
 """The De-fake Face Generator: noise to t, denoise with the identity, decode.
 
-AG-FAS (see methods in the documentation), sections 3.1 and 3.2, with deterministic DDIM as in its equation 7.
+AG-FAS ("Generalized Face Liveness Detection via De-fake Face Generator"), section III-B, with deterministic DDIM
+as in its equation 7.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
@@ -39,7 +41,7 @@ class DeFakeOutput(BaseOutput):
         latents: (B, C, h, w) float32, the restored latents before decoding.
     """
 
-    image: torch.Tensor | list[Image.Image]
+    image: Any
     latents: torch.Tensor
 
 
@@ -61,7 +63,6 @@ class DeFakePipeline(DiffusionPipeline):
     scheduler: Any
     identity_encoder: Any
 
-    model_cpu_offload_seq = "identity_encoder->autoencoder->unet"
     _optional_components = ["identity_encoder"]  # noqa: RUF012 (diffusers asks for this list)
 
     def __init__(
@@ -69,7 +70,7 @@ class DeFakePipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         _check_components(autoencoder, unet, scheduler, identity_encoder)
-        self.register_modules(  # type: ignore[attr-defined]
+        self.register_modules(
             autoencoder=autoencoder, unet=unet, scheduler=scheduler, identity_encoder=identity_encoder
         )
 
@@ -153,7 +154,7 @@ class DeFakePipeline(DiffusionPipeline):
         generators: Sequence[torch.Generator] | None = None,
         seed: int = 0,
     ) -> torch.Tensor:
-        """Noise of the latents' shape (B, C, h, w): one stream per face, from keys and seed or from generators.
+        """Noise of the latents' shape (B, C, h, w), one stream per face, from keys or from generators.
 
         Raises:
             ValueError: not exactly one of the two was given, or not one per face.
@@ -162,7 +163,7 @@ class DeFakePipeline(DiffusionPipeline):
             raise ValueError("give either keys (one string per face) or generators (one per face).")
         streams: Sequence[object] = keys or generators or []
         if len(streams) != len(latents):
-            raise ValueError(f"{len(latents)} faces need as many streams of noise; got {len(streams)}.")  # type: ignore[arg-type]
+            raise ValueError(f"{len(latents)} faces need as many streams of noise; got {len(streams)}.")
         shape, device = tuple(latents.shape[1:]), latents.device
         if keys is not None:
             return noise_for_keys(keys, shape, seed, device)
@@ -227,9 +228,7 @@ def _check_components(autoencoder: Any, unet: Any, scheduler: Any, identity_enco
 
 def _check_image(image: torch.Tensor) -> None:
     if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(
-            f"faces must be float tensors (B, 3, H, W); got {tuple(image.shape)} of {image.dtype}."
-        )
+        raise ValueError(f"faces must be float tensors (B, 3, H, W); got {tuple(image.shape)} of {image.dtype}.")
     if image.numel() and not image.abs().max() <= 1 + 1e-3:
         raise ValueError(
             f"faces must lie in [-1, 1], but reach from {image.min():.3g} to {image.max():.3g}: "

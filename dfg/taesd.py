@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 _WIDTH = 64
@@ -37,7 +37,7 @@ class TaesdBlock(nn.Module):
         return torch.relu(self.conv(x) + x)
 
 
-class TaesdAutoencoder(ModelMixin, ConfigMixin):
+class TaesdAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Deterministic autoencoder, factor 8: (B, 3, H, W) in [-1, 1] <-> (B, latent_channels, H / 8, W / 8).
 
     Args:
@@ -122,9 +122,7 @@ def _decoder(latent_channels: int, pooled: bool) -> nn.Sequential:
     return nn.Sequential(*layers, TaesdBlock(False), _conv(out_channels=3))
 
 
-def _conv(
-    in_channels: int = _WIDTH, out_channels: int = _WIDTH, stride: int = 1, bias: bool = True
-) -> nn.Conv2d:
+def _conv(in_channels: int = _WIDTH, out_channels: int = _WIDTH, stride: int = 1, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
 
 

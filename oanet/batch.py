@@ -28,6 +28,4 @@ class FaceBatch:
     def to(self, device: torch.device | str) -> FaceBatch:
         """The same batch with its tensors on `device`."""
         cue = None if self.cue is None else self.cue.to(device)
-        return FaceBatch(
-            self.image.to(device), cue, self.label.to(device), self.domain.to(device), list(self.key)
-        )
+        return FaceBatch(self.image.to(device), cue, self.label.to(device), self.domain.to(device), list(self.key))

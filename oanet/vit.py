@@ -104,9 +104,7 @@ def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError as error:
-        raise ValueError(
-            f"timm's {name!r} refuses an option: {error}. Given: {sorted(arguments)}."
-        ) from error
+        raise ValueError(f"timm's {name!r} refuses an option: {error}. Given: {sorted(arguments)}.") from error
     except Exception as error:
         if not pretrained:
             raise

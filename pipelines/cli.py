@@ -41,7 +41,16 @@ def synth(
     from pipelines.stages.synth import run
 
     names = [name.strip() for name in domains.split(",")] if domains else None
-    run(out, {"subjects": subjects, "domains": names, "size": size, "corpus_subjects": corpus_subjects, "seed": seed})
+    run(
+        out,
+        {
+            "subjects": subjects,
+            "domains": names,
+            "size": size,
+            "corpus_subjects": corpus_subjects,
+            "seed": seed,
+        },
+    )
 
 
 @app.command("train-dfg")
@@ -125,7 +134,9 @@ def report(
 def detect(
     picture: Annotated[Path, typer.Argument(help="One aligned face crop.")],
     run: Annotated[Path, typer.Option(help="The output folder of a quickstart, a sweep or a single experiment.")],
-    label: Annotated[str | None, typer.Option(help="Which variant of a sweep; the first with a cue by default.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Which variant of a sweep; the first with a cue by default.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Which split's detector; the first by default.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Where to write the picture of face, restoration, cue.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -48,7 +48,23 @@ class DatasetData(Strict):
     size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
 
 
-DataSettings = Annotated[SyntheticData | DatasetData, Field(discriminator="name"), _named("synthetic")]
+class PictureSource(Strict):
+    """A folder of aligned pictures in a known layout."""
+
+    importer: Literal["folder", "nuaa", "live"] = "folder"
+    path: Path
+    limit: int | None = Field(None, ge=1, description="Take so many pictures, evenly spaced; all where not given.")
+
+
+class PicturesData(Strict):
+    """Folders of pictures that are aligned crops already; a domain each."""
+
+    name: Literal["pictures"]
+    size: int = Field(96, ge=16, description="Side of the square crop in pixels.")
+    sources: dict[str, PictureSource] = Field(description="By the name of the domain.")
+
+
+DataSettings = Annotated[SyntheticData | DatasetData | PicturesData, Field(discriminator="name"), _named("synthetic")]
 
 
 class LoopSettings(Strict):
@@ -121,8 +137,9 @@ class PatchSettings(Strict):
     patch_size: int = Field(4, ge=1, description="Factor between pixels and latents.")
     latent_channels: int = Field(24, ge=1, description="Kept directions; all patch_size^2 x 3 make it lossless.")
     whitening: Unit = Field(
-        1.0, description="1 gives every channel unit variance, so that noise reaches fine detail no sooner than"
-        " coarse; 0 keeps the variances, so that noise takes fine detail first."
+        1.0,
+        description="1 gives every channel unit variance, so that noise reaches fine detail no sooner than"
+        " coarse; 0 keeps the variances, so that noise takes fine detail first.",
     )
 
 
@@ -224,7 +241,8 @@ class TrainSettings(LoopSettings):
     warmup: int = Field(400, ge=0)
     per_cell: int = Field(10, ge=1, description="Faces of each training domain and label in a step.")
     flip: Literal["shared", "independent", "none"] = Field(
-        "shared", description="`independent` flips face and restoration apart, as the public code does by mistake."
+        "shared",
+        description="`independent` flips face and restoration apart, as the public code does by mistake.",
     )
     shift: int = Field(0, ge=0, description="Random shift in pixels, the same for face and cue.")
     evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")

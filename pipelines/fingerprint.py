@@ -38,6 +38,4 @@ def folder_sha256(folder: Path, suffixes: tuple[str, ...] = (".safetensors", ".j
     The order is that of the relative POSIX names, so the same files give the same hash on every system.
     """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in suffixes)
-    return hashlib.sha256(
-        canonical_json([[name, file_sha256(folder / name)] for name in names]).encode()
-    ).hexdigest()
+    return hashlib.sha256(canonical_json([[name, file_sha256(folder / name)] for name in names]).encode()).hexdigest()

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Experiment, SyntheticData, TrainedIdentity
+from pipelines.config import Experiment, PicturesData, SyntheticData, TrainedIdentity
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
@@ -40,6 +40,8 @@ class Workspace:
         data = self.experiment.data
         if isinstance(data, SyntheticData):
             return self.root / "faces" / fingerprint(data.settings().model_dump(mode="json"))
+        if isinstance(data, PicturesData):
+            return self.root / "faces" / fingerprint(data.model_dump(mode="json"))
         return data.path
 
     @property

@@ -40,9 +40,7 @@ class ResidualOnly(Detector):
         self.image_size = image_size
         self.cue_channels = cue_channels
         self.feature_dim = embedding_dim
-        self.vit = build_vit(
-            backbone, image_size, cue_channels, pretrained, stem, layer_norm_eps, backbone_options
-        )
+        self.vit = build_vit(backbone, image_size, cue_channels, pretrained, stem, layer_norm_eps, backbone_options)
         self.head = LivenessHead(self.vit.num_features, embedding_dim)
 
     def forward(

@@ -24,9 +24,7 @@ def objective_class(name: str) -> type[Objective]:
     return getattr(import_module(module), class_name)
 
 
-def build_objective(
-    name: str, detector: Detector, num_domains: int, *, seed: int = 0, **options: Any
-) -> Objective:
+def build_objective(name: str, detector: Detector, num_domains: int, *, seed: int = 0, **options: Any) -> Objective:
     """An objective that owns `detector`, with fresh heads.
 
     Args:

@@ -24,9 +24,7 @@ class ERM(Objective):
 
     class_weights: torch.Tensor | None
 
-    def __init__(
-        self, detector: Detector, num_domains: int, class_weights: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, detector: Detector, num_domains: int, class_weights: Sequence[float] | None = None) -> None:
         super().__init__(detector, num_domains)
         if class_weights is not None:
             if len(class_weights) != 2:

@@ -44,9 +44,7 @@ class SSDG(Objective):
         margin: float = 0.1,
     ) -> None:
         super().__init__(detector, num_domains)
-        check_not_negative(
-            lambda_triplet=lambda_triplet, lambda_adversarial=lambda_adversarial, margin=margin
-        )
+        check_not_negative(lambda_triplet=lambda_triplet, lambda_adversarial=lambda_adversarial, margin=margin)
         self.lambda_triplet = lambda_triplet
         self.lambda_adversarial = lambda_adversarial
         self.margin = margin
@@ -56,9 +54,7 @@ class SSDG(Objective):
         """See `Objective.forward`; the parts are `cross_entropy`, `triplet` and `adversarial`."""
         output = self.detect(batch)
         cross_entropy = F.cross_entropy(output.logits, batch.label)
-        triplet = batch_all_triplet(
-            output.features, asymmetric_labels(batch.label, batch.domain), self.margin
-        )
+        triplet = batch_all_triplet(output.features, asymmetric_labels(batch.label, batch.domain), self.margin)
         adversarial = self._adversarial(output.features, batch, progress)
         loss = cross_entropy + self.lambda_triplet * triplet + self.lambda_adversarial * adversarial
         parts = scalar_parts(cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)

@@ -62,7 +62,7 @@ def encode_keys(keys: list[str]) -> bytes:
     if len(set(keys)) != len(keys):
         raise AgfasError(f"Keys must be unique: {len(keys) - len(set(keys))} of {len(keys)} are doubled.")
     text = "\n".join(keys)
-    if "" in keys or len(text.splitlines()) != len(keys):
+    if "" in keys or text.count("\n") != len(keys) - 1:
         raise AgfasError("A key is empty or holds a line break. Mend the dataset's keys.")
     return text.encode()
 

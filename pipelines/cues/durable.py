@@ -131,9 +131,7 @@ def explained_failures(folder: Path, bytes_to_come: int = 0) -> Iterator[None]:
 def _explained(error: OSError, folder: Path, bytes_to_come: int) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         room = f"free {-(-bytes_to_come // _MIB)} MB" if bytes_to_come else "free some space"
-        return AgfasError(
-            f"disk full while writing {folder}: nothing already made is lost, {room} and run again."
-        )
+        return AgfasError(f"disk full while writing {folder}: nothing already made is lost, {room} and run again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return AgfasError(
             f"{folder} cannot be written ({error.strerror}): nothing already made is lost. Allow writing"

@@ -85,6 +85,4 @@ def as_face_images(faces: Any) -> FaceImages:
         return ArrayFaces(faces.keys, faces.images)
     if hasattr(faces, "select_columns"):
         return DatasetFaces(faces)
-    raise AgfasError(
-        f"faces must be a face dataset or a provider with `keys` and `batch`, not {type(faces).__name__}."
-    )
+    raise AgfasError(f"faces must be a face dataset or a provider with `keys` and `batch`, not {type(faces).__name__}.")

@@ -131,9 +131,7 @@ class CueMaker:
     def make(self, task: int, timesteps: list[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """The arrays of one task for each t that is asked for."""
         store = self.stores[timesteps[0]]
-        batches = [
-            self.restore(rows, timesteps) for rows in batches_of(store.task_rows(task), self.batch_size)
-        ]
+        batches = [self.restore(rows, timesteps) for rows in batches_of(store.task_rows(task), self.batch_size)]
         images = np.concatenate([images for images, _ in batches])
         for timestep in timesteps:
             yield (
@@ -158,7 +156,9 @@ def batches_of(rows: range, batch_size: int) -> list[range]:
 
 def to_unit_range(images: np.ndarray) -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32, copy=True).contiguous() / 127.5 - 1
+    count, height, width, channels = images.shape
+    values = torch.empty(count, channels, height, width)
+    return values.copy_(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)).div_(127.5).sub_(1)
 
 
 def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:

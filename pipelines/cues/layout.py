@@ -73,9 +73,7 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
         header = json.loads(data[8 : 8 + length].tobytes())
         body = data[8 + length :]
         # np.asarray drops the memmap class, whose indexing is several times slower; the mapping stays open.
-        return {
-            name: np.asarray(_view(body, entry)) for name, entry in header.items() if name != "__metadata__"
-        }
+        return {name: np.asarray(_view(body, entry)) for name, entry in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
 

@@ -103,9 +103,7 @@ class CueReader:
         for name in ("images", "reconstructions", "autoencoded"):
             pictures = getattr(self, name)
             if pictures is not None and len(pictures) != len(self.keys):
-                raise AgfasError(
-                    f"{len(self.keys)} keys, but {len(pictures)} {name}: join them by key first."
-                )
+                raise AgfasError(f"{len(self.keys)} keys, but {len(pictures)} {name}: join them by key first.")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -151,9 +149,7 @@ class CueReader:
             raise AgfasError(f"the cue source '{self.kind}' is made of no pictures.")
         chosen = np.asarray(indices) if self._donors is None else self._donors[np.asarray(indices)]
         if np.any(chosen < 0):
-            raise AgfasError(
-                "a face without a stored restoration has no cue: run the cue job over its domain."
-            )
+            raise AgfasError("a face without a stored restoration has no cue: run the cue job over its domain.")
         autoencoded = None
         if self.form in CUE_FORMS_WITH_AUTOENCODED and self.autoencoded is not None:
             autoencoded = self.autoencoded[chosen]
@@ -199,9 +195,7 @@ def donors_of(
         members.setdefault("" if groups is None else groups[face], []).append(face)
     donors = np.full(len(keys), -1, dtype=np.int64)
     for group in members.values():
-        line = sorted(
-            group, key=lambda face: (_digest(seed, names[face]), names[face], _digest(seed, keys[face]))
-        )
+        line = sorted(group, key=lambda face: (_digest(seed, names[face]), names[face], _digest(seed, keys[face])))
         donors[line] = np.roll(np.array(line), -_longest_video(names, line))
     return donors
 

@@ -65,9 +65,7 @@ class ShardStore:
         self.refresh()
 
     @classmethod
-    def create_or_open(
-        cls, root: Path, identity: dict[str, Any], keys: Sequence[str], shard_size: int
-    ) -> ShardStore:
+    def create_or_open(cls, root: Path, identity: dict[str, Any], keys: Sequence[str], shard_size: int) -> ShardStore:
         """Open the store of `identity` below `root`, made first where it does not exist.
 
         A store keeps the shard size that it was made with, since that decides what a task is. Temporary files
@@ -110,7 +108,7 @@ class ShardStore:
         data = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(data).hexdigest() != description["keys_sha256"]:
             raise AgfasError(f"{path} is damaged or missing. Run the command that made the store again.")
-        return cls(folder, description, data.decode().splitlines())
+        return cls(folder, description, data.decode().split("\n"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Reopened in a worker process: mapped files and locks do not travel.
@@ -167,9 +165,7 @@ class ShardStore:
         with explained_failures(self.folder):
             return Claims(self.folder / CLAIMS_NAME)
 
-    def write(
-        self, task: int, arrays: Mapping[str, np.ndarray], made: dict[str, Any] | None = None
-    ) -> ShardEntry:
+    def write(self, task: int, arrays: Mapping[str, np.ndarray], made: dict[str, Any] | None = None) -> ShardEntry:
         """Make a task's shard durable and list it. The first of several writers wins.
 
         Args:
@@ -255,9 +251,7 @@ class ShardStore:
         try:
             return map_arrays(self._shards / self._trusted[task].file)
         except (OSError, ValueError) as error:
-            raise AgfasError(
-                f"{error} Verify the store, then run the command that makes it again."
-            ) from error
+            raise AgfasError(f"{error} Verify the store, then run the command that makes it again.") from error
 
     def read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows of one array, gathered in the order given: (len(rows), ...).
@@ -268,9 +262,7 @@ class ShardStore:
         """
         wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.keys):
-            raise IndexError(
-                f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}."
-            )
+            raise IndexError(f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}.")
         tasks, offsets = np.divmod(wanted, self.shard_size)
         first = self.view(int(tasks[0]) if len(wanted) else min(self._trusted, default=0), name)
         gathered = np.empty((len(wanted), *first.shape[1:]), dtype=first.dtype)

@@ -47,9 +47,7 @@ class CueSweep(Protocol):
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """The fingerprint of the source at one t."""
 
-    def restore(
-        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
-    ) -> dict[int, torch.Tensor]:
+    def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) at each of `timesteps`."""
 
 
@@ -118,9 +116,7 @@ class DfgSweep:
         }
 
     @torch.no_grad()
-    def restore(
-        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
-    ) -> dict[int, torch.Tensor]:
+    def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
         latents = self.pipeline.encode(image)
         tokens = noise = None
@@ -150,9 +146,7 @@ class DfgSource:
         condition: str = "identity",
     ) -> None:
         self.timestep = timestep
-        self._sweep = DfgSweep(
-            pipeline, [timestep], weights_sha256, None, num_inference_steps, seed, condition
-        )
+        self._sweep = DfgSweep(pipeline, [timestep], weights_sha256, None, num_inference_steps, seed, condition)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the restoration."""
@@ -196,9 +190,7 @@ class SingleSource:
         """The source's fingerprint."""
         return self.source.fingerprint()
 
-    def restore(
-        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
-    ) -> dict[int, torch.Tensor]:
+    def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) under the one t."""
         return {timestep: self.source(image, keys) for timestep in timesteps}
 

@@ -21,9 +21,7 @@ _KIND, _SCHEMA = "cues", 1
 _NAMED_KEYS = 3
 
 
-def cue_identity(
-    source: dict[str, Any], dataset_fingerprint: str, image_size: Sequence[int]
-) -> dict[str, Any]:
+def cue_identity(source: dict[str, Any], dataset_fingerprint: str, image_size: Sequence[int]) -> dict[str, Any]:
     """Everything that decides a cue store's bytes; its fingerprint is the folder's name.
 
     Args:

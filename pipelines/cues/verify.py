@@ -54,9 +54,7 @@ class CueCheck:
         lines.append(f"{self.faces} faces made again, {self.identical} with equal bytes")
         if self.levels:
             verdict = "as another batch shape or machine may" if self.ok else "more than rounding explains"
-            lines.append(
-                f"differences up to {self.levels} grey levels on {self.share:.4%} of values: {verdict}"
-            )
+            lines.append(f"differences up to {self.levels} grey levels on {self.share:.4%} of values: {verdict}")
         return "\n".join(lines)
 
 
@@ -132,9 +130,7 @@ def _differences(
     return np.concatenate(found) if found else np.zeros((0, height, width, 3), dtype=np.int16)
 
 
-def _sampled(
-    shards: ShardStore, sample: int, seed: int, batch_size: int | None
-) -> list[tuple[int, range, int]]:
+def _sampled(shards: ShardStore, sample: int, seed: int, batch_size: int | None) -> list[tuple[int, range, int]]:
     """Batches of finished shards, drawn one shard at a time until they hold `sample` faces."""
     draws = np.random.default_rng(seed)
     finished = [task for task in range(shards.tasks) if shards.finished(task)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines.errors import AgfasError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 89_000_000
 _ALLOWED = "Allowed are JPEG, PNG, WebP and BMP."
+_BEGINNINGS = (_PNG := b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"RIFF")
 _WIDE_MODES = ("I", "I;16", "I;16L", "I;16B")
 
 
@@ -30,6 +32,8 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         AgfasError: no file, an empty one, another format, too many pixels, or a picture that breaks off.
     """
     _check_file(path)
+    head = _head(path)
+    _check_png_header(path, head, max_pixels)
     with warnings.catch_warnings():
         # Pillow's own guard against huge pictures warns where ours refuses.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -41,7 +45,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         except Image.DecompressionBombError:
             raise _too_large(path, "far too many", max_pixels) from None
         except UnidentifiedImageError:
-            raise AgfasError(f"{path} is not a picture, whatever its name says. {_ALLOWED}") from None
+            raise _unidentified(path, head) from None
         except AgfasError:
             raise
         except Exception as error:  # decoders of foreign bytes raise OSError, ValueError, struct.error, ...
@@ -68,6 +72,26 @@ def _check_file(path: Path) -> None:
         raise AgfasError(f"No picture at {path}. Check the name; it is read from the current folder.")
     if path.stat().st_size == 0:
         raise AgfasError(f"{path} is empty (0 bytes), so it holds no picture. Export or copy it again.")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(24)
+    except OSError as error:
+        raise AgfasError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
+
+
+def _check_png_header(path: Path, head: bytes, max_pixels: int) -> None:
+    """Pillow reads a PNG on to its first pixels before it tells the size; the header says it at byte 16."""
+    if head.startswith(_PNG) and len(head) == 24:
+        _check_size(path, struct.unpack(">II", head[16:24]), max_pixels)
+
+
+def _unidentified(path: Path, head: bytes) -> AgfasError:
+    if head.startswith(_BEGINNINGS):
+        return AgfasError(f"{path} is a damaged picture: it breaks off in its header. Export or copy it again.")
+    return AgfasError(f"{path} is not a picture, whatever its name says. {_ALLOWED}")
 
 
 def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:

@@ -140,8 +140,7 @@ def _check_distinct(domains: Sequence[str], at_least: int) -> None:
     twice = sorted({name for name in domains if list(domains).count(name) > 1})
     if twice:
         raise AgfasError(
-            f"Domain '{twice[0]}' is named twice in the protocol: a domain is either a source or a target."
-            " Remove one."
+            f"Domain '{twice[0]}' is named twice in the protocol: a domain is either a source or a target. Remove one."
         )
     if len(domains) < at_least:
         raise AgfasError(

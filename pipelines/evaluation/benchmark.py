@@ -29,9 +29,7 @@ Values = Mapping[str, Any]
 Contender = tuple[Callable[[], Values], int]
 
 
-def metrics_benchmark(
-    count: int = 1_000_000, repeats: int = 5, grid_repeats: int = 2
-) -> list[dict[str, Any]]:
+def metrics_benchmark(count: int = 1_000_000, repeats: int = 5, grid_repeats: int = 2) -> list[dict[str, Any]]:
     """Time all metrics of `count` scores: ours, the 10,002-threshold grid and scikit-learn.
 
     Two sets of scores: of four decimals, full of ties, on which the grid is exact too; and double precision,
@@ -185,9 +183,7 @@ def _bootstrap_loop(table: ScoreTable) -> Callable[[int], Values]:
     def run(replicates: int) -> Values:
         draws = Draws(videos, "video", seed=0)
         counts = (draws.counts() for _ in range(replicates))
-        found = [
-            _replicate(table, videos.label, frames, np.repeat(np.arange(len(videos)), c)) for c in counts
-        ]
+        found = [_replicate(table, videos.label, frames, np.repeat(np.arange(len(videos)), c)) for c in counts]
         return dict(zip(_BOOTSTRAPPED, np.array(found).T, strict=True))
 
     return run

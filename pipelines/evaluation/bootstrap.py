@@ -251,9 +251,7 @@ def _pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _subject_strata(cluster: np.ndarray, domain: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Per subject: its domain, and whether it has bona fide videos, attacks or both."""
     subjects = cluster.max() + 1
-    has = [
-        np.bincount(cluster, weights=label == value, minlength=subjects) > 0 for value in (ATTACK, BONAFIDE)
-    ]
+    has = [np.bincount(cluster, weights=label == value, minlength=subjects) > 0 for value in (ATTACK, BONAFIDE)]
     domain_of = np.zeros(subjects, dtype=np.int64)
     domain_of[cluster] = domain
     return _pair(domain_of, 2 * has[0].astype(np.int64) + has[1])

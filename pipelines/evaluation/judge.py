@@ -40,9 +40,7 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
         "threshold": settings.threshold,
         "n": settings.replicates,
     }
-    key = fingerprint(
-        [settings_key, [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in tables]]
-    )
+    key = fingerprint([settings_key, [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in tables]])
     known = folder / "result.json"
     if known.is_file() and read_json(known).get("key") == key:
         return dict(read_json(known))
@@ -111,8 +109,7 @@ def _means(splits: dict[str, Any]) -> dict[str, dict[str, float]]:
     first = next(iter(splits.values()))
     return {
         rule: {
-            metric: float(np.mean([split["rules"][rule][metric] for split in splits.values()]))
-            for metric in _INTERVALS
+            metric: float(np.mean([split["rules"][rule][metric] for split in splits.values()])) for metric in _INTERVALS
         }
         for rule in first["rules"]
     }

@@ -53,9 +53,7 @@ class Roc:
     def auc(self) -> float:
         """Chance that a bona fide face scores above an attack, a tie counting half; summed in integers."""
         tied_or_below = self.rejected_attacks[:-1] + self.rejected_attacks[1:]
-        return int(np.dot(np.diff(self.rejected_bonafide), tied_or_below)) / (
-            2 * self.attacks * self.bonafide
-        )
+        return int(np.dot(np.diff(self.rejected_bonafide), tied_or_below)) / (2 * self.attacks * self.bonafide)
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
         """(FAR, FRR) where scores >= threshold are accepted."""
@@ -204,9 +202,7 @@ def report(table: ScoreTable, threshold: float) -> Metrics:
         AgfasError: the table lacks a class, or the threshold is no number.
     """
     if not np.isfinite(threshold):
-        raise AgfasError(
-            f"The threshold {threshold} is not a finite number. Choose it with choose_threshold."
-        )
+        raise AgfasError(f"The threshold {threshold} is not a finite number. Choose it with choose_threshold.")
     curve = roc(table.label, table.score)
     equal_rate, equal_threshold = curve.eer()
     per_type = apcer_per_type(table, threshold)
@@ -237,15 +233,11 @@ def _check(labels: np.ndarray, scores: np.ndarray) -> None:
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise AgfasError(f"Labels {labels.shape} and scores {scores.shape} must be flat and equally long.")
     if not np.all(np.isfinite(scores)):
-        raise AgfasError(
-            "A score is NaN or infinite, so scores cannot be ordered. The detector has diverged."
-        )
+        raise AgfasError("A score is NaN or infinite, so scores cannot be ordered. The detector has diverged.")
     bonafide = np.count_nonzero(labels == BONAFIDE)
     if bonafide in (0, len(labels)):
         missing = "attack" if bonafide else "bona fide"
-        raise AgfasError(
-            f"Of {len(labels)} scores none is of a {missing} face: EER and AUC need both classes."
-        )
+        raise AgfasError(f"Of {len(labels)} scores none is of a {missing} face: EER and AUC need both classes.")
 
 
 def _sort_with_labels(is_bonafide: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

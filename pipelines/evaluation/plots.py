@@ -29,9 +29,7 @@ def roc_figure(tables: Mapping[str, ScoreTable]) -> Figure:
         keep = _thinned(len(curve.thresholds))
         axes.plot(curve.fpr[keep], curve.tpr[keep], label=f"{name} (AUC {100 * curve.auc():.1f} %)", lw=1.6)
     axes.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--", zorder=0)
-    axes.set(
-        xlim=(0, 1), ylim=(0, 1.005), xlabel="accepted attacks (FAR)", ylabel="accepted bona fide (1 - FRR)"
-    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="accepted attacks (FAR)", ylabel="accepted bona fide (1 - FRR)")
     axes.legend(loc="lower right", fontsize=8)
     return figure
 
@@ -53,9 +51,7 @@ def det_figure(tables: Mapping[str, ScoreTable]) -> Figure:
     ticks, labels = _deviates(np.array(_DET_TICKS)), [f"{100 * rate:g}" for rate in _DET_TICKS]
     axes.set_xticks(ticks, labels)
     axes.set_yticks(ticks, labels)
-    axes.set(
-        xlim=limits, ylim=limits, xlabel="accepted attacks, FAR (%)", ylabel="rejected bona fide, FRR (%)"
-    )
+    axes.set(xlim=limits, ylim=limits, xlabel="accepted attacks, FAR (%)", ylabel="rejected bona fide, FRR (%)")
     axes.legend(loc="upper right", fontsize=8)
     return figure
 
@@ -73,12 +69,8 @@ def histogram_figure(table: ScoreTable, thresholds: Mapping[str, float], bins: i
         scores = table.score[codes == names.index(name)]
         share = np.histogram(scores, edges)[0] / len(scores)
         label = f"{'bona fide' if name == NO_ATTACK else name} ({len(scores)})"
-        axes.stairs(
-            share, edges, label=label, fill=name == NO_ATTACK, alpha=0.45 if name == NO_ATTACK else 1, lw=1.4
-        )
-    for style, (name, value) in zip(
-        ("-", "--", ":", "-.") * len(thresholds), thresholds.items(), strict=False
-    ):
+        axes.stairs(share, edges, label=label, fill=name == NO_ATTACK, alpha=0.45 if name == NO_ATTACK else 1, lw=1.4)
+    for style, (name, value) in zip(("-", "--", ":", "-.") * len(thresholds), thresholds.items(), strict=False):
         axes.axvline(value, color="black", ls=style, lw=1, label=f"{name}: {value:.3f}")
     axes.set(xlim=(low, high), xlabel="score (probability of bona fide)", ylabel="share of the class")
     axes.legend(fontsize=8)

@@ -91,9 +91,7 @@ class ScoreTable:
 
     def where(self, mask: np.ndarray) -> ScoreTable:
         """The rows that a boolean mask (N,) or an index array selects."""
-        return ScoreTable(
-            **{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata
-        )
+        return ScoreTable(**{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata)
 
     def by_video(self) -> ScoreTable:
         """Average the scores of each video's frames.
@@ -162,9 +160,7 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise AgfasError(
-            f"{path} is not a score table that can be read ({error}). Evaluate again."
-        ) from error
+        raise AgfasError(f"{path} is not a score table that can be read ({error}). Evaluate again.") from error
     missing = [name for name in SCORE_COLUMNS if name not in table.column_names]
     if missing:
         raise AgfasError(f"{path} lacks the columns {', '.join(missing)} of a score table. Evaluate again.")
@@ -217,9 +213,7 @@ def _check_attack_types(key: np.ndarray, label: np.ndarray, attack_type: np.ndar
         )
 
 
-def _check_consistent(
-    name: str, column: np.ndarray, codes: np.ndarray, first: np.ndarray, videos: list[str]
-) -> None:
+def _check_consistent(name: str, column: np.ndarray, codes: np.ndarray, first: np.ndarray, videos: list[str]) -> None:
     wrong = np.flatnonzero(column != column[first][codes])
     if len(wrong):
         code = codes[wrong[0]]

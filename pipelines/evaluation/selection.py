@@ -86,6 +86,4 @@ def _eer_and_auc(table: ScoreTable) -> tuple[float, float]:
 
 def _require_some(checkpoints: Sequence[CheckpointScores]) -> None:
     if not checkpoints:
-        raise AgfasError(
-            "There is no evaluated checkpoint to choose from. Run `agfas train` and `agfas evaluate`."
-        )
+        raise AgfasError("There is no evaluated checkpoint to choose from. Run `agfas train` and `agfas evaluate`.")

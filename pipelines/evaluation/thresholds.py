@@ -60,6 +60,4 @@ def _source_dev_eer(dev: ScoreTable) -> Threshold:
 def _target_eer(target: ScoreTable) -> Threshold:
     target.require_both_classes("The target score table")
     _, value = roc(target.label, target.score).eer()
-    return Threshold(
-        value, "target_eer", f"EER of the {len(target)} target videos themselves (the papers' rule)"
-    )
+    return Threshold(value, "target_eer", f"EER of the {len(target)} target videos themselves (the papers' rule)")

@@ -51,7 +51,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"## {table.title}", "", _markdown_row([table.first, *table.columns])]
     lines.append(_markdown_row(["---"] * (len(table.columns) + 1)))
     for row in table.rows:
-        name = f"{row.name} ({row.note})" if row.note else row.name
+        name = f"{row.name} ({row.note})" if row.note and row.note not in row.name else row.name
         lines.append(_markdown_row([name, *(f"{cell.text} {cell.small}".strip() for cell in row.cells)]))
     lines += ["", *(f"- {what}: {how}." for what, how in table.made)]
     return "\n".join(lines) + "\n"

@@ -101,9 +101,7 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Every split is trained and judged."""
-        return bool(self.splits) and all(
-            self.numbers(split, self.honest) is not None for split in self.splits
-        )
+        return bool(self.splits) and all(self.numbers(split, self.honest) is not None for split in self.splits)
 
     @property
     def state(self) -> str:

@@ -19,9 +19,7 @@ def data_table(data: Data) -> Table:
     kinds = [NO_ATTACK, *data.attack_types]
     places = dict.fromkeys(zip(data.columns["domain"], data.columns["split"], strict=True))
     rows = [
-        Row(
-            f"{domain}, {split}", tuple(_count_cell(data.counts.get((domain, split, kind))) for kind in kinds)
-        )
+        Row(f"{domain}, {split}", tuple(_count_cell(data.counts.get((domain, split, kind))) for kind in kinds))
         for domain, split in sorted(places, key=lambda place: (place[0], _SPLIT_ORDER.index(place[1])))
     ]
     columns = tuple("live" if kind == NO_ATTACK else kind for kind in kinds)
@@ -60,9 +58,7 @@ def generator_table(gathered: Gathered) -> Table | None:
     rows = [Row(run.title, tuple(Cell(text) for text in _shared_cells(run))) for run in gathered.shared]
     if not rows:
         return None
-    made = (
-        ("Verification", "AUC of cosine similarity, same against other person, on persons not trained on"),
-    )
+    made = (("Verification", "AUC of cosine similarity, same against other person, on persons not trained on"),)
     columns = ("state", "steps", "live faces", "persons", "parameters", "verification AUC (%)", "last loss")
     return Table("Identity encoder and generator", columns, tuple(rows), made, first="what")
 
@@ -75,12 +71,8 @@ def timing_table(gathered: Gathered) -> Table:
             runs = [run for trial in group.trials for run in trial.runs.values()]
             rows += [_timing_row(f"detectors, {group.name}", runs)] if runs else []
     total = sum(run.seconds for run in gathered.runs)
-    rows.append(
-        Row("together, shared runs once", (Cell(str(len(gathered.runs))), *[Cell("")] * 2, _time(total)))
-    )
-    made = (
-        ("Time", "seconds per step times steps, of training alone; faces, cues and scores are not in it"),
-    )
+    rows.append(Row("together, shared runs once", (Cell(str(len(gathered.runs))), *[Cell("")] * 2, _time(total))))
+    made = (("Time", "seconds per step times steps, of training alone; faces, cues and scores are not in it"),)
     return Table("Timings", ("runs", "steps", "s per step", "time"), tuple(rows), made, first="what")
 
 
@@ -95,9 +87,7 @@ def environment_table(gathered: Gathered) -> Table | None:
     if not known:
         return None
     names = list(dict.fromkeys(name for flat, _ in known.values() for name in flat))
-    rows = [
-        Row(name, tuple(Cell(str(flat.get(name, MISSING))) for flat, _ in known.values())) for name in names
-    ]
+    rows = [Row(name, tuple(Cell(str(flat.get(name, MISSING))) for flat, _ in known.values())) for name in names]
     columns = tuple(f"{count} runs" for _, count in known.values())
     return Table("Environment", columns, tuple(rows), first="what")
 
@@ -111,9 +101,7 @@ def artefact_table(gathered: Gathered) -> Table:
             rows.append(_artefact(data.folder.name, "faces", "", f"fingerprint {data.card['fingerprint']}"))
     rows += [_artefact(run.folder.name, run.kind, _state(run), _weights(run)) for run in gathered.shared]
     for name, description in gathered.cue_stores.items():
-        rows.append(
-            _artefact(name, "cues", _cue_words(description), f"keys {description.get('keys_sha256')}")
-        )
+        rows.append(_artefact(name, "cues", _cue_words(description), f"keys {description.get('keys_sha256')}"))
     for trial in gathered.trials:
         if trial.folder is not None and trial.runs:
             scores = f"scores {trial.result['key']}" if trial.result else MISSING

@@ -19,7 +19,7 @@ _DET_LOW, _DET_HIGH = 0.005, 0.8
 _DET_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 _BINS = 25
 _CURVE_POINTS = 200
-_ROW_HEIGHT = 46
+_ROW_HEIGHT = 34
 
 
 class Scores:
@@ -49,17 +49,14 @@ def overview_figure(study: Study, comparison: Comparison) -> str | None:
         return None
     rule = study.honest
     means = {
-        group.name: [v for trial in group.trials if (v := trial.mean(rule, "hter")) is not None]
-        for group in groups
+        group.name: [v for trial in group.trials if (v := trial.mean(rule, "hter")) is not None] for group in groups
     }
     intervals = {group.name: comparison.interval_of(group) for group in groups}
     highest = max([*(max(values) for values in means.values()), *(i[1] for i in intervals.values() if i)])
     high = 100 * highest * 1.08 or 1.0
     x = Axis("HTER, mean over the splits (%)", 0, high, even_ticks(0, high, 6))
     y = Axis("", len(groups), 0, ())
-    chart = Chart(
-        "Mean HTER and its 95 % interval", x, y, 620, _ROW_HEIGHT * 2 * len(groups) // 2 * 2 // 1 + 80
-    )
+    chart = Chart("Mean HTER and its 95 % interval", x, y, 460, _ROW_HEIGHT * len(groups) + 66)
     for row, group in enumerate(groups):
         _overview_row(chart, row, group, means[group.name], intervals[group.name])
     return chart.svg()
@@ -69,10 +66,10 @@ def _overview_row(
     chart: Chart, row: int, group: Group, values: Sequence[float], interval: tuple[float, float] | None
 ) -> None:
     style = style_of(group.number, group.is_control)
-    name = f"{group.name} (control)" if group.is_control else group.name
+    name = group.name if not group.is_control or "control" in group.name else f"{group.name} (control)"
     mean = 100 * float(np.mean(values))
-    at = row + 0.68
-    chart.text(0, row + 0.22, f"{name}: {mean:.1f} %", "small")
+    at = row + 0.74
+    chart.text(0, row + 0.3, f"{name}: {mean:.1f} %", "small")
     if interval:
         chart.line([(100 * interval[0], at), (100 * interval[1], at)], style)
     for value in values:
@@ -121,21 +118,16 @@ def histogram_figures(study: Study, scores: Scores) -> list[tuple[Group, list[st
     for group in (*study.methods, *study.controls):
         trial = next((trial for trial in group.trials if trial.finished), None)
         if trial is not None:
-            rows.append(
-                (group, [_histogram(scores.of(trial, split), trial, split) for split in study.splits])
-            )
+            rows.append((group, [_histogram(scores.of(trial, split), trial, split) for split in study.splits]))
     return rows
 
 
 def training_figures(gathered: Gathered, study: Study) -> list[str]:
     """Loss over steps: of the identity encoders and generators, and of the detectors of every split."""
-    charts = [
-        _loss_chart(f"{run.kind}, {run.folder.name}", [(run.title, "c0", [run])]) for run in gathered.shared
-    ]
+    charts = [_loss_chart(f"{run.kind}, {run.folder.name}", [(run.title, "c0", [run])]) for run in gathered.shared]
     for split in study.splits:
         lines = [
-            (group.name, style_of(group.number, group.is_control), _runs_of(group, split))
-            for group in study.groups
+            (group.name, style_of(group.number, group.is_control), _runs_of(group, split)) for group in study.groups
         ]
         charts.append(_loss_chart(f"detectors, {split}", lines))
     return [chart for chart in charts if chart]
@@ -154,9 +146,7 @@ def _loss_chart(title: str, lines: Sequence[tuple[str, str, Sequence[TrainingRun
     values = [loss for _, _, curve in curves for _, loss in curve]
     low, high = min(0.0, min(values)), float(np.quantile(values, 0.99)) * 1.05 or 1.0
     last = max(curve[-1][0] for _, _, curve in curves)
-    chart = Chart(
-        title, Axis("step", 0, last, even_ticks(0, last)), Axis("loss", low, high, even_ticks(low, high))
-    )
+    chart = Chart(title, Axis("step", 0, last, even_ticks(0, last)), Axis("loss", low, high, even_ticks(low, high)))
     for name, style, curve in curves:
         chart.line(curve, style, name)
     return chart.svg()

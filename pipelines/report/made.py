@@ -57,12 +57,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _found(trials: Sequence[Trial], rule: str) -> list[tuple[str, dict[str, Any]]]:
     """(split, numbers) of all that is judged."""
-    return [
-        (split, numbers)
-        for t in trials
-        for split in t.splits
-        if (numbers := t.numbers(split, rule)) is not None
-    ]
+    return [(split, numbers) for t in trials for split in t.splits if (numbers := t.numbers(split, rule)) is not None]
 
 
 def _chosen(trials: Sequence[Trial], rule: str) -> str:

@@ -21,8 +21,8 @@ from pipelines.report.svg import style_of
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SYNTHETIC = (
-    "The built-in benchmark is drawn by a program. Its numbers compare experiments of this page with each other;"
-    " they must never be set beside numbers of papers, which are measured on real recordings."
+    "The built-in benchmark is drawn by a program. Its numbers compare experiments of this page; they"
+    " must never be set beside numbers of papers, which are measured on real recordings."
 )
 
 
@@ -87,9 +87,7 @@ def render(gathered: Gathered, pages: list[StudyPage]) -> str:
     """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["png"] = png_uri
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(

@@ -107,8 +107,8 @@ def picture_grid(study: Study) -> PictureGrid:
     )
     caption = (
         f"{trial.planned.title}, {split}, step {step}. Typical: the middle score of its kind; hardest: the"
-        " live face with the lowest, the attack with the highest score. The cue is grey at 0 and scaled to three"
-        " standard deviations; attention is the mean over blocks, heads and image tokens."
+        " live face with the lowest, the attack with the highest score. The cue is grey at 0 and scaled to"
+        " three standard deviations; attention is the mean over blocks, heads and image tokens."
     )
     return PictureGrid(caption, tuple(made[0]), rows)
 

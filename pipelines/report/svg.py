@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 
 COLOURS = 8
+# A chart is stretched to its place, up to this factor.
+_LARGEST = 1.4
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 26, 40
 
 
@@ -67,13 +69,12 @@ class Chart:
         left, right, top, bottom = self._frame()
         parts = [
             f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="'
-            f'{escape(self.title, quote=True)}" style="max-width:{self.width}px">',
+            f'{escape(self.title, quote=True)}" style="max-width:{round(_LARGEST * self.width)}px">',
             f'<text class="title" x="{left}" y="16">{escape(self.title)}</text>',
             *self._x_ticks(top, bottom),
             *self._y_ticks(left, right),
             *self._marks,
-            f'<text class="label" text-anchor="end" x="{right}" y="{self.height - 5}">'
-            f"{escape(self.x.label)}</text>",
+            f'<text class="label" text-anchor="end" x="{right}" y="{self.height - 5}">{escape(self.x.label)}</text>',
         ]
         if self.y.label:
             parts.append(

@@ -60,14 +60,13 @@ def attack_table(study: Study, split: str | None = None) -> Table | None:
         rows.append(Row(group.name, tuple(cells), _note(group), group.number))
     columns = (*(f"APCER {kind}" for kind in kinds), "APCER worst", "BPCER", "ACER")
     title = f"Errors by attack type, {split}" if split else "Errors by attack type, mean over the splits"
-    return Table(title, columns, tuple(rows), tuple(how_made(study, study.honest)))
+    made = [(what, how) for what, how in how_made(study, study.honest) if what != "Intervals"]
+    return Table(title, columns, tuple(rows), tuple(made))
 
 
 def rule_table(study: Study) -> Table:
     """Mean HTER over the splits under every pair of selection and threshold rule."""
-    rules = sorted(
-        {rule for trial in study.trials if trial.finished for rule in (trial.result or {})["mean"]}
-    )
+    rules = sorted({rule for trial in study.trials if trial.finished for rule in (trial.result or {})["mean"]})
     rows = []
     for group in _ordered(study):
         cells = [_rate_cell(_means(group, rule, "hter")) for rule in rules]
@@ -117,7 +116,11 @@ def _rate_cell(values: Sequence[float], kind: str = "") -> Cell:
 
 
 def _ends(low: float, high: float) -> str:
-    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"[{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(rate: float) -> str:
+    return f"{round(100 * rate, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _means(group: Group, rule: str, metric: str) -> list[float]:
@@ -130,14 +133,12 @@ def _attack_numbers(group: Group, splits: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"types": {}, "apcer": [], "bpcer": [], "acer": []}
     for trial in group.trials:
         found = [numbers for split in splits if (numbers := trial.numbers(split, trial.honest))]
-        if len(found) < len(splits):
+        if not found or len(found) < len(splits):
             continue
         for name in ("apcer", "bpcer", "acer"):
             result[name].append(float(np.mean([numbers[name] for numbers in found])))
         for kind in {kind for numbers in found for kind in numbers["apcer_per_type"]}:
-            rates = [
-                numbers["apcer_per_type"][kind] for numbers in found if kind in numbers["apcer_per_type"]
-            ]
+            rates = [numbers["apcer_per_type"][kind] for numbers in found if kind in numbers["apcer_per_type"]]
             result["types"].setdefault(kind, []).append(float(np.mean(rates)))
     return result
 
@@ -146,4 +147,4 @@ def _difference_cell(difference: Any) -> Cell:
     if difference is None:
         return Cell(MISSING)
     kind = "better" if difference.high < 0 else "worse" if difference.low > 0 else ""
-    return Cell(f"{100 * difference.mean:+.1f}", _ends(difference.low, difference.high), kind)
+    return Cell(f"{round(100 * difference.mean, 1) + 0.0:+.1f}", _ends(difference.low, difference.high), kind)

@@ -82,7 +82,7 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
         source = (
             AutoencoderSource(pipeline, autoencoder)
             if timestep == AUTOENCODER
-            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed)
+            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed, _condition(pipeline))
         )
         check = verify_cues(folder, chosen, source)
         print(f"t = {timestep}: {check}")
@@ -110,7 +110,7 @@ def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
     """The trained generator as a source of several t at once."""
     pipeline, weights, autoencoder = _generator(experiment)
     cue = experiment.cue
-    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed)
+    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed, _condition(pipeline))
 
 
 def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
@@ -145,6 +145,10 @@ def _generator(experiment: Experiment) -> tuple[train_dfg.DeFakePipeline, str, s
     return pipeline.to(device()), weights, folder_sha256(folder / "pipeline" / "autoencoder")
 
 
+def _condition(pipeline: train_dfg.DeFakePipeline) -> str:
+    return "none" if pipeline.identity_encoder is None else "identity"
+
+
 def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path]:
     faces = faces_stage.run(experiment)
     wanted = (AUTOENCODER, *timesteps)
@@ -154,6 +158,8 @@ def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path
 
 def _folder(experiment: Experiment, faces: Faces, sweep: DfgSweep, timestep: int) -> Path:
     identity = cue_identity(
-        sweep.fingerprint(timestep), dataset_id(faces, judged_faces(experiment, faces)), (faces.size, faces.size)
+        sweep.fingerprint(timestep),
+        dataset_id(faces, judged_faces(experiment, faces)),
+        (faces.size, faces.size),
     )
     return Workspace(experiment).cues() / fingerprint(identity)

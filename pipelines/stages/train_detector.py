@@ -53,8 +53,14 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
     parts = indices(faces.columns(), split)
     settings = experiment.train
     batches = BalancedBatches(
-        faces, parts["train"], list(split.train_domains), reader, settings.per_cell, experiment.seed,
-        settings.flip, settings.shift,
+        faces,
+        parts["train"],
+        list(split.train_domains),
+        reader,
+        settings.per_cell,
+        experiment.seed,
+        settings.flip,
+        settings.shift,
     )
     torch.manual_seed(experiment.seed)
     objective = _build(experiment, len(split.train_domains))
@@ -86,8 +92,6 @@ def _build(experiment: Experiment, num_domains: int) -> Any:
 
             options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
         detector = build_detector(experiment.detector.name, **options)
-        return build_objective(
-            experiment.objective.name, detector, num_domains, **experiment.objective.options()
-        )
+        return build_objective(experiment.objective.name, detector, num_domains, **experiment.objective.options())
     except (ValueError, TypeError) as error:
         raise AgfasError(f"The detector or its objective cannot be built: {error}") from error

@@ -95,9 +95,7 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
         raise AgfasError(f"The autoencoder of generator.autoencoder cannot be loaded: {error}") from error
 
 
-def build_pipeline(
-    experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents
-) -> DeFakePipeline:
+def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents) -> DeFakePipeline:
     """An untrained generator around the frozen parts, its U-Net seeded; or started from given weights."""
     settings = experiment.generator
     sample, tokens = latents.read(np.array([0]), np.array([0]))
@@ -105,14 +103,10 @@ def build_pipeline(
     options = dict(settings.unet)
     if settings.preset == "tiny":
         options.setdefault("cross_attention_dim", int(tokens.shape[-1]))
-    unet = build_unet(
-        settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options
-    )
+    unet = build_unet(settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options)
     if settings.unet_weights:
         unet = _start_from(settings.unet_weights)
-    return DeFakePipeline(
-        autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity
-    )
+    return DeFakePipeline(autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity)
 
 
 def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:

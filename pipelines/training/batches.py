@@ -95,7 +95,12 @@ class LatentBatches:
     """Stored latents and tokens with the noise and the time steps of this step."""
 
     def __init__(self, views: LatentViews, batch_size: int, train_timesteps: int, seed: int) -> None:
-        self.views, self.batch_size, self.train_timesteps, self.seed = views, batch_size, train_timesteps, seed
+        self.views, self.batch_size, self.train_timesteps, self.seed = (
+            views,
+            batch_size,
+            train_timesteps,
+            seed,
+        )
         self.order = Order(len(views), seed, "latents")
 
     def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:

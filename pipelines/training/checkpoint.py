@@ -1,10 +1,10 @@
 """Training checkpoints in safetensors and JSON, written whole or not at all.
 
-    checkpoints/step_000200/
-      model.safetensors       parameters and buffers of the objective
-      optimizer.safetensors   the optimiser's tensors, named PARAMETER.STATE
-      ema.safetensors         the averaged parameters, where there is an average
-      state.json              step and the optimiser's plain numbers
+checkpoints/step_000200/
+  model.safetensors       parameters and buffers of the objective
+  optimizer.safetensors   the optimiser's tensors, named PARAMETER.STATE
+  ema.safetensors         the averaged parameters, where there is an average
+  state.json              step and the optimiser's plain numbers
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor],
     return tensors, numbers
 
 
-def _restore(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
-) -> None:
+def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *numbers.items()]:
         index, name = key.split(".", 1)

@@ -6,6 +6,7 @@ second view with latents and tokens of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import torch
 
 from dfg.latents import encode_latents
 from pipelines.cues.shards import ShardStore
+from pipelines.cues.tasks import run_tasks
 from pipelines.data.faces import Faces, to_tensor_range
 from pipelines.fingerprint import fingerprint
 from pipelines.processes import device, rank_and_world, wait
-from pipelines.progress import bar
 
 _SHARD = 256
 
@@ -53,7 +54,13 @@ class StoredLatents:
 
 
 def store_latents(
-    root: Path, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any, key: dict[str, Any], flip: bool
+    root: Path,
+    faces: Faces,
+    indices: np.ndarray,
+    autoencoder: Any,
+    identity: Any,
+    key: dict[str, Any],
+    flip: bool,
 ) -> StoredLatents:
     """Encode the faces at `indices` that are not stored yet; every process takes its share of the tasks.
 
@@ -68,18 +75,21 @@ def store_latents(
     """
     rank, world_size = rank_and_world()
     views = 2 if flip else 1
-    keys = [str(key_) for key_ in faces.keys[indices]]
+    keys = [str(name) for name in faces.keys[indices]]
     key = {**key, "views": views, "keys": fingerprint(keys)}
     store = ShardStore.create_or_open(root, key, keys, _SHARD)
-    tasks = store.unfinished()[rank::world_size]
-    encoders = [part.to(device()) for part in (autoencoder, identity) if part is not None]
-    with bar(len(tasks), "store latents", unit="task", show=rank == 0) as progress:
-        for task in tasks if encoders else []:
-            rows = indices[task * _SHARD : (task + 1) * _SHARD]
-            store.write(task, _encode(faces.images[rows], autoencoder, identity, views))
-            progress.update(1)
+    if store.unfinished():
+        for part in (autoencoder, identity):
+            if part is not None:
+                part.to(device())
+
+    def make(task: int, names: list[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        rows = indices[list(store.task_rows(task))]
+        yield names[0], _encode(faces.images[rows], autoencoder, identity, views)
+
+    run_tasks({0: store}, make, rank=rank, world_size=world_size, description="store latents", show_progress=rank == 0)
     wait()
-    return StoredLatents(ShardStore.create_or_open(root, key, keys, _SHARD), views)
+    return StoredLatents(store, views)
 
 
 @torch.no_grad()

@@ -1,12 +1,12 @@
 """A run is a folder; running the same command again resumes it.
 
-    RUN/
-      identity.json       everything that decides the result; a folder of another identity is refused
-      config.json         the whole experiment, for a reader
-      environment.json    versions, processor, threads
-      metrics.jsonl       one line per logged step
-      checkpoints/        step_000200/: model, optimizer and average in safetensors; state.json
-      done.json           written last; a run without it is not finished
+RUN/
+  identity.json       everything that decides the result; a folder of another identity is refused
+  config.json         the whole experiment, for a reader
+  environment.json    versions, processor, threads
+  metrics.jsonl       one line per logged step
+  checkpoints/        step_000200/: model, optimizer and average in safetensors; state.json
+  done.json           written last; a run without it is not finished
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class Run:
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with explained_errors(self.folder), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        with (
+            explained_errors(self.folder),
+            (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream,
+        ):
             stream.write(json.dumps(line) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:

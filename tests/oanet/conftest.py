@@ -22,9 +22,7 @@ def _seeded() -> Iterator[None]:
 def make_batch() -> Callable[..., FaceBatch]:
     """`make_batch(size, side, cue_channels, labels)`: seeded faces, labels alternating, three domains."""
 
-    def make(
-        size: int = 12, side: int = 64, cue_channels: int = 3, labels: list[int] | None = None
-    ) -> FaceBatch:
+    def make(size: int = 12, side: int = 64, cue_channels: int = 3, labels: list[int] | None = None) -> FaceBatch:
         generator = torch.Generator().manual_seed(7)
         label = torch.tensor(labels) if labels is not None else torch.arange(size) % 2
         return FaceBatch(

@@ -90,6 +90,20 @@ def test_cross_attention_sits_between_self_attention_and_mlp() -> None:
     assert order == [name for block in blocks for name in block]
 
 
+def test_golden_slice() -> None:
+    """Weights and pictures from a formula: whoever changes the computation must change these numbers."""
+    detector = OANet(**SMALL, cue_stages=2).eval()
+    with torch.no_grad():
+        for index, parameter in enumerate(detector.parameters()):
+            phase = torch.arange(parameter.numel(), dtype=torch.float64) * 0.37 + index
+            parameter.copy_(phase.sin().mul(0.2).view_as(parameter))
+    image = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    output = detector(image, (image * 40).sin())
+    features = torch.tensor([0.1120, -0.2579, 0.3103, -0.1426, 0.1953, 0.1662])
+    torch.testing.assert_close(output.logits, torch.tensor([[0.7235, 1.1547]]), rtol=0, atol=1e-3)
+    torch.testing.assert_close(output.features[0, :6], features, rtol=0, atol=1e-3)
+
+
 def test_maps_are_returned_when_asked_and_change_nothing() -> None:
     detector = awake(build_detector("oanet", preset="tiny"))
     image, cue = torch.rand(2, 3, 64, 64), torch.randn(2, 3, 64, 64)

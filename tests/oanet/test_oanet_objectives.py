@@ -158,8 +158,7 @@ def test_ssdg_equals_a_slow_computation(make_batch: MakeBatch) -> None:
         for row, label in zip(logits.tolist(), batch.label.tolist(), strict=True)
     ]
     labels = [
-        0 if label else domain + 1
-        for label, domain in zip(batch.label.tolist(), batch.domain.tolist(), strict=True)
+        0 if label else domain + 1 for label, domain in zip(batch.label.tolist(), batch.domain.tolist(), strict=True)
     ]
     adversarial = []
     for feature, label, domain in zip(result["output"].features, batch.label, batch.domain, strict=True):

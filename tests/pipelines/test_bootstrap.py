@@ -66,9 +66,7 @@ def test_subjects_are_drawn_whole_within_their_domain():
         counts = draws.counts()
         assert all(len(np.unique(counts[people == person])) == 1 for person in np.unique(people))
         for domain in "xy":
-            drawn = {
-                person: counts[people == person][0] for person in np.unique(people[videos.domain == domain])
-            }
+            drawn = {person: counts[people == person][0] for person in np.unique(people[videos.domain == domain])}
             assert sum(drawn.values()) == len(drawn)
 
 
@@ -104,13 +102,9 @@ def test_more_videos_narrow_the_interval():
 
 def test_frames_of_a_video_are_one_unit():
     frames = random_table(60, 6)
-    columns = {
-        name: np.repeat(getattr(frames, name), 5) for name in ("video", "subject", "domain", "attack_type")
-    }
+    columns = {name: np.repeat(getattr(frames, name), 5) for name in ("video", "subject", "domain", "attack_type")}
     keys = np.char.add(np.repeat(frames.key, 5), np.tile(np.arange(5).astype(str), 60))
-    copied = ScoreTable(
-        key=keys, label=np.repeat(frames.label, 5), score=np.repeat(frames.score, 5), **columns
-    )
+    copied = ScoreTable(key=keys, label=np.repeat(frames.label, 5), score=np.repeat(frames.score, 5), **columns)
     once, five_times = (intervals(table, 0.5, replicates=100) for table in (frames, copied))
     for name, ends in once.items():
         assert five_times[name] == pytest.approx(ends, abs=1e-9)
@@ -170,9 +164,7 @@ def test_the_mean_over_targets_is_narrower_than_each():
     targets = []
     for seed in range(4):
         table = random_table(150, seed)
-        targets.append(
-            make_table(table.label, table.score, domain=[f"t{seed}"] * 150, attack_type=table.attack_type)
-        )
+        targets.append(make_table(table.label, table.score, domain=[f"t{seed}"] * 150, attack_type=table.attack_type))
     low, high = mean_interval(targets, [0.5] * 4, "hter", 300)
     widths = [np.diff(intervals(table, 0.5, ["hter"], 300)["hter"])[0] for table in targets]
     assert 0.35 < (high - low) / np.mean(widths) < 0.7

@@ -60,7 +60,7 @@ def test_a_wrong_key_or_value_is_answered_with_the_fix(override, words):
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
-    with pytest.raises(AgfasError, match="experiment.yaml"):
+    with pytest.raises(AgfasError, match=r"experiment\.yaml"):
         read_experiment(write(tmp_path, text))
 
 
@@ -90,7 +90,10 @@ def test_every_configuration_that_comes_with_the_project_is_valid(path):
 
 
 def test_reading_a_configuration_imports_no_torch():
-    code = "import sys; from pipelines.config_file import read_experiment; read_experiment(None); print('torch' in sys.modules)"
+    code = (
+        "import sys; from pipelines.config_file import read_experiment; read_experiment(None);"
+        "print('torch' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 

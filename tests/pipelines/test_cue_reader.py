@@ -12,16 +12,12 @@ from pipelines.errors import AgfasError
 COUNT, SIZE = 24, 8
 VIDEOS = [f"v{i % 8 // 2}" for i in range(COUNT)]
 KEYS = [f"cam{i // 8}/s{i}/{VIDEOS[i]}/000" for i in range(COUNT)]
-IMAGES, RESTORED, AUTOENCODED = np.random.default_rng(0).integers(
-    0, 256, (3, COUNT, SIZE, SIZE, 3), dtype=np.uint8
-)
+IMAGES, RESTORED, AUTOENCODED = np.random.default_rng(0).integers(0, 256, (3, COUNT, SIZE, SIZE, 3), dtype=np.uint8)
 FORMS = ("residual", "compensated", "two_part")
 
 
 def reader_of(kind="dfg", **options):
-    return CueReader(
-        kind, **{"keys": KEYS, "videos": VIDEOS, "images": IMAGES, "reconstructions": RESTORED, **options}
-    )
+    return CueReader(kind, **{"keys": KEYS, "videos": VIDEOS, "images": IMAGES, "reconstructions": RESTORED, **options})
 
 
 def slow_z_score(difference):

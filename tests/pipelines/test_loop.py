@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -53,8 +55,15 @@ class Killed(Exception):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     settings = LoopSettings(
-        steps=20, optimizer=optimizer, learning_rate=0.05, schedule="cosine", warmup=3, ema_decay=0.9,
-        checkpoint_every=4, log_every=2, max_grad_norm=1.0,
+        steps=20,
+        optimizer=optimizer,
+        learning_rate=0.05,
+        schedule="cosine",
+        warmup=3,
+        ema_decay=0.9,
+        checkpoint_every=4,
+        log_every=2,
+        max_grad_norm=1.0,
     )
     whole = Regression()
     fit(whole, batches, settings, Run(tmp_path / "whole", {"a": 1}), title="whole")
@@ -63,8 +72,8 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
         if step == 11:
             raise Killed
 
+    run = Run(tmp_path / "killed", {"a": 1})
     with pytest.raises(Killed):
-        run = Run(tmp_path / "killed", {"a": 1})
         fit(Regression(), batches, settings, run, title="killed", after_step=stop_at_eleven)
     resumed = Regression()
     run = Run(tmp_path / "killed", {"a": 1})
@@ -113,7 +122,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert rates[9] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_weight_average_follows_its_formula():

@@ -52,8 +52,7 @@ def test_everything_equals_slow_loops(seed, decimals):
     assert result.auc == pytest.approx(slow_auc(table), abs=1e-12)
     assert (result.eer, result.eer_threshold) == pytest.approx(slow_eer(table), abs=1e-12)
     per_type = {
-        kind: np.mean(table.score[table.attack_type == kind] >= threshold)
-        for kind in ("mask", "print", "replay")
+        kind: np.mean(table.score[table.attack_type == kind] >= threshold) for kind in ("mask", "print", "replay")
     }
     assert result.apcer_per_type == pytest.approx(per_type)
     assert result.apcer == max(per_type.values()) == per_type[result.worst_attack]

@@ -65,9 +65,7 @@ def test_the_corpus_takes_no_turn():
 def test_indices_follow_the_fields_rule():
     columns = faces()
     rows = indices(columns, leave_one_out("ABCD").splits[0])
-    train, dev, test = (
-        {name: columns[name][rows[part]] for name in columns} for part in ("train", "dev", "test")
-    )
+    train, dev, test = ({name: columns[name][rows[part]] for name in columns} for part in ("train", "dev", "test"))
     assert set(train["domain"]) == set(dev["domain"]) == {"B", "C", "D"}
     assert (set(train["split"]), set(dev["split"])) == ({"train"}, {"dev"})
     assert set(test["domain"]) == {"A"}

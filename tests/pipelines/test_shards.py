@@ -61,7 +61,7 @@ def test_what_is_written_is_read_in_any_order(tmp_path):
         np.testing.assert_array_equal(store.read(name, rows), expected)
     assert store.read("picture", []).shape == (0, 4, 4, 3)
     np.testing.assert_array_equal(store.rows([KEYS[i] for i in rows]), rows)
-    with pytest.raises(IndexError, match="0 .. 21"):
+    with pytest.raises(IndexError, match=r"0 \.\. 21"):
         store.read("picture", [22])
     with pytest.raises(AgfasError, match="holds mean, picture, not 'latents'"):
         store.read("latents", [1])
@@ -135,7 +135,7 @@ def test_other_keys_under_one_identity_are_refused(tmp_path):
 
 def test_absent_keys_are_counted_and_named(tmp_path):
     store = filled_store(tmp_path)
-    with pytest.raises(AgfasError, match="4 of 5 keys are not in .* first being w, x, y"):
+    with pytest.raises(AgfasError, match=r"4 of 5 keys are not in .* first being w, x, y"):
         store.rows([KEYS[0], "w", "x", "y", "z"])
 
 
@@ -149,7 +149,7 @@ def test_damaged_keys_are_found_and_mended(tmp_path):
     path = store.folder / "keys.txt"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(AgfasError, match="keys.txt is damaged"):
+    with pytest.raises(AgfasError, match=r"keys\.txt is damaged"):
         ShardStore.open(store.folder)
     new_store(tmp_path)
     assert path.read_bytes() == whole
@@ -179,7 +179,7 @@ def test_unlisted_and_shortened_shards_are_not_trusted(tmp_path):
     store = new_store(tmp_path)
     assert store.unfinished() == [2, 3]
     assert store.status().damaged == (2, 3)
-    with pytest.raises(AgfasError, match="shard 2 .* is not finished"):
+    with pytest.raises(AgfasError, match=r"shard 2 .* is not finished"):
         store.read("mean", [11])
     assert filled_store(tmp_path).status().complete
 
@@ -236,9 +236,7 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch, operation):
     store.write(0, arrays_of(range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(durable.os, operation, failing(operation, errno.ENOSPC))
-        with pytest.raises(
-            AgfasError, match=r"disk full .* nothing already made is lost, free 1 MB and run again"
-        ):
+        with pytest.raises(AgfasError, match=r"disk full .* nothing already made is lost, free 1 MB and run again"):
             store.write(1, arrays_of(range(5, 10)))
     assert [path.name for path in (store.folder / "shards").iterdir()] == ["00000.safetensors"]
     assert new_store(tmp_path).unfinished() == [1, 2, 3, 4]
@@ -265,7 +263,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch, number):
     store = filled_store(tmp_path)
     store.revoke(2)
     monkeypatch.setattr(durable.os, "open", failing("open", number))
-    with pytest.raises(AgfasError, match="cannot be written .* choose another folder"):
+    with pytest.raises(AgfasError, match=r"cannot be written .* choose another folder"):
         store.write(2, arrays_of(store.task_rows(2)))
     with pytest.raises(AgfasError, match="cannot be written"):
         ShardStore.create_or_open(tmp_path, {"another": 1}, KEYS, 5)
@@ -283,8 +281,7 @@ def test_deal_covers_everything_and_begins_with_the_own_share():
         shares = [deal(tasks, rank, world_size) for rank in range(world_size)]
         assert all(sorted(share) == tasks for share in shares)
         assert all(
-            share[: len(tasks[rank::world_size])] == tasks[rank::world_size]
-            for rank, share in enumerate(shares)
+            share[: len(tasks[rank::world_size])] == tasks[rank::world_size] for rank, share in enumerate(shares)
         )
 
 

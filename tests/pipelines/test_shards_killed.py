@@ -93,8 +93,8 @@ def test_killed_at_every_single_step(tmp_path):
     child = start(tmp_path / "clean", tasks, stop_at=10**6)
     calls = int(child.communicate(timeout=60)[0].split()[-1])
     clean = shard_bytes(tmp_path / "clean")
-    # Keys and description: a write, two fsyncs and a rename each. A shard: three writes, two fsyncs, a
-    # and a write and an fsync for its line in the manifest.
+    # Keys and description: a write, two fsyncs and a rename each. A shard: the same with three writes, then a
+    # write and an fsync for its line in the manifest.
     assert calls == 2 * 4 + tasks * 8
     for stop_at in range(1, calls + 1):
         root = tmp_path / str(stop_at)
@@ -146,6 +146,7 @@ def test_a_process_that_never_comes_is_replaced(tmp_path):
 
 
 if __name__ == "__main__":
-    counter = DurableCalls(int(sys.argv[5]))
-    job(Path(sys.argv[1]), *map(int, sys.argv[2:5]), on_task=lambda: print("task", flush=True))
+    tasks, rank, world_size, stop_at = map(int, sys.argv[2:])
+    counter = DurableCalls(stop_at)
+    job(Path(sys.argv[1]), tasks, rank, world_size, on_task=lambda: print("task", flush=True))
     print(counter.count)

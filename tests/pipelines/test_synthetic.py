@@ -50,9 +50,7 @@ def test_same_seed_gives_same_bytes_in_another_process_and_in_any_order() -> Non
     backwards = [render_faces([video], TINY.seed, TINY.size)[0] for video in reversed(videos)]
     here = _digest(np.concatenate(backwards[::-1]))
     script = HASH_SCRIPT.format(settings=TINY.model_dump_json())
-    there = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
+    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert there.stdout.strip() == here
 
 
@@ -180,8 +178,7 @@ def test_prints_carry_more_structure_than_their_sources() -> None:
     dotted = dataclasses.replace(how, dots=0.8, border=0.0)
     light = np.ones(3)
     assert (
-        attacks.print_light(flat, dotted, a, b, light).std()
-        > 3 * attacks.print_light(flat, plain, a, b, light).std()
+        attacks.print_light(flat, dotted, a, b, light).std() > 3 * attacks.print_light(flat, plain, a, b, light).std()
     )
 
 
@@ -193,9 +190,7 @@ def test_statistics_on_pictures_worked_by_hand() -> None:
     mean, deviation, high = image_statistics(board)[0][[0, 3, 6]]
     assert (mean, deviation) == pytest.approx((0.5, 0.5))
     inner = [2 / 3, -2 / 3]
-    assert high == pytest.approx(
-        np.sqrt(np.mean([np.square(1 / 3), *[np.square(inner[0])] * 6, np.square(1 / 3)]))
-    )
+    assert high == pytest.approx(np.sqrt(np.mean([np.square(1 / 3), *[np.square(inner[0])] * 6, np.square(1 / 3)])))
 
 
 def test_baseline_judges_every_domain_but_the_corpus(dataset: Path) -> None:
@@ -214,9 +209,7 @@ def test_contact_sheet_shows_every_domain(dataset: Path, tmp_path: Path) -> None
     assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"sise": 64}, {"size": 33}, {"domains": ["webcam", "webcam"]}, {"domains": ["tv"]}]
-)
+@pytest.mark.parametrize("wrong", [{"sise": 64}, {"size": 33}, {"domains": ["webcam", "webcam"]}, {"domains": ["tv"]}])
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         SyntheticSettings.model_validate(wrong)
@@ -227,7 +220,5 @@ def test_settings_import_nothing_heavy() -> None:
         "import sys, pipelines.data.synthetic.settings\n"
         "print([m for m in ('numpy', 'torch', 'PIL') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout.replace("'", '"')) == []

@@ -7,6 +7,7 @@ the mean colour and contrast move no further than cameras differ among themselve
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,9 +145,7 @@ def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tu
     return m * at[None, :] + (n * at + first)[:, None], p * at[None, :] + (q * at + second)[:, None]
 
 
-def print_light(
-    picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray
-) -> np.ndarray:
+def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Light from a printed picture.
 
     Args:
@@ -161,11 +160,11 @@ def print_light(
     luma = picture.mean(axis=0)
     inked = picture + np.float32(how.desaturate) * (luma - picture)
     for channel, angle in enumerate(_INK_ANGLES):
-        inked[channel] = _halftone(inked[channel], how, a, b, np.deg2rad(angle + how.angle))
+        inked[channel] = _halftone(inked[channel], how, a, b, math.radians(angle + how.angle))
     reflectance = np.clip(inked, 0.0, 1.0) ** np.float32(2.2)
     black = 0.02 + 0.10 * how.fade
     reflectance = black + (0.88 - 0.15 * how.fade - black) * reflectance
-    across = np.cos(how.bend_angle) * a + np.sin(how.bend_angle) * b
+    across = math.cos(how.bend_angle) * a + math.sin(how.bend_angle) * b
     shading = 1.0 + 0.45 * how.bend * np.cos(_TAU * 0.8 * across + how.bend_phase)
     lit = reflectance * (shading * _fibre(how, a, b)) + np.float32(how.sheen) * np.maximum(shading - 0.7, 0.0)
     if how.border > 0.0:
@@ -220,24 +219,27 @@ def replay_light(picture: np.ndarray, how: Replay, a: np.ndarray, b: np.ndarray,
 
 def _waves(how: Replay, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(3, S, S) factors: moiré with its own phase in each colour, and the screen's pixels themselves."""
-    c, s = np.cos(how.moire_angle), np.sin(how.moire_angle)
+    c, s = math.cos(how.moire_angle), math.sin(how.moire_angle)
     along, across = c * a + s * b, c * b - s * a
-    phase = (
-        _TAU / how.moire_period * (along + 0.25 * how.moire_chirp * (along * along + across * across))
-        + how.phase
-    )
-    c, s = np.cos(how.grid_angle), np.sin(how.grid_angle)
+    wave = _TAU / how.moire_period * (along + 0.25 * how.moire_chirp * (along * along + across * across)) + how.phase
+    c, s = math.cos(how.grid_angle), math.sin(how.grid_angle)
     column = _TAU / how.grid_period * (c * a + s * b)
-    row = np.cos(_TAU / how.grid_period * (c * b - s * a))
+    row = 1.0 + 0.5 * how.grid * np.cos(_TAU / how.grid_period * (c * b - s * a))
     out = np.empty((3, *a.shape), dtype=np.float32)
+    # cos(x + lag) by the sum formula: two transcendental functions for all three colours.
+    wave_parts, column_parts = (np.cos(wave), np.sin(wave)), (np.cos(column), np.sin(column))
     for channel in range(3):
-        wave = np.cos(phase + channel * how.colour_lag)
-        stripe = np.cos(column + channel * _TAU / 3.0) + 0.5 * row
-        out[channel] = (1.0 + how.moire * wave) * (1.0 + how.grid * stripe)
+        moire = how.moire * _lagging(wave_parts, channel * how.colour_lag)
+        stripe = how.grid * _lagging(column_parts, channel * _TAU / 3.0)
+        out[channel] = (1.0 + moire) * (row + stripe)
     return np.maximum(out, 0.0)
+
+
+def _lagging(parts: tuple[np.ndarray, np.ndarray], lag: float) -> np.ndarray:
+    return math.cos(lag) * parts[0] - math.sin(lag) * parts[1]
 
 
 def _outside(border: float, angle: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Coverage of what lies beyond a straight edge, `border` inside the crop on the side of `angle`."""
-    distance = np.cos(angle) * (a - 0.5) + np.sin(angle) * (b - 0.5) - (0.5 - border)
+    distance = math.cos(angle) * (a - 0.5) + math.sin(angle) * (b - 0.5) - (0.5 - border)
     return np.clip(0.5 + distance * 64.0, 0.0, 1.0).astype(np.float32)

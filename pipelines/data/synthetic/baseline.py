@@ -57,9 +57,7 @@ def statistics_baseline(faces: Dataset) -> dict[str, Any]:
     names = list(dict.fromkeys(domain.tolist()))
     if len(names) < 2:
         raise ValueError(f"Leaving a domain out needs at least two domains with attacks; found {names}.")
-    features = np.concatenate(
-        [_statistics(faces, part) for part in np.array_split(kept, max(1, len(kept) // 256))]
-    )
+    features = np.concatenate([_statistics(faces, part) for part in np.array_split(kept, max(1, len(kept) // 256))])
     train, test = split == "train", split == "test"
     within, across = {}, {}
     for name in names:
@@ -92,21 +90,14 @@ def _auc(features: np.ndarray, label: np.ndarray, train: np.ndarray, test: np.nd
 def baseline_table(result: dict[str, Any]) -> str:
     """The baseline's AUCs as a Markdown table."""
     lines = ["| domain | within | left out |", "| --- | --- | --- |"]
-    lines += [
-        f"| {name} | {result['within'][name]:.3f} | {result['across'][name]:.3f} |"
-        for name in result["within"]
-    ]
+    lines += [f"| {name} | {result['within'][name]:.3f} | {result['across'][name]:.3f} |" for name in result["within"]]
     return "\n".join([*lines, f"| mean | {result['within_mean']:.3f} | {result['across_mean']:.3f} |"])
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="AUC of simple image statistics on the built-in benchmark.")
-    parser.add_argument(
-        "folder", nargs="?", type=Path, help="a benchmark on disk; the default one is made if left out"
-    )
-    parser.add_argument(
-        "--speed", action="store_true", help="also measure rendering, by one process and by two"
-    )
+    parser.add_argument("folder", nargs="?", type=Path, help="a benchmark on disk; the default one is made if left out")
+    parser.add_argument("--speed", action="store_true", help="also measure rendering, by one process and by two")
     arguments = parser.parse_args()
     if arguments.folder:
         print(baseline_table(statistics_baseline(load_faces(arguments.folder))))
@@ -119,7 +110,8 @@ def _main() -> None:
             speed = render_speed(workers=workers)
             print(
                 f"{workers} process(es): {speed['faces_per_second']:.0f} faces/s, "
-                f"live alone {speed['live_faces_per_second']:.0f}"
+                f"{speed['faces_per_cpu_second']:.0f} per second of CPU time, "
+                f"live alone {speed['live_faces_per_second']:.0f} faces/s"
             )
 
 

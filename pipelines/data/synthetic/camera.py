@@ -118,13 +118,18 @@ def develop(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: i
     sensor *= _gains(sensor, camera) * _falloff(size, camera.vignette)
     noise = rng.standard_normal(sensor.shape, dtype=np.float32)
     noise *= np.sqrt(np.float32(camera.shot**2) * np.maximum(sensor, 0.0) + np.float32(camera.read**2))
-    encoded = np.clip(sensor + noise, 0.0, 1.0) ** np.float32(1.0 / camera.gamma)
-    encoded += np.float32(camera.contrast) * (encoded - 0.5) * encoded * (1.0 - encoded) * 4.0
+    noise += sensor
+    encoded = np.clip(noise, 0.0, 1.0, out=noise) ** np.float32(1.0 / camera.gamma)
+    curve = (encoded - 0.5) * encoded
+    curve *= 1.0 - encoded
+    curve *= np.float32(4.0 * camera.contrast)
+    encoded += curve
     luma = _luma(encoded)
-    encoded = luma + np.float32(camera.saturation) * (encoded - luma)
+    encoded *= np.float32(camera.saturation)
+    encoded += np.float32(1.0 - camera.saturation) * luma
     if camera.sharpen > 0.0:
         encoded += np.float32(camera.sharpen) * (luma - blur(luma[None], 1.0 * size / 64.0)[0])
-    return np.clip(encoded, 0.0, 1.0)
+    return np.clip(encoded, 0.0, 1.0, out=encoded)
 
 
 def blur(picture: np.ndarray, sigma: float) -> np.ndarray:

@@ -59,9 +59,7 @@ class Canvas:
         """Coverage in [0, 1] of a shape from its signed distance (head units, negative inside)."""
         return np.clip(0.5 - distance / max(self.unit, softness), 0.0, 1.0)
 
-    def paint(
-        self, window: Window, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]
-    ) -> None:
+    def paint(self, window: Window, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]) -> None:
         """Lay a colour over the albedo; `mask` is coverage, `colour` three numbers or (3, h, w)."""
         target = self.albedo[:, window[0], window[1]]
         paint = np.asarray(colour, dtype=np.float32)

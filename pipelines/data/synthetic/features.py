@@ -49,20 +49,16 @@ def _paint_socket(canvas: Canvas, window, x: np.ndarray, y: np.ndarray, who: Ide
     canvas.darken(window, depth, 0.16 + 0.24 * who.socket)
 
 
-def _paint_ball(
-    canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float
-) -> None:
+def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float) -> None:
     du, y, top = where
     shade = np.clip((y - top) / 0.05, 0.45, 1.0) * np.clip(1.25 - np.abs(du) / half * 0.5, 0.5, 1.0)
-    canvas.paint(window, eye, np.array([0.50, 0.47, 0.455])[:, None, None] * shade)
+    canvas.paint(window, eye, np.array([0.50, 0.47, 0.455], dtype=np.float32)[:, None, None] * shade)
     du = du - 0.07 * float(np.clip(pose.gaze_u + 2.0 * pose.yaw, -1.5, 1.5))
     dv = y + 0.012 - 0.03 * pose.gaze_v
     distance = np.sqrt(du * du + dv * dv)
-    iris = np.array(who.iris)[:, None, None] * (0.75 + 0.5 * np.clip(dv / who.iris_radius, -0.5, 1.0))
+    iris = np.array(who.iris, dtype=np.float32)[:, None, None] * (0.75 + 0.5 * np.clip(dv / who.iris_radius, -0.5, 1.0))
     canvas.paint(window, eye * canvas.cover(distance - who.iris_radius), _DARK)
-    canvas.paint(
-        window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0)
-    )
+    canvas.paint(window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0))
     canvas.paint(window, eye * canvas.cover(distance - 0.40 * who.iris_radius), (0.004, 0.004, 0.004))
     glint = np.hypot(du + 0.030, dv + 0.036)
     canvas.paint(window, eye * canvas.cover(glint - 0.016) * 0.8, (0.8, 0.8, 0.8))
@@ -147,18 +143,12 @@ def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, gra
     u, v = (canvas.u - cu), (canvas.v - cv)
     parts = []
     if who.beard in ("stubble", "full"):
-        parts.append(
-            np.clip((v + 0.20 + 0.02 / 0.3 - 0.95 * (np.abs(u) - 0.42)) * 4.0, 0.0, 1.0) * (np.abs(u) > 0.1)
-        )
-        parts[-1] = np.maximum(
-            np.clip((v - 0.16) * 8.0, 0.0, 1.0), parts[-1] * np.clip((np.abs(u) - 0.40) * 8.0, 0, 1)
-        )
+        parts.append(np.clip((v + 0.20 + 0.02 / 0.3 - 0.95 * (np.abs(u) - 0.42)) * 4.0, 0.0, 1.0) * (np.abs(u) > 0.1))
+        parts[-1] = np.maximum(np.clip((v - 0.16) * 8.0, 0.0, 1.0), parts[-1] * np.clip((np.abs(u) - 0.40) * 8.0, 0, 1))
     if who.beard == "goatee":
         parts.append(canvas.cover(np.hypot(u / 1.1, v - 0.42) - 0.34, 0.10))
     if who.beard != "goatee" or who.beard_density > 0.7:
-        parts.append(
-            canvas.cover(np.maximum(np.abs(u) - who.mouth_half_width, np.abs(v + 0.17) - 0.075), 0.07)
-        )
+        parts.append(canvas.cover(np.maximum(np.abs(u) - who.mouth_half_width, np.abs(v + 0.17) - 0.075), 0.07))
     mask = parts[0]
     for part in parts[1:]:
         mask = np.maximum(mask, part)

@@ -18,12 +18,13 @@ BEARD_STYLES = ("none", "stubble", "full", "goatee", "moustache")
 GLASSES_STYLES = ("none", "round", "square")
 TEXTURE_LEFT, TEXTURE_TOP, TEXTURE_WIDTH, TEXTURE_HEIGHT = -1.6, -1.7, 3.2, 4.0
 
+# Where the skull ends; hair rises above it.
+HEAD_TOP = -1.75
+
 Colour = tuple[float, float, float]
 
 # Linear RGB reflectance from light to dark skin, and of hair and irises.
-_SKIN = np.array(
-    [[0.80, 0.55, 0.44], [0.66, 0.41, 0.29], [0.46, 0.26, 0.16], [0.24, 0.13, 0.08], [0.10, 0.06, 0.045]]
-)
+_SKIN = np.array([[0.80, 0.55, 0.44], [0.66, 0.41, 0.29], [0.46, 0.26, 0.16], [0.24, 0.13, 0.08], [0.10, 0.06, 0.045]])
 _HAIR = np.array([[0.012, 0.010, 0.010], [0.06, 0.03, 0.016], [0.17, 0.08, 0.035], [0.45, 0.29, 0.11]])
 _IRIS = np.array([[0.06, 0.03, 0.015], [0.20, 0.11, 0.04], [0.15, 0.20, 0.09], [0.16, 0.26, 0.38]])
 
@@ -120,8 +121,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         eye_open=spread(0.065, 0.135),
         eye_tilt=spread(-0.10, 0.16),
         iris=_colour(
-            _between(_IRIS, float(rng.uniform()) ** 1.2 * (1.0 - 0.75 * tone))
-            * np.exp(rng.normal(0, 0.15, 3))
+            _between(_IRIS, float(rng.uniform()) ** 1.2 * (1.0 - 0.75 * tone)) * np.exp(rng.normal(0, 0.15, 3))
         ),
         iris_radius=spread(0.088, 0.112),
         socket=spread(0.1, 0.9),

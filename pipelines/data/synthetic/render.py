@@ -5,6 +5,7 @@ Every face is rendered alone on a grid that fits a core's cache: neither batch n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 
 from pipelines.data.synthetic import features
 from pipelines.data.synthetic.canvas import Canvas
+from pipelines.data.synthetic.hair import paint_back_hair, paint_front_hair
 from pipelines.data.synthetic.identity import (
+    HEAD_TOP,
     TEXTURE_LEFT,
     TEXTURE_TOP,
     Colour,
@@ -21,7 +24,7 @@ from pipelines.data.synthetic.identity import (
 )
 from pipelines.data.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Backdrop, Light, Pose
 
-_CENTRE, _TOP = 0.30, -1.75
+_CENTRE = 0.30
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def render(
     _paint_backdrop(canvas, backdrop)
     _paint_body(canvas, who, backdrop)
     face = _face_cover(canvas, who)
-    _paint_back_hair(canvas, who)
+    paint_back_hair(canvas, who)
     _paint_ears(canvas, who, pose)
     _paint_skin(canvas, who, pose, face, made_of)
     _raise_relief(canvas, who, pose)
@@ -86,20 +89,27 @@ def render(
     features.paint_mouth(canvas, who, pose)
     if made_of.rim > 0.0 or made_of.edge > 0.0:
         _paint_mask_cuts(canvas, who, pose, face, made_of)
-    _paint_front_hair(canvas, who, pose, face)
+    paint_front_hair(canvas, who, pose)
     features.paint_glasses(canvas, who, pose, face)
     return _shade(canvas, light, face, made_of)
 
 
 def _paint_backdrop(canvas: Canvas, backdrop: Backdrop) -> None:
     x = (np.arange(canvas.side, dtype=np.float32) + 0.5) / canvas.side
-    ramp = np.cos(backdrop.angle) * (x - 0.5)[None, :] + np.sin(backdrop.angle) * (x - 0.5)[:, None] + 0.5
+    ramp = math.cos(backdrop.angle) * (x - 0.5)[None, :] + math.sin(backdrop.angle) * (x - 0.5)[:, None] + 0.5
     base, other = np.array(backdrop.base, dtype=np.float32), np.array(backdrop.other, dtype=np.float32)
     canvas.albedo[:] = base[:, None, None] + (other - base)[:, None, None] * np.clip(ramp, 0.0, 1.0)
     for at_x, at_y, half_x, half_y, colour in backdrop.shapes:
-        across = np.clip((half_x - np.abs(x - at_x)) / 0.08 + 0.5, 0.0, 1.0)
-        down = np.clip((half_y - np.abs(x - at_y)) / 0.08 + 0.5, 0.0, 1.0)
-        canvas.paint(canvas.whole, down[:, None] * across[None, :], colour)
+        columns, across = _soft_interval(x, at_x, half_x)
+        rows, down = _soft_interval(x, at_y, half_y)
+        canvas.paint((rows, columns), down[:, None] * across[None, :], colour)
+
+
+def _soft_interval(x: np.ndarray, middle: float, half: float) -> tuple[slice, np.ndarray]:
+    """The pixels of an interval with blurred ends, and its coverage of them."""
+    low, high = np.searchsorted(x, [middle - half - 0.04, middle + half + 0.04])
+    inside = slice(int(low), int(high))
+    return inside, np.clip((half - np.abs(x[inside] - middle)) / 0.08 + 0.5, 0.0, 1.0)
 
 
 def _paint_body(canvas: Canvas, who: Identity, backdrop: Backdrop) -> None:
@@ -119,39 +129,11 @@ def _face_cover(canvas: Canvas, who: Identity) -> np.ndarray:
     below = np.clip((canvas.v - _CENTRE) / (who.chin - _CENTRE), 0.0, None)
     half = who.face_half_width * (1.0 - who.jaw_taper * below * below)
     x = np.abs(canvas.u) / np.maximum(half, 0.2)
-    above = np.clip((canvas.v - _CENTRE) / (_TOP - _CENTRE), 0.0, None)
+    above = np.clip((canvas.v - _CENTRE) / (HEAD_TOP - _CENTRE), 0.0, None)
     y = np.maximum(below, above)
     power = np.float32(who.jaw_power)
     square = (np.minimum(x, 3.0) ** power + np.minimum(y, 3.0) ** power) ** (1.0 / power)
     return canvas.cover((square - 1.0) * who.face_half_width, 0.015)
-
-
-def _paint_back_hair(canvas: Canvas, who: Identity) -> None:
-    if who.hair_style in ("bald", "receding"):
-        return
-    half = who.face_half_width + who.hair_volume * (1.3 if who.hair_style == "curly" else 1.0)
-    low = {"long": 3.0, "curly": 0.75, "side_part": 0.35}.get(who.hair_style, 0.15)
-    wave = (
-        0.05 * (0.3 + who.hair_wave) * np.sin(9.0 * canvas.v + 2.0)
-        if who.hair_style in ("long", "curly")
-        else 0.0
-    )
-    below = np.maximum(canvas.v - low, 0.0)
-    above = np.minimum(canvas.v - 0.1, 0.0) / (_TOP - who.hair_volume - 0.1)
-    distance = np.sqrt((canvas.u / half) ** 2 + above * above + (below / 0.35) ** 2) - 1.0
-    mask = canvas.cover(distance * half + wave, 0.04)
-    canvas.paint(canvas.whole, mask, 0.7 * _strands(canvas, who, 0.0))
-    canvas.solid[:] = np.maximum(canvas.solid, mask)
-
-
-def _strands(canvas: Canvas, who: Identity, lean: float) -> np.ndarray:
-    """(3, S, S) hair colour with strands and a band of light."""
-    u, v = canvas.u, canvas.v
-    phase = np.float32(who.texture_seed % 628) / 100.0
-    bend = (2.0 + 4.0 * who.hair_wave) * np.sin(2.4 * v + phase)
-    strands = 1.0 + 0.22 * np.sin(31.0 * (u + lean * v) + bend) + 0.14 * np.sin(67.0 * (u - 0.3 * v) - bend)
-    band = 0.35 * np.maximum(1.0 - ((v + 0.95) / 0.35) ** 2, 0.0)
-    return np.array(who.hair, dtype=np.float32)[:, None, None] * (strands + band)
 
 
 def _paint_ears(canvas: Canvas, who: Identity, pose: Pose) -> None:
@@ -169,9 +151,7 @@ def _paint_ears(canvas: Canvas, who: Identity, pose: Pose) -> None:
 def _paint_skin(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, made_of: Material) -> None:
     pigment, redness = _skin_maps(canvas, who, pose)
     pigment, redness = made_of.texture * pigment, made_of.texture * redness
-    flush = 0.10 * np.maximum(
-        1.0 - ((np.abs(canvas.u) - 0.6) / 0.35) ** 2 - ((canvas.v - 0.7) / 0.4) ** 2, 0.0
-    )
+    flush = 0.10 * np.maximum(1.0 - ((np.abs(canvas.u) - 0.6) / 0.35) ** 2 - ((canvas.v - 0.7) / 0.4) ** 2, 0.0)
     redness = redness + flush
     skin = np.array(who.skin, dtype=np.float32) * np.array(made_of.dye, dtype=np.float32)
     layers = np.empty_like(canvas.albedo)
@@ -193,9 +173,7 @@ def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, n
     size = (canvas.side, canvas.side)
     pigment, redness = (
         np.asarray(
-            Image.fromarray(texture).transform(
-                size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-            )
+            Image.fromarray(texture).transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
         )
         for texture in skin_texture(who, density)
     )
@@ -239,29 +217,6 @@ def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray
     canvas.darken(canvas.whole, seam, made_of.edge)
 
 
-def _paint_front_hair(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray) -> None:
-    if who.hair_style == "bald":
-        return
-    x = canvas.u - 0.35 * float(np.sin(pose.yaw))
-    line = who.hairline + 0.9 * np.minimum(np.abs(x) / who.face_half_width, 1.3) ** 4
-    lean = 0.0
-    if who.hair_style == "fringe":
-        line = np.maximum(line, -0.50 + 0.05 * np.sin(14.0 * x + 1.0) + 0.04 * np.sin(31.0 * x))
-    elif who.hair_style == "side_part":
-        lean = 0.5 if who.texture_seed % 2 else -0.5
-        line = line + 0.30 * np.sign(lean) * np.clip(x + 0.4 * np.sign(lean), -0.9, 0.9) ** 2 * np.sign(x)
-    elif who.hair_style == "curly":
-        line = line + 0.06 * np.sin(11.0 * x + 0.6) + 0.04 * np.sin(23.0 * x)
-    elif who.hair_style == "receding":
-        line = line - 0.30 - 0.30 * np.maximum(1.0 - ((np.abs(x) - 0.62) / 0.35) ** 2, 0.0)
-    elif who.hair_style == "long":
-        line = line + 0.75 * np.clip(np.abs(x) - 0.62 * who.face_half_width, 0.0, 0.6)
-    rough = 0.012 * np.sin(47.0 * canvas.u + 5.0 * canvas.v)
-    mask = canvas.cover(canvas.v - pose.place(0.0, 0.0, 0.7)[1] * 0.5 - line + rough, 0.06) * canvas.solid
-    canvas.paint(canvas.whole, mask, _strands(canvas, who, lean))
-    canvas.relief += 0.05 * mask
-
-
 def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) -> np.ndarray:
     """Lambert with a soft terminator, ambient light less towards the outline, and a broad highlight."""
     slope_u, slope_v = _slopes(canvas.relief, canvas.unit)
@@ -272,9 +227,7 @@ def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) ->
     lambert = np.clip((facing + 0.15) / 1.15, 0.0, None)
     open_sky = 0.55 + 0.45 * upright
     hx, hy, hz = lx, ly, lz + 1.0
-    half = np.maximum(
-        (hz - hx * slope_u - hy * slope_v) * upright / np.sqrt(hx * hx + hy * hy + hz * hz), 0.0
-    )
+    half = np.maximum((hz - hx * slope_u - hy * slope_v) * upright / math.sqrt(hx * hx + hy * hy + hz * hz), 0.0)
     shine = half * half
     shine = shine * shine
     shine = shine * shine
@@ -283,9 +236,7 @@ def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) ->
     out = np.empty_like(canvas.albedo)
     for channel in range(3):
         lit = light.ambient[channel] * open_sky + light.key[channel] * lambert
-        out[channel] = (
-            canvas.albedo[channel] * (1.0 + canvas.solid * (lit - 1.0)) + gloss * light.key[channel]
-        )
+        out[channel] = canvas.albedo[channel] * (1.0 + canvas.solid * (lit - 1.0)) + gloss * light.key[channel]
     return out
 
 

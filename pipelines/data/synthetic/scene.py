@@ -9,9 +9,7 @@ import numpy as np
 from pipelines.data.synthetic.identity import Colour, Identity
 
 # AG-FAS alignment template: x, y as parts of the crop; eyes, nose, mouth corners, left first.
-TEMPLATE = np.array(
-    [[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]]
-)
+TEMPLATE = np.array([[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]])
 # Depths before the head's axis, in interpupillary units: turning the head moves what lies nearer more.
 EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
 
@@ -139,9 +137,7 @@ def _alignment(rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def draw_light(
-    rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]
-) -> Light:
+def draw_light(rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]) -> Light:
     """A light.
 
     Args:

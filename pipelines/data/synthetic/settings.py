@@ -16,9 +16,7 @@ class SyntheticSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(
-        default=0, ge=0, description="Another seed gives other subjects, cameras, attacks and noise."
-    )
+    seed: int = Field(default=0, ge=0, description="Another seed gives other subjects, cameras, attacks and noise.")
     size: int = Field(
         default=64,
         ge=32,
@@ -34,9 +32,7 @@ class SyntheticSettings(BaseModel):
     subjects: int = Field(
         default=30, ge=5, description="Persons in each domain, split 60/20/20; fewer widen every interval."
     )
-    live_videos: int = Field(
-        default=2, ge=1, description="Bona fide videos of each subject; they are the live class."
-    )
+    live_videos: int = Field(default=2, ge=1, description="Bona fide videos of each subject; they are the live class.")
     attack_videos: int = Field(
         default=4, ge=1, description="Attack videos of each subject, of the domain's mix of kinds."
     )

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 _MARGIN, _LABEL, _GAP = 8, 18, 3
 
 
-def contact_sheet(
-    faces: Dataset, path: Path, *, rows: int = 4, columns: int = 4, zoom: int | None = None
-) -> Path:
+def contact_sheet(faces: Dataset, path: Path, *, rows: int = 4, columns: int = 4, zoom: int | None = None) -> Path:
     """Write a PNG of example faces.
 
     Args:

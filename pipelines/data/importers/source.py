@@ -1,0 +1,68 @@
+"""What an importer finds, before any picture is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.errors import AgfasError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class SourceFace:
+    """One picture that shows one face.
+
+    Attributes:
+        path: the file.
+        label: 0 attack, 1 bona fide.
+        attack_type: `none` for bona fide.
+        domain, subject, video, frame: as in `FaceRecord`.
+        split: `train`, `dev` or `test`; empty until `with_splits` has dealt the subjects out.
+    """
+
+    path: Path
+    label: int
+    attack_type: str
+    domain: str
+    subject: str
+    video: str
+    frame: int
+    split: str = ""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """All picture files below a folder, by name; links are not followed.
+
+    Raises:
+        AgfasError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise AgfasError(f"No folder at {folder}.")
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
+    if not found:
+        raise AgfasError(f"No pictures in {folder}: none of its files ends in {', '.join(SUFFIXES)}.")
+    return sorted(found)
+
+
+def with_splits(faces: list[SourceFace], shares: tuple[float, float] = (0.6, 0.2)) -> list[SourceFace]:
+    """Deal the subjects of each domain out to train, dev and test, in the order of a hash of their names.
+
+    Every split gets at least one subject where there are three or more. No subject is in two splits.
+    """
+    split: dict[tuple[str, str], str] = {}
+    for domain in sorted({face.domain for face in faces}):
+        subjects = sorted({face.subject for face in faces if face.domain == domain}, key=_order)
+        train = max(1, round(shares[0] * len(subjects)))
+        dev = max(1, round(shares[1] * len(subjects)))
+        if train + dev >= len(subjects) >= 3:
+            train = len(subjects) - dev - 1
+        for rank, subject in enumerate(subjects):
+            split[domain, subject] = "train" if rank < train else "dev" if rank < train + dev else "test"
+    return [replace(face, split=split[face.domain, face.subject]) for face in faces]
+
+
+def _order(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,86 @@
+#!/usr/bin/env python
+"""Benchmarks by name: `python scripts/bench.py cues | loader | metrics | bootstrap | render`.
+
+Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
+into docs/benchmarks.md in place of that benchmark's earlier one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = {
+    "cues": "pipelines.benchmarks.cues:cues_benchmark",
+    "loader": "pipelines.benchmarks.loader:loader_benchmark",
+    "metrics": "pipelines.evaluation.benchmark:metrics_benchmark",
+    "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",
+    "render": "pipelines.benchmarks.render:render_benchmark",
+}
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    """Run one benchmark, print its table and the machine, write them down if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=BENCHMARKS)
+    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
+    chosen = parser.parse_args()
+    module, function = BENCHMARKS[chosen.name].split(":")
+    rows = getattr(import_module(module), function)()
+    text = f"{table(rows)}\n\n{machine()}\n"
+    print(text)
+    if chosen.write:
+        write_section(chosen.name, text)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "benchmark"))
+    lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
+    lines += ["| " + " | ".join(cell(row.get(name, "")) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value: Any) -> str:
+    """A number with four digits that matter, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    from pipelines.training.run import describe_environment
+
+    facts = describe_environment()
+    versions = ", ".join(f"{name} {facts['packages'][name]}" for name in ("torch", "diffusers", "numpy"))
+    flags = cpu_flags()
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['torch_threads']} threads, {facts['device']}, {flags};"
+        f" Python {facts['python']}, {versions}."
+    )
+
+
+def cpu_flags() -> str:
+    """The instruction sets that matter for bf16 and int8."""
+    path = Path("/proc/cpuinfo")
+    known = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if f" {flag}" in known]
+    return " ".join(found) or "no vector flags known"
+
+
+def write_section(name: str, text: str) -> None:
+    """Put the figures between the page's markers of this benchmark."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    page = PAGE.read_text(encoding="utf-8")
+    block = f"{start}\n{text}\n{end}"
+    if start not in page:
+        page += f"\n## {name}\n\n{block}\n"
+    page = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: block, page, flags=re.DOTALL)
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

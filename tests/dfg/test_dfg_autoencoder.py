@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from dfg.autoencoder import PatchAutoencoder
+from dfg.latents import decode_latents, encode_latents
+
+
+def test_all_components_lose_nothing(autoencoder, faces):
+    assert (autoencoder(faces) - faces).abs().max() < 1e-5
+
+
+def test_latents_are_principal_components_of_unit_variance(autoencoder, faces):
+    latents = encode_latents(autoencoder, faces)
+    assert latents.shape == (4, 48, 8, 8)
+    flat = latents.movedim(1, -1).flatten(0, -2)
+    covariance = torch.cov(flat.T, correction=0)
+    torch.testing.assert_close(covariance, torch.eye(48), atol=2e-3, rtol=0)
+    assert flat.mean(0).abs().max() < 1e-3
+
+
+def test_components_equal_a_plain_svd(autoencoder, faces):
+    patches = faces.numpy().reshape(4, 3, 8, 4, 8, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 48)
+    _, values, vectors = np.linalg.svd(patches - patches.mean(0), full_matrices=False)
+    agreement = np.abs((autoencoder.components.numpy() * vectors).sum(1))
+    assert agreement[:8].min() > 0.999
+    np.testing.assert_allclose(autoencoder.scale.numpy()[:8], values[:8] / len(patches) ** 0.5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_whitening_keeps_the_overall_deviation_at_one(faces, whitening):
+    transform = PatchAutoencoder(4, 48, whitening=whitening)
+    transform.fit(faces)
+    latents = encode_latents(transform, faces)
+    assert abs(latents.square().mean().sqrt() - 1) < 1e-2
+    std = latents.movedim(1, 0).flatten(1).std(1)
+    ratio = (std[0] / std[20]).item()
+    power = torch.linalg.eigvalsh(torch.cov(encode_plain(faces).T, correction=0)).flip(0)
+    wanted = (power[0] / power[20]).sqrt().item() ** (1 - whitening)
+    assert abs(ratio / wanted - 1) < 0.02
+
+
+def encode_plain(faces: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pixel_unshuffle(faces, 4).movedim(1, -1).flatten(0, -2)
+
+
+def test_fewer_components_lose_the_faintest(faces):
+    errors = []
+    for channels in (4, 16, 32, 48):
+        transform = PatchAutoencoder(4, channels)
+        transform.fit(faces)
+        errors.append((transform(faces) - faces).square().mean().item())
+    assert errors == sorted(errors, reverse=True)
+    # The error of a principal subspace is the power outside it (Eckart and Young 1936).
+    power = torch.linalg.eigvalsh(torch.cov(encode_plain(faces).T, correction=0))
+    assert abs(errors[1] * 48 / power[:32].sum().item() - 1) < 1e-3
+
+
+def test_fitting_is_deterministic_and_blind_to_order(faces):
+    first, second = PatchAutoencoder(4, 48), PatchAutoencoder(4, 48)
+    first.fit(faces)
+    second.fit(faces.flip(0))
+    torch.testing.assert_close(first.components, second.components, atol=1e-4, rtol=0)
+    largest = first.components.gather(1, first.components.abs().argmax(1, keepdim=True))
+    assert (largest > 0).all()
+
+
+def test_constant_pictures_do_not_divide_by_zero():
+    transform = PatchAutoencoder(4, 48)
+    transform.fit(torch.full((2, 3, 8, 8), 0.25))
+    picture = torch.full((1, 3, 8, 8), 0.5)
+    assert (transform(picture) - picture).abs().max() < 1e-5
+
+
+def test_the_posterior_has_no_width(autoencoder, faces):
+    posterior = autoencoder.encode(faces).latent_dist
+    assert torch.equal(posterior.mode(), posterior.sample(torch.Generator()))
+    assert torch.equal(autoencoder.encode(faces, return_dict=False)[0].mode(), posterior.mode())
+
+
+def test_save_and_load(autoencoder, faces, tmp_path):
+    autoencoder.save_pretrained(tmp_path)
+    loaded = PatchAutoencoder.from_pretrained(tmp_path)
+    assert torch.equal(encode_latents(loaded, faces), encode_latents(autoencoder, faces))
+    assert torch.equal(loaded(faces), autoencoder(faces))
+
+
+def test_decoding_clamps(autoencoder, faces):
+    latents = encode_latents(autoencoder, faces) * 50
+    assert decode_latents(autoencoder, latents).abs().max() == 1
+
+
+def test_mistakes(autoencoder, faces):
+    with pytest.raises(ValueError, match="between 1 and 48"):
+        PatchAutoencoder(4, 49)
+    with pytest.raises(ValueError, match="whitening"):
+        PatchAutoencoder(whitening=1.5)
+    with pytest.raises(ValueError, match="not fitted"):
+        PatchAutoencoder().encode(faces)
+    with pytest.raises(ValueError, match="4x4"):
+        autoencoder.encode(faces[..., :30])

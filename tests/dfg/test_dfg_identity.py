@@ -1,0 +1,103 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dfg.identity import IDENTITY_PRESETS, IdentityEncoder, pad_tokens
+
+
+def test_tokens_are_the_cells_of_the_map(encoder, faces):
+    tokens = encoder(faces)
+    assert tokens.shape == (4, encoder.num_tokens, encoder.token_dim) == (4, 49, 32)
+    resized = F.interpolate(faces, (56, 56), mode="bilinear", align_corners=False)
+    features = encoder.backbone.eval().trunk(resized)
+    assert torch.equal(tokens[:, 3 * 7 + 5], features[:, :, 3, 5])
+    assert not tokens.requires_grad
+
+
+def test_golden_slice(encoder, faces):
+    tokens = encoder(faces)[0, 24, :4]
+    torch.testing.assert_close(tokens, torch.tensor([0.007695, 0.007860, -0.048249, -0.120809]), rtol=1e-3, atol=1e-4)
+
+
+def test_embeddings_have_unit_length(encoder, faces):
+    embedding = encoder.embed(faces)
+    assert embedding.shape == (4, 16)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
+
+
+def test_a_face_does_not_see_its_batch_even_while_training(encoder, faces):
+    encoder.train()
+    assert torch.allclose(encoder(faces)[1:2], encoder(faces[1:2]), atol=1e-5)
+    assert torch.allclose(encoder.embed(faces)[1:2], encoder.embed(faces[1:2]), atol=1e-5)
+    assert encoder.backbone.training
+
+
+def test_construction_is_seeded():
+    first, again, other = (IdentityEncoder.from_preset("tiny", seed=s) for s in (0, 0, 1))
+    assert torch.equal(first.backbone.conv1.weight, again.backbone.conv1.weight)
+    assert not torch.equal(first.backbone.conv1.weight, other.backbone.conv1.weight)
+
+
+def test_presets():
+    with torch.device("meta"):
+        encoders = {name: IdentityEncoder(**config) for name, config in IDENTITY_PRESETS.items()}
+    assert {name: e.num_tokens for name, e in encoders.items()} == dict.fromkeys(IDENTITY_PRESETS, 49)
+    assert encoders["tiny"].token_dim == 128
+    assert encoders["iresnet100"].token_dim == 512
+    with pytest.raises(ValueError, match="iresnet50"):
+        IdentityEncoder.from_preset("iresnet51")
+
+
+def test_save_and_load(encoder, faces, tmp_path):
+    encoder.save_pretrained(tmp_path)
+    loaded = IdentityEncoder.from_pretrained(tmp_path)
+    assert torch.equal(loaded(faces), encoder(faces))
+    assert [p.suffix for p in sorted(tmp_path.iterdir())] == [".json", ".safetensors"]
+
+
+@pytest.fixture
+def small_presets(monkeypatch):
+    small = {"layers": (1, 1, 1, 1), "widths": (4, 4, 8, 8), "embedding_dim": 6}
+    monkeypatch.setitem(IDENTITY_PRESETS, "small", small)
+    return "small"
+
+
+def test_backbone_pth(small_presets, faces, tmp_path):
+    source = IdentityEncoder.from_preset(small_presets, seed=3)
+    torch.save(source.backbone.state_dict(), tmp_path / "backbone.pth")
+    loaded = IdentityEncoder.from_backbone_pth(tmp_path / "backbone.pth", small_presets)
+    assert torch.equal(loaded(faces), source(faces))
+    assert torch.equal(loaded.embed(faces), source.embed(faces))
+
+
+def test_backbone_pth_of_a_trunk_alone(small_presets, faces, tmp_path):
+    source = IdentityEncoder.from_preset(small_presets, seed=3)
+    state = {k: v for k, v in source.backbone.state_dict().items() if not k.startswith(("fc", "features"))}
+    torch.save({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "trunk.pth")
+    loaded = IdentityEncoder.from_backbone_pth(tmp_path / "trunk.pth", small_presets)
+    assert torch.equal(loaded(faces), source(faces))
+    with pytest.raises(ValueError, match="trunk alone"):
+        loaded.embed(faces)
+
+
+def test_backbone_pth_that_does_not_fit(small_presets, tmp_path):
+    state = IdentityEncoder.from_preset(small_presets).backbone.state_dict()
+    state["layer9.weight"] = state.pop("bn2.weight")
+    state["conv1.weight"] = torch.zeros(5, 3, 3, 3)
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"missing: bn2.weight; unexpected: layer9.weight; .*conv1.weight \(5"):
+        IdentityEncoder.from_backbone_pth(tmp_path / "other.pth", small_presets)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        IdentityEncoder.from_backbone_pth(tmp_path / "list.pth", small_presets)
+
+
+def test_padding_adds_zeros_on_the_right():
+    tokens = torch.randn(2, 49, 512, generator=torch.Generator().manual_seed(0))
+    padded = pad_tokens(tokens, 768)
+    assert padded.shape == (2, 49, 768)
+    assert torch.equal(padded[..., :512], tokens)
+    assert not padded[..., 512:].any()
+    assert torch.equal(pad_tokens(tokens, 512), tokens)
+    with pytest.raises(ValueError, match="512 values do not fit"):
+        pad_tokens(tokens, 256)

@@ -1,0 +1,133 @@
+import copy
+import logging
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch.nn import functional as F
+
+from dfg.identity import OnnxIdentityEncoder
+from dfg.pipeline import DeFakePipeline
+from dfg.schedule import sd_scheduler
+
+
+def _write_recogniser(path, batch: int | str = 1, normalises: bool = False) -> np.ndarray:
+    """16 px RGB -> conv 3x3, stride 2 -> PReLU "map" (6, 8, 8) -> mean -> embedding (6); the conv's weight."""
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(6, 3, 3, 3)).astype(np.float32)
+    initial = {
+        "weight": weight,
+        "slope": np.full((6, 1, 1), 0.25, np.float32),
+        "half": np.array(127.5, np.float32),
+        "scale": np.array(1 / 127.5, np.float32),
+    }
+    first = [
+        helper.make_node("Sub", ["face", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "scale"], ["x"]),
+    ]
+    nodes = [
+        *(first if normalises else [helper.make_node("Identity", ["face"], ["x"])]),
+        helper.make_node("Conv", ["x", "weight"], ["conv"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("PRelu", ["conv", "slope"], ["map"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["embedding"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recogniser",
+        [helper.make_tensor_value_info("face", TensorProto.FLOAT, [batch, 3, 16, 16])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 6])],
+        [numpy_helper.from_array(array, name) for name, array in initial.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return weight
+
+
+def _slow_map(faces: torch.Tensor, weight: np.ndarray) -> torch.Tensor:
+    small = F.interpolate(faces, (16, 16), mode="bilinear", align_corners=False)
+    return F.leaky_relu(F.conv2d(small, torch.from_numpy(weight), stride=2, padding=1), 0.25)
+
+
+@pytest.fixture
+def recogniser(tmp_path):
+    return tmp_path / "recogniser.onnx"
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_tokens_are_the_inner_map(recogniser, faces, batch):
+    weight = _write_recogniser(recogniser, batch)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser, "map")
+    wanted = _slow_map(faces, weight)
+    assert (encoder.num_tokens, encoder.token_dim) == (64, 6)
+    torch.testing.assert_close(encoder(faces), wanted.flatten(2).transpose(1, 2), atol=1e-4, rtol=1e-4)
+    embedding = F.normalize(wanted.mean((2, 3)))
+    torch.testing.assert_close(encoder.embed(faces), embedding, atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_equals_its_singles(recogniser, faces):
+    _write_recogniser(recogniser)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser)
+    singles = torch.cat([encoder(face[None]) for face in faces])
+    assert torch.equal(encoder(faces), singles)
+
+
+def test_the_last_map_is_found_and_named(recogniser, caplog):
+    _write_recogniser(recogniser)
+    with caplog.at_level(logging.INFO, logger="dfg.onnx_identity"):
+        encoder = OnnxIdentityEncoder.from_onnx(recogniser)
+    assert encoder.config["tensor"] == "map"
+    assert "the tensor map" in caplog.text
+
+
+def test_a_graph_that_normalises_gets_bytes(recogniser, faces):
+    weight = _write_recogniser(recogniser, normalises=True)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser)
+    assert (encoder.config["input_mean"], encoder.config["input_scale"]) == (0, 1)
+    wanted = _slow_map(faces, weight).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder(faces), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_mean_and_scale_are_used(recogniser, faces):
+    weight = _write_recogniser(recogniser)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser, input_mean=127, input_scale=128)
+    pixels = ((faces + 1) * 127.5 - 127) / 128
+    torch.testing.assert_close(
+        encoder(faces), _slow_map(pixels, weight).flatten(2).transpose(1, 2), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_unknown_tensors_are_refused_with_the_known_ones(recogniser):
+    _write_recogniser(recogniser)
+    with pytest.raises(ValueError, match=r"no map named '507'; .* conv \(6x8x8\), map \(6x8x8\)"):
+        OnnxIdentityEncoder.from_onnx(recogniser, "507")
+
+
+def test_an_empty_encoder_says_how_to_fill_it(faces):
+    with pytest.raises(ValueError, match="from_onnx"):
+        OnnxIdentityEncoder("map", 6, 64)(faces)
+
+
+def test_it_survives_copies_and_the_pipelines_folder(recogniser, faces, keys, autoencoder, unet, tmp_path):
+    _write_recogniser(recogniser)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser)
+    assert torch.equal(copy.deepcopy(encoder)(faces), encoder(faces))
+    pipeline = DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder)
+    pipeline.save_pretrained(tmp_path / "dfg")
+    recogniser.unlink()
+    loaded = DeFakePipeline.from_pretrained(tmp_path / "dfg")
+    assert isinstance(loaded.identity_encoder, OnnxIdentityEncoder)
+    ours, theirs = (p(faces, timestep=201, num_inference_steps=10, keys=keys).image for p in (pipeline, loaded))
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.realdata
+def test_mobilefacenet_finds_its_map(realdata, faces):
+    path = realdata / "weights" / "mobilefacenet-512.onnx"
+    encoder = OnnxIdentityEncoder.from_onnx(path, input_mean=127, input_scale=128)
+    assert encoder.config["tensor"] == "507"
+    assert encoder(faces).shape == (4, 49, 512)
+    assert encoder.embed(faces).shape == (4, 512)
