@@ -15,6 +15,7 @@ Two experiments that share a part share its folder, so a sweep trains one genera
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def _without_path(key: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in key["identity"].items() if name != "path"}
 
 
+@lru_cache(maxsize=16)
 def _sha(path: Path) -> str:
     if not path.exists():
         raise AgfasError(f"No identity weights at {path}. Set identity.path to a backbone.pth or an ONNX file.")

@@ -69,7 +69,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise AgfasError(f"{path} is a folder, not a picture. Name one picture file in it.")
     if not path.is_file():
-        raise AgfasError(f"No picture at {path}. Check the name; it is read from the current folder.")
+        raise AgfasError(f"No picture at {path}. Check the name.")
     if path.stat().st_size == 0:
         raise AgfasError(f"{path} is empty (0 bytes), so it holds no picture. Export or copy it again.")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.data.records import NO_ATTACK
+from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json, file_sha256, folder_sha256
 from pipelines.plan import PLAN_NAME
 from pipelines.report.cells import MISSING, Cell, Row, Table
@@ -23,7 +24,10 @@ def data_table(data: Data) -> Table:
         for domain, split in sorted(places, key=lambda place: (place[0], _SPLIT_ORDER.index(place[1])))
     ]
     columns = tuple("live" if kind == NO_ATTACK else kind for kind in kinds)
-    made = (("Cells", "faces, and in brackets the videos that they are frames of"),)
+    made = (
+        ("Cells", "faces, and in brackets the videos that they are frames of"),
+        ("Dataset", f"{data.folder.name}, fingerprint {data.card['fingerprint']}"),
+    )
     return Table("Faces", columns, tuple(rows), made, first="domain, split")
 
 
@@ -38,7 +42,7 @@ def settings_table(study: Study) -> Table:
             experiment.detector.name,
             experiment.objective.name,
             cue.source if group.takes_cue else MISSING,
-            f"{cue.timestep} of {cue.num_inference_steps} steps" if takes_t else MISSING,
+            f"{cue.timestep}, grid of {cue.num_inference_steps}" if takes_t else MISSING,
             cue.form if group.takes_cue else MISSING,
             cue.normalize if group.takes_cue else MISSING,
             str(experiment.train.steps),
@@ -59,7 +63,7 @@ def generator_table(gathered: Gathered) -> Table | None:
     if not rows:
         return None
     made = (("Verification", "AUC of cosine similarity, same against other person, on persons not trained on"),)
-    columns = ("state", "steps", "live faces", "persons", "parameters", "verification AUC (%)", "last loss")
+    columns = ("settings", "state", "steps", "live faces", "persons", "parameters", "verification AUC (%)", "last loss")
     return Table("Identity encoder and generator", columns, tuple(rows), made, first="what")
 
 
@@ -128,12 +132,25 @@ def _shared_cells(run: TrainingRun) -> list[str]:
     auc = done.get("verification_auc")
     counts = [done.get("faces", done.get("live_faces")), done.get("identities"), done.get("parameters")]
     return [
+        _settings(run),
         _state(run),
         str(run.steps),
         *(MISSING if count is None else f"{count:,}" for count in counts),
         MISSING if auc is None else f"{100 * auc:.1f}",
         f"{run.metrics[-1]['loss']:.4f}" if run.metrics else MISSING,
     ]
+
+
+def _settings(run: TrainingRun) -> str:
+    """What the run's own configuration says of it, in a few words."""
+    path = run.folder / "config.json"
+    config = read_json(path) if path.is_file() else {}
+    block = config.get(run.kind, {})
+    words = [block.get("preset"), ", ".join(block.get("domains", []))]
+    if run.kind == "generator":
+        words += [f"{block.get('autoencoder', {}).get('name')} autoencoder"]
+        words += [f"identity {config.get('identity', {}).get('name')}"]
+    return "; ".join(word for word in words if word) or MISSING
 
 
 def _state(run: TrainingRun) -> str:

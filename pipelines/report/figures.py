@@ -182,12 +182,13 @@ def _accepted_live(table: ScoreTable) -> np.ndarray:
 def _histogram(table: ScoreTable | None, trial: Trial, split: str) -> str:
     if table is None:
         return ""
-    edges = np.linspace(0, 1, _BINS + 1)
+    low, high = np.floor(10 * table.score.min()) / 10, np.ceil(10 * table.score.max() + 1e-9) / 10
+    edges = np.linspace(low, high, _BINS + 1)
     shares = {}
     for name, chosen in (("live", table.label == BONAFIDE), ("attack", table.label != BONAFIDE)):
         shares[name] = np.histogram(table.score[chosen], edges)[0] / max(1, chosen.sum())
     top = max(float(share.max()) for share in shares.values()) or 1.0
-    x, y = Axis("", 0, 1, ((0, "0"), (0.5, "0.5"), (1, "1"))), Axis("", 0, top, ())
+    x, y = Axis("", low, high, even_ticks(low, high, 3)), Axis("", 0, top, ())
     chart = Chart(split, x, y, 190, 120)
     for name, share in shares.items():
         steps = [(float(edge), float(v)) for k, v in enumerate(share) for edge in edges[k : k + 2]]

@@ -91,7 +91,8 @@ def _build(experiment: Experiment, num_domains: int) -> Any:
             from oanet.names import CUE_CHANNELS
 
             options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
-        detector = build_detector(experiment.detector.name, **options)
-        return build_objective(experiment.objective.name, detector, num_domains, **experiment.objective.options())
+        detector = build_detector(experiment.detector.name, seed=experiment.seed, **options)
+        objective = experiment.objective
+        return build_objective(objective.name, detector, num_domains, seed=experiment.seed, **objective.options())
     except (ValueError, TypeError) as error:
         raise AgfasError(f"The detector or its objective cannot be built: {error}") from error

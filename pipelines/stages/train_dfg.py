@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils.logging import disable_progress_bar
 
 from dfg.autoencoder import PatchAutoencoder
+from dfg.latents import calibrate_scale
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
@@ -34,6 +36,7 @@ from pipelines.workspace import SCHEMA, Workspace
 
 # The patch transform is fitted on this many faces; its few hundred numbers do not need more.
 _FIT_FACES = 2000
+_SCALE_FACES = 200
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
@@ -77,8 +80,8 @@ def load_generator(folder: Path) -> tuple[DeFakePipeline, str]:
     done = folder / "done.json"
     if not done.is_file():
         raise AgfasError(f"No finished generator at {folder}. Run `agfas train-dfg` with the same configuration.")
+    disable_progress_bar()  # diffusers' own, over four small files
     pipeline = DeFakePipeline.from_pretrained(folder / "pipeline")
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline, str(read_json(done)["weights_sha256"])
 
 
@@ -90,9 +93,14 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
         autoencoder.fit(torch.from_numpy(to_tensor_range(faces.images[chosen])))
         return autoencoder.eval()
     try:
-        return _load_autoencoder(settings).eval()
+        autoencoder = _load_autoencoder(settings).eval()
     except (OSError, ValueError) as error:
         raise AgfasError(f"The autoencoder of generator.autoencoder cannot be loaded: {error}") from error
+    if isinstance(settings, TaesdSettings):
+        # Its state dicts carry no scale, and the schedule is made for latents of unit variance.
+        chosen = indices[:: max(1, len(indices) // _SCALE_FACES)]
+        calibrate_scale(autoencoder, torch.from_numpy(to_tensor_range(faces.images[chosen])))
+    return autoencoder
 
 
 def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents) -> DeFakePipeline:

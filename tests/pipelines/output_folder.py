@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from PIL import Image
 
+from oanet.detectors import build_detector
+from oanet.names import CUE_CHANNELS
 from pipelines.config import Experiment
 from pipelines.config_file import build_experiment
 from pipelines.data.protocols import protocol_splits
 from pipelines.data.records import CARD_NAME, face_features, face_key, load_faces
 from pipelines.evaluation.judge import write_result
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.files import write_json, write_text
+from pipelines.files import read_json, write_json, write_text
 from pipelines.plan import Planned, expand, record
 from pipelines.workspace import Workspace
 
@@ -84,6 +87,21 @@ def make_output(
         if not half:
             write_result(workspace.detector(), item.experiment.evaluate)
     return planned
+
+
+def save_detector(item: Planned, seed: int) -> None:
+    """An untrained detector as the last snapshot of every judged split."""
+    options = item.experiment.detector.options()
+    if item.experiment.detector.name != "image_only":
+        options["cue_channels"] = CUE_CHANNELS[item.experiment.cue.form]
+    detector = build_detector(item.experiment.detector.name, seed=seed, **options)
+    for name, parameter in detector.named_parameters():
+        if "cross_attention" in name and "output" in name:
+            # Its zeros would hide the cue.
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(seed))
+    folder = Workspace(item.experiment).detector()
+    for split in read_json(folder / "result.json")["splits"]:
+        detector.save_pretrained(folder / split / "snapshots" / f"step_{STEPS[-1]:06d}")
 
 
 _PICTURES = ("image", "landmarks")

@@ -68,7 +68,7 @@ def test_leave_one_out_table_holds_the_numbers_of_result_json(written, page, rul
     found = results(written, "image_only")
     cells = cells_of(page, heading, "image_only")
     assert len(cells) == 2 * (len(DOMAINS) + 1)
-    for place, (metric, split) in enumerate((m, d) for m in ("hter", "auc") for d in (*DOMAINS, None)):
+    for place, (metric, split) in enumerate((m, d) for m in ("hter", "auc") for d in (None, *DOMAINS)):
         if split is None:
             values = [result["mean"][rule][metric] for result in found]
         else:
@@ -79,6 +79,14 @@ def test_leave_one_out_table_holds_the_numbers_of_result_json(written, page, rul
             pairs = [result["splits"][f"to_{split}"]["rules"][rule]["intervals"][metric] for result in found]
             low, high = 100 * np.mean(pairs, axis=0)
             assert cells[place].endswith(f"[{low:.1f}, {high:.1f}]")
+
+
+def test_running_best_stands_beside_the_rules(written, page):
+    cells = cells_of(page, "Mean HTER under every rule", "image_only")
+    for cell, metric in zip(cells[-2:], ("hter", "auc"), strict=True):
+        best = [np.mean([split["papers_best"][metric] for split in result["splits"].values()])
+                for result in results(written, "image_only")]  # fmt: skip
+        assert cell == f"{100 * np.mean(best):.1f} ± {100 * np.std(best, ddof=1):.1f}"
 
 
 def test_csv_holds_every_number_in_full(written):

@@ -1,0 +1,171 @@
+"""The whole chain, tiny: faces, identity, generator, cues, detectors, scores, numbers; and again from what is there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipelines.config import Experiment
+from pipelines.config_file import build_experiment, with_overrides
+from pipelines.errors import AgfasError
+from pipelines.stages import chain, sweep
+from pipelines.stages import faces as faces_stage
+from pipelines.stages.detector_cues import cue_reader
+from pipelines.stages.quickstart import scaled
+from pipelines.stages.train_detector import snapshot_steps
+from pipelines.workspace import Workspace
+
+LOOP = {"steps": 2, "batch_size": 4, "log_every": 1}
+
+
+def settings(root: Path) -> dict:
+    return {
+        "name": "tiny",
+        "output": str(root),
+        "data": {
+            "name": "synthetic", "size": 32, "domains": ["webcam", "phone"], "subjects": 5, "live_videos": 1,
+            "attack_videos": 1, "frames": 1, "corpus_subjects": 5, "corpus_images": 3,
+        },
+        "identity": {"name": "trained", "loop": LOOP},
+        "generator": {
+            "autoencoder": {"name": "patch", "patch_size": 4, "latent_channels": 8},
+            "unet": {"block_out_channels": [8, 8, 8], "norm_num_groups": 4, "attention_head_dim": 4},
+            "loop": {**LOOP, "ema_decay": 0.9},
+        },
+        "cue": {"timestep": 41, "batch_size": 8, "shard_size": 16, "form": "two_part"},
+        "detector": {
+            "name": "oanet", "preset": "tiny", "image_size": 32,
+            "backbone_options": {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+            "cue_options": {"layers": [1, 1], "channels": [4, 8], "stem_type": "deep", "stem_width": 4},
+        },
+        "train": {"steps": 2, "warmup": 1, "per_cell": 2, "evaluations": 2, "log_every": 1},
+        "evaluate": {"replicates": 100},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Experiment:
+    return build_experiment(settings(tmp_path_factory.mktemp("chain")), "the test")
+
+
+@pytest.fixture(scope="module")
+def judged(experiment) -> Path:
+    chain.run(experiment, "evaluate")
+    return Workspace(experiment).detector()
+
+
+def test_every_number_names_its_rules(judged):
+    result = json.loads((judged / "result.json").read_text())
+    assert sorted(result["splits"]) == ["to_phone", "to_webcam"]
+    for split in result["splits"].values():
+        assert set(split["rules"]) == {
+            f"{selection}/{threshold}"
+            for selection in ("last", "source_dev", "oracle")
+            for threshold in ("source_dev_eer", "target_eer")
+        }
+        honest = split["rules"][result["honest"]]
+        assert 0 <= honest["hter"] <= 1
+        assert honest["threshold_origin"]
+        low, high = honest["intervals"]["hter"]
+        assert low <= honest["hter"] <= high
+        assert split["rules"]["oracle/target_eer"]["hter"] <= split["rules"]["last/target_eer"]["hter"]
+
+
+def test_the_same_command_again_makes_nothing(experiment, judged):
+    files = {path: path.stat().st_mtime_ns for path in experiment.root.rglob("*") if path.is_file()}
+    chain.run(experiment, "evaluate")
+    changed = [path.name for path, when in files.items() if path.stat().st_mtime_ns != when]
+    assert set(changed) <= {"plan.json"}
+
+
+def test_another_t_is_another_detector_on_the_same_generator(experiment, judged):
+    other = with_overrides(experiment, {"cue.timestep": 61})
+    assert Workspace(other).detector() != judged
+    assert Workspace(other).generator() == Workspace(experiment).generator()
+
+
+def test_what_cannot_matter_does_not_enter_a_name(experiment, judged):
+    image_only = {"detector": {"name": "image_only", "preset": "tiny"}}
+    first = with_overrides(experiment, image_only)
+    second = with_overrides(experiment, {**image_only, "cue.timestep": 61})
+    assert Workspace(first).detector() == Workspace(second).detector()
+    watched = with_overrides(experiment, {"train.log_every": 7, "generator.loop.checkpoint_every": 3})
+    assert Workspace(watched).detector() == judged
+
+
+@pytest.mark.parametrize("source", ["dfg", "autoencoder", "shuffled", "zero", "noise"])
+@pytest.mark.parametrize("form", ["residual", "compensated", "two_part"])
+def test_every_cue_can_be_read(experiment, judged, source, form):
+    faces = faces_stage.run(experiment)
+    reader = cue_reader(with_overrides(experiment, {"cue.source": source, "cue.form": form}), faces)
+    rows = np.flatnonzero(faces.domains == "phone")[:4]
+    cue = reader.batch(rows)
+    assert cue.shape == (4, 6 if form == "two_part" else 3, 32, 32)
+    assert cue.isfinite().all()
+    assert bool(cue.any()) == (source != "zero" and not (source == "autoencoder" and form == "compensated"))
+
+
+def test_a_sweep_shares_what_its_experiments_share(experiment, judged, monkeypatch):
+    monkeypatch.setattr("pipelines.stages.report.run", lambda root: root)
+    grid = with_overrides(
+        experiment,
+        {
+            "sweep": {
+                "axes": {"seed": [0, 1]},
+                "variants": [
+                    {"label": "cue", "set": {}},
+                    {"label": "noise (control)", "set": {"cue.source": "noise"}},
+                ],
+            }
+        },
+    )
+    sweep.run(grid)
+    assert len(list((experiment.root / "generator").iterdir())) == 1
+    assert len(list((experiment.root / "detectors").iterdir())) == 4
+    plan = json.loads((experiment.root / "plan.json").read_text())
+    assert {item["label"] for item in plan["experiments"]} >= {"cue", "noise (control)"}
+
+
+def test_seeds_start_from_other_weights(experiment):
+    from pipelines.stages.train_detector import _build
+
+    first, same, other = (
+        _build(with_overrides(experiment, {"seed": seed}), 1).detector.state_dict() for seed in (0, 0, 1)
+    )
+    assert all(bool((first[name] == same[name]).all()) for name in first)
+    assert any(bool((first[name] != other[name]).any()) for name in first)
+
+
+def test_snapshots_end_with_the_last_step(experiment):
+    assert snapshot_steps(with_overrides(experiment, {"train.steps": 10, "train.evaluations": 4})) == [2, 5, 8, 10]
+
+
+def test_minutes_scale_every_training(experiment):
+    half = scaled(with_overrides(experiment, {"generator.loop.steps": 1000, "train.steps": 100}), 7.5)
+    assert (half.generator.loop.steps, half.train.steps) == (500, 50)
+    with pytest.raises(AgfasError, match="above 0"):
+        scaled(experiment, 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("generator.domains=[corpsu]", "corpsu"),
+        ("protocol.domains=[webcam,fone]", "phone"),
+        ("cue.timestep=42", "41"),
+    ],
+)
+def test_mistakes_that_only_the_data_shows_are_one_sentence(tmp_path, override, words):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings(tmp_path / "out")))
+    command = [sys.executable, "-m", "pipelines.cli", "train", str(path), override]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert words in result.stderr.splitlines()[-1]
