@@ -20,6 +20,7 @@ from PIL import Image
 from dfg import autoencoder as _autoencoder  # noqa: F401
 from dfg import identity as _identity  # noqa: F401
 from dfg import onnx_identity as _onnx_identity  # noqa: F401
+from dfg import preconditioned as _preconditioned
 from dfg import taesd as _taesd  # noqa: F401
 from dfg.latents import decode_latents, encode_latents, latent_channels
 from dfg.noise import noise_for_keys, noise_from_generators
@@ -50,7 +51,7 @@ class DeFakePipeline(DiffusionPipeline):
 
     Args:
         autoencoder: AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder.
-        unet: UNet2DConditionModel with as many channels as the latents.
+        unet: UNet2DConditionModel or PreconditionedUNet with as many channels as the latents.
         scheduler: of diffusers, with epsilon prediction; only its schedule is used, the step is DDIM's.
         identity_encoder: IdentityEncoder, OnnxIdentityEncoder, or None for a generator without a condition.
 
@@ -66,7 +67,11 @@ class DeFakePipeline(DiffusionPipeline):
     _optional_components = ["identity_encoder"]  # noqa: RUF012 (diffusers asks for this list)
 
     def __init__(
-        self, autoencoder: Any, unet: UNet2DConditionModel, scheduler: Any, identity_encoder: Any = None
+        self,
+        autoencoder: Any,
+        unet: UNet2DConditionModel | _preconditioned.PreconditionedUNet,
+        scheduler: Any,
+        identity_encoder: Any = None,
     ) -> None:
         super().__init__()
         _check_components(autoencoder, unet, scheduler, identity_encoder)

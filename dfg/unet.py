@@ -7,6 +7,7 @@ from typing import Any
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from dfg.noise import seeded
+from dfg.preconditioned import PreconditionedUNet
 
 UNET_PRESETS: dict[str, dict[str, Any]] = {
     # For latents of 16x16 on a processor: minutes, not days.
@@ -33,8 +34,9 @@ def build_unet(
     sample_size: int,
     cross_attention_dim: int | None = None,
     seed: int = 0,
+    latent_variance: list[float] | None = None,
     **overrides: Any,
-) -> UNet2DConditionModel:
+) -> UNet2DConditionModel | PreconditionedUNet:
     """A randomly initialised U-Net that predicts noise of the latents' own shape.
 
     Args:
@@ -43,6 +45,7 @@ def build_unet(
         sample_size: height and width of the latents.
         cross_attention_dim: width of the padded identity tokens; None takes the preset's (128, 512, 768).
         seed: of the first weights.
+        latent_variance: of every latent channel; makes a `PreconditionedUNet` of the preset's size.
         overrides: further arguments of UNet2DConditionModel, in place of the preset's.
 
     Raises:
@@ -53,6 +56,10 @@ def build_unet(
     config = {**UNET_PRESETS[preset], **overrides}
     if cross_attention_dim is not None:
         config["cross_attention_dim"] = cross_attention_dim
+    if latent_variance is not None:
+        width = config.pop("cross_attention_dim")
+        inner = {**config, "sample_size": sample_size}
+        return PreconditionedUNet(inner, latent_variance, in_channels, in_channels, width, seed)
     with seeded(seed):
         return UNet2DConditionModel(
             in_channels=in_channels, out_channels=in_channels, sample_size=sample_size, **config

@@ -25,6 +25,7 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for everything that is made.")]
+Jobs = Annotated[int, typer.Option(help="Experiments trained at once, each with its share of the cores.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and each run's state; make nothing.")]
 
 
@@ -97,12 +98,14 @@ def evaluate(config: Config, overrides: Overrides = None, output: Output = None,
 
 
 @app.command()
-def sweep(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
+def sweep(
+    config: Config, overrides: Overrides = None, output: Output = None, jobs: Jobs = 1, dry_run: DryRun = False
+) -> None:
     """Run a grid of experiments, each thing they share made once, and report on them together."""
     from pipelines.stages import sweep as stage
 
     experiment = _experiment(config, overrides, output)
-    stage.print_plan(experiment) if dry_run else stage.run(experiment)
+    stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
 
 
 @app.command()
@@ -111,13 +114,14 @@ def quickstart(
     overrides: Overrides = None,
     minutes: Annotated[float, typer.Option(help="Budget on two cores; training steps scale with it.")] = 15.0,
     output: Output = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
 ) -> None:
     """The whole chain on the built-in benchmark, with a report at the end."""
     from pipelines.stages import quickstart as stage
 
     experiment = stage.scaled(_experiment(config, overrides, output), minutes)
-    stage.print_plan(experiment) if dry_run else stage.run(experiment)
+    stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
 
 
 @app.command()

@@ -169,6 +169,10 @@ class GeneratorSettings(Strict):
 
     preset: Literal["tiny", "compact", "sd15"] = "tiny"
     unet: dict[str, Any] = Field({}, description="Overrides of the preset, by UNet2DConditionModel's names.")
+    precondition: bool = Field(
+        False,
+        description="Start from the best linear denoiser of the latents; lets a small U-Net restore after minutes.",
+    )
     unet_weights: str | None = Field(None, description="Folder or hub id of U-Net weights to start from.")
     autoencoder: AutoencoderSettings = PatchSettings()
     domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")

@@ -14,6 +14,15 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 15.0
 
 
+_hidden = False
+
+
+def hide_bars() -> None:
+    """Show no bar in this process: a worker's would be drawn over its parent's."""
+    global _hidden
+    _hidden = True
+
+
 def bar(total: int, description: str, *, initial: int = 0, unit: str = "it", show: bool = True) -> tqdm:
     """A bar with the remaining time; `show=False` for every process but the first."""
     return tqdm(
@@ -21,7 +30,7 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "it", sho
         initial=initial,
         desc=description,
         unit=unit,
-        disable=not show,
+        disable=_hidden or not show,
         mininterval=_SECONDS_BETWEEN_LINES,
         dynamic_ncols=True,
     )
@@ -29,4 +38,6 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "it", sho
 
 def track(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
     """Iterate over `items` under a bar."""
-    yield from tqdm(items, desc=description, total=total, unit=unit, mininterval=_SECONDS_BETWEEN_LINES)
+    yield from tqdm(
+        items, desc=description, total=total, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, disable=_hidden
+    )

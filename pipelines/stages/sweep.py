@@ -2,28 +2,90 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from pipelines import progress
 from pipelines.config import Experiment
-from pipelines.plan import expand, record
+from pipelines.errors import AgfasError
+from pipelines.plan import Planned, expand, record
 from pipelines.processes import is_main
 from pipelines.stages import chain, faces
 from pipelines.stages.chain import print_plan as print_plan
+from pipelines.workspace import Workspace
 
 
-def run(experiment: Experiment) -> None:
-    """Run every experiment of the grid that is not finished, then write the report."""
-    from pipelines.stages import evaluate, report, train_detector
+def run(experiment: Experiment, jobs: int = 1) -> None:
+    """Run every experiment of the grid that is not finished, then write the report.
 
+    Args:
+        experiment: with a `sweep:` block; without one it is a grid of one.
+        jobs: experiments trained at once, each in a process of its own with its share of the cores. Small
+            detectors keep one core busy and two cores badly.
+    """
+    from pipelines.stages import report, train_detector
+
+    if jobs < 1:
+        raise AgfasError(f"--jobs must be at least 1, not {jobs}.")
     planned = expand(experiment)
     for item in planned:
         train_detector.check_options(item.experiment)
-    opened = faces.run(planned[0].experiment)
-    if is_main():
-        record(experiment.root, planned)
-    chain.prepare_cues([item.experiment for item in planned], opened)
-    for number, item in enumerate(planned, start=1):
-        print(f"[{number}/{len(planned)}] {item.title}", flush=True)
-        train_detector.run(item.experiment, opened)
+    for group in _by_dataset(planned):
+        opened = faces.run(group[0].experiment)
         if is_main():
-            evaluate.run(item.experiment, opened)
+            record(experiment.root, group)
+        chain.prepare_cues([item.experiment for item in group], opened)
+    if jobs == 1:
+        _one_after_another(planned)
+    else:
+        _side_by_side(planned, jobs)
     if is_main():
         print(f"Report: {report.run(experiment.root)}")
+
+
+def _by_dataset(planned: list[Planned]) -> list[list[Planned]]:
+    groups: dict[str, list[Planned]] = {}
+    for item in planned:
+        groups.setdefault(item.experiment.data.model_dump_json(), []).append(item)
+    return list(groups.values())
+
+
+def _one_after_another(planned: list[Planned]) -> None:
+    for number, item in enumerate(planned, start=1):
+        print(f"[{number}/{len(planned)}] {item.title}", flush=True)
+        _train_and_judge(item.experiment)
+
+
+def _side_by_side(planned: list[Planned], jobs: int) -> None:
+    # Two rows of a plan may be one experiment, which two processes must not train at once.
+    unique = {Workspace(item.experiment).detector(): item for item in planned}
+    waiting = [item for folder, item in unique.items() if not (folder / "result.json").is_file()]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _quiet_worker, (threads,))
+    with pool, progress.bar(len(waiting), "experiments", unit="experiment") as shown:
+        futures = {pool.submit(_train_and_judge, item.experiment): item for item in waiting}
+        try:
+            for future, item in futures.items():
+                future.result()
+                shown.set_postfix_str(item.title)
+                shown.update(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _quiet_worker(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    progress.hide_bars()
+
+
+def _train_and_judge(experiment: Experiment) -> None:
+    from pipelines.stages import evaluate, train_detector
+
+    opened = faces.run(experiment)
+    train_detector.run(experiment, opened)
+    if is_main():
+        evaluate.run(experiment, opened)

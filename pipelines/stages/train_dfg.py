@@ -117,6 +117,13 @@ def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, late
     return DeFakePipeline(autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity)
 
 
+def latent_variance(latents: StoredLatents) -> list[float]:
+    """The mean square of every latent channel over some live faces."""
+    rows = np.arange(len(latents))[:: max(1, len(latents) // _SCALE_FACES)]
+    values, _ = latents.read(rows, np.zeros(len(rows), dtype=np.int64))
+    return [round(float(value), 6) for value in np.square(values).mean(axis=(0, 2, 3))]
+
+
 def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
     if isinstance(settings, TaesdSettings):
         from dfg.taesd import load_taesd
