@@ -173,24 +173,27 @@ def _plan(experiment: Any) -> None:
     chain.print_plan(experiment)
 
 
+# What typer returns for Ctrl-C.
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Entry point: a mistake is answered with one sentence, Ctrl-C with how to go on."""
     from pipelines.errors import AgfasError
 
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except AgfasError as error:
         _leave(f"agfas: {error}", 1)
-    except KeyboardInterrupt:
-        _leave("agfas: interrupted. What was finished is kept; run the same command again to go on.", 130)
-    except (typer.Abort, typer.Exit) as stop:
-        sys.exit(getattr(stop, "exit_code", 130))
     except OSError as error:
         _leave(f"agfas: {_os_message(error)}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
             _leave(f"agfas: {error.format_message()}", 2)
         raise
+    if code == _INTERRUPTED:
+        _leave("agfas: interrupted. What was finished is kept; run the same command again to go on.", code)
+    sys.exit(code or 0)
 
 
 def _os_message(error: OSError) -> str:

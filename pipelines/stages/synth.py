@@ -20,8 +20,9 @@ def run(out: Path, options: dict[str, Any]) -> None:
     try:
         settings = SyntheticSettings(**given)
     except ValidationError as error:
-        reasons = "; ".join(f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors())
-        raise AgfasError(f"The benchmark cannot be made: {reasons}") from None
+        item = error.errors()[0]
+        reason = item["msg"].removeprefix("Value error, ")
+        raise AgfasError(f"The benchmark cannot be made: {item['loc'][0]} = {item['input']!r}: {reason}.") from None
     build(settings, out)
     faces = load_faces(out)
     contact_sheet(faces, out / "contact_sheet.png")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from pipelines.config import Experiment
@@ -36,7 +37,11 @@ def run(experiment: Experiment, faces: Faces) -> Path:
 
 
 def check_options(experiment: Experiment) -> None:
-    """Refuse wrong detector and objective options before anything long is begun."""
+    """Refuse a t off the grid and wrong detector or objective options before anything long is begun."""
+    try:
+        timesteps_from(sd_scheduler(), experiment.cue.timestep, experiment.cue.num_inference_steps)
+    except ValueError as error:
+        raise AgfasError(f"cue.timestep: {error}") from error
     with torch.device("meta"):
         _build(experiment, num_domains=2)
 

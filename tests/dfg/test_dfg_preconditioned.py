@@ -94,9 +94,7 @@ def test_the_pipeline_saves_and_loads_it(faces, keys, encoder, tmp_path):
 
     autoencoder = PatchAutoencoder(4, 12)
     autoencoder.fit(faces)
-    unet = build_unet(
-        "tiny", in_channels=12, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 12, **SIZE
-    )
+    unet = build_unet("tiny", in_channels=12, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 12, **SIZE)
     pipeline = DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder)
     pipeline.save_pretrained(tmp_path / "dfg")
     loaded = DeFakePipeline.from_pretrained(tmp_path / "dfg")
