@@ -52,11 +52,12 @@ class PreconditionedUNet(ModelMixin, ConfigMixin):
         if len(latent_variance) != in_channels or min(latent_variance) <= 0:
             raise ValueError(f"latent_variance must hold {in_channels} numbers above 0, one per latent channel.")
         with seeded(seed):
-            self.net = UNet2DConditionModel(
+            net: Any = UNet2DConditionModel(
                 in_channels=in_channels, out_channels=out_channels, cross_attention_dim=cross_attention_dim, **unet
             )
-        nn.init.zeros_(self.net.conv_out.weight)
-        nn.init.zeros_(self.net.conv_out.bias)
+        nn.init.zeros_(net.conv_out.weight)
+        nn.init.zeros_(net.conv_out.bias)
+        self.net: Any = net
         self.register_buffer("alphas_cumprod", sd_scheduler().alphas_cumprod.float(), persistent=False)
         self.register_buffer("variance", torch.tensor(latent_variance).view(1, -1, 1, 1), persistent=False)
 

@@ -67,10 +67,10 @@ def _differences(
 
 
 def _standardize(part: torch.Tensor) -> torch.Tensor:
-    dims = (-3, -2, -1)
-    mean = part.mean(dim=dims, keepdim=True)
-    deviation = part.std(dim=dims, unbiased=True, keepdim=True)
-    scaled = (part - mean) / (deviation + _EPSILON)
+    # One pass over a flat view: several times faster than a reduction over three strided dimensions.
+    variance, mean = torch.var_mean(part.flatten(-3), dim=-1, correction=1, keepdim=True)
+    deviation = variance.sqrt()[..., None, None]
+    scaled = (part - mean[..., None, None]) / (deviation + _EPSILON)
     return torch.where(deviation < _CONSTANT, torch.zeros_like(scaled), scaled)
 
 

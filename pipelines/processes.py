@@ -1,36 +1,46 @@
-"""Which of the launched processes this is."""
+"""Which of the launched processes this is, and what it computes on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from accelerate import PartialState
+
+
+def on_cpu() -> bool:
+    """Whether there is no accelerator. accelerate must be told, or it takes several processes on a CPU for one."""
+    return not torch.accelerator.is_available()
+
+
+def state() -> PartialState:
+    """accelerate's view of the processes, set up on first use."""
+    return PartialState(cpu=on_cpu())
 
 
 def is_main() -> bool:
     """Whether this process writes what only one may write."""
-    return PartialState().is_main_process
+    return state().is_main_process
 
 
 def rank_and_world() -> tuple[int, int]:
     """Number of this process and how many there are."""
-    state = PartialState()
-    return state.process_index, state.num_processes
+    return state().process_index, state().num_processes
 
 
 def wait() -> None:
     """Wait until every process is here."""
-    PartialState().wait_for_everyone()
+    state().wait_for_everyone()
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """Let the first process make an artefact while the others wait, then let them find it."""
-    with PartialState().main_process_first():
+    with state().main_process_first():
         yield
 
 
 def device() -> str:
     """The device of this process."""
-    return str(PartialState().device)
+    return str(state().device)

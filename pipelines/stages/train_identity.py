@@ -85,7 +85,7 @@ def verification_auc(encoder: IdentityEncoder, faces: Faces, domains: list[str])
     subjects = faces.subjects[indices]
     if len(set(subjects)) < 2 or len(set(subjects)) == len(subjects):
         return None
-    encoder.eval().to(torch.device(device()))
+    torch.nn.Module.to(encoder.eval(), device())
     image = torch.from_numpy(to_tensor_range(faces.images[indices])).to(device())
     embedding = torch.cat([encoder.embed(part) for part in image.split(64)])
     similarity = (embedding @ embedding.T).cpu().numpy()

@@ -19,6 +19,7 @@ from torch import nn
 
 from pipelines.config import LoopSettings
 from pipelines.errors import AgfasError
+from pipelines.processes import on_cpu
 from pipelines.progress import bar
 from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.training.ema import WeightAverage
@@ -38,6 +39,7 @@ AfterStep = Callable[[int, nn.Module], None]
 def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
     """Devices, processes, precision and trackers, as `accelerate launch` or a plain start gives them."""
     accelerator = Accelerator(
+        cpu=on_cpu(),
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.gradient_accumulation,
         log_with=settings.trackers or None,
@@ -111,7 +113,9 @@ def fit(
                     save_checkpoint(checkpoints, finished, accelerator.unwrap_model(model), optimizer, average)
     if average is not None:
         average.copy_to(accelerator.unwrap_model(model))
-    accelerator.end_training()
+    # Not end_training(): that would also take down the process group, which the next stage needs.
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
