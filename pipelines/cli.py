@@ -114,7 +114,7 @@ def quickstart(
     overrides: Overrides = None,
     minutes: Annotated[float, typer.Option(help="Budget on two cores; training steps scale with it.")] = 15.0,
     output: Output = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = 2,
     dry_run: DryRun = False,
 ) -> None:
     """The whole chain on the built-in benchmark, with a report at the end."""

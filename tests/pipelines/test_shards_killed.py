@@ -106,7 +106,7 @@ def test_killed_at_every_single_step(tmp_path):
 
 
 def test_killed_twenty_times_at_random_over_two_processes(tmp_path):
-    tasks, moments = 120, random.Random(0)
+    tasks, moments = 800, random.Random(0)
     job(tmp_path / "clean", tasks)
     clean, root = shard_bytes(tmp_path / "clean"), tmp_path / "killed"
     done, killed = 0, 0
