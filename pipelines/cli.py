@@ -60,6 +60,22 @@ def train_dfg(config: Config, overrides: Overrides = None, output: Output = None
     _stages(config, overrides, output, dry_run, last="train-dfg")
 
 
+@app.command("inspect-dfg")
+def inspect_dfg(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    timesteps: Annotated[str, typer.Option(help="Comma-separated t of the sampler's grid.")] = "201,401,601,801,981",
+    count: Annotated[int, typer.Option(help="Faces of each group at most.")] = 128,
+) -> None:
+    """Measure how well faces are restored by t, with the right, a wrong and no identity."""
+    from pipelines.stages import inspect_dfg as stage
+    from pipelines.stages.cues import parse_timesteps
+
+    experiment = _experiment(config, overrides, output)
+    stage.run(experiment, parse_timesteps(timesteps, experiment), count)
+
+
 @app.command()
 def cues(
     config: Config,

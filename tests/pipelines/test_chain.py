@@ -130,6 +130,21 @@ def test_a_sweep_shares_what_its_experiments_share(experiment, judged, monkeypat
     assert {item["label"] for item in plan["experiments"]} >= {"cue", "noise (control)"}
 
 
+def test_what_the_generator_learned_is_measured_under_every_condition(experiment, judged, capsys):
+    from pipelines.stages import inspect_dfg
+
+    rows = inspect_dfg.run(experiment, [21, 41], count=3)
+    groups = {"live, held out", "live, other domains", "print", "replay"}
+    assert {(row["timestep"], row["condition"]) for row in rows} == {
+        (t, condition) for t in (21, 41) for condition in ("identity", "wrong", "none")
+    }
+    assert {row["group"] for row in rows} <= groups
+    of = {(row["group"], row["timestep"], row["condition"]): row["mean_abs_error"] for row in rows}
+    assert of["live, other domains", 21, "identity"] < of["live, other domains", 41, "identity"]
+    assert of["live, other domains", 41, "identity"] != of["live, other domains", 41, "wrong"]
+    assert capsys.readouterr().out.startswith("group,timestep,condition")
+
+
 def test_seeds_start_from_other_weights(experiment):
     from pipelines.stages.train_detector import _build
 
