@@ -141,6 +141,14 @@ def quickstart(
 
 
 @app.command()
+def probe(config: Config, overrides: Overrides = None, output: Output = None) -> None:
+    """Ask what each cue tells a logistic regression, before any detector is trained on it."""
+    from pipelines.stages import probe as stage
+
+    stage.run(_experiment(config, overrides, output))
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="The output folder of a quickstart, a sweep or a single experiment.")],
 ) -> None:

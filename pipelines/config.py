@@ -188,6 +188,7 @@ class CueSettings(Strict):
     )
     timestep: int = Field(801, ge=1, le=999, description="How far a face is noised before it is restored.")
     num_inference_steps: int = Field(50, ge=1, le=1000, description="Grid of the sampler; t = 801 of 50 is 41 calls.")
+    samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
     normalize: Literal["per_face", "none"] = "per_face"
     seed: int = Field(0, description="Seed of the noise streams.")

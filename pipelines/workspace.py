@@ -124,7 +124,12 @@ class Workspace:
         generator = {**form, "generator": fingerprint(self.generator_key())}
         if cue.source == "autoencoder":
             return generator
-        return {**generator, "timestep": cue.timestep, "num_inference_steps": cue.num_inference_steps}
+        return {
+            **generator,
+            "timestep": cue.timestep,
+            "num_inference_steps": cue.num_inference_steps,
+            "samples": cue.samples,
+        }
 
 
 # They change when a run's lines and checkpoints are written, or where it is watched, never what it ends with.

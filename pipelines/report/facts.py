@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.config import CueSettings
 from pipelines.data.records import NO_ATTACK
 from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json, file_sha256, folder_sha256
@@ -42,7 +43,7 @@ def settings_table(study: Study) -> Table:
             experiment.detector.name,
             experiment.objective.name,
             cue.source if group.takes_cue else MISSING,
-            f"{cue.timestep}, grid of {cue.num_inference_steps}" if takes_t else MISSING,
+            _sampling(cue) if takes_t else MISSING,
             cue.form if group.takes_cue else MISSING,
             cue.normalize if group.takes_cue else MISSING,
             str(experiment.train.steps),
@@ -55,6 +56,11 @@ def settings_table(study: Study) -> Table:
     made = (("Control", "its cue cannot carry what the generator knows of real faces; no gain over image_only"
              " counts that is not also a gain over every control"),)  # fmt: skip
     return Table("Experiments", columns, tuple(rows), made)
+
+
+def _sampling(cue: CueSettings) -> str:
+    averaged = f", mean of {cue.samples}" if cue.samples > 1 else ""
+    return f"{cue.timestep}, grid of {cue.num_inference_steps}{averaged}"
 
 
 def generator_table(gathered: Gathered) -> Table | None:

@@ -82,7 +82,7 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
         source = (
             AutoencoderSource(pipeline, autoencoder)
             if timestep == AUTOENCODER
-            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed, _condition(pipeline))
+            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed, samples=cue.samples)
         )
         check = verify_cues(folder, chosen, source)
         print(f"t = {timestep}: {check}")
@@ -110,7 +110,7 @@ def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
     """The trained generator as a source of several t at once."""
     pipeline, weights, autoencoder = _generator(experiment)
     cue = experiment.cue
-    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed, _condition(pipeline))
+    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed, samples=cue.samples)
 
 
 def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
@@ -143,10 +143,6 @@ def _generator(experiment: Experiment) -> tuple[train_dfg.DeFakePipeline, str, s
     folder = Workspace(experiment).generator()
     pipeline, weights = train_dfg.load_generator(folder)
     return pipeline.to(device()), weights, folder_sha256(folder / "pipeline" / "autoencoder")
-
-
-def _condition(pipeline: train_dfg.DeFakePipeline) -> str:
-    return "none" if pipeline.identity_encoder is None else "identity"
 
 
 def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path]:

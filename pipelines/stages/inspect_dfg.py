@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from dfg.pipeline import DeFakePipeline
 from pipelines.config import Experiment
 from pipelines.data.faces import Faces, to_tensor_range
-from pipelines.files import write_text
+from pipelines.files import csv_text, write_text
 from pipelines.processes import device
 from pipelines.progress import bar
 from pipelines.stages import faces as faces_stage
@@ -49,7 +47,7 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
                     errors = restoration_errors(pipeline, faces, indices, timestep, condition, experiment)
                     rows.append(_row(group, timestep, condition, errors))
                     progress.update(1)
-    text = _as_csv(rows)
+    text = csv_text(rows)
     write_text(folder / "inspect.csv", text)
     print(text)
     return rows
@@ -109,11 +107,3 @@ def _row(group: str, timestep: int, condition: str, errors: np.ndarray) -> dict[
         "standard_error": round(float(errors.std(ddof=1) / len(errors) ** 0.5), 3),
         "faces": len(errors),
     }
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from pipelines.config import Experiment
@@ -143,6 +144,31 @@ def test_what_the_generator_learned_is_measured_under_every_condition(experiment
     assert of["live, other domains", 21, "identity"] < of["live, other domains", 41, "identity"]
     assert of["live, other domains", 41, "identity"] != of["live, other domains", 41, "wrong"]
     assert capsys.readouterr().out.startswith("group,timestep,condition")
+
+
+def test_a_probe_tells_a_telling_cue_from_noise(experiment, judged, monkeypatch):
+    from pipelines.stages import probe
+
+    class Oracle:
+        channels = 3
+
+        def __init__(self, faces):
+            self.faces = faces
+
+        def batch(self, rows):
+            strength = torch.from_numpy(np.where(self.faces.labels[rows] == 0, 1.0, 0.2))
+            pattern = torch.randn(len(rows), 3, 32, 32, generator=torch.Generator().manual_seed(int(rows[0])))
+            return (pattern * strength[:, None, None, None]).float()
+
+    monkeypatch.setattr(probe, "cue_reader", lambda experiment, faces: Oracle(faces))
+    (row,) = probe.run(experiment)
+    assert row["auc_cue"] == 1.0
+    assert row["size_auc_print"] == 1.0
+    monkeypatch.undo()
+    (row,) = probe.run(with_overrides(experiment, {"cue.source": "zero"}))
+    assert row["auc_cue"] == 0.5
+    assert row["auc_both"] == row["auc_picture"]
+    assert (experiment.root / "probe.csv").read_text().startswith("label,auc_picture,auc_cue,auc_both")
 
 
 def test_seeds_start_from_other_weights(experiment):

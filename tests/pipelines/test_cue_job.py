@@ -140,6 +140,16 @@ def test_a_sweep_gives_the_bytes_of_its_single_sources(tmp_path, pipeline, sweep
         assert shard_bytes(alone) == shard_bytes(together[timestep])
 
 
+def test_several_samples_are_averaged(tmp_path, pipeline):
+    image, keys = torch.rand(3, 3, 32, 32) * 2 - 1, ["a", "b", "c"]
+    mean = DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=5, samples=3)
+    singles = [DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=seed) for seed in (5, 6, 7)]
+    restored = [single(image, keys) for single in singles]
+    torch.testing.assert_close(mean(image, keys), sum(restored) / 3, atol=1e-6, rtol=0)
+    assert not torch.equal(restored[0], restored[1])
+    assert mean.fingerprint() != singles[0].fingerprint()
+
+
 def test_a_run_makes_only_what_is_missing(tmp_path, pipeline, sweep):
     clean = {t: shard_bytes(folder) for t, folder in make(tmp_path / "clean", sweep).items()}
     folders = make(tmp_path / "late", DfgSource(pipeline, WEIGHTS, 401, num_inference_steps=10))
