@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from threading import Thread
 
 from pipelines import progress
 from pipelines.config import Experiment
@@ -80,6 +82,14 @@ def _quiet_worker(threads: int) -> None:
 
     torch.set_num_threads(threads)
     progress.hide_bars()
+    Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this worker when its parent was killed, or it would go on training beside the one that is started next."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _train_and_judge(experiment: Experiment) -> None:
