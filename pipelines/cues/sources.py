@@ -133,12 +133,11 @@ class DfgSweep:
         self, latents: torch.Tensor, tokens: torch.Tensor | None, timestep: int, keys: Sequence[str]
     ) -> torch.Tensor:
         """The mean of `samples` restorations."""
-        total = None
+        total = torch.zeros(())
         for sample in range(self.samples):
             noise = noise_for_keys(keys, tuple(latents.shape[1:]), self.seed + sample, latents.device)
             denoised = self.pipeline.restore_latents(latents, tokens, timestep, self.num_inference_steps, noise)
-            decoded = self.pipeline.decode(denoised)
-            total = decoded if total is None else total + decoded
+            total = self.pipeline.decode(denoised) + total.to(denoised.device)
         return total / self.samples
 
 
