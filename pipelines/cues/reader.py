@@ -217,8 +217,10 @@ def _digest(seed: int, name: str) -> bytes:
 def _mirrored(pictures: torch.Tensor, flips: np.ndarray | None) -> torch.Tensor:
     if flips is None or not np.any(flips):
         return pictures
-    chosen = torch.from_numpy(np.ascontiguousarray(flips, dtype=bool))
-    return torch.where(chosen[:, None, None, None], pictures.flip(-1), pictures)
+    chosen = np.flatnonzero(flips)
+    mirrored = pictures.clone()
+    mirrored[chosen] = pictures[chosen].flip(-1)
+    return mirrored
 
 
 def _check_name(what: str, given: str, allowed: Sequence[str]) -> None:

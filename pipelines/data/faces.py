@@ -114,4 +114,7 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
 
 def to_tensor_range(pixels: np.ndarray) -> np.ndarray:
     """uint8 pixels (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1.0
+    values = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
+    values /= 127.5
+    values -= 1.0
+    return values

@@ -190,8 +190,12 @@ class BalancedBatches:
 
 def mirror(image: torch.Tensor, flips: np.ndarray) -> torch.Tensor:
     """Mirror the chosen images of a batch (B, C, H, W) left to right."""
-    chosen = torch.from_numpy(np.ascontiguousarray(flips))
-    return torch.where(chosen[:, None, None, None], image.flip(-1), image)
+    chosen = np.flatnonzero(flips)
+    if len(chosen) == 0:
+        return image
+    mirrored = image.clone()
+    mirrored[chosen] = image[chosen].flip(-1)
+    return mirrored
 
 
 def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
