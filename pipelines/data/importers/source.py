@@ -9,18 +9,25 @@ from pathlib import Path
 from pipelines.errors import AgfasError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".wmv")
 
 
 @dataclass(frozen=True)
 class SourceFace:
-    """One picture that shows one face.
+    """One picture that shows a face, or one video that shows it in every frame.
 
     Attributes:
-        path: the file.
+        path: the file; for a row of a Hugging Face dataset, the dataset's folder or hub id.
         label: 0 attack, 1 bona fide.
         attack_type: `none` for bona fide.
-        domain, subject, video, frame: as in `FaceRecord`.
+        domain, subject, video: as in `FaceRecord`.
+        frame: position of a picture within its video; 0 for a video file, whose frames are numbered when sampled.
         split: `train`, `dev` or `test`; empty until `with_splits` has dealt the subjects out.
+        subject_known: whether `subject` is a person; False where it only stands for a video or a run of files, so that
+            splits are disjoint in videos and not provably in persons.
+        age: in years, -1 where it is not recorded.
+        sex, ethnicity: as the dataset records them, empty where it does not.
+        row, column: place of the picture in a Hugging Face dataset; -1 and empty for a file.
     """
 
     path: Path
@@ -31,6 +38,17 @@ class SourceFace:
     video: str
     frame: int
     split: str = ""
+    subject_known: bool = True
+    age: int = -1
+    sex: str = ""
+    ethnicity: str = ""
+    row: int = -1
+    column: str = ""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file is a video, by its name."""
+        return self.row < 0 and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def pictures_in(folder: Path) -> list[Path]:
