@@ -21,8 +21,8 @@ from oanet.cue import form_cue
 from pipelines.cues.reader import CueReader
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays, cue_identity
-from pipelines.data.faces import to_tensor_range
-from pipelines.training.batches import mirror, stream
+from pipelines.data.faces import to_unit_batch
+from pipelines.training.batches import stream
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -111,8 +111,7 @@ def _our_reader(root: Path, images: np.ndarray, restored: np.ndarray) -> tuple[C
 
 
 def _our_batch(reader: CueReader, mapped: np.ndarray, rows: np.ndarray, flips: np.ndarray) -> Batch:
-    image = torch.from_numpy(to_tensor_range(mapped[rows]))
-    return mirror(image, flips[rows]), reader.batch(rows, flips[rows], flips[rows])
+    return to_unit_batch(mapped[rows], flips[rows]), reader.batch(rows, flips[rows], flips[rows])
 
 
 def _plain_batch(names: list[tuple[Path, Path]], rows: np.ndarray, flips: np.ndarray) -> Batch:

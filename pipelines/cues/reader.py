@@ -13,7 +13,7 @@ import torch
 from dfg.noise import noise_for_keys
 from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
-from pipelines.cues.job import to_unit_range
+from pipelines.data.faces import to_unit_face
 from pipelines.errors import AgfasError, nearest
 
 CUE_KINDS = ("dfg", "autoencoder", "shuffled", "zero", "noise")
@@ -127,11 +127,26 @@ class CueReader:
             return torch.zeros(len(indices), self.channels, *self._size())
         if self.kind == "noise":
             return _mirrored(self._noise(indices), cue_flips)
-        image, restored, autoencoded = self.cues(indices)
+        # Face by face: what one cue is made of fits the processor's cache, what a batch is made of does not.
+        pictures = self.cues(indices)
+        cues = torch.empty(len(indices), *self._size(), self.channels).permute(0, 3, 1, 2)
+        for place in range(len(indices)):
+            cues[place] = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place))
+        return cues
+
+    def _form(
+        self,
+        place: int,
+        image: np.ndarray,
+        restored: np.ndarray,
+        autoencoded: np.ndarray | None,
+        image_flip: bool,
+        cue_flip: bool,
+    ) -> torch.Tensor:
         return form_cue(
-            _mirrored(to_unit_range(image), image_flips),
-            _mirrored(to_unit_range(restored), cue_flips),
-            None if autoencoded is None else _mirrored(to_unit_range(autoencoded), cue_flips),
+            to_unit_face(image[place], image_flip),
+            to_unit_face(restored[place], cue_flip),
+            None if autoencoded is None else to_unit_face(autoencoded[place], cue_flip),
             form=self.form,
             normalize=self.normalize,
         )
@@ -212,6 +227,10 @@ def _longest_video(names: list[str], faces: list[int]) -> int:
 
 def _digest(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _at(flips: np.ndarray | None, place: int) -> bool:
+    return flips is not None and bool(flips[place])
 
 
 def _mirrored(pictures: torch.Tensor, flips: np.ndarray | None) -> torch.Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from oanet.batch import FaceBatch
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces, to_unit_batch
 from pipelines.errors import AgfasError
 
 
@@ -75,9 +75,8 @@ class IdentityBatches:
         part = share(self.batch_size, rank, world_size)
         chosen = self.order.take(step * self.batch_size, self.batch_size)[part]
         flips = stream(self.seed, "identity-flip", step).random(self.batch_size)[part] < 0.5
-        image = to_tensor_range(self.faces.images[self.indices[chosen]])
-        image[flips] = image[flips, :, :, ::-1]
-        return {"image": torch.from_numpy(image), "identity": torch.from_numpy(self.numbers[chosen])}
+        image = to_unit_batch(self.faces.images[self.indices[chosen]], flips)
+        return {"image": image, "identity": torch.from_numpy(self.numbers[chosen])}
 
 
 class LatentViews(Protocol):
@@ -174,8 +173,7 @@ class BalancedBatches:
         if self.flip == "shared":
             flips[1] = flips[0]
         offsets = draws.integers(-self.shift, self.shift + 1, (len(rows), 2))
-        image = torch.from_numpy(to_tensor_range(self.faces.images[rows]))
-        image = move(mirror(image, flips[0]), offsets)
+        image = move(to_unit_batch(self.faces.images[rows], flips[0]), offsets)
         cue = None
         if self.cues is not None:
             cue = move(self.cues.batch(rows, *flips), offsets)
@@ -188,16 +186,6 @@ class BalancedBatches:
         )
 
 
-def mirror(image: torch.Tensor, flips: np.ndarray) -> torch.Tensor:
-    """Mirror the chosen images of a batch (B, C, H, W) left to right."""
-    chosen = np.flatnonzero(flips)
-    if len(chosen) == 0:
-        return image
-    mirrored = image.clone()
-    mirrored[chosen] = image[chosen].flip(-1)
-    return mirrored
-
-
 def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
     """Shift each image of a batch by its (rows, columns), repeating the edge."""
     if not offsets.any():
@@ -206,4 +194,4 @@ def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
     row = (torch.arange(height)[None] + torch.from_numpy(offsets[:, :1])).clamp(0, height - 1)
     column = (torch.arange(width)[None] + torch.from_numpy(offsets[:, 1:])).clamp(0, width - 1)
     which = torch.arange(len(image))[:, None, None]
-    return image.permute(0, 2, 3, 1)[which, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    return image.permute(0, 2, 3, 1)[which, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)

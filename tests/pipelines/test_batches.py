@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces, to_unit_batch
 from pipelines.errors import AgfasError
-from pipelines.training.batches import BalancedBatches, IdentityBatches, LatentBatches, Order, mirror, move
+from pipelines.training.batches import BalancedBatches, IdentityBatches, LatentBatches, Order, move
 
 
 def make_faces(count: int = 48) -> Faces:
@@ -40,7 +40,7 @@ class Picture:
 
     def batch(self, indices, image_flips=None, cue_flips=None):
         flips = np.zeros(len(indices), bool) if cue_flips is None else cue_flips
-        return mirror(torch.from_numpy(to_tensor_range(self.faces.images[indices])), flips)
+        return to_unit_batch(self.faces.images[indices], flips)
 
 
 def balanced(faces: Faces, **options) -> BalancedBatches:
