@@ -19,6 +19,9 @@ CUE_FORMS_WITH_AUTOENCODED: tuple[str, ...] = ("compensated", "two_part")
 
 CUE_NORMALIZATIONS: tuple[str, ...] = ("per_face", "none")
 
+CUE_MASKS: tuple[str, ...] = ("none", "face")
+"""What of the cue is kept: all, or what face parsing calls the face."""
+
 PRESETS: tuple[str, ...] = ("base", "tiny")
 
 DETECTOR_CLASSES: dict[str, str] = {

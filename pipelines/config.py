@@ -191,6 +191,9 @@ class CueSettings(Strict):
     samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
     normalize: Literal["per_face", "none"] = "per_face"
+    mask: Literal["none", "face"] = Field(
+        "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
+    )
     seed: int = Field(0, description="Seed of the noise streams.")
     batch_size: int = Field(32, ge=1, description="Faces restored at once.")
     shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")

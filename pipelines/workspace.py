@@ -118,7 +118,13 @@ class Workspace:
         if not self.needs_cue():
             return None
         cue = self.experiment.cue
-        form = {"source": cue.source, "form": cue.form, "normalize": cue.normalize, "seed": cue.seed}
+        form: dict[str, Any] = {
+            "source": cue.source,
+            "form": cue.form,
+            "normalize": cue.normalize,
+            "seed": cue.seed,
+            **({} if cue.mask == "none" else {"mask": cue.mask}),
+        }
         if not self.needs_restoration():
             return form
         generator = {**form, "generator": fingerprint(self.generator_key())}

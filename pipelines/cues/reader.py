@@ -51,6 +51,7 @@ class CueReader:
         seed: decides the donors of `shuffled` and the values of `noise`.
         groups: of the faces; donors of `shuffled` come from the same group, so that with domain and split as
             the group no face that judges is shown to a training. One group where not given.
+        masks: (N, H, W) uint8, 1 on the face: the cue is zero beside it (DFG† of the paper). Whole where not given.
 
     Attributes:
         channels: C of the cues.
@@ -72,13 +73,14 @@ class CueReader:
         normalize: str = "per_face",
         seed: int = 0,
         groups: Sequence[str] | None = None,
+        masks: Pictures | None = None,
     ) -> None:
         _check_name("cue source", kind, CUE_KINDS)
         _check_name("cue form", form, tuple(CUE_CHANNELS))
         _check_name("cue normalisation", normalize, CUE_NORMALIZATIONS)
         self.kind, self.form, self.normalize, self.seed = kind, form, normalize, seed
         self.keys, self.images = keys, images
-        self.reconstructions, self.autoencoded = reconstructions, autoencoded
+        self.reconstructions, self.autoencoded, self.masks = reconstructions, autoencoded, masks
         if kind == "autoencoder":
             given = reconstructions if autoencoded is None else autoencoded
             self.reconstructions = self.autoencoded = given
@@ -100,7 +102,7 @@ class CueReader:
                 f"the cue form '{self.form}' needs the reconstructions of t = 0 as `autoencoded`: run the cue"
                 " job for t = 0 too, or use the form 'residual'."
             )
-        for name in ("images", "reconstructions", "autoencoded"):
+        for name in ("images", "reconstructions", "autoencoded", "masks"):
             pictures = getattr(self, name)
             if pictures is not None and len(pictures) != len(self.keys):
                 raise AgfasError(f"{len(self.keys)} keys, but {len(pictures)} {name}: join them by key first.")
@@ -126,9 +128,11 @@ class CueReader:
         if self.kind == "zero":
             return torch.zeros(len(indices), self.channels, *self._size())
         if self.kind == "noise":
-            return _mirrored(self._noise(indices), cue_flips)
+            noise = self._noise(indices)
+            masks = self._masks(indices)
+            return _mirrored(noise if masks is None else noise * torch.from_numpy(masks)[:, None], cue_flips)
         # Face by face: what one cue is made of fits the processor's cache, what a batch is made of does not.
-        pictures = self.cues(indices)
+        pictures = (*self.cues(indices), self._masks(self._givers(indices)))
         cues = torch.empty(len(indices), *self._size(), self.channels).permute(0, 3, 1, 2)
         for place in range(len(indices)):
             cues[place] = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place))
@@ -140,6 +144,7 @@ class CueReader:
         image: np.ndarray,
         restored: np.ndarray,
         autoencoded: np.ndarray | None,
+        masks: np.ndarray | None,
         image_flip: bool,
         cue_flip: bool,
     ) -> torch.Tensor:
@@ -149,7 +154,15 @@ class CueReader:
             None if autoencoded is None else to_unit_face(autoencoded[place], cue_flip),
             form=self.form,
             normalize=self.normalize,
+            mask=None if masks is None else _mask(masks[place], image_flip),
         )
+
+    def _givers(self, indices: np.ndarray) -> np.ndarray:
+        """Whose cue each of the faces is given."""
+        return np.asarray(indices) if self._donors is None else self._donors[np.asarray(indices)]
+
+    def _masks(self, indices: np.ndarray) -> np.ndarray | None:
+        return None if self.masks is None else self.masks[indices]
 
     def cues(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The 8-bit pictures that the cues of `indices` are formed from: face, restoration, reconstruction.
@@ -162,7 +175,7 @@ class CueReader:
         """
         if self.reconstructions is None:
             raise AgfasError(f"the cue source '{self.kind}' is made of no pictures.")
-        chosen = np.asarray(indices) if self._donors is None else self._donors[np.asarray(indices)]
+        chosen = self._givers(indices)
         if np.any(chosen < 0):
             raise AgfasError("a face without a stored restoration has no cue: run the cue job over its domain.")
         autoencoded = None
@@ -227,6 +240,11 @@ def _longest_video(names: list[str], faces: list[int]) -> int:
 
 def _digest(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _mask(mask: np.ndarray, mirrored: bool) -> torch.Tensor:
+    """(H, W) uint8 -> (1, H, W) float32."""
+    return torch.from_numpy(np.array(mask[:, ::-1] if mirrored else mask, dtype=np.float32))[None]
 
 
 def _at(flips: np.ndarray | None, place: int) -> bool:

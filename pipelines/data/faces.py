@@ -6,8 +6,10 @@ shuffled batch is a gather.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ class Faces:
         images: (N, H, W, 3) uint8, memory-mapped.
         fingerprint: identity of the dataset's content.
         folder: where it lies.
+        masks: (N, H, W) uint8, memory-mapped: 1 where face parsing found the face; None where it was not asked for.
     """
 
     keys: np.ndarray
@@ -41,6 +44,7 @@ class Faces:
     images: np.ndarray
     fingerprint: str
     folder: Path
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -83,6 +87,7 @@ def open_faces(folder: Path, size: int) -> Faces:
         images=_pixels(table, folder, size),
         fingerprint=str(read_card(folder)["fingerprint"]) + f"-{size}",
         folder=folder,
+        masks=_masks(table, folder, size),
     )
 
 
@@ -90,19 +95,40 @@ _TEXT_COLUMNS = ("key", "domain", "subject", "video", "attack_type", "split")
 
 
 def _pixels(table: Dataset, folder: Path, size: int) -> np.ndarray:
-    path = folder / f"pixels-{size}.npy"
+    def decode(row: dict[str, Any]) -> np.ndarray:
+        return to_square(row["image"], size)
+
+    return _decoded(table.select_columns(["image"]), folder / f"pixels-{size}.npy", (size, size, 3), decode)
+
+
+def _masks(table: Dataset, folder: Path, size: int) -> np.ndarray | None:
+    """The masks of `agfas prepare --parsing-weights`; a face without one is kept whole."""
+    if "mask" not in table.column_names or table.data.column("mask").null_count == len(table):
+        return None
+
+    def decode(row: dict[str, Any]) -> np.ndarray:
+        mask = row["mask"]
+        if mask is None:
+            return np.ones((size, size), dtype=np.uint8)
+        return (np.asarray(mask.convert("L").resize((size, size), Image.Resampling.BOX)) >= 128).astype(np.uint8)
+
+    return _decoded(table.select_columns(["mask"]), folder / f"masks-{size}.npy", (size, size), decode)
+
+
+def _decoded(
+    table: Dataset, path: Path, shape: tuple[int, ...], decode: Callable[[dict[str, Any]], np.ndarray]
+) -> np.ndarray:
+    """A column's pictures as one mapped uint8 array, decoded the first time and found afterwards."""
+
+    def write(temporary: Path) -> None:
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(table), *shape))
+        for index, row in enumerate(track(table, f"decode {path.stem}", total=len(table), unit="face")):
+            pixels[index] = decode(row)
+        pixels.flush()
+
     if not path.is_file():
-        write_atomically(path, lambda temporary: _decode(table, temporary, size))
+        write_atomically(path, write)
     return np.load(path, mmap_mode="r")
-
-
-def _decode(table: Dataset, path: Path, size: int) -> None:
-    shape = (len(table), size, size, 3)
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    images = table.select_columns(["image"])
-    for index, row in enumerate(track(images, "decode faces", total=len(table), unit="face")):
-        pixels[index] = to_square(row["image"], size)
-    pixels.flush()
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:

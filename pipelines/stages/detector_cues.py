@@ -11,6 +11,7 @@ from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import Faces
+from pipelines.errors import AgfasError
 from pipelines.stages.cues import AUTOENCODER, store_of
 from pipelines.workspace import Workspace
 
@@ -38,7 +39,19 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
         normalize=cue.normalize,
         seed=cue.seed,
         groups=[f"{domain}/{split}" for domain, split in zip(faces.domains, faces.splits, strict=True)],
+        masks=_masks(experiment, faces),
     )
+
+
+def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
+    if experiment.cue.mask == "none":
+        return None
+    if faces.masks is None:
+        raise AgfasError(
+            f"cue.mask = face needs the faces' masks, which {faces.folder} does not have. Prepare the dataset with"
+            " `agfas prepare ... --parsing-weights FILE`, or set cue.mask = none."
+        )
+    return faces.masks
 
 
 class PartlyStored:

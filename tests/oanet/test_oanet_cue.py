@@ -89,3 +89,26 @@ def test_errors_teach() -> None:
         form_cue(x, r[:, :, :4])
     with pytest.raises(ValueError, match=r"\(\.\.\., 3, H, W\)"):
         form_cue(x[:, :2], r[:, :2])
+
+
+def test_a_masked_cue_is_normalised_within_the_mask_and_zero_beside_it() -> None:
+    x, r, a = pictures()
+    mask = torch.zeros(2, 1, 8, 10)
+    mask[0, :, 2:6, 3:9] = 1
+    mask[1, :, :4] = 1
+    cue = form_cue(x, r, mask=mask)
+    for face, kept, residual in zip(cue, mask.bool().expand(2, 3, 8, 10), x - r, strict=True):
+        inside = residual[kept].double()
+        expected = (inside - inside.mean()) / inside.std()
+        torch.testing.assert_close(face[kept].double(), expected, rtol=1e-4, atol=1e-5)
+        assert not face[~kept].any()
+    plain = form_cue(x, r, a, "two_part", "none", mask)
+    torch.testing.assert_close(plain, torch.cat([x - a, a - r], dim=1) * mask)
+
+
+def test_a_mask_of_ones_changes_nothing_and_an_empty_one_leaves_zeros() -> None:
+    x, r, _ = pictures()
+    torch.testing.assert_close(form_cue(x, r, mask=torch.ones(2, 1, 8, 10)), form_cue(x, r), rtol=1e-4, atol=1e-5)
+    assert not form_cue(x, r, mask=torch.zeros(2, 1, 8, 10)).any()
+    with pytest.raises(ValueError, match=r"\(2, 1, 8, 10\)"):
+        form_cue(x, r, mask=torch.ones(2, 8, 10))

@@ -168,3 +168,23 @@ def test_pictures_that_are_stored_in_part():
 def test_mistakes_are_answered_with_the_fix(options, message):
     with pytest.raises(AgfasError, match=message):
         reader_of(**options)
+
+
+MASKS = (np.random.default_rng(1).random((COUNT, SIZE, SIZE)) < 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", CUE_KINDS)
+def test_a_masked_cue_is_zero_beside_its_givers_face(kind):
+    reader = reader_of(kind, autoencoded=AUTOENCODED, masks=MASKS)
+    rows = np.array([2, 11])
+    givers = rows if kind != "shuffled" else donors_of(KEYS, VIDEOS, 0)[rows]
+    flips = np.array([False, True])
+    cue = reader.batch(rows, flips, flips)
+    beside = np.stack([MASKS[givers[0]], MASKS[givers[1]][:, ::-1]]) == 0
+    assert not cue.numpy()[np.broadcast_to(beside[:, None], cue.shape)].any()
+    assert kind == "zero" or bool(cue.any())
+
+
+def test_masks_of_another_number_are_refused():
+    with pytest.raises(AgfasError, match="23 masks"):
+        reader_of(masks=MASKS[:-1])
