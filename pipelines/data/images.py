@@ -35,8 +35,8 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     head = _head(path)
     _check_png_header(path, head, max_pixels)
     with warnings.catch_warnings():
-        # Pillow's own guard against huge pictures warns where ours refuses.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Pillow's own guard against huge pictures warns where ours refuses, and a broken EXIF block harms no pixel.
+        warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
