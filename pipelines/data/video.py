@@ -1,0 +1,291 @@
+"""Frames of a video by their number: only the wanted ones are ever in memory, upright, as RGB."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.data.images import MAX_PIXELS
+from pipelines.errors import AgfasError, nearest
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+RULES = ("uniform", "released_train", "released_test")
+# Containers of video alone: FFmpeg also opens playlists, which name other files and addresses to open.
+_CONTAINERS = "mov,mp4,3gp,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg"
+_ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with pictures in them."
+# After a jump, frames shown just before a key frame can lack what they refer to; they lie nearer to it than this.
+_MARGIN = 16
+
+
+def frame_indices(count: int, frames: int = 10, rule: str = "uniform") -> list[int]:
+    """Which frames of a video to keep, in the order of time.
+
+    `uniform` cuts the video into `frames` equal parts and takes the middle of each, frame floor((i + 1/2) count /
+    frames): evenly spaced in time for a constant frame rate, and never the very first or last frames, which often show
+    a hand at the camera. A video of fewer frames gives all that it has.
+
+    The public AG-FAS code (methods of its list generator) numbers a video's n stored frames and keeps
+    (6 + j floor(n / k)) mod n for j < k, with k = 1 for training (`released_train`) and k = 2 for testing
+    (`released_test`). Its stored frames are taken to be the `frames` that `uniform` gives: of 10, numbers 6, and 6 and
+    1. With `frames` at or above `count` the rule counts in the video's own frames.
+
+    Args:
+        count: frames of the video.
+        frames: how many are kept, or stored.
+        rule: one of `RULES`.
+
+    Raises:
+        AgfasError: unknown rule, or fewer than one frame.
+    """
+    if rule not in RULES:
+        raise AgfasError(f"There is no rule {rule!r} for frames: {nearest(rule, RULES)}")
+    if count < 1 or frames < 1:
+        raise AgfasError(f"At least one frame of at least one is kept; got frames={frames} of {count}.")
+    kept = min(count, frames)
+    stored = [(2 * place + 1) * count // (2 * kept) for place in range(kept)]
+    if rule == "uniform":
+        return stored
+    chosen = 1 if rule == "released_train" else 2
+    return sorted({stored[(6 + place * (kept // chosen)) % kept] for place in range(chosen)})
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file that was opened once and looked at; `read` opens it again.
+
+    Attributes:
+        path: the file.
+        count: frames, as the container says, or counted by decoding where it does not.
+        fps: frames a second on average; 0 where the container does not say.
+        start: time stamp of the first frame, in the stream's units.
+    """
+
+    path: Path
+    count: int
+    fps: float
+    start: int | None
+
+    def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
+        """Frames by their number from 0, each (H, W, 3) uint8 RGB, turned and mirrored as the file says.
+
+        Memory holds the wanted frames and one more. Where the container lists its key frames and the frame rate is
+        constant, parts without a wanted frame are jumped over; otherwise the video is decoded up to the last wanted
+        frame. Both give the same pictures. Pixels that are not square are left as they are stored.
+
+        Raises:
+            AgfasError: the file is damaged or breaks off before a wanted frame.
+            ValueError: a number below 0, or not below `count`.
+        """
+        wanted = sorted(set(indices))
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.count:
+            raise ValueError(f"{self.path} has frames 0 to {self.count - 1}; asked for {wanted[0]} to {wanted[-1]}.")
+        found = self._by_jumps(wanted) if wanted else {}
+        missing = [index for index in wanted if index not in found]
+        return found | self._in_order(missing) if missing else found
+
+    def _in_order(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        with _opened(self.path) as (container, stream):
+            number, kept = -1, set(wanted)
+            for number, frame in enumerate(_decoded(container, stream, self.path)):
+                if number in kept:
+                    found[number] = _upright(frame)
+                if number == wanted[-1]:
+                    return found
+        raise AgfasError(
+            f"{self.path} breaks off: it says that it has {self.count} frames, and {number + 1} can be decoded. Copy or"
+            " export it again."
+        )
+
+    def _by_jumps(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """The frames that jumps reach; fewer, or none, at the first sign that numbers do not follow from times."""
+        found: dict[int, np.ndarray] = {}
+        with _opened(self.path) as (container, stream):
+            clock = _Clock.of(stream, self.start)
+            if clock is None:
+                return found
+            place, frames = -1, container.decode(stream)
+            for index in wanted:
+                if clock.key_frame_before(index - _MARGIN) > place + _MARGIN:
+                    container.seek(clock.time(index - _MARGIN), stream=stream)
+                    frames = container.decode(stream)
+                frame = _reach(frames, clock, index)
+                if frame is None:
+                    return found
+                place, found[index] = index, _upright(frame)
+        return found
+
+
+def open_video(path: Path) -> Video:
+    """Open a video file, decode its first frame and count the others.
+
+    The content decides what it is, not the name. Only the file itself is opened, whatever it refers to.
+
+    Raises:
+        AgfasError: no file, an empty or damaged one, another format, too large pictures, or no frame.
+    """
+    _check_file(path)
+    with _opened(path) as (container, stream):
+        frames = _decoded(container, stream, path)
+        first = next(frames, None)
+        if first is None:
+            raise AgfasError(f"{path} has no frame that can be decoded. Copy or export it again.")
+        if first.width * first.height > MAX_PIXELS:
+            raise _too_large(path, first.width, first.height)
+        count = stream.frames or 1 + sum(1 for _ in frames)
+        rate = stream.average_rate
+        return Video(path, count, float(rate) if rate else 0.0, first.pts)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """From a frame's number to its time stamp and back, at a constant rate; in the stream's units of time."""
+
+    start: int
+    step: float
+    key_frames: list[int]
+
+    @classmethod
+    def of(cls, stream: VideoStream, start: int | None) -> _Clock | None:
+        """None where the rate is not constant or unknown, or no key frames are listed."""
+        rate = stream.average_rate
+        entries: Any = getattr(stream, "index_entries", ())
+        if not rate or rate != stream.base_rate or not stream.time_base or start is None or not len(entries):
+            return None
+        step = float(1 / (rate * stream.time_base))
+        origin = entries[0].timestamp
+        keys = [round((entry.timestamp - origin) / step) for entry in entries if entry.is_keyframe]
+        return cls(start, step, sorted(keys))
+
+    def key_frame_before(self, number: int) -> int:
+        """The number of the last key frame up to `number`, -1 where there is none."""
+        place = bisect.bisect_right(self.key_frames, number)
+        return self.key_frames[place - 1] if place else -1
+
+    def time(self, number: int) -> int:
+        return self.start + round(number * self.step)
+
+    def number(self, time: int | None) -> int | None:
+        """None for a time that is no whole number of steps from the start."""
+        if time is None:
+            return None
+        exact = (time - self.start) / self.step
+        return round(exact) if abs(exact - round(exact)) < 0.1 else None
+
+
+def _reach(frames: Iterator[VideoFrame], clock: _Clock, index: int) -> VideoFrame | None:
+    """Decode up to a frame; None where it is jumped over, damaged or has no number."""
+    import av
+
+    try:
+        for frame in frames:
+            number = clock.number(frame.pts)
+            if number is None or number > index or frame.is_corrupt:
+                return None
+            if number == index:
+                return frame
+    except av.FFmpegError:
+        return None
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    import av
+
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path}", options=options)
+    except (av.FFmpegError, OSError) as error:
+        raise AgfasError(f"{path} is not a video that can be read ({_reason(error)}). {_ALLOWED}") from error
+    with container:
+        pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not pictures:
+            raise AgfasError(f"{path} holds no pictures, only {_kinds(container)}. {_ALLOWED}")
+        stream = pictures[0]
+        if stream.codec_context is None:
+            raise AgfasError(f"{path} is coded in a way that is not known here. Export it as MP4 with H.264.")
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise _too_large(path, width, height)
+        # Processes share the cores between videos; threads within one would only add memory.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
+    """All frames in the order of time; damage is explained."""
+    import av
+
+    number = 0
+    try:
+        for frame in container.decode(stream):
+            yield frame
+            number += 1
+    except (av.FFmpegError, OSError) as error:
+        raise AgfasError(
+            f"{path} is a damaged video: frame {number} cannot be decoded ({_reason(error)}). Copy or export it again."
+        ) from error
+
+
+def _upright(frame: VideoFrame) -> np.ndarray:
+    """A frame as RGB, by its display matrix: x' = a x + c y, y' = b x + d y, in quarter turns and reflections."""
+    picture = frame.to_ndarray(format="rgb24")
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return picture
+    a, b, c, d = matrix
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    from av.sidedata.sidedata import Type
+
+    side_data: Any = frame.side_data  # a mapping by type, which its stub gives as one by name
+    data = side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32, count=5).tolist()
+    return a, b, c, d
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether a stream is the picture that decorates a sound file."""
+    return bool(stream.disposition & type(stream.disposition).attached_pic)
+
+
+def _kinds(container: InputContainer) -> str:
+    return ", ".join(sorted({stream.type for stream in islice(container.streams, 8)})) or "nothing"
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise AgfasError(f"{path} is a folder, not a video. Name one video file in it.")
+    if not path.is_file():
+        raise AgfasError(f"No video at {path}. Check the name.")
+    if path.stat().st_size == 0:
+        raise AgfasError(f"{path} is empty (0 bytes), so it holds no video. Export or copy it again.")
+
+
+def _too_large(path: Path, width: int, height: int) -> AgfasError:
+    return AgfasError(
+        f"{path} has pictures of {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read. Make it"
+        " smaller."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).split(":")[0]
