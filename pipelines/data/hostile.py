@@ -124,6 +124,8 @@ def _pictures() -> list[Case]:
         _good("bmp.bmp", encode("BMP")),
         _good("bmp-palette.bmp", encode("BMP", "P")),
         _good("bmp-one-bit.bmp", encode("BMP", "1")),
+        _good("grey.pgm", encode("PPM", "L")),
+        _good("colour.ppm", encode("PPM")),
         _good("jpeg-called.png", encode("JPEG")),
         _good("png-called.jpg", encode("PNG")),
     ]
@@ -145,6 +147,7 @@ def _broken() -> list[Case]:
         _bad("png-zero-wide.png", "damaged", png_chunks(size=(0, 96))),
         _bad("webp-cut.webp", "damaged", webp[: len(webp) // 2]),
         _bad("bmp-cut.bmp", "damaged", bmp[: len(bmp) // 2]),
+        _bad("pgm-cut.pgm", "damaged", encode("PPM", "L")[:99]),
         _bad("zeros.jpg", "not a picture", b"\0" * 5000),
         _bad("noise.png", "not a picture", np.random.default_rng(0).bytes(5000)),
     ]
@@ -164,6 +167,7 @@ def _bombs() -> list[Case]:
         ),
         _bad("bomb-65000-square.jpg", "million", _jpeg_of_size(65_000, 65_000)),
         _bad("bomb-text.png", "damaged", png_chunks((b"zTXt", text), (b"IDAT", zlib.compress(b"\0" * 100)))),
+        _bad("bomb-99999-square.pgm", "million", b"P5 99999 99999 255\n" + b"\0" * 99),
         _bad("bomb-40000-square.bmp", "million", _bmp_of_size(40_000, 40_000)),
     ]
 
@@ -228,7 +232,7 @@ def _videos() -> list[Case]:
         _bad("text.mp4", "video", b"I am a text, not a video.\n"),
         _bad("picture-called.avi", "video", encode("PNG")[:50]),
         Case("cut.mp4", REFUSED, "video", lambda path: _write(path, video_bytes()[:300])),
-        Case("sound-only.mp4", REFUSED, "video", lambda path: _write(path, sound_bytes())),
+        Case("sound-only.mp4", REFUSED, "no pictures", lambda path: _write(path, sound_bytes())),
         Case("one-frame.mp4", READ, "", lambda path: _write(path, video_bytes(frames=1))),
         Case("video.mp4", READ, "", lambda path: _write(path, video_bytes(frames=12))),
     ]

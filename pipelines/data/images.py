@@ -11,9 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.errors import AgfasError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM")
 MAX_PIXELS = 89_000_000
-_ALLOWED = "Allowed are JPEG, PNG, WebP and BMP."
+_ALLOWED = "Allowed are JPEG, PNG, WebP, BMP, PGM and PPM."
 _BEGINNINGS = (_PNG := b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"RIFF")
 _WIDE_MODES = ("I", "I;16", "I;16L", "I;16B")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.errors import AgfasError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".wmv")
 
 
@@ -51,18 +54,118 @@ class SourceFace:
         return self.row < 0 and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
+class LeftOut(UserWarning):
+    """Something below a source folder that was not looked into: a link, a folder that cannot be read, a device.
+
+    Printed when nobody listens; a job that keeps a list of what it refused records it with `warnings.catch_warnings`.
+
+    Attributes:
+        path: what was left out.
+        reason: why, as the end of a sentence.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} was left out: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """All picture files below a folder, by name; links are not followed.
 
     Raises:
         AgfasError: there is no such folder, or no picture in it.
     """
-    if not folder.is_dir():
-        raise AgfasError(f"No folder at {folder}.")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
+    found = files_in(folder, SUFFIXES)
     if not found:
         raise AgfasError(f"No pictures in {folder}: none of its files ends in {', '.join(SUFFIXES)}.")
-    return sorted(found)
+    return found
+
+
+def media_in(folder: Path, expected: str = "") -> list[Path]:
+    """All picture and video files below a folder, by name; links are not followed.
+
+    Args:
+        folder: where to look.
+        expected: what the folder should have held, for the message where it holds nothing.
+
+    Raises:
+        AgfasError: there is no such folder, or neither a picture nor a video in it.
+    """
+    found = files_in(folder, SUFFIXES + VIDEO_SUFFIXES)
+    if not found:
+        wanted = f" Expected: {expected}." if expected else ""
+        raise AgfasError(
+            f"No pictures or videos in {folder}: none of its files ends in"
+            f" {', '.join(SUFFIXES + VIDEO_SUFFIXES)}.{wanted}"
+        )
+    return found
+
+
+def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """All regular files below a folder whose names end in one of `suffixes`, sorted by folder and name.
+
+    One walk that asks the file system nothing beyond the listings. A link is not followed, so that no loop can trap
+    the walk and nothing outside the folder is read; links, folders that cannot be read and devices are warned of as
+    `LeftOut`. What macOS puts into archives (`__MACOSX`, `._NAME`) is no content and is passed over.
+
+    Raises:
+        AgfasError: there is no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        raise AgfasError(f"No folder at {folder}.")
+    try:
+        waiting = _listing(str(folder))
+    except OSError as error:
+        raise AgfasError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from error
+    found = []
+    while waiting:
+        entry = waiting.pop()
+        if entry.is_symlink():
+            _leave_out(entry, "it is a link, and links are not followed. Put what it points to in its place")
+        elif entry.is_dir(follow_symlinks=False):
+            try:
+                waiting += _listing(entry.path)
+            except OSError as error:
+                _leave_out(entry, f"the folder cannot be read ({error.strerror})")
+        elif entry.name.lower().endswith(suffixes):
+            if entry.is_file(follow_symlinks=False):
+                found.append(Path(entry.path))
+            else:
+                _leave_out(entry, "it is neither a file nor a folder")
+    return found
+
+
+def _listing(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, last name first, since it is taken from the end."""
+    with os.scandir(folder) as entries:
+        kept = [entry for entry in entries if entry.name != "__MACOSX" and not entry.name.startswith("._")]
+    return sorted(kept, key=lambda entry: entry.name, reverse=True)
+
+
+def _leave_out(entry: os.DirEntry[str], reason: str) -> None:
+    warnings.warn(LeftOut(Path(entry.path), reason), stacklevel=4)
+
+
+def place_below(folder: Path, path: Path) -> str:
+    """A path as it is below a folder, with forward slashes; the whole path where it is not below it.
+
+    Text alone, since `Path.relative_to` takes most of the time of a walk over 100,000 files.
+    """
+    return str(path).removeprefix(str(folder).rstrip(os.sep) + os.sep).replace(os.sep, "/")
+
+
+def names_below(folder: Path, paths: list[Path]) -> list[str]:
+    """A name for every file by its place below a folder: `a/b.png` is `a-b`, and `a-b.png` where that is taken twice.
+
+    The names stand in keys and are written as UTF-8, so there is no slash in them and bytes that are no UTF-8 are
+    spelled out.
+    """
+    places = [place_below(folder, path).lstrip("/").replace("/", "-") for path in paths]
+    whole = [place.encode("utf-8", "backslashreplace").decode() for place in places]
+    short = [name.rpartition(".")[0] or name for name in whole]
+    taken = Counter(short)
+    return [long if taken[name] > 1 else name for name, long in zip(short, whole, strict=True)]
 
 
 def with_splits(faces: list[SourceFace], shares: tuple[float, float] = (0.6, 0.2)) -> list[SourceFace]:

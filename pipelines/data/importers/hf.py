@@ -1,0 +1,246 @@
+"""Any image dataset in the form of Hugging Face `datasets`: on disk, or on the hub.
+
+    SOURCE/dataset_dict.json, SOURCE/{train,test}/...        saved by `DatasetDict.save_to_disk`
+    SOURCE/state.json                                        saved by `Dataset.save_to_disk`
+    SOURCE/**.parquet, SOURCE/train/CLASS/*.png              what `load_dataset` knows
+    USER/NAME, USER/NAME@SPLIT                               a dataset of the hub, or one split of it
+
+Layouts after the documentation of `datasets` (huggingface.co/docs/datasets). Which columns say what is told by options.
+Nothing of a dataset is executed: `datasets` has read scripts no more since version 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.data.importers.attack_types import UNKNOWN
+from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import LABELS, SPLIT_WORDS, plain
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.errors import AgfasError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TITLE = "a Hugging Face dataset"
+CITATION = ""
+LICENCE = "That of the dataset; see its card."
+VERIFIED = "The library's own format; checked on datasets that the tests save."
+EXPECTED: tuple[Expected, ...] = ()
+
+_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?:@\w+)?")
+
+
+def find(
+    source: Path,
+    domain: str,
+    *,
+    image: str = "image",
+    label: str = "label",
+    bonafide: str | int | Sequence[str | int] | None = None,
+    subject: str | None = None,
+    video: str | None = None,
+    attack_type: str | None = None,
+    split_column: str | None = None,
+) -> list[SourceFace]:
+    """One face per row; no picture is decoded.
+
+    Args:
+        source: a folder, or the id of a dataset on the hub.
+        domain: as in `FaceRecord`.
+        image: column of the pictures.
+        label: column of the labels.
+        bonafide: which labels mean bona fide, by name or number, several in one text with commas between them. Needed
+            where the labels are numbers, since datasets disagree on which is which; names are otherwise understood
+            where they are among `words.LABELS`.
+        subject, video, attack_type: columns of these, where there are any. A row without a video is one of its own,
+            one without a subject has none that is known.
+        split_column: column of the split. Without it the dataset's own splits are taken; a dataset of a single split
+            has none, so that its subjects are dealt out.
+
+    Raises:
+        AgfasError: no dataset, a column that is not there, a label that cannot be understood, or a split with a name
+            that is neither training, development nor test.
+    """
+    parts = _parts(source)
+    for _, _, data in parts:
+        _check_columns(source, data, [image, label, subject, video, attack_type, split_column])
+        _check_images(source, data, image)
+    labels = [_needed(data, label) for _, _, data in parts]
+    live = _bonafide(source, parts[0][2], label, {text for texts in labels for text in texts}, bonafide)
+    faces: list[SourceFace] = []
+    for (path, name, data), texts in zip(parts, labels, strict=True):
+        own = [f"row-{name}-{row:07d}" if name else f"row-{row:07d}" for row in range(len(data))]
+        videos = _filled(data, video, own)
+        known = _filled(data, subject, [""] * len(data))
+        kinds = _filled(data, attack_type, [UNKNOWN] * len(data))
+        if split_column:
+            splits = [_split(source, text) for text in _needed(data, split_column)]
+        else:
+            splits = [_split(source, name) if len(parts) > 1 else ""] * len(data)
+        frames: Counter[tuple[str, str]] = Counter()
+        for row, text in enumerate(texts):
+            place = (known[row] or videos[row], videos[row])
+            label_kind = (BONAFIDE, NO_ATTACK) if text in live else (ATTACK, kinds[row])
+            face = SourceFace(path, *label_kind, domain, *place, frames[place], splits[row])
+            faces.append(replace(face, subject_known=bool(known[row]), row=row, column=image))
+            frames[place] += 1
+    return faces
+
+
+def picture_bytes(face: SourceFace) -> bytes:
+    """The encoded picture of a face that `find` returned, as the dataset holds it: the bytes of a JPEG, PNG, ... file.
+
+    Raises:
+        AgfasError: the dataset is gone or damaged, the row is empty, or it names a file that cannot be read.
+    """
+    cell = _rows(face.path, face.column)[face.row][face.column]
+    if cell is None or (cell["bytes"] is None and cell["path"] is None):
+        raise AgfasError(f"Row {face.row} of {face.path} has no picture in {face.column!r}.")
+    if cell["bytes"] is not None:
+        return cell["bytes"]
+    try:
+        return Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise AgfasError(
+            f"Row {face.row} of {face.path} names {cell['path']}, which cannot be read ({error.strerror})."
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def _rows(path: Path, column: str) -> Dataset:
+    """The pictures of a split, undecoded: {"bytes": ..., "path": ...}, or None."""
+    from datasets import Image
+
+    return _open(path).select_columns([column]).cast_column(column, Image(decode=False))
+
+
+def _parts(source: Path) -> list[tuple[Path, str, Dataset]]:
+    """Path, name and rows of every split; the path opens it again, see `_open`."""
+    from datasets import Dataset
+
+    if (source / "dataset_dict.json").is_file():
+        names = sorted(child.name for child in source.iterdir() if (child / "state.json").is_file())
+        parts = [(source / name, name, _open(source / name)) for name in names]
+    elif (source / "state.json").is_file():
+        parts = [(source, "", _open(source))]
+    else:
+        opened = _load(source)
+        if isinstance(opened, Dataset):
+            parts = [(source, "", opened)]
+        else:
+            parts = [(Path(f"{source}@{name}"), name, data) for name, data in opened.items()]
+    parts = [part for part in parts if len(part[2])]
+    if not parts:
+        raise AgfasError(f"{source} holds no rows. Expected: a dataset saved with `save_to_disk`, or a hub id.")
+    return parts
+
+
+def _open(path: Path) -> Dataset:
+    """The rows of one split, by the path that `find` gave to its faces."""
+    if not (path / "state.json").is_file():
+        return _load(path)
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(path)).with_format(None)
+    except Exception as error:  # damaged files raise errors of Arrow, JSON and the file system
+        raise AgfasError(f"{path} is not a Hugging Face dataset that can be read ({error}). Save it again.") from error
+
+
+def _load(source: Path) -> Any:
+    """What `load_dataset` makes of a folder or a hub id; one split where the name ends in `@SPLIT`."""
+    text = source.as_posix()
+    name, _, split = (text, "", "") if source.is_dir() or "@" not in text else text.rpartition("@")
+    if not Path(name).is_dir() and (source.is_absolute() or not _HUB_ID.fullmatch(text)):
+        raise AgfasError(f"No folder at {source}. Expected: a folder of a Hugging Face dataset, or a hub id USER/NAME.")
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, split=split or None).with_format(None)
+    except Exception as error:  # the library raises its own errors, those of the network and those of every format
+        raise AgfasError(
+            f"{source} cannot be read as a Hugging Face dataset ({error}). Expected: a folder saved with"
+            " `save_to_disk`, one of parquet files or pictures, or the id USER/NAME of a dataset on the hub."
+        ) from error
+
+
+def _check_columns(source: Path, data: Dataset, names: list[str | None]) -> None:
+    for name in names:
+        if name is not None and name not in data.column_names:
+            raise AgfasError(f"{source} has no column {name!r}; {nearest(name, data.column_names)}")
+
+
+def _check_images(source: Path, data: Dataset, name: str) -> None:
+    from datasets import Image
+
+    if not isinstance(data.features[name], Image):
+        pictures = [other for other, feature in data.features.items() if isinstance(feature, Image)]
+        raise AgfasError(
+            f"The column {name!r} of {source} holds no pictures; columns of pictures: {', '.join(pictures) or 'none'}."
+        )
+
+
+def _texts(data: Dataset, name: str) -> list[str]:
+    """A column as text: the names of classes, other values as they are written, nothing where there is none."""
+    from datasets import ClassLabel
+
+    feature, values = data.features[name], data[name][:]
+    if isinstance(feature, ClassLabel):
+        return ["" if value is None or value < 0 else feature.names[value] for value in values]
+    return ["" if value is None else str(value).strip() for value in values]
+
+
+def _needed(data: Dataset, name: str) -> list[str]:
+    """A column as text in which no row may be empty."""
+    texts = _texts(data, name)
+    empty = [row for row, text in enumerate(texts) if not text]
+    if empty:
+        raise AgfasError(f"{len(empty)} rows have no {name!r}, the first is row {empty[0]}. Leave these rows out.")
+    return texts
+
+
+def _filled(data: Dataset, name: str | None, otherwise: list[str]) -> list[str]:
+    """A column as text, and what stands for it where there is no column or nothing in a row."""
+    if name is None:
+        return otherwise
+    return [text or other for text, other in zip(_texts(data, name), otherwise, strict=True)]
+
+
+def _bonafide(
+    source: Path, data: Dataset, label: str, there: set[str], given: str | int | Sequence[str | int] | None
+) -> set[str]:
+    """The labels that mean bona fide, as `_texts` writes them."""
+    if given is None:
+        words = {text: LABELS.get(plain(text)) for text in there}
+        if any(word is None for word in words.values()) or any(text.isdigit() for text in there):
+            raise AgfasError(
+                f"Which labels of {source} mean bona fide? Say it with bonafide=...; the column {label!r} holds:"
+                f" {', '.join(sorted(there)[:20])}."
+            )
+        return {text for text, word in words.items() if word == BONAFIDE}
+    wanted = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int) else given
+    names = getattr(data.features[label], "names", None) or []
+    live = set()
+    for word in (str(word).strip() for word in wanted):
+        name = names[int(word)] if word not in there and word.isdigit() and int(word) < len(names) else word
+        if name not in there:
+            raise AgfasError(f"No row of {source} has the {label!r} {word!r}; {nearest(word, there)}")
+        live.add(name)
+    return live
+
+
+def _split(source: Path, name: str) -> str:
+    if plain(name) not in SPLIT_WORDS:
+        raise AgfasError(
+            f"{source}: {name!r} is no split that is known; {nearest(plain(name), SPLIT_WORDS)} Give one split alone"
+            f" ({source}@{name}, or its folder) to have its subjects dealt out."
+        )
+    return SPLIT_WORDS[plain(name)]

@@ -1,0 +1,57 @@
+"""OULU-NPU: prints and replays before the front cameras of six phones in three sessions.
+
+    Train_files/1_1_01_1.avi        phone_session_user_file: file 1 live, 2 and 3 prints, 4 and 5 replays
+    Dev_files/..., Test_files/...
+    Protocols/Protocol_1..4/{Train,Dev,Test}.txt
+
+Layout after the paper and Idiap's interface `bob.db.oulunpu`. Beside every video lies a `.txt` file with the eyes,
+which is not read. The three folders are the official sets of users; the lists under `Protocols` choose phones, sessions
+and instruments within them, which a protocol of this program does by attack type, so they are not read either.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipelines.data.importers.attack_types import PRINT, REPLAY
+from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+
+TITLE = "OULU-NPU"
+CITATION = (
+    "Z. Boulkenafet, J. Komulainen, L. Li, X. Feng, A. Hadid: OULU-NPU: A Mobile Face Presentation Attack Database with"
+    " Real-World Variations. FG 2017."
+)
+LICENCE = "For research, under the agreement of the University of Oulu."
+VERIFIED = "Not checked against a real copy; names are those of the paper and of Idiap's published interface."
+EXPECTED = (
+    Expected(BONAFIDE, 720, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
+    Expected(ATTACK, 2880, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
+    Expected(BONAFIDE, 270, ("dev",)),
+    Expected(ATTACK, 1080, ("dev",)),
+)
+
+_KINDS = {"1": NO_ATTACK, "2": PRINT, "3": PRINT, "4": REPLAY, "5": REPLAY}
+_LAYOUT = Layout(
+    TITLE,
+    ("Train_files", "Dev_files", "Test_files"),
+    re.compile(r"(?P<split>Train|Dev|Test)_files/(?:.*/)?(?P<video>[1-6]_[1-3]_(?P<user>\d{2})_(?P<file>[1-5]))\.\w+"),
+    "Train_files/1_1_01_1.avi",
+)
+
+
+def find(source: Path, domain: str) -> list[SourceFace]:
+    """One face per video; users are numbered through all three sets.
+
+    Raises:
+        AgfasError: another layout.
+    """
+    faces = []
+    for path, match in _LAYOUT.files(source):
+        kind = _KINDS[match["file"]]
+        label = BONAFIDE if kind == NO_ATTACK else ATTACK
+        faces.append(SourceFace(path, label, kind, domain, match["user"], match["video"], 0, match["split"].lower()))
+    return faces

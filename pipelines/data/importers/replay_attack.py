@@ -1,0 +1,68 @@
+"""Idiap Replay-Attack: prints and replays before a laptop's camera, held by hand or on a support.
+
+    {train,devel,test}/real/client001_session01_webcam_authenticate_adverse_1.mov
+    {train,devel,test}/attack/{fixed,hand}/attack_print_client001_session01_highdef_photo_adverse.mov
+    enroll/{train,devel,test}/...                videos for face recognition, no samples of the attack protocols
+
+Layout after the database's page at Idiap and its interface `bob.db.replay` (attack devices print, mobile, highdef;
+supports fixed, hand). The parts are also distributed as `replayattack-train` and so on. An attack has the same name
+under `fixed` and `hand`, so the support is part of the video's name here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipelines.data.importers.attack_types import PRINT, REPLAY
+from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+
+TITLE = "Idiap Replay-Attack"
+CITATION = (
+    "I. Chingovska, A. Anjos, S. Marcel: On the Effectiveness of Local Binary Patterns in Face Anti-spoofing. BIOSIG"
+    " 2012."
+)
+LICENCE = "For research, under Idiap's end user licence agreement."
+VERIFIED = "Not checked against a real copy; names are those of Idiap's published interface."
+EXPECTED = (
+    Expected(BONAFIDE, 140, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
+    Expected(ATTACK, 700, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
+    Expected(BONAFIDE, 60, ("dev",)),
+    Expected(ATTACK, 300, ("dev",)),
+)
+
+_SPLITS = {"train": "train", "devel": "dev", "test": "test"}
+_KINDS = {"print": PRINT, "mobile": REPLAY, "highdef": REPLAY}
+_LAYOUT = Layout(
+    TITLE,
+    tuple(f"{prefix}{part}" for prefix in ("", "replayattack-") for part in _SPLITS),
+    re.compile(
+        r"(?:replayattack-)?(?P<split>train|devel|test)/(?:"
+        r"real/(?P<real>client(?P<client>\d{3})_session\d+_webcam_authenticate_(?:adverse|controlled)_\d+)|"
+        r"attack/(?P<support>fixed|hand)/(?P<attack>attack_(?P<device>print|mobile|highdef)_client(?P<victim>\d{3})"
+        r"_session\d+_\w+_(?:adverse|controlled))"
+        r")\.\w+"
+    ),
+    "train/attack/hand/attack_print_client001_session01_highdef_photo_adverse.mov",
+)
+
+
+def find(source: Path, domain: str) -> list[SourceFace]:
+    """One face per video; the subject of an attack is the client whom it shows.
+
+    Raises:
+        AgfasError: another layout.
+    """
+    faces = []
+    for path, match in _LAYOUT.files(source):
+        split = _SPLITS[match["split"]]
+        if match["real"]:
+            face = SourceFace(path, BONAFIDE, NO_ATTACK, domain, match["client"], match["real"], 0, split)
+        else:
+            video = f"{match['support']}-{match['attack']}"
+            face = SourceFace(path, ATTACK, _KINDS[match["device"]], domain, match["victim"], video, 0, split)
+        faces.append(face)
+    return faces

@@ -1,0 +1,61 @@
+"""Spoof in the Wild: prints and replays of 165 persons before two cameras.
+
+    Train/live/003/003-1-1-1-1.mov        subject-sensor-type-medium-session: type 1 live, 2 print, 3 replay
+    Train/spoof/003/003-1-2-1-1.mov
+    Test/...
+
+Layout after the database's page and Idiap's interface `bob.db.siw`, whose file lists give the counts (the paper
+announces 4,620 videos, 4,478 were distributed). Beside every video lies a `.face` file, which is not read. One or two
+names carry a second ending (`.m.mov`). There is no official development set.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipelines.data.importers.attack_types import PRINT, REPLAY
+from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+
+TITLE = "SiW"
+CITATION = (
+    "Y. Liu, A. Jourabloo, X. Liu: Learning Deep Models for Face Anti-Spoofing: Binary or Auxiliary Supervision."
+    " CVPR 2018."
+)
+LICENCE = "For research, under the agreement of Michigan State University."
+VERIFIED = "Not checked against a real copy; names and counts are those of Idiap's published file lists."
+EXPECTED = (
+    Expected(BONAFIDE, 714, ("train",)),
+    Expected(ATTACK, 1703, ("train",)),
+    Expected(BONAFIDE, 599, ("test",)),
+    Expected(ATTACK, 1462, ("test",)),
+)
+
+_KINDS = {"1": NO_ATTACK, "2": PRINT, "3": REPLAY}
+_LAYOUT = Layout(
+    TITLE,
+    ("Train", "Test"),
+    re.compile(
+        r"(?P<split>Train|Test)/(?:live/\d{3}/(?=\d{3}-\d-1)|spoof/\d{3}/(?=\d{3}-\d-[23]))"
+        r"(?P<video>(?P<subject>\d{3})-\d-(?P<type>[123])-\d-\d)(?:\.m)?\.\w+"
+    ),
+    "Train/live/003/003-1-1-1-1.mov",
+)
+
+
+def find(source: Path, domain: str) -> list[SourceFace]:
+    """One face per video; subjects are numbered through both sets.
+
+    Raises:
+        AgfasError: another layout, or a name whose type contradicts its folder.
+    """
+    faces = []
+    for path, match in _LAYOUT.files(source):
+        kind = _KINDS[match["type"]]
+        label = BONAFIDE if kind == NO_ATTACK else ATTACK
+        split = match["split"].lower()
+        faces.append(SourceFace(path, label, kind, domain, match["subject"], match["video"], 0, split))
+    return faces

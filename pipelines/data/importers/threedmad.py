@@ -1,0 +1,65 @@
+"""3D Mask Attack Database: 17 persons and their printed resin masks before a Kinect.
+
+    session01/Data/04_01_05.hdf5        client_session_shot; sessions 1 and 2 are genuine, 3 is the mask
+    session02/..., session03/...
+
+Layout after the paper and Idiap's interface `bob.db.maskattack`, whose sets of clients are the splits here: 1 to 7
+train, 8 to 12 development, 13 to 17 test. The files are HDF5; see `recordings.py` for how their colour stream is to be
+exported.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipelines.data.importers.attack_types import MASK
+from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.recordings import EXPORTED, check_exported
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+
+TITLE = "3DMAD"
+CITATION = (
+    "N. Erdogmus, S. Marcel: Spoofing in 2D Face Recognition with 3D Masks and Anti-spoofing with Kinect. BTAS 2013."
+)
+LICENCE = "For research, under Idiap's end user licence agreement."
+VERIFIED = "Not checked against a real copy; names and sets are those of Idiap's published interface."
+EXPECTED = (
+    Expected(BONAFIDE, 70, ("train",)),
+    Expected(ATTACK, 35, ("train",)),
+    Expected(BONAFIDE, 50, ("dev",)),
+    Expected(ATTACK, 25, ("dev",)),
+    Expected(BONAFIDE, 50, ("test",)),
+    Expected(ATTACK, 25, ("test",)),
+)
+
+_MASK_SESSION = 3
+_LAST_OF_SPLIT = (("train", 7), ("dev", 12), ("test", 17))
+_LAYOUT = Layout(
+    TITLE,
+    ("session01", "session02", "session03"),
+    re.compile(
+        r"session(?P<folder>\d\d)/(?:.*/)?(?P<video>(?P<client>0[1-9]|1[0-7])_(?P<session>(?P=folder))_\d\d)" + EXPORTED
+    ),
+    "session01/Data/04_01_05.mp4",
+)
+
+
+def find(source: Path, domain: str) -> list[SourceFace]:
+    """One face per exported video or frame; the subject of an attack is the client whose mask it is.
+
+    Raises:
+        AgfasError: another layout, or recordings that are there as HDF5 alone.
+    """
+    root = _LAYOUT.root(source)
+    check_exported(_LAYOUT, root, "`Color_Data`, frames x 3 x 480 x 640 RGB")
+    faces = []
+    for path, match in _LAYOUT.match(root):
+        mask = int(match["session"]) == _MASK_SESSION
+        label, kind = (ATTACK, MASK) if mask else (BONAFIDE, NO_ATTACK)
+        split = next(name for name, last in _LAST_OF_SPLIT if int(match["client"]) <= last)
+        frame = int(match["frame"] or 0)
+        faces.append(SourceFace(path, label, kind, domain, match["client"], match["video"], frame, split))
+    return faces

@@ -1,0 +1,38 @@
+"""Empty files in the layout of a dataset, and what an importer says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.data.importers import importer_module
+from pipelines.data.importers.attack_types import ATTACK_TYPES
+from pipelines.data.importers.expected import Count, check_counts
+from pipelines.data.importers.source import SourceFace
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Make empty files, and the folders on the way to them."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return folder
+
+
+def found(importer: str, source: Path, domain: str = "d") -> dict[str, SourceFace]:
+    """What an importer finds, by the path below the source."""
+    faces = importer_module(importer).find(source, domain)
+    assert {face.attack_type for face in faces} <= {"none", *ATTACK_TYPES}
+    assert len({(face.subject, face.video, face.frame) for face in faces}) == len(faces), "keys would collide"
+    return {face.path.relative_to(source).as_posix(): face for face in faces}
+
+
+def said(face: SourceFace) -> tuple[int, str, str, str, int, str]:
+    """Label, attack type, subject, video, frame and split."""
+    return face.label, face.attack_type, face.subject, face.video, face.frame, face.split
+
+
+def counted(importer: str, source: Path) -> list[Count]:
+    """The importer's expected numbers against what is there."""
+    module = importer_module(importer)
+    return check_counts(module.find(source, "d"), module.EXPECTED)

@@ -1,0 +1,202 @@
+"""Hugging Face datasets that the tests save."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_tree import said
+from PIL import Image as Picture
+
+from pipelines.data.importers.hf import find, picture_bytes
+from pipelines.errors import AgfasError
+
+
+def png(value=0):
+    stream = io.BytesIO()
+    Picture.fromarray(np.full((4, 4, 3), value, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def dataset(labels, names=None, **columns):
+    from datasets import ClassLabel, Dataset, Features, Image, Value
+
+    rows = {"image": [{"bytes": png(value), "path": None} for value in range(len(labels))], "label": labels, **columns}
+    label = ClassLabel(names=names) if names else Value("int64" if isinstance(labels[0], int) else "string")
+    features = Features({"image": Image(), "label": label, **{name: Value("string") for name in columns}})
+    return Dataset.from_dict(rows, features=features)
+
+
+def saved(folder, *args, **columns):
+    dataset(*args, **columns).save_to_disk(str(folder))
+    return folder
+
+
+def test_a_dataset_with_class_names(tmp_path):
+    faces = find(saved(tmp_path / "set", [0, 1, 0], ["spoof", "live"]), "mine")
+    assert [face.label for face in faces] == [0, 1, 0]
+    assert said(faces[1]) == (1, "none", "row-0000001", "row-0000001", 0, "")
+    assert said(faces[2])[1] == "attack"
+    assert [(face.row, face.column, face.is_video) for face in faces] == [(row, "image", False) for row in range(3)]
+    assert not any(face.subject_known for face in faces)
+
+
+def test_the_bytes_of_a_picture_are_those_of_the_dataset(tmp_path):
+    faces = find(saved(tmp_path / "set", [0, 1], ["spoof", "live"]), "mine")
+    assert [picture_bytes(face) for face in faces] == [png(0), png(1)]
+
+
+def test_a_row_without_a_picture(tmp_path):
+    from datasets import Dataset, Features, Image, Value
+
+    features = Features({"image": Image(), "label": Value("string")})
+    Dataset.from_dict({"image": [None], "label": ["live"]}, features=features).save_to_disk(str(tmp_path / "set"))
+    (empty,) = find(tmp_path / "set", "mine")
+    with pytest.raises(AgfasError, match=r"Row 0 of .* has no picture in 'image'"):
+        picture_bytes(empty)
+
+
+def test_a_folder_of_class_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    # An @ in a folder's name is no split.
+    for place, name in enumerate(("live", "spoof")):
+        (tmp_path / "me@home" / name).mkdir(parents=True)
+        (tmp_path / "me@home" / name / "1.png").write_bytes(png(place))
+    live, spoof = find(tmp_path / "me@home", "mine")
+    assert (live.label, spoof.label) == (1, 0)
+    assert picture_bytes(spoof) == png(1)
+    (tmp_path / "me@home" / "live" / "1.png").unlink()
+    with pytest.raises(AgfasError, match=r"Row 0 of .* names .*1\.png, which cannot be read \(No such file"):
+        picture_bytes(live)
+
+
+@pytest.mark.parametrize("given", ["real,genuine", ["real", "genuine"], [1, 2], "1,2"])
+def test_which_labels_mean_bona_fide_is_told(tmp_path, given):
+    source = saved(tmp_path / "set", [0, 1, 2, 3], ["photo", "real", "genuine", "video"])
+    assert [face.label for face in find(source, "mine", bonafide=given)] == [0, 1, 1, 0]
+
+
+def test_numbers_alone_are_asked_for(tmp_path):
+    source = saved(tmp_path / "set", [0, 1])
+    with pytest.raises(AgfasError, match=r"bonafide=\.\.\.; the column 'label' holds: 0, 1"):
+        find(source, "mine")
+    assert [face.label for face in find(source, "mine", bonafide=0)] == [1, 0]
+    with pytest.raises(AgfasError, match=r"No row .* '7'"):
+        find(source, "mine", bonafide=7)
+
+
+def test_names_that_are_no_words_for_it_are_asked_for(tmp_path):
+    with pytest.raises(AgfasError, match=r"Which labels .*: me, you"):
+        find(saved(tmp_path / "set", ["me", "you"]), "mine")
+
+
+def test_columns(tmp_path):
+    columns = {
+        "who": ["ann", "ann", "bob"],
+        "film": ["v", "v", "w"],
+        "kind": ["", "print", "replay"],
+        "part": ["train", "val", "test"],
+    }
+    source = saved(tmp_path / "set", ["live", "spoof", "spoof"], **columns)
+    names = {"subject": "who", "video": "film", "attack_type": "kind", "split_column": "part"}
+    assert [said(face) for face in find(source, "mine", **names)] == [
+        (1, "none", "ann", "v", 0, "train"),
+        (0, "print", "ann", "v", 1, "dev"),
+        (0, "replay", "bob", "w", 0, "test"),
+    ]
+
+
+def test_rows_without_subject_or_attack_type(tmp_path):
+    columns = {"who": ["ann", None, ""], "kind": [None, None, "print"]}
+    source = saved(tmp_path / "set", ["live", "spoof", "spoof"], **columns)
+    faces = find(source, "mine", subject="who", attack_type="kind")
+    assert [(face.subject, face.subject_known) for face in faces] == [
+        *(("ann", True), ("row-0000001", False), ("row-0000002", False))
+    ]
+    assert [face.attack_type for face in faces] == ["none", "attack", "print"]
+
+
+def test_the_splits_of_a_dataset(tmp_path):
+    from datasets import DatasetDict
+
+    part = dataset([0, 1], ["spoof", "live"])
+    DatasetDict({"train": part, "validation": part, "test": part}).save_to_disk(str(tmp_path / "set"))
+    faces = find(tmp_path / "set", "mine")
+    assert sorted({(face.split, face.path.name) for face in faces}) == [
+        *(("dev", "validation"), ("test", "test"), ("train", "train"))
+    ]
+    assert len({face.video for face in faces}) == 6
+    assert [picture_bytes(face) for face in faces] == [png(0), png(1)] * 3
+
+
+def test_a_single_split_is_none(tmp_path):
+    from datasets import DatasetDict
+
+    DatasetDict({"train": dataset([0, 1], ["spoof", "live"])}).save_to_disk(str(tmp_path / "set"))
+    assert {face.split for face in find(tmp_path / "set", "mine")} == {""}
+
+
+def test_a_folder_that_load_dataset_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for part in ("train", "test"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        dataset(["live", "spoof"]).to_parquet(str(tmp_path / "set" / f"{part}-00000.parquet"))
+    faces = find(tmp_path / "set", "mine")
+    assert [(face.split, face.label, face.path.name) for face in faces] == [
+        *(("train", 1, "set@train"), ("train", 0, "set@train"), ("test", 1, "set@test"), ("test", 0, "set@test"))
+    ]
+    assert picture_bytes(faces[3]) == png(1)
+
+
+def test_a_dataset_of_the_hub(monkeypatch):
+    from datasets import DatasetDict
+
+    part = dataset([0, 1], ["spoof", "live"])
+    asked = []
+
+    def load(name, split=None):
+        asked.append((name, split))
+        return part if split else DatasetDict({"train": part, "test": part})
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    faces = find(Path("someone/faces"), "mine")
+    assert [(face.path.as_posix(), face.split) for face in faces[1:3]] == [
+        *(("someone/faces@train", "train"), ("someone/faces@test", "test"))
+    ]
+    assert picture_bytes(faces[1]) == png(1)
+    assert {face.split for face in find(Path("someone/faces@test"), "mine")} == {""}
+    assert asked == [("someone/faces", None), ("someone/faces", "train"), ("someone/faces", "test")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": "imgae"}, "no column 'imgae'; did you mean 'image'"),
+        ({"image": "label"}, "holds no pictures; columns of pictures: image"),
+        ({"label": "labels"}, "no column 'labels'; did you mean 'label'"),
+        ({"subject": "person"}, "no column 'person'"),
+        ({"split_column": "part"}, "'elsewhere' is no split"),
+        ({"split_column": "kind"}, "1 rows have no 'kind', the first is row 1"),
+    ],
+)
+def test_mistakes_in_the_options(tmp_path, options, message):
+    columns = {"part": ["elsewhere", "train"], "kind": ["test", None]}
+    source = saved(tmp_path / "set", ["live", "spoof"], **columns)
+    with pytest.raises(AgfasError, match=message):
+        find(source, "mine", **options)
+
+
+def test_a_row_without_a_label(tmp_path):
+    with pytest.raises(AgfasError, match="1 rows have no 'label', the first is row 0"):
+        find(saved(tmp_path / "set", [-1, 1], ["spoof", "live"]), "mine")
+
+
+def test_what_is_no_dataset(tmp_path):
+    with pytest.raises(AgfasError, match="hub id"):
+        find(tmp_path / "absent", "mine")
+    damaged = saved(tmp_path / "set", ["live", "spoof"])
+    (damaged / "state.json").write_text("{")
+    with pytest.raises(AgfasError, match=r"cannot|not a Hugging Face dataset"):
+        find(damaged, "mine")

@@ -1,0 +1,110 @@
+"""Lists as CSV, made by strangers."""
+
+from __future__ import annotations
+
+import pytest
+from dataset_tree import said
+
+from pipelines.data.importers import load_importer
+from pipelines.errors import AgfasError
+
+
+def listed(folder, text, encoding="utf-8"):
+    path = folder / "list.csv"
+    path.write_bytes(text.encode(encoding))
+    return load_importer("csv")(path, "mine")
+
+
+def test_every_column(tmp_path):
+    (face,) = listed(
+        tmp_path,
+        "path,label,subject,video,attack_type,domain,split,age,sex,ethnicity\n"
+        "sub/a.png,Spoof,ann,v1,print,phones,validation,34,female,Asian\n",
+    )
+    assert said(face) == (0, "print", "ann", "v1", 0, "dev")
+    assert (face.path, face.domain, face.subject_known) == (tmp_path / "sub" / "a.png", "phones", True)
+    assert (face.age, face.sex, face.ethnicity) == (34, "female", "Asian")
+
+
+@pytest.mark.parametrize("word", ["bonafide", "live", "Real", "genuine", "1", " bona fide "])
+def test_words_for_bona_fide(tmp_path, word):
+    (face,) = listed(tmp_path, f"path,label\na.png,{word}\n")
+    assert (face.label, face.attack_type) == (1, "none")
+
+
+@pytest.mark.parametrize("word", ["attack", "SPOOF", "fake", "0"])
+def test_words_for_attack(tmp_path, word):
+    (face,) = listed(tmp_path, f"path,label\na.png,{word}\n")
+    assert (face.label, face.attack_type) == (0, "attack")
+
+
+def test_without_subjects_none_is_known_and_every_row_is_its_own_video(tmp_path):
+    one, two, film = listed(tmp_path, "path,label\na/1.png,live\nb/1.png,live\nc.mp4,live\n")
+    assert [face.subject for face in (one, two, film)] == ["a-1", "b-1", "c"]
+    assert not any(face.subject_known for face in (one, two, film))
+    assert [face.is_video for face in (one, two, film)] == [False, False, True]
+    assert one.domain == "mine"
+
+
+def test_pictures_of_one_video_are_numbered(tmp_path):
+    text = "label;path;subject;video\nlive;2.png;ann;v\nlive;1.png;ann;v\nlive;3.png;bob;w\n"
+    faces = listed(tmp_path, text, "utf-8-sig")
+    assert [(face.video, face.frame) for face in faces] == [("v", 0), ("v", 1), ("w", 0)]
+
+
+def test_a_folder_with_one_list(tmp_path):
+    listed(tmp_path, "path,label\na.png,live\n")
+    assert len(load_importer("csv")(tmp_path, "mine")) == 1
+
+
+def test_absolute_paths_are_taken_as_they_are(tmp_path):
+    (face,) = listed(tmp_path, "path,label\n/elsewhere/a.png,live\n")
+    assert (face.path.as_posix(), face.subject) == ("/elsewhere/a.png", "elsewhere-a")
+
+
+@pytest.mark.parametrize("path", ["../a.png", "sub/../../a.png", ".."])
+def test_a_path_that_leaves_the_folder(tmp_path, path):
+    with pytest.raises(AgfasError, match=r"line 2: .* leaves the folder of the list by `\.\.`"):
+        listed(tmp_path, f"path,label\n{path},live\n")
+
+
+def test_a_path_with_dots_that_stays(tmp_path):
+    (face,) = listed(tmp_path, "path,label\nsub/../a..b.png,live\n")
+    assert face.path == tmp_path / "a..b.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,lable\na.png,live\n", "no column is called 'lable'; did you mean 'label'"),
+        ("path\na.png\n", "the column 'label' is missing"),
+        ("path,label,label\na.png,live,live\n", "'label' is there twice"),
+        ("path,label\na.png,lvie\n", "line 2: 'lvie' is no label; did you mean 'live'"),
+        ("path,label\na.png,live\nb.png\n", "line 3: 1 values for 2 columns"),
+        ("path,label\n,live\n", "line 2: the path is empty"),
+        ("path,label,age\na.png,live,old\n", "line 2: the age 'old'"),
+        ("path,label,age\na.png,live,1999\n", "line 2: the age '1999'"),
+        ("path,label\na\0.png,live\n", "line 2: the path is no text|not a list of comma"),
+        ("path,label,split\na.png,live,trian\n", "line 2: 'trian' is no split; did you mean 'train'"),
+        ("path,label,split\na.png,live,train\nb.png,live,\n", "line 3: no split, though"),
+        ("path,label,attack_type\na.png,live,print\n", "line 2: attack_type 'print' does not go with the label 'live'"),
+        ("path,label,attack_type\na.png,fake,none\n", "attack_type 'none' does not go with"),
+        ("path,label\n", "has no rows"),
+        ("", "has no rows"),
+    ],
+)
+def test_mistakes_are_answered_with_the_fix(tmp_path, text, message):
+    with pytest.raises(AgfasError, match=message):
+        listed(tmp_path, text)
+
+
+def test_a_list_that_is_no_text(tmp_path):
+    with pytest.raises(AgfasError, match="not UTF-8"):
+        listed(tmp_path, "path,label\nä.png,live\n", "latin-1")
+
+
+def test_a_folder_with_two_lists(tmp_path):
+    listed(tmp_path, "path,label\na.png,live\n")
+    (tmp_path / "other.csv").write_text("")
+    with pytest.raises(AgfasError, match=r"2 \.csv files"):
+        load_importer("csv")(tmp_path, "mine")
