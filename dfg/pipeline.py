@@ -6,7 +6,8 @@ as in its equation 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,15 @@ from dfg import autoencoder as _autoencoder  # noqa: F401
 from dfg import identity as _identity  # noqa: F401
 from dfg import onnx_identity as _onnx_identity  # noqa: F401
 from dfg import preconditioned as _preconditioned
+from dfg import projection as _projection  # noqa: F401
 from dfg import taesd as _taesd  # noqa: F401
-from dfg.latents import decode_latents, encode_latents, latent_channels
+from dfg.attention import identity_held
+from dfg.fit import check_components, check_image, check_tokens
+from dfg.latents import decode_latents, encode_latents
 from dfg.noise import noise_for_keys, noise_from_generators
-from dfg.schedule import add_noise, ddim_step, timesteps_from
+from dfg.prediction import as_epsilon, prediction_of
+from dfg.samplers import open_sampler
+from dfg.schedule import add_noise
 from dfg.tokens import pad_tokens
 
 # Tokens of a 7 x 7 map: the length of the zero condition where there is no encoder to ask.
@@ -46,14 +52,29 @@ class DeFakeOutput(BaseOutput):
     latents: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Told:
+    """Identity tokens as the U-Net takes them, their keys and values held; see `DeFakePipeline.told`.
+
+    Attributes:
+        tokens: (B, N, D) of the U-Net's type; with guidance (2B, N, D), zero tokens first.
+        guidance_scale: of classifier-free guidance; 1 is none.
+    """
+
+    tokens: torch.Tensor
+    guidance_scale: float
+
+
 class DeFakePipeline(DiffusionPipeline):
     """Restores faces: what a generator of live faces makes of a noised face when told who it is.
 
     Args:
         autoencoder: AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder.
         unet: UNet2DConditionModel or PreconditionedUNet with as many channels as the latents.
-        scheduler: of diffusers, with epsilon prediction; only its schedule is used, the step is DDIM's.
+        scheduler: of diffusers, with epsilon or v prediction; only its schedule is used, the steps are those of
+            `dfg.samplers`.
         identity_encoder: IdentityEncoder, OnnxIdentityEncoder, or None for a generator without a condition.
+        token_projection: TokenProjection, or None to pad identity tokens with zeros as the paper does.
 
     Raises:
         ValueError: the components do not fit each other; says which numbers differ.
@@ -63,8 +84,9 @@ class DeFakePipeline(DiffusionPipeline):
     unet: Any
     scheduler: Any
     identity_encoder: Any
+    token_projection: Any
 
-    _optional_components = ["identity_encoder"]  # noqa: RUF012 (diffusers asks for this list)
+    _optional_components = ["identity_encoder", "token_projection"]  # noqa: RUF012 (diffusers asks for this list)
 
     def __init__(
         self,
@@ -72,11 +94,17 @@ class DeFakePipeline(DiffusionPipeline):
         unet: UNet2DConditionModel | _preconditioned.PreconditionedUNet,
         scheduler: Any,
         identity_encoder: Any = None,
+        token_projection: Any = None,
     ) -> None:
         super().__init__()
-        _check_components(autoencoder, unet, scheduler, identity_encoder)
+        check_components(autoencoder, unet, scheduler)
+        check_tokens(unet, identity_encoder, token_projection)
         self.register_modules(
-            autoencoder=autoencoder, unet=unet, scheduler=scheduler, identity_encoder=identity_encoder
+            autoencoder=autoencoder,
+            unet=unet,
+            scheduler=scheduler,
+            identity_encoder=identity_encoder,
+            token_projection=token_projection,
         )
 
     @torch.no_grad()
@@ -91,6 +119,9 @@ class DeFakePipeline(DiffusionPipeline):
         condition: str = "identity",
         output_type: str = "pt",
         progress: Callable[[int, int], None] | None = None,
+        sampler: str = "ddim",
+        calls: int | None = None,
+        guidance_scale: float = 1.0,
     ) -> DeFakeOutput:
         """Restore a batch of faces; each result depends on its own face, key and seed alone.
 
@@ -105,6 +136,9 @@ class DeFakePipeline(DiffusionPipeline):
             condition: `identity`, or `none` for zero tokens.
             output_type: `pt` for a tensor, `pil` for pictures of PIL.
             progress: called as progress(done, total) after every call of the U-Net.
+            sampler: `ddim`, `unipc` or `dpmsolver++`; see `dfg.samplers`.
+            calls: so many evenly spaced calls of the U-Net from `timestep` down instead of the grid's.
+            guidance_scale: s of classifier-free guidance; see `told`.
 
         Raises:
             ValueError: an argument is out of its range; says what is allowed.
@@ -118,7 +152,10 @@ class DeFakePipeline(DiffusionPipeline):
         # 3. One stream of noise per face.
         noise = self.draw_noise(latents, keys, generators, seed) if timestep else torch.zeros_like(latents)
         # 4. Noise to t and denoise.
-        latents = self.restore_latents(latents, tokens, timestep, num_inference_steps, noise, progress)
+        with self.told(tokens, guidance_scale) as told:
+            latents = self.restore_latents(
+                latents, told, timestep, num_inference_steps, noise, progress, sampler=sampler, calls=calls
+            )
         # 5. Back to pixels.
         restored = self.decode(latents)
         return DeFakeOutput(image=to_pil(restored) if output_type == "pil" else restored, latents=latents)
@@ -130,12 +167,12 @@ class DeFakePipeline(DiffusionPipeline):
         Raises:
             ValueError: not a batch of RGB pictures in [-1, 1].
         """
-        _check_image(image)
+        check_image(image)
         return encode_latents(self.autoencoder, image.to(self.autoencoder.device))
 
     @torch.no_grad()
     def identity_tokens(self, image: torch.Tensor, condition: str = "identity") -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> tokens (B, N, D) zero-padded to the U-Net's width; all zero for `none`.
+        """(B, 3, H, W) in [-1, 1] -> tokens (B, N, D), padded or projected to the U-Net's width; zeros for `none`.
 
         Raises:
             ValueError: an unknown condition, or `identity` without an identity encoder.
@@ -150,6 +187,8 @@ class DeFakePipeline(DiffusionPipeline):
         if encoder is None:
             raise ValueError("this generator has no identity encoder: use condition='none'.")
         tokens = encoder(image.to(encoder.device)).float()
+        if self.token_projection is not None:
+            return self.token_projection(tokens.to(self.token_projection.device)).float().to(self.unet.device)
         return pad_tokens(tokens, width).to(self.unet.device)
 
     def draw_noise(
@@ -174,32 +213,79 @@ class DeFakePipeline(DiffusionPipeline):
             return noise_for_keys(keys, shape, seed, device)
         return noise_from_generators(generators, shape, device)  # type: ignore[arg-type]
 
+    @contextmanager
+    def told(self, tokens: torch.Tensor, guidance_scale: float = 1.0) -> Iterator[Told]:
+        """Project the keys and values of some faces' identity once for all restorations inside the block.
+
+        Args:
+            tokens: (B, N, D) of `identity_tokens`.
+            guidance_scale: s of classifier-free guidance (Ho and Salimans 2022): the noise is taken to be
+                none + s (told - none), where `none` is what the U-Net sees with zero tokens. For a generator trained
+                with condition dropout. Both are rows of one batch: half the launches on a GPU, twice the memory of
+                the activations. 1 is off, and costs nothing.
+
+        Raises:
+            ValueError: a scale below 0.
+        """
+        if guidance_scale < 0:
+            raise ValueError(f"guidance_scale={guidance_scale} must be 0 or more; 1 is no guidance.")
+        tokens = tokens.to(self.unet.device, self.unet.dtype)
+        if guidance_scale != 1:
+            tokens = torch.cat([torch.zeros_like(tokens), tokens])
+        with torch.no_grad(), identity_held(self.unet, tokens):
+            yield Told(tokens, guidance_scale)
+
     @torch.no_grad()
     def restore_latents(
         self,
         latents: torch.Tensor,
-        tokens: torch.Tensor,
+        tokens: torch.Tensor | Told,
         timestep: int,
         num_inference_steps: int,
         noise: torch.Tensor,
         progress: Callable[[int, int], None] | None = None,
+        sampler: str = "ddim",
+        calls: int | None = None,
     ) -> torch.Tensor:
         """Noise latents (B, C, h, w) to `timestep` and denoise them with the tokens (B, N, D).
 
-        Deterministic DDIM. Several timesteps of one batch can share latents, tokens and noise. The arithmetic
-        between the U-Net's calls is float32 whatever type the U-Net has.
+        Deterministic. Several timesteps of one batch can share latents, noise and what `told` gives for the tokens.
+        The arithmetic between the U-Net's calls is float32 whatever type the U-Net has.
+
+        Raises:
+            ValueError: no such sampler, or an impossible timestep or number of calls.
         """
-        timesteps = timesteps_from(self.scheduler, timestep, num_inference_steps)
-        if not timesteps:
+        if isinstance(tokens, torch.Tensor):
+            with self.told(tokens) as told:
+                return self.restore_latents(
+                    latents, told, timestep, num_inference_steps, noise, progress, sampler=sampler, calls=calls
+                )
+        way = open_sampler(sampler, self.scheduler, timestep, num_inference_steps, calls)
+        if not way.timesteps:
             return latents
-        noisy = add_noise(self.scheduler, latents.float(), noise.float(), timesteps[0]).to(self.unet.device)
-        tokens = tokens.to(self.unet.device, self.unet.dtype)
-        for i, (t, next_t) in enumerate(zip(timesteps, [*timesteps[1:], None], strict=True)):
-            epsilon = self.unet(noisy.to(self.unet.dtype), t, encoder_hidden_states=tokens).sample
-            noisy = ddim_step(self.scheduler, noisy, epsilon.float(), t, next_t)
+        noisy = add_noise(self.scheduler, latents.float(), noise.float(), timestep).to(self.unet.device)
+        for index, t in enumerate(way.timesteps):
+            noisy = way.step(self.predict_noise(noisy, t, tokens), noisy, index)
             if progress is not None:
-                progress(i + 1, len(timesteps))
+                progress(index + 1, len(way.timesteps))
         return noisy
+
+    @torch.no_grad()
+    def predict_noise(self, noisy: torch.Tensor, timestep: int, told: Told) -> torch.Tensor:
+        """The noise that the U-Net sees in z_t (B, C, h, w), float32, whatever it predicts, guided where asked for."""
+        # A PreconditionedUNet does its linear part in the type that it is given.
+        exact = isinstance(self.unet, _preconditioned.PreconditionedUNet)
+        sample = noisy.float() if exact else noisy.to(self.unet.dtype)
+        guided = told.guidance_scale != 1
+        # A tensor, because a compiled U-Net would be compiled anew for every number.
+        t = torch.tensor(timestep, device=sample.device)
+        output = self.unet(torch.cat([sample, sample]) if guided else sample, t, encoder_hidden_states=told.tokens)
+        predicted = output.sample.float()
+        if guided:
+            none, identity = predicted.chunk(2)
+            predicted = none + told.guidance_scale * (identity - none)
+        abar = float(self.scheduler.alphas_cumprod[timestep])
+        return as_epsilon(prediction_of(self.scheduler), predicted, noisy, abar)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -211,31 +297,3 @@ def to_pil(image: torch.Tensor) -> list[Image.Image]:
     """(B, 3, H, W) in [-1, 1] -> B pictures, rounded to 8 bits."""
     pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]
-
-
-def _check_components(autoencoder: Any, unet: Any, scheduler: Any, identity_encoder: Any) -> None:
-    channels = latent_channels(autoencoder)
-    if not unet.config["in_channels"] == unet.config["out_channels"] == channels:
-        raise ValueError(
-            f"the autoencoder makes latents of {channels} channels, but the U-Net takes "
-            f"{unet.config['in_channels']} and gives {unet.config['out_channels']}: "
-            f"build it with build_unet(..., in_channels={channels})."
-        )
-    if scheduler.config["prediction_type"] != "epsilon":
-        raise ValueError(f"prediction_type must be 'epsilon', not {scheduler.config['prediction_type']!r}.")
-    width = unet.config["cross_attention_dim"]
-    if identity_encoder is not None and identity_encoder.token_dim > width:
-        raise ValueError(
-            f"identity tokens of {identity_encoder.token_dim} values do not fit the U-Net's "
-            f"cross_attention_dim={width}: build it with {identity_encoder.token_dim} or more."
-        )
-
-
-def _check_image(image: torch.Tensor) -> None:
-    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(f"faces must be float tensors (B, 3, H, W); got {tuple(image.shape)} of {image.dtype}.")
-    if image.numel() and not image.abs().max() <= 1 + 1e-3:
-        raise ValueError(
-            f"faces must lie in [-1, 1], but reach from {image.min():.3g} to {image.max():.3g}: "
-            "bytes become x / 127.5 - 1."
-        )

@@ -35,9 +35,6 @@ class PreconditionedUNet(ModelMixin, ConfigMixin):
         seed: of the first weights.
     """
 
-    alphas_cumprod: torch.Tensor
-    variance: torch.Tensor
-
     @register_to_config
     def __init__(
         self,
@@ -58,8 +55,9 @@ class PreconditionedUNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(net.conv_out.weight)
         nn.init.zeros_(net.conv_out.bias)
         self.net: Any = net
-        self.register_buffer("alphas_cumprod", sd_scheduler().alphas_cumprod.float(), persistent=False)
-        self.register_buffer("variance", torch.tensor(latent_variance).view(1, -1, 1, 1), persistent=False)
+        # No buffers: `to(torch.bfloat16)` would round the schedule to three digits.
+        self._schedule = sd_scheduler().alphas_cumprod.float()
+        self._variance = torch.tensor(latent_variance).view(1, -1, 1, 1)
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | int, encoder_hidden_states: torch.Tensor
@@ -67,15 +65,29 @@ class PreconditionedUNet(ModelMixin, ConfigMixin):
         """Predict the noise.
 
         Args:
-            sample: (B, C, h, w) noisy latents.
+            sample: (B, C, h, w) noisy latents; float32 keeps the linear part exact where the network is bfloat16.
             timestep: (B,) int64 or one number, in [0, 1000).
             encoder_hidden_states: (B, N, D) identity tokens.
         """
         times = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
-        abar = self.alphas_cumprod[times].view(-1, 1, 1, 1)
-        total = abar * self.variance + (1 - abar)
+        self._schedule, self._variance = self._schedule.to(sample.device), self._variance.to(sample.device)
+        abar = self._schedule[times].view(-1, 1, 1, 1)
+        total = abar * self._variance + (1 - abar)
         linear = (1 - abar).sqrt() / total
-        rest = (abar * self.variance / total).sqrt()
-        scaled = (sample / total.sqrt()).to(sample.dtype)
+        rest = (abar * self._variance / total).sqrt()
+        scaled = (sample / total.sqrt()).to(self.net.dtype)
         predicted = self.net(scaled, times, encoder_hidden_states=encoder_hidden_states).sample
         return UNet2DConditionOutput(sample=(linear * sample + rest * predicted).to(sample.dtype))
+
+
+def check_prediction(unet: Any, prediction: str) -> None:
+    """Refuse a `PreconditionedUNet` for anything but the noise, which its linear part is.
+
+    Raises:
+        ValueError: it is to predict something else.
+    """
+    if isinstance(unet, PreconditionedUNet) and prediction != "epsilon":
+        raise ValueError(
+            f"a PreconditionedUNet predicts the noise (epsilon), not {prediction}: its linear part is that of the "
+            "noise. Use epsilon, or a U-Net without preconditioning."
+        )

@@ -8,14 +8,18 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 
-def sd_scheduler() -> DDIMScheduler:
-    """1,000 steps, betas linear in their square roots from 0.00085 to 0.012, epsilon prediction."""
+def sd_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
+    """1,000 steps, betas linear in their square roots from 0.00085 to 0.012.
+
+    Args:
+        prediction: what the U-Net predicts, `epsilon` or `v_prediction`; saved with the scheduler.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
-        prediction_type="epsilon",
+        prediction_type=prediction,
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
@@ -50,6 +54,21 @@ def timesteps_from(scheduler: Any, timestep: int, num_inference_steps: int = 50)
             f" ... {grid[-1]}; {last} (pure noise) and 0 (no noise) are allowed too."
         )
     return [timestep] * (timestep == last and last not in grid) + [t for t in grid if t <= timestep]
+
+
+def spaced_timesteps(timestep: int, calls: int) -> list[int]:
+    """`calls` timesteps from `timestep` down, evenly spaced over [0, timestep] without the 0.
+
+    The spacing of diffusers' multistep solvers ("linspace"), on a schedule that ends at `timestep`: the last step
+    is as long as the others, so that no call is spent on a level that holds almost no noise. With t = 801 and four
+    calls: 801, 601, 400, 200.
+
+    Raises:
+        ValueError: there are no calls, or more than timesteps.
+    """
+    if not 1 <= calls <= timestep:
+        raise ValueError(f"calls={calls} must lie between 1 and the timestep, {timestep}.")
+    return [round(timestep * (calls - i) / calls) for i in range(calls)]
 
 
 def _grid(scheduler: Any, num_inference_steps: int) -> list[int]:

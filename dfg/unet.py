@@ -64,3 +64,9 @@ def build_unet(
         return UNet2DConditionModel(
             in_channels=in_channels, out_channels=in_channels, sample_size=sample_size, **config
         )
+
+
+def checkpoint_gradients(unet: Any) -> None:
+    """Compute the blocks' activations again in the backward pass: less memory for more time, the same gradients."""
+    net = unet.net if isinstance(unet, PreconditionedUNet) else unet
+    net.enable_gradient_checkpointing()

@@ -174,10 +174,49 @@ class GeneratorSettings(Strict):
         description="Start from the best linear denoiser of the latents; lets a small U-Net restore after minutes.",
     )
     unet_weights: str | None = Field(None, description="Folder or hub id of U-Net weights to start from.")
+    unet_subfolder: str | None = Field(None, description="Where they lie in it: `unet` in Stable Diffusion's layout.")
+    train: bool = Field(True, description="False takes `unet_weights` as they are, such as the public checkpoint.")
+    prediction: Literal["epsilon", "v_prediction"] = Field(
+        "epsilon", description="What the U-Net predicts: the noise, as the paper's, or the velocity."
+    )
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="Weights the loss by timestep, so that none outweighs the others; 5 is usual."
+    )
+    condition_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of faces trained with zero tokens; what `cue.guidance_scale` needs."
+    )
+    tokens: Literal["zero_pad", "projection"] = Field(
+        "zero_pad", description="How 512-wide identity tokens meet the U-Net's width; `projection` learns a linear map."
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the live faces that the U-Net is trained on; a smaller share is part of a larger one."
+        " The autoencoder is fitted to all of them.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: half the memory, a third more time."
+    )
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
     autoencoder: AutoencoderSettings = PatchSettings()
     domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")
     loop: LoopSettings = LoopSettings(steps=1000, learning_rate=3e-4, ema_decay=0.999, max_grad_norm=1.0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> GeneratorSettings:
+        if self.precondition and self.prediction != "epsilon":
+            raise ValueError(
+                "precondition starts from a denoiser that predicts the noise: it needs prediction: epsilon"
+            )
+        if self.precondition and self.unet_weights:
+            raise ValueError("precondition builds a U-Net of its own: it cannot start from unet_weights")
+        if not self.train and not self.unet_weights:
+            raise ValueError("train: false takes given weights as they are: name them with unet_weights")
+        if not self.train and self.tokens == "projection":
+            raise ValueError("tokens: projection is learned in training: it needs train: true")
+        return self
 
 
 class CueSettings(Strict):
@@ -188,6 +227,19 @@ class CueSettings(Strict):
     )
     timestep: int = Field(801, ge=1, le=999, description="How far a face is noised before it is restored.")
     num_inference_steps: int = Field(50, ge=1, le=1000, description="Grid of the sampler; t = 801 of 50 is 41 calls.")
+    scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
+        "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
+    )
+    calls: int | None = Field(
+        None, ge=1, description="Calls of the U-Net from t down, evenly spaced; those of the grid where not given."
+    )
+    guidance_scale: float = Field(
+        1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the calls' work."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the U-Net; the rest stays float32.")
+    channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
+    compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
     samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
     normalize: Literal["per_face", "none"] = "per_face"

@@ -19,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from pipelines.config import Experiment, PicturesData, SyntheticData, TrainedIdentity
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
@@ -71,7 +73,7 @@ class Workspace:
         """What decides the generator."""
         return {
             "schema": SCHEMA,
-            "generator": _result_keys(self.experiment.generator.model_dump(mode="json")),
+            "generator": _without_later(self.experiment.generator, _LATER_OF_GENERATOR),
             "identity": fingerprint(self.identity_key()),
             "faces": self.faces_id(),
         }
@@ -129,23 +131,52 @@ class Workspace:
             return form
         generator = {**form, "generator": fingerprint(self.generator_key())}
         if cue.source == "autoencoder":
-            return generator
-        return {
-            **generator,
-            "timestep": cue.timestep,
-            "num_inference_steps": cue.num_inference_steps,
-            "samples": cue.samples,
-        }
+            return {**generator, **({"channels_last": True} if cue.channels_last else {})}
+        return {**generator, "timestep": cue.timestep, **self._sampling_key()}
+
+    def _sampling_key(self) -> dict[str, Any]:
+        cue = self.experiment.cue
+        later = {name: getattr(cue, name) for name in _LATER_OF_CUE if not _is_default(cue, name)}
+        return {"num_inference_steps": cue.num_inference_steps, "samples": cue.samples, **later}
+
+    def restoration(self) -> str:
+        """Names what experiments must share, beside the faces, to restore their different t in one pass."""
+        cue = self.experiment.cue
+        shared = {"seed": cue.seed, "batch_size": cue.batch_size, **self._sampling_key()}
+        return fingerprint({"generator": self.generator_key(), **shared})
 
 
 # They change when a run's lines and checkpoints are written, or where it is watched, never what it ends with.
-_BYSTANDERS = ("checkpoint_every", "log_every", "trackers")
+_BYSTANDERS = ("checkpoint_every", "log_every", "trackers", "gradient_checkpointing")
+
+# Settings that came when artefacts had names already: at their default they leave the names as they were.
+_LATER_OF_GENERATOR = (
+    "unet_subfolder",
+    "train",
+    "prediction",
+    "min_snr_gamma",
+    "condition_dropout",
+    "tokens",
+    "share",
+    "attention",
+)
+_LATER_OF_CUE = ("scheduler", "calls", "guidance_scale", "dtype", "channels_last", "compile", "attention")
 
 
 def _result_keys(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {key: _result_keys(value) for key, value in settings.items() if key not in _BYSTANDERS}
     return settings
+
+
+def _without_later(settings: BaseModel, later: tuple[str, ...]) -> Any:
+    """The settings that decide a result, as JSON, without later ones that are at their default."""
+    content = _result_keys(settings.model_dump(mode="json"))
+    return {name: value for name, value in content.items() if name not in later or not _is_default(settings, name)}
+
+
+def _is_default(settings: BaseModel, name: str) -> bool:
+    return bool(getattr(settings, name) == type(settings).model_fields[name].default)
 
 
 def _without_path(key: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | loader | metrics | bootstrap | render`.
+"""Benchmarks by name: `python scripts/bench.py cues | cue-write | resume | loader | metrics | bootstrap | render`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -15,6 +15,8 @@ from typing import Any
 
 BENCHMARKS = {
     "cues": "pipelines.benchmarks.cues:cues_benchmark",
+    "cue-write": "pipelines.benchmarks.cue_write:cue_write_benchmark",
+    "resume": "pipelines.benchmarks.resume:resume_benchmark",
     "loader": "pipelines.benchmarks.loader:loader_benchmark",
     "metrics": "pipelines.evaluation.benchmark:metrics_benchmark",
     "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",

@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from dfg.noise import noise_for_keys
-from dfg.schedule import timesteps_from
+from dfg.samplers import open_sampler
+from dfg.speed import Speed
 from pipelines.errors import AgfasError
 
 # Names the way in which noise follows from seed and key; another way would make other bytes.
@@ -66,9 +67,14 @@ class DfgSweep:
         samples: restorations per face, from streams of noise of their own (seed, seed + 1, ...), whose mean is the
             result. One is the paper's. The noise that one restoration leaves is most of a small generator's cue;
             the mean of four has half of it.
+        scheduler: `ddim`, `unipc` or `dpmsolver++`; see `dfg.samplers`.
+        calls: of the U-Net from t down, evenly spaced; None makes those of the grid.
+        guidance_scale: of classifier-free guidance; 1 is none.
+        speed: how the generator is run; set up here, once.
 
     Raises:
-        AgfasError: no t, a doubled one, one off the grid, or t = 0 without `autoencoder_sha256`.
+        AgfasError: no t, a doubled one, one off the grid, t = 0 without `autoencoder_sha256`, or options that cannot
+            be.
     """
 
     def __init__(
@@ -81,6 +87,10 @@ class DfgSweep:
         seed: int = 0,
         condition: str = "identity",
         samples: int = 1,
+        scheduler: str = "ddim",
+        calls: int | None = None,
+        guidance_scale: float = 1.0,
+        speed: Speed | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.samples = samples
@@ -90,24 +100,33 @@ class DfgSweep:
         self.num_inference_steps = num_inference_steps
         self.seed = seed
         self.condition = "none" if pipeline.identity_encoder is None else condition
+        self.scheduler, self.calls, self.guidance_scale = scheduler, calls, guidance_scale
+        self.speed = speed or Speed()
         if not self.timesteps or len(set(self.timesteps)) != len(self.timesteps):
             raise AgfasError(f"timesteps must be given, each once; got {list(self.timesteps)}.")
         if 0 in self.timesteps and autoencoder_sha256 is None:
             raise AgfasError("t = 0 is the autoencoder alone: give autoencoder_sha256 to name its store.")
-        self._check_grid()
+        self._check()
 
-    def _check_grid(self) -> None:
-        for timestep in self.timesteps:
-            try:
-                timesteps_from(self.pipeline.scheduler, timestep, self.num_inference_steps)
-            except ValueError as error:
-                raise AgfasError(str(error)) from None
+    def _check(self) -> None:
+        if self.guidance_scale != 1 and self.condition == "none":
+            raise AgfasError("guidance_scale guides by the identity, and this source has none: set it to 1.")
+        try:
+            for timestep in self.timesteps:
+                self._sampler(timestep)
+            self.speed.apply(self.pipeline)
+        except ValueError as error:
+            raise AgfasError(str(error)) from None
+
+    def _sampler(self, timestep: int) -> Any:
+        return open_sampler(self.scheduler, self.pipeline.scheduler, timestep, self.num_inference_steps, self.calls)
 
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """Everything that decides the restoration at one t."""
         autoencoder_dtype = _name(self.pipeline.autoencoder.dtype)
         if timestep == 0:
-            return {"name": "autoencoder", "weights": self.autoencoder_sha256, "dtype": autoencoder_dtype}
+            layout = {"channels_last": True} if self.speed.channels_last else {}
+            return {"name": "autoencoder", "weights": self.autoencoder_sha256, "dtype": autoencoder_dtype, **layout}
         return {
             "name": "dfg",
             "weights": self.weights_sha256,
@@ -120,28 +139,69 @@ class DfgSweep:
             "condition": self.condition,
             "dtype": _name(self.pipeline.unet.dtype),
             "autoencoder_dtype": autoencoder_dtype,
+            **self._beyond_the_paper(),
         }
 
-    @torch.no_grad()
+    def _beyond_the_paper(self) -> dict[str, Any]:
+        """Options that are not at their default; those that are leave the names of stores as they were before."""
+        sampling = {"sampler": self.scheduler, "calls": self.calls, "guidance_scale": self.guidance_scale}
+        default = {"sampler": "ddim", "calls": None, "guidance_scale": 1.0}
+        changed = {name: value for name, value in sampling.items() if value != default[name]}
+        return {**changed, **self.speed.fingerprint()}
+
     def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
-        latents = self.pipeline.encode(image)
-        tokens = self.pipeline.identity_tokens(image, self.condition) if any(timesteps) else None
-        return {t: self._restored(latents, tokens, t, keys) if t else self.pipeline.decode(latents) for t in timesteps}
+        return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)
 
-    def _restored(
-        self, latents: torch.Tensor, tokens: torch.Tensor | None, timestep: int, keys: Sequence[str]
-    ) -> torch.Tensor:
+    @torch.no_grad()
+    def prepare(
+        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Latents and identity tokens (None where no t needs them); touches neither U-Net nor another batch."""
+        latents = self.pipeline.encode(image)
+        return latents, self.pipeline.identity_tokens(image, self.condition) if any(timesteps) else None
+
+    @torch.no_grad()
+    def restore_prepared(
+        self, prepared: tuple[torch.Tensor, torch.Tensor | None], keys: Sequence[str], timesteps: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`, from what `prepare` gave."""
+        latents, tokens = prepared
+        restored = {t: self.pipeline.decode(latents) for t in timesteps if t == 0}
+        if tokens is not None:
+            # The identity's keys and values are projected once for all t, steps and samples.
+            with self.pipeline.told(tokens, self.guidance_scale) as told:
+                restored.update({t: self._restored(latents, told, t, keys) for t in timesteps if t > 0})
+        return restored
+
+    def _restored(self, latents: torch.Tensor, told: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
         """The mean of `samples` restorations."""
         total = torch.zeros(())
         for sample in range(self.samples):
             noise = noise_for_keys(keys, tuple(latents.shape[1:]), self.seed + sample, latents.device)
-            denoised = self.pipeline.restore_latents(latents, tokens, timestep, self.num_inference_steps, noise)
+            denoised = self.pipeline.restore_latents(
+                latents, told, timestep, self.num_inference_steps, noise, None, self.scheduler, self.calls
+            )
             total = self.pipeline.decode(denoised) + total.to(denoised.device)
         return total / self.samples
 
 
-class DfgSource:
+class OneOfSweep:
+    """One t of a sweep as a source."""
+
+    def __init__(self, sweep: CueSweep, timestep: int) -> None:
+        self.sweep, self.timestep = sweep, timestep
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the restoration."""
+        return self.sweep.fingerprint(self.timestep)
+
+    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the same faces as they would look if they were real."""
+        return self.sweep.restore(image, keys, [self.timestep])[self.timestep]
+
+
+class DfgSource(OneOfSweep):
     """The De-fake Face Generator at one t; arguments as `DfgSweep`."""
 
     def __init__(
@@ -153,22 +213,13 @@ class DfgSource:
         seed: int = 0,
         condition: str = "identity",
         samples: int = 1,
+        **options: Any,
     ) -> None:
-        self.timestep = timestep
-        self._sweep = DfgSweep(
-            pipeline, [timestep], weights_sha256, None, num_inference_steps, seed, condition, samples
-        )
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the restoration."""
-        return self._sweep.fingerprint(self.timestep)
-
-    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the same faces as they would look if they were real."""
-        return self._sweep.restore(image, keys, [self.timestep])[self.timestep]
+        arguments = (num_inference_steps, seed, condition, samples)
+        super().__init__(DfgSweep(pipeline, [timestep], weights_sha256, None, *arguments, **options), timestep)
 
 
-class AutoencoderSource:
+class AutoencoderSource(OneOfSweep):
     """The control t = 0: the pipeline's autoencoder alone.
 
     Args:
@@ -176,18 +227,8 @@ class AutoencoderSource:
         weights_sha256: of the autoencoder alone.
     """
 
-    timestep = 0
-
     def __init__(self, pipeline: Any, weights_sha256: str) -> None:
-        self._sweep = DfgSweep(pipeline, [0], "", autoencoder_sha256=weights_sha256)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the reconstruction."""
-        return self._sweep.fingerprint(0)
-
-    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1], encoded and decoded."""
-        return self._sweep.restore(image, keys, [0])[0]
+        super().__init__(DfgSweep(pipeline, [0], "", autoencoder_sha256=weights_sha256), 0)
 
 
 class SingleSource:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.config import Experiment
+from dfg.speed import Speed
+from pipelines.config import CueSettings, Experiment
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import AutoencoderSource, DfgSource, DfgSweep
+from pipelines.cues.sources import DfgSweep, OneOfSweep
 from pipelines.cues.store import CueStore, cue_identity
 from pipelines.cues.verify import verify_cues
 from pipelines.data.faces import Faces
@@ -77,13 +78,7 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
     for timestep, folder in _folders(experiment, timesteps).items():
         if not folder.is_dir():
             raise AgfasError(f"No cues at t = {timestep} yet. Run `agfas cues` with the same configuration first.")
-        pipeline, weights, autoencoder = _generator(experiment)
-        cue = experiment.cue
-        source = (
-            AutoencoderSource(pipeline, autoencoder)
-            if timestep == AUTOENCODER
-            else DfgSource(pipeline, weights, timestep, cue.num_inference_steps, cue.seed, samples=cue.samples)
-        )
+        source = OneOfSweep(open_sweep(experiment, [timestep]), timestep)
         check = verify_cues(folder, chosen, source)
         print(f"t = {timestep}: {check}")
         if not check.ok:
@@ -110,7 +105,24 @@ def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
     """The trained generator as a source of several t at once."""
     pipeline, weights, autoencoder = _generator(experiment)
     cue = experiment.cue
-    return DfgSweep(pipeline, timesteps, weights, autoencoder, cue.num_inference_steps, cue.seed, samples=cue.samples)
+    return DfgSweep(
+        pipeline,
+        timesteps,
+        weights,
+        autoencoder,
+        cue.num_inference_steps,
+        cue.seed,
+        samples=cue.samples,
+        scheduler=cue.scheduler,
+        calls=cue.calls,
+        guidance_scale=cue.guidance_scale,
+        speed=speed_of(cue),
+    )
+
+
+def speed_of(cue: CueSettings) -> Speed:
+    """How the settings want the generator to be run."""
+    return Speed(cue.dtype, cue.channels_last, cue.compile, cue.attention)
 
 
 def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:

@@ -1,8 +1,13 @@
-"""`agfas inspect-dfg`: how well the generator restores faces by t, with the right, a wrong and no identity."""
+"""`agfas inspect-dfg`: what the generator learned, both sides of the paper's theorems by t, and the t they speak for.
+
+Into the generator's run folder: inspect.csv (errors by group, t and condition), inspect_theorems.csv (a row per t),
+inspect.json (both, with the rule and the proposal) and inspect.svg.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,19 +15,32 @@ import torch
 
 from dfg.pipeline import DeFakePipeline
 from pipelines.config import Experiment
-from pipelines.data.faces import Faces, to_tensor_range
-from pipelines.files import csv_text, write_text
+from pipelines.data.faces import Faces
+from pipelines.files import csv_text, write_json, write_text
+from pipelines.inspection.divergence import GaussianFit, kl_divergence
+from pipelines.inspection.measure import (
+    Measured,
+    Subjects,
+    conditions_of,
+    measure,
+    open_subjects,
+    strangers_distance,
+    strangers_similarity,
+)
+from pipelines.inspection.plot import as_svg, inspection_figure
+from pipelines.inspection.proposal import RULE, Theorems, propose
 from pipelines.processes import device
 from pipelines.progress import bar
 from pipelines.stages import faces as faces_stage
 from pipelines.stages import train_dfg
 
-CONDITIONS = ("identity", "wrong", "none")
-_BATCH = 64
+HELD_OUT, OTHERS = "live, held out", "live, other domains"
+
+Found = dict[str, dict[tuple[int, str], Measured]]
 
 
 def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[dict[str, Any]]:
-    """Restore held-out live faces and attacks under every condition; prints and writes `inspect.csv`.
+    """Measure held-out live faces and attacks under every condition; prints and writes what came out.
 
     Args:
         experiment: its generator is trained first if it is not there.
@@ -30,64 +48,94 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
         count: faces of each group at most, evenly spaced over the group.
 
     Returns:
-        A row per group, t and condition: mean |x - restored| over pixels in grey levels of 255, its standard error
-        over faces, and the number of faces.
+        The rows of inspect.csv, one per group, t and condition: mean |x - restored| over pixels in grey levels of 255
+        with its standard error over faces, mean squared error of the predicted noise with its own, mean cosine of
+        the identity before and after, and the number of faces.
     """
     faces = faces_stage.run(experiment)
     folder = train_dfg.run(experiment, faces)
     pipeline, _ = train_dfg.load_generator(folder)
     pipeline.to(device())
     groups = _groups(experiment, faces, count)
-    conditions = CONDITIONS if pipeline.identity_encoder is not None else ("none",)
-    rows = []
-    with bar(len(groups) * len(timesteps) * len(conditions), "restore", unit="setting") as progress:
-        for group, indices in groups.items():
-            for timestep in timesteps:
-                for condition in conditions:
-                    errors = restoration_errors(pipeline, faces, indices, timestep, condition, experiment)
-                    rows.append(_row(group, timestep, condition, errors))
-                    progress.update(1)
-    text = csv_text(rows)
-    write_text(folder / "inspect.csv", text)
-    print(text)
+    subjects = {name: open_subjects(pipeline, faces, rows, experiment.cue.seed) for name, rows in groups.items()}
+    found = _measure_all(pipeline, subjects, timesteps, experiment)
+    rows = [
+        _row(group, timestep, condition, measured)
+        for group, settings in found.items()
+        for (timestep, condition), measured in settings.items()
+    ]
+    curves = theorem_curves(pipeline, subjects, found, timesteps)
+    _write(folder, rows, curves, subjects)
+    _print(rows, curves)
     return rows
 
 
-def restoration_errors(
-    pipeline: DeFakePipeline,
-    faces: Faces,
-    indices: np.ndarray,
-    timestep: int,
-    condition: str,
-    experiment: Experiment,
-) -> np.ndarray:
-    """Mean |x - restored| of each face in grey levels, (n,); the same noise under every condition.
+def theorem_curves(
+    pipeline: DeFakePipeline, subjects: dict[str, Subjects], found: Found, timesteps: Sequence[int]
+) -> list[Theorems]:
+    """Both sides of the trade-off at each t; none where there are no live faces or no attacks.
 
-    `wrong` gives each face the tokens of the face half the group away, which is another person.
+    Theorem 1 is about faces like those of the training, so its side is measured on the generator's own domains where
+    some are held out. Theorem 2 compares live and attack faces, which must be of the same cameras.
     """
-    errors = []
-    images = torch.from_numpy(to_tensor_range(faces.images[indices]))
-    strangers = images.roll(len(images) // 2, dims=0)
-    for start in range(0, len(indices), _BATCH):
-        part = slice(start, start + _BATCH)
-        image = images[part].to(device())
-        told = strangers[part].to(device()) if condition == "wrong" else image
-        tokens = pipeline.identity_tokens(told, "none" if condition == "none" else "identity")
-        latents = pipeline.encode(image)
-        keys = [str(key) for key in faces.keys[indices[part]]]
-        noise = pipeline.draw_noise(latents, keys, seed=experiment.cue.seed)
-        steps = experiment.cue.num_inference_steps
-        restored = pipeline.decode(pipeline.restore_latents(latents, tokens, timestep, steps, noise))
-        errors.append((image - restored).abs().mean(dim=(1, 2, 3)).cpu().numpy() * 127.5)
-    return np.concatenate(errors)
+    live, attacks = _sides(subjects)
+    if not live or not attacks:
+        return []
+    restored = HELD_OUT if HELD_OUT in subjects else OTHERS
+    told = conditions_of(pipeline)[0]
+    halves = [GaussianFit.of(live.latents[start::2]) for start in (0, 1)]
+    fits = [GaussianFit.of(live.latents), GaussianFit.of(torch.cat([some.latents for some in attacks.values()]))]
+    whole = kl_divergence(*fits)
+    stranger = strangers_distance(subjects[restored])
+    curves = []
+    for timestep in timesteps:
+        abar = float(pipeline.scheduler.alphas_cumprod[timestep])
+        error = float(np.sqrt(found[restored][timestep, told].latent.mean()))
+        kl = kl_divergence(*(fit.noised(abar) for fit in fits))
+        curves.append(
+            Theorems(
+                timestep=timestep,
+                live_error=error,
+                lost=error / stranger,
+                kl=kl,
+                kl_floor=kl_divergence(*(fit.noised(abar) for fit in halves)),
+                removed=1 - kl / whole,
+                separation=_separation(found, attacks, timestep, told),
+            )
+        )
+    return curves
+
+
+def _sides(subjects: dict[str, Subjects]) -> tuple[Subjects | None, dict[str, Subjects]]:
+    """Live faces and attacks of the same cameras; the generator's own live faces where the others have none."""
+    attacks = {name: some for name, some in subjects.items() if name not in (HELD_OUT, OTHERS)}
+    return subjects.get(OTHERS) or subjects.get(HELD_OUT), attacks
+
+
+def _separation(found: Found, attacks: dict[str, Subjects], timestep: int, told: str) -> float:
+    live = found[OTHERS if OTHERS in found else HELD_OUT][timestep, told].restoration
+    attack = np.concatenate([found[name][timestep, told].restoration for name in attacks])
+    pooled = np.sqrt((live.var(ddof=1) + attack.var(ddof=1)) / 2)
+    return float((attack.mean() - live.mean()) / pooled)
+
+
+def _measure_all(
+    pipeline: DeFakePipeline, subjects: dict[str, Subjects], timesteps: Sequence[int], experiment: Experiment
+) -> Found:
+    total = len(subjects) * len(timesteps) * len(conditions_of(pipeline))
+    with bar(total, "inspect", unit="setting") as progress:
+        return {
+            group: measure(pipeline, some, timesteps, experiment.cue, progress.update)
+            for group, some in subjects.items()
+        }
 
 
 def _groups(experiment: Experiment, faces: Faces, count: int) -> dict[str, np.ndarray]:
     """Live faces of the generator's domains that it was not trained on, and each kind of face of the others."""
     own = np.isin(faces.domains, experiment.generator.domains)
-    groups = {"live, held out": faces.live(experiment.generator.domains, ("dev", "test"))}
+    groups = {HELD_OUT: faces.live(experiment.generator.domains, ("dev", "test"))}
     for kind in sorted(set(faces.attack_types[~own])):
-        name = "live, other domains" if kind == "none" else kind
+        name = OTHERS if kind == "none" else kind
         groups[name] = np.flatnonzero(~own & (faces.attack_types == kind))
     return {name: _spread(indices, count) for name, indices in groups.items() if len(indices) > 1}
 
@@ -98,12 +146,45 @@ def _spread(indices: np.ndarray, count: int) -> np.ndarray:
     return indices[np.arange(count) * len(indices) // count]
 
 
-def _row(group: str, timestep: int, condition: str, errors: np.ndarray) -> dict[str, Any]:
+def _row(group: str, timestep: int, condition: str, measured: Measured) -> dict[str, Any]:
+    similarity = float(measured.similarity.mean())
     return {
         "group": group,
         "timestep": timestep,
         "condition": condition,
-        "mean_abs_error": round(float(errors.mean()), 3),
-        "standard_error": round(float(errors.std(ddof=1) / len(errors) ** 0.5), 3),
-        "faces": len(errors),
+        "mean_abs_error": round(float(measured.restoration.mean()), 3),
+        "standard_error": round(_standard_error(measured.restoration), 3),
+        "noise_error": round(float(measured.noise.mean()), 5),
+        "noise_standard_error": round(_standard_error(measured.noise), 5),
+        "identity_similarity": None if np.isnan(similarity) else round(similarity, 4),
+        "faces": len(measured.restoration),
     }
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _write(folder: Path, rows: list[dict[str, Any]], curves: list[Theorems], subjects: dict[str, Subjects]) -> None:
+    proposed = propose(curves)
+    summary = {
+        "rule": RULE,
+        "proposed_timestep": proposed,
+        "theorems": [one.row() for one in curves],
+        "errors": rows,
+        "identity_similarity_of_strangers": {name: strangers_similarity(some) for name, some in subjects.items()},
+    }
+    write_json(folder / "inspect.json", summary)
+    write_text(folder / "inspect.csv", csv_text(rows))
+    if curves:
+        write_text(folder / "inspect_theorems.csv", csv_text([one.row() for one in curves]))
+    write_text(folder / "inspect.svg", as_svg(inspection_figure(rows, curves, proposed)))
+
+
+def _print(rows: list[dict[str, Any]], curves: list[Theorems]) -> None:
+    print(csv_text(rows))
+    if curves:
+        print(csv_text([one.row() for one in curves]))
+        print(f"Proposed t = {propose(curves)}: the {RULE}.")
+    else:
+        print("No t is proposed: the dataset has no attacks, or no live faces to set beside them.")

@@ -9,15 +9,18 @@ import numpy as np
 import torch
 from diffusers.utils.logging import disable_progress_bar
 
+from dfg.attention import use_attention
 from dfg.autoencoder import PatchAutoencoder
 from dfg.latents import calibrate_scale
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
+from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
-from dfg.unet import build_unet
+from dfg.unet import build_unet, checkpoint_gradients
 from pipelines.config import (
     AutoencoderSettings,
     Experiment,
+    GeneratorSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TaesdSettings,
@@ -28,8 +31,8 @@ from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.processes import is_main, wait
 from pipelines.stages import train_identity
-from pipelines.training.batches import LatentBatches
-from pipelines.training.latents import StoredLatents, store_latents
+from pipelines.training.batches import LatentBatches, LatentViews
+from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, nested_share, store_latents
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 from pipelines.workspace import SCHEMA, Workspace
@@ -48,29 +51,59 @@ def run(experiment: Experiment, faces: Faces) -> Path:
         return training.folder
     indices = _live_faces(experiment, faces)
     autoencoder = build_autoencoder(experiment.generator.autoencoder, faces, indices)
-    latents = _latents(experiment, faces, indices, autoencoder, identity)
-    pipeline = build_pipeline(experiment, autoencoder, identity, latents)
-    settings = experiment.generator.loop
-    batches = LatentBatches(
-        _Padded(latents, pipeline.unet.config.cross_attention_dim),
-        settings.batch_size,
-        pipeline.scheduler.config.num_train_timesteps,
-        seed=0,
-    )
-    objective = DenoisingObjective(pipeline.unet, pipeline.scheduler)
-    fit(objective, batches, settings, training, title="generator")
+    if experiment.generator.train:
+        pipeline, trained_on = _trained(experiment, faces, indices, autoencoder, identity, training)
+    else:
+        pipeline, trained_on = _given(experiment, autoencoder, identity), 0
     if is_main():
-        folder = training.folder / "pipeline"
-        write_atomically(folder, pipeline.save_pretrained)
-        training.finish(
-            {
-                "live_faces": len(indices),
-                "parameters": sum(p.numel() for p in pipeline.unet.parameters()),
-                "weights_sha256": folder_sha256(folder),
-            }
-        )
+        _save(pipeline, training, trained_on)
     wait()
     return training.folder
+
+
+def _trained(
+    experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any, training: Run
+) -> tuple[DeFakePipeline, int]:
+    """The generator after its training, and the number of faces it was trained on."""
+    settings = experiment.generator
+    latents = _latents(experiment, faces, indices, autoencoder, identity)
+    pipeline = build_pipeline(experiment, autoencoder, identity, latents)
+    chosen = SomeFaces(latents, nested_share(latents.store.keys, settings.share))
+    objective = DenoisingObjective(
+        pipeline.unet,
+        pipeline.scheduler,
+        min_snr_gamma=settings.min_snr_gamma,
+        projection=pipeline.token_projection,
+    )
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(pipeline.unet)
+    fit(objective, _batches(settings, pipeline, chosen), settings.loop, training, title="generator")
+    return pipeline, len(chosen)
+
+
+def _batches(settings: GeneratorSettings, pipeline: DeFakePipeline, latents: LatentViews) -> LatentBatches:
+    if pipeline.token_projection is None:
+        latents = PaddedTokens(latents, pipeline.unet.config["cross_attention_dim"])
+    steps = pipeline.scheduler.config["num_train_timesteps"]
+    return LatentBatches(latents, settings.loop.batch_size, steps, seed=0, condition_dropout=settings.condition_dropout)
+
+
+def _given(experiment: Experiment, autoencoder: Any, identity: Any) -> DeFakePipeline:
+    """The generator of published weights, as it is."""
+    settings = experiment.generator
+    return _assemble(autoencoder, _start_from(settings), sd_scheduler(settings.prediction), identity, None)
+
+
+def _save(pipeline: DeFakePipeline, training: Run, trained_on: int) -> None:
+    folder = training.folder / "pipeline"
+    write_atomically(folder, pipeline.save_pretrained)
+    training.finish(
+        {
+            "live_faces": trained_on,
+            "parameters": sum(p.numel() for p in pipeline.unet.parameters()),
+            "weights_sha256": folder_sha256(folder),
+        }
+    )
 
 
 def load_generator(folder: Path) -> tuple[DeFakePipeline, str]:
@@ -106,15 +139,39 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
 def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents) -> DeFakePipeline:
     """An untrained generator around the frozen parts, its U-Net seeded; or started from given weights."""
     settings = experiment.generator
+    unet = _start_from(settings) if settings.unet_weights else _new_unet(settings, latents)
+    try:
+        use_attention(unet, settings.attention)
+    except ValueError as error:
+        raise AgfasError(f"generator.{error}") from None
+    projection = _projection(settings, unet, identity)
+    return _assemble(autoencoder, unet, sd_scheduler(settings.prediction), identity, projection)
+
+
+def _new_unet(settings: GeneratorSettings, latents: StoredLatents) -> Any:
     sample, tokens = latents.read(np.array([0]), np.array([0]))
     torch.manual_seed(0)
     options = dict(settings.unet)
     if settings.preset == "tiny":
         options.setdefault("cross_attention_dim", int(tokens.shape[-1]))
-    unet = build_unet(settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options)
-    if settings.unet_weights:
-        unet = _start_from(settings.unet_weights)
-    return DeFakePipeline(autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity)
+    if settings.precondition:
+        options["latent_variance"] = latent_variance(latents)
+    return build_unet(settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options)
+
+
+def _projection(settings: GeneratorSettings, unet: Any, identity: Any) -> TokenProjection | None:
+    if settings.tokens == "zero_pad":
+        return None
+    if identity is None:
+        raise AgfasError("generator.tokens = projection projects identity tokens, but identity.name is none.")
+    return TokenProjection(identity.token_dim, unet.config["cross_attention_dim"])
+
+
+def _assemble(autoencoder: Any, unet: Any, scheduler: Any, identity: Any, projection: Any) -> DeFakePipeline:
+    try:
+        return DeFakePipeline(autoencoder, unet, scheduler, identity, projection)
+    except ValueError as error:
+        raise AgfasError(f"The generator's parts do not fit each other: {error}") from error
 
 
 def latent_variance(latents: StoredLatents) -> list[float]:
@@ -137,11 +194,13 @@ def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
     return chosen.from_pretrained(folder, subfolder=subfolder)
 
 
-def _start_from(place: str) -> Any:
+def _start_from(settings: GeneratorSettings) -> Any:
+    """Published weights in diffusers' layout, from a folder or the hub; of pickled ones only tensors are read."""
     from diffusers import UNet2DConditionModel
 
+    place = str(settings.unet_weights)
     try:
-        return UNet2DConditionModel.from_pretrained(place)
+        return UNet2DConditionModel.from_pretrained(place, subfolder=settings.unet_subfolder)
     except (OSError, ValueError) as error:
         raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
 
@@ -170,18 +229,3 @@ def _latents(
         "domains": settings.domains,
     }
     return store_latents(workspace.latents(), faces, indices, autoencoder, identity, key, settings.flip)
-
-
-class _Padded:
-    """Stored tokens padded with zeros to the U-Net's width, as the paper pads 512 to 768."""
-
-    def __init__(self, stored: StoredLatents, width: int) -> None:
-        self.stored, self.width, self.views = stored, width, stored.views
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        latents, tokens = self.stored.read(rows, views)
-        missing = self.width - tokens.shape[-1]
-        return latents, np.pad(tokens, ((0, 0), (0, 0), (0, missing))) if missing else tokens

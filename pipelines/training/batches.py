@@ -91,15 +91,26 @@ class LatentViews(Protocol):
 
 
 class LatentBatches:
-    """Stored latents and tokens with the noise and the time steps of this step."""
+    """Stored latents and tokens with the noise and the time steps of this step.
 
-    def __init__(self, views: LatentViews, batch_size: int, train_timesteps: int, seed: int) -> None:
+    Args:
+        views: of the live faces.
+        batch_size: of the global batch.
+        train_timesteps: t is drawn from 0 .. train_timesteps - 1.
+        seed: decides order, views, t, noise and dropped conditions together with the step.
+        condition_dropout: share of faces whose condition is to be zero, in [0, 1]; marked in `dropped`.
+    """
+
+    def __init__(
+        self, views: LatentViews, batch_size: int, train_timesteps: int, seed: int, condition_dropout: float = 0.0
+    ) -> None:
         self.views, self.batch_size, self.train_timesteps, self.seed = (
             views,
             batch_size,
             train_timesteps,
             seed,
         )
+        self.condition_dropout = condition_dropout
         self.order = Order(len(views), seed, "latents")
 
     def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
@@ -110,12 +121,12 @@ class LatentBatches:
         timesteps = draws.integers(0, self.train_timesteps, self.batch_size)[part]
         latents, tokens = self.views.read(rows, view)
         noise = draws.standard_normal((self.batch_size, *latents.shape[1:]), dtype=np.float32)[part]
-        return {
-            "latents": torch.from_numpy(latents),
-            "tokens": torch.from_numpy(tokens),
-            "noise": torch.from_numpy(noise),
-            "timesteps": torch.from_numpy(timesteps),
-        }
+        batch = {"latents": latents, "tokens": tokens, "noise": noise, "timesteps": timesteps}
+        if self.condition_dropout > 0:
+            # A stream of its own, so that it moves no other draw.
+            chance = stream(self.seed, "condition-dropout", step).random(self.batch_size)[part]
+            batch["dropped"] = chance < self.condition_dropout
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
 class CueMaker(Protocol):

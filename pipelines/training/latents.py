@@ -6,7 +6,9 @@ second view with latents and tokens of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pipelines.cues.tasks import run_tasks
 from pipelines.data.faces import Faces, to_tensor_range
 from pipelines.fingerprint import fingerprint
 from pipelines.processes import device, rank_and_world, wait
+from pipelines.training.batches import LatentViews
 
 _SHARD = 256
 
@@ -51,6 +54,54 @@ class StoredLatents:
         assert latents is not None
         assert tokens is not None
         return latents, tokens
+
+
+class PaddedTokens:
+    """A latent store whose tokens are padded with zeros to the U-Net's width, as the paper pads 512 to 768."""
+
+    def __init__(self, stored: LatentViews, width: int) -> None:
+        self.stored, self.width, self.views = stored, width, stored.views
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `StoredLatents.read`, with tokens (B, N, width)."""
+        latents, tokens = self.stored.read(rows, views)
+        missing = self.width - tokens.shape[-1]
+        return latents, np.pad(tokens, ((0, 0), (0, 0), (0, missing))) if missing else tokens
+
+
+class SomeFaces:
+    """Some faces of a latent store, numbered anew.
+
+    Args:
+        stored: of all faces.
+        rows: (n,) int64, the faces to keep.
+    """
+
+    def __init__(self, stored: LatentViews, rows: np.ndarray) -> None:
+        self.stored, self.rows, self.views = stored, rows, stored.views
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `StoredLatents.read`."""
+        return self.stored.read(self.rows[rows], views)
+
+
+def nested_share(keys: Sequence[str], share: float) -> np.ndarray:
+    """Rows of a share of the faces, in their order: a smaller share's faces are among a larger one's.
+
+    Taken in the order of the SHA-256 of the key, so that neither the dataset's order nor a seed decides it.
+
+    Args:
+        keys: of the faces.
+        share: in (0, 1]; at least one face is kept.
+    """
+    order = sorted(range(len(keys)), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
+    return np.array(sorted(order[: math.ceil(share * len(keys))]), dtype=np.int64)
 
 
 def store_latents(

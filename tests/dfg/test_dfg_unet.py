@@ -106,6 +106,6 @@ def test_the_schedule_is_not_saved_with_the_weights(unet):
 
 def test_other_predictions_are_refused(unet):
     scheduler = sd_scheduler()
-    scheduler.register_to_config(prediction_type="v_prediction")
-    with pytest.raises(ValueError, match="v_prediction"):
+    scheduler.register_to_config(prediction_type="sample")
+    with pytest.raises(ValueError, match="'sample'"):
         DenoisingObjective(unet, scheduler)

@@ -1,0 +1,57 @@
+"""How a generator is run: number type, memory layout, compilation, attention kernel. What changes bits has a name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from dfg.attention import install_held, use_attention
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Options that cost little or no accuracy; every one may move a restoration by a rounding.
+
+    Attributes:
+        dtype: of the U-Net, `float32` or `bfloat16`; None leaves it. The autoencoder stays float32: its decoder is
+            where rounding shows in the picture.
+        channels_last: memory layout of U-Net and autoencoder in which convolutions are faster on most processors.
+        compile: torch.compile of the U-Net; minutes at the first batch of a shape.
+        attention: `sdpa` or `xformers`.
+    """
+
+    dtype: str | None = None
+    channels_last: bool = False
+    compile: bool = False
+    attention: str = "sdpa"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(f"dtype={self.dtype!r} must be one of {', '.join(DTYPES)}.")
+
+    def apply(self, pipeline: Any) -> None:
+        """Set a `DeFakePipeline` up so; it stays so.
+
+        Raises:
+            ValueError: xformers is asked for and cannot be had.
+        """
+        unet = pipeline.unet
+        if self.dtype is not None:
+            unet.to(DTYPES[self.dtype])
+        if self.channels_last:
+            for part in (unet, pipeline.autoencoder):
+                torch.nn.Module.to(part, memory_format=torch.channels_last)
+        use_attention(unet, self.attention)
+        if self.compile:
+            install_held(unet)
+            unet.compile(dynamic=False)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What differs from the defaults, but for the type, which the U-Net itself tells."""
+        default = asdict(Speed())
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "dtype"}
+        return {name: value for name, value in given.items() if value != default[name]}

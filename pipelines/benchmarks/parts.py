@@ -1,0 +1,64 @@
+"""Generators of a size that is asked for, untrained, for benchmarks that ask for speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+
+from dfg.identity import IdentityEncoder
+from dfg.noise import seeded
+from dfg.pipeline import DeFakePipeline
+from dfg.schedule import sd_scheduler
+from dfg.unet import build_unet
+
+# Stable Diffusion's: 83.7 M parameters.
+KL_F8 = (128, 256, 512, 512)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a generator of the paper's kind is made of.
+
+    Attributes:
+        preset: of the U-Net.
+        image_size: side of the faces in pixels.
+        autoencoder: widths of an AutoencoderKL whose factor is 2 ** (len - 1).
+        identity: preset of the identity encoder.
+        unet: overrides of the preset.
+    """
+
+    preset: str
+    image_size: int = 256
+    autoencoder: tuple[int, ...] = KL_F8
+    identity: str = "iresnet18"
+    unet: tuple[tuple[str, Any], ...] = ()
+
+
+COMPACT, SD15 = Size("compact"), Size("sd15")
+
+
+def build_generator(size: Size) -> DeFakePipeline:
+    """The generator, its weights random and seeded."""
+    with seeded(0):
+        autoencoder: Any = AutoencoderKL(
+            block_out_channels=size.autoencoder,
+            layers_per_block=2,
+            latent_channels=4,
+            norm_num_groups=min(32, size.autoencoder[0]),
+            down_block_types=("DownEncoderBlock2D",) * len(size.autoencoder),
+            up_block_types=("UpDecoderBlock2D",) * len(size.autoencoder),
+            scaling_factor=0.18215,
+        )
+    latent_size = size.image_size // 2 ** (len(size.autoencoder) - 1)
+    unet: Any = build_unet(size.preset, in_channels=4, sample_size=latent_size, **dict(size.unet))
+    encoder = IdentityEncoder.from_preset(size.identity, embedding_dim=None)
+    return DeFakePipeline(autoencoder.eval(), unet.eval(), sd_scheduler(), encoder)
+
+
+def psnr(picture: torch.Tensor, reference: torch.Tensor) -> float:
+    """Of pictures in [-1, 1], in decibels; infinite for equal ones."""
+    error = float((picture.double() - reference.double()).square().mean())
+    return float("inf") if error == 0 else float(10 * torch.log10(torch.tensor(4 / error)))

@@ -1,0 +1,168 @@
+"""Held keys and values: the same bits as projecting them in every call, projected once, never those of another face."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+from dfg.attention import HeldCrossAttention, identity_held, install_held, use_attention
+from dfg.pipeline import DeFakePipeline
+from dfg.schedule import ddim_step, sd_scheduler, timesteps_from
+from dfg.speed import Speed
+from dfg.unet import build_unet
+
+
+def cross_attentions(unet) -> list[Attention]:
+    return [m for m in unet.modules() if isinstance(m, Attention) and m.is_cross_attention]
+
+
+@pytest.fixture
+def projections(pipeline):
+    """Rows that went through each cross-attention's key and value projection."""
+    counted: dict[str, int] = {}
+    handles = []
+    for number, layer in enumerate(cross_attentions(pipeline.unet)):
+        for name in ("to_k", "to_v"):
+            place = f"{number}.{name}"
+            counted[place] = 0
+
+            def count(_, arguments, place=place):
+                counted[place] += len(arguments[0])
+
+            handles.append(getattr(layer, name).register_forward_pre_hook(count))
+    yield counted
+    for handle in handles:
+        handle.remove()
+
+
+def test_a_face_is_projected_once_per_layer_for_all_t(pipeline, faces, keys, projections):
+    latents, tokens = pipeline.encode(faces), pipeline.identity_tokens(faces)
+    noise = pipeline.draw_noise(latents, keys)
+    with pipeline.told(tokens) as told:
+        for timestep in (201, 401, 601):
+            pipeline.restore_latents(latents, told, timestep, 50, noise)
+    assert len(projections) == 2 * len(cross_attentions(pipeline.unet)) > 0
+    assert set(projections.values()) == {len(faces)}
+
+
+def test_held_or_not_the_bits_are_the_same(pipeline, faces, keys):
+    latents, tokens = pipeline.encode(faces), pipeline.identity_tokens(faces)
+    noise = pipeline.draw_noise(latents, keys)
+    held = pipeline.restore_latents(latents, tokens, 201, 50, noise)
+    with torch.no_grad():
+        assert torch.equal(held, by_hand(pipeline, latents, tokens, noise))
+
+
+def by_hand(pipeline, latents, tokens, noise):
+    """DDIM on the grid with the U-Net's own attention, as the pipeline did it before it held anything."""
+    steps = timesteps_from(pipeline.scheduler, 201)
+    abar = float(pipeline.scheduler.alphas_cumprod[201])
+    noisy = abar**0.5 * latents + (1 - abar) ** 0.5 * noise
+    assert all(isinstance(layer.processor, AttnProcessor2_0) for layer in cross_attentions(pipeline.unet))
+    for t, following in zip(steps, [*steps[1:], None], strict=True):
+        epsilon = pipeline.unet(noisy, t, encoder_hidden_states=tokens).sample
+        noisy = ddim_step(pipeline.scheduler, noisy, epsilon, t, following)
+    return noisy
+
+
+def test_a_preconditioned_unet_holds_too(autoencoder, encoder, faces, keys):
+    options = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 4}
+    unet = build_unet(
+        "tiny", in_channels=48, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 48, **options
+    )
+    tokens = torch.randn(4, 49, 40, generator=torch.Generator().manual_seed(0))
+    noisy = torch.randn(4, 48, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(unet.net.conv_out.weight, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        plain = unet(noisy, 401, tokens).sample
+        with identity_held(unet, tokens):
+            assert torch.equal(unet(noisy, 401, tokens).sample, plain)
+        assert not torch.equal(unet(noisy, 401, tokens * 2).sample, plain)
+
+
+def test_other_tokens_are_refused_while_some_are_held(pipeline, faces):
+    tokens = pipeline.identity_tokens(faces)
+    noisy = torch.zeros(4, 48, 8, 8)
+    with pipeline.told(tokens), pytest.raises(ValueError, match="other tokens"):
+        pipeline.unet(noisy, 1, encoder_hidden_states=tokens.clone())
+    # Afterwards the U-Net is as it was, also after an error.
+    assert all(isinstance(layer.processor, AttnProcessor2_0) for layer in cross_attentions(pipeline.unet))
+    pipeline.unet(noisy, 1, encoder_hidden_states=tokens.clone())
+
+
+def test_processors_put_in_for_good_stay_and_forget(pipeline, faces, keys):
+    wanted = pipeline(faces, timestep=201, keys=keys).image
+    install_held(pipeline.unet)
+    assert torch.equal(pipeline(faces, timestep=201, keys=keys).image, wanted)
+    processors = [layer.processor for layer in cross_attentions(pipeline.unet)]
+    assert all(isinstance(processor, HeldCrossAttention) and processor.key is None for processor in processors)
+
+
+def test_guidance_is_its_formula(pipeline, faces, keys):
+    noisy = torch.randn(4, 48, 8, 8, generator=torch.Generator().manual_seed(1))
+    tokens = pipeline.identity_tokens(faces)
+    noise = {}
+    for scale in (0.0, 1.0, 3.0):
+        with pipeline.told(tokens, scale) as told:
+            noise[scale] = pipeline.predict_noise(noisy, 401, told)
+    with torch.no_grad():
+        none = pipeline.unet(noisy, 401, encoder_hidden_states=torch.zeros_like(tokens)).sample
+    torch.testing.assert_close(noise[0.0], none, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(noise[3.0], none + 3 * (noise[1.0] - none), atol=1e-5, rtol=1e-4)
+    assert (noise[3.0] - noise[1.0]).abs().max() > 1e-4
+
+
+def test_guidance_reaches_the_face_and_is_off_at_one(pipeline, faces, keys):
+    plain, off, on = (
+        pipeline(faces, timestep=201, keys=keys, **options).image
+        for options in ({}, {"guidance_scale": 1.0}, {"guidance_scale": 4.0})
+    )
+    assert torch.equal(plain, off)
+    assert not torch.equal(plain, on)
+    with pytest.raises(ValueError, match="0 or more"):
+        pipeline(faces, keys=keys, guidance_scale=-1.0)
+
+
+def test_bfloat16_stays_near_even_where_the_linear_part_is_by_hand(autoencoder, encoder, faces, keys):
+    """The schedule in bfloat16 would be off by 0.4 %; it stays float32."""
+    options = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 4}
+    unet = build_unet(
+        "tiny", in_channels=48, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 48, **options
+    )
+    pipeline = DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder)
+    exact = pipeline(faces, timestep=401, keys=keys).latents
+    unet.to(torch.bfloat16)
+    # The network's own part is zero before training, so that all that can differ is what was done by hand.
+    torch.testing.assert_close(pipeline(faces, timestep=401, keys=keys).latents, exact, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what to do without CUDA")
+def test_xformers_without_cuda_is_refused(unet):
+    with pytest.raises(ValueError, match=r"CUDA .* attention: sdpa"):
+        use_attention(unet, "xformers")
+
+
+def test_an_unknown_kernel_is_refused(unet):
+    use_attention(unet, "sdpa")
+    with pytest.raises(ValueError, match="sdpa, xformers"):
+        use_attention(unet, "flash")
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_is_traced_once_for_all_faces_t_and_steps(pipeline, faces, keys, monkeypatch):
+    """With dynamo's plain backend: the same bits, one graph, and no second one for other faces' keys and values."""
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
+    wanted = [pipeline(faces, timestep=t, num_inference_steps=10, keys=keys).image for t in (201, 301)]
+    Speed(compile=True).apply(pipeline)
+    torch._dynamo.utils.counters.clear()
+    found = [pipeline(faces, timestep=t, num_inference_steps=10, keys=keys).image for t in (201, 301)]
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    pipeline(-faces, timestep=201, num_inference_steps=10, keys=keys)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_an_unknown_type_is_refused():
+    with pytest.raises(ValueError, match="float32, bfloat16"):
+        Speed(dtype="float16")
