@@ -73,7 +73,7 @@ def remove_stale(folder: Path) -> int:
     folder cannot be written they stay: they are rubbish, not harm.
     """
     stale = [path for path in folder.glob(f".*{_SUFFIX}") if _is_stale(path)]
-    with suppress(PermissionError):
+    with suppress(OSError):
         for path in stale:
             path.unlink(missing_ok=True)
     return len(stale)

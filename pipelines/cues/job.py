@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from pipelines.cues.background import one_ahead
 from pipelines.cues.faces import FaceImages, as_face_images
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import CueSource, CueSweep, as_sweep
@@ -41,8 +43,9 @@ def run_cue_job(
         root: folder of stores; each is named by the fingerprint of what decides its bytes.
         dataset_fingerprint: of the faces' content.
         batch_size: faces restored at once. Another one may move single pixels by one grey level.
-        shard_size: faces of one task, which is what a kill can cost; a multiple of `batch_size` wastes
-        nothing. rank, world_size: this process's number and the number of processes.
+        shard_size: faces of one task; a kill can cost two, the one being made and the one being written. A multiple of
+            `batch_size` wastes nothing.
+        rank, world_size: this process's number and the number of processes.
         show_progress: whether there is a bar.
 
     Returns:
@@ -52,27 +55,57 @@ def run_cue_job(
         AgfasError: a mistake in the arguments, a picture that cannot be read, values that are not finite, a
             full disk, or a folder that cannot be written. Nothing already made is lost.
     """
-    if batch_size < 1:
-        raise AgfasError(f"batch_size must be at least 1, not {batch_size}.")
-    sweep = as_sweep(source)
-    ordered = OrderedFaces.of(as_face_images(faces))
-    size = ordered.image_size()
-    stores = {}
-    for timestep in sweep.timesteps:
-        identity = cue_identity(sweep.fingerprint(timestep), dataset_fingerprint, size)
-        stores[timestep] = ShardStore.create_or_open(root, identity, ordered.keys, shard_size)
-    for group in _of_equal_shards(stores):
-        maker = CueMaker(ordered, sweep, group, min(batch_size, next(iter(group.values())).shard_size))
-        run_tasks(
-            group,
-            maker.make,
-            rank=rank,
-            world_size=world_size,
-            made={"batch_size": maker.batch_size},
-            description=f"cues t={','.join(map(str, group))}",
-            show_progress=show_progress,
-        )
-    return {timestep: store.folder for timestep, store in stores.items()}
+    job = CueJob.open(
+        faces,
+        source,
+        root,
+        dataset_fingerprint=dataset_fingerprint,
+        batch_size=batch_size,
+        shard_size=shard_size,
+    )
+    for maker in job.makers:
+        maker.run(rank=rank, world_size=world_size, show_progress=show_progress)
+    return job.folders
+
+
+@dataclass(frozen=True)
+class CueJob:
+    """The job, opened: what is to be made, and who makes it.
+
+    Attributes:
+        makers: one for each shard size that the stores were begun with, mostly one.
+    """
+
+    makers: list[CueMaker]
+
+    @classmethod
+    def open(
+        cls,
+        faces: Any,
+        source: CueSource | CueSweep,
+        root: Path,
+        *,
+        dataset_fingerprint: str,
+        batch_size: int = 32,
+        shard_size: int = 256,
+    ) -> CueJob:
+        """Open the stores, made where they do not exist; arguments and errors as `run_cue_job`."""
+        if batch_size < 1:
+            raise AgfasError(f"batch_size must be at least 1, not {batch_size}.")
+        sweep = as_sweep(source)
+        ordered = OrderedFaces.of(as_face_images(faces))
+        size = ordered.image_size()
+        stores = {}
+        for timestep in sweep.timesteps:
+            identity = cue_identity(sweep.fingerprint(timestep), dataset_fingerprint, size)
+            stores[timestep] = ShardStore.create_or_open(root, identity, ordered.keys, shard_size)
+        groups = [(group, next(iter(group.values())).shard_size) for group in _of_equal_shards(stores)]
+        return cls([CueMaker(ordered, sweep, group, min(batch_size, shard)) for group, shard in groups])
+
+    @property
+    def folders(self) -> dict[int, Path]:
+        """The stores' folders by t."""
+        return {timestep: store.folder for maker in self.makers for timestep, store in maker.stores.items()}
 
 
 @dataclass(frozen=True)
@@ -96,7 +129,7 @@ class OrderedFaces:
         Raises:
             AgfasError: there is no face.
         """
-        keys = [str(key) for key in faces.keys]
+        keys = list(map(str, faces.keys))
         if not keys:
             raise AgfasError("there is no face to make a cue of: the dataset is empty.")
         positions = sorted(range(len(keys)), key=keys.__getitem__)
@@ -112,9 +145,33 @@ class OrderedFaces:
         return self.faces.batch(self.positions[np.asarray(rows)])
 
 
+@runtime_checkable
+class StagedSweep(Protocol):
+    """A `CueSweep` that can do what comes before its loop (encoding, identity) one batch ahead, in a second thread.
+
+    `restore(image, keys, timesteps)` must equal `restore_prepared(prepare(image, keys, timesteps), keys, timesteps)`.
+    """
+
+    def prepare(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> Any:
+        """What the loop needs of faces (B, 3, H, W) in [-1, 1]; called under `torch.no_grad`."""
+
+    def restore_prepared(self, prepared: Any, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) at each of `timesteps`."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One batch, read: pictures (n, H, W, 3) uint8, keys of the filled batch, and what restores it."""
+
+    images: np.ndarray
+    keys: list[str]
+    timesteps: list[int]
+    restore: Callable[[Sequence[str], Sequence[int]], dict[int, torch.Tensor]]
+
+
 @dataclass(frozen=True)
 class CueMaker:
-    """Restores the faces of a task.
+    """Restores the faces of a task; a batch's pictures are read while the batch before it is restored.
 
     Attributes:
         faces: in the stores' order.
@@ -128,25 +185,49 @@ class CueMaker:
     stores: dict[int, ShardStore]
     batch_size: int
 
-    def make(self, task: int, timesteps: list[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """The arrays of one task for each t that is asked for."""
-        store = self.stores[timesteps[0]]
-        batches = [self.restore(rows, timesteps) for rows in batches_of(store.task_rows(task), self.batch_size)]
-        images = np.concatenate([images for images, _ in batches])
+    def run(self, **options: Any) -> None:
+        """Make every unfinished task; `options` as `pipelines.cues.tasks.run_tasks`."""
+        named = f"cues t={','.join(map(str, self.stores))}"
+        run_tasks(self.stores, self.make, made={"batch_size": self.batch_size}, description=named, **options)
+
+    def unfinished(self) -> list[int]:
+        """Tasks that a store lacks, in order."""
+        return sorted({task for store in self.stores.values() for task in store.unfinished()})
+
+    def make(self, task: int, timesteps: list[int]) -> Iterator[tuple[int, Callable[[], dict[str, np.ndarray]]]]:
+        """What gives the arrays of one task, for each t that is asked for."""
+        rows = self.stores[timesteps[0]].task_rows(task)
+        prepare = partial(self._prepare, timesteps=timesteps)
+        batches = [self._finish(batch) for batch in one_ahead(prepare, batches_of(rows, self.batch_size))]
+        images = [images for images, _ in batches]
         for timestep in timesteps:
-            yield (
-                timestep,
-                cue_arrays(images, np.concatenate([restored[timestep] for _, restored in batches])),
-            )
+            yield timestep, partial(_joined, images, [restored[timestep] for _, restored in batches])
 
     def restore(self, rows: range, timesteps: list[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """Pictures of one batch and their restorations by t, all (len(rows), H, W, 3) uint8."""
+        return self._finish(self._prepare(rows, timesteps))
+
+    @torch.no_grad()
+    def _prepare(self, rows: range, timesteps: list[int]) -> _Prepared:
         images = self.faces.batch(rows)
         filled = [*rows, *[rows[-1]] * (self.batch_size - len(rows))]
         places = np.minimum(np.arange(self.batch_size), len(rows) - 1)
         keys = [self.faces.keys[row] for row in filled]
-        restored = self.sweep.restore(to_unit_range(images[places]), keys, timesteps)
-        return images, {t: to_pixels(restored[t], keys)[: len(rows)] for t in timesteps}
+        tensor = to_unit_range(images[places])
+        if isinstance(self.sweep, StagedSweep):
+            restore = partial(self.sweep.restore_prepared, self.sweep.prepare(tensor, keys, timesteps))
+        else:
+            restore = partial(self.sweep.restore, tensor)
+        return _Prepared(images, keys, timesteps, restore)
+
+    def _finish(self, batch: _Prepared) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        restored = batch.restore(batch.keys, batch.timesteps)
+        count = len(batch.images)
+        return batch.images, {t: to_pixels(restored[t], batch.keys)[:count] for t in batch.timesteps}
+
+
+def _joined(images: list[np.ndarray], restored: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return cue_arrays(np.concatenate(images), np.concatenate(restored))
 
 
 def batches_of(rows: range, batch_size: int) -> list[range]:

@@ -58,14 +58,12 @@ class Manifest:
         return {task for task in changed if task is not None}
 
     def add(self, entry: ShardEntry) -> None:
-        """List a shard."""
+        """List a shard; `refresh` takes notice of it."""
         append_line(self.path, canonical_json(asdict(entry)).encode())
-        self.refresh()
 
     def revoke(self, task: int) -> None:
-        """Take a shard off the list, so that it is made again."""
+        """Take a shard off the list, so that it is made again; `refresh` takes notice of it."""
         append_line(self.path, canonical_json({"task": task, "revoked": True}).encode())
-        self.refresh()
 
     def _apply(self, line: bytes) -> int | None:
         try:

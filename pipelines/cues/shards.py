@@ -14,6 +14,7 @@ Everything here needs numpy alone, so that a finished job is found finished with
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +63,8 @@ class ShardStore:
         self._manifest = Manifest(folder / MANIFEST_NAME)
         self._trusted: dict[int, ShardEntry] = {}
         self._maps: dict[int, dict[str, np.ndarray]] = {}
+        # One thread makes a task while another writes the one before it; both take notice of the manifest.
+        self._noticing = threading.Lock()
         self.refresh()
 
     @classmethod
@@ -119,20 +122,22 @@ class ShardStore:
 
     def refresh(self) -> None:
         """Take notice of what other processes have finished or revoked."""
-        for task in self._manifest.refresh():
-            self._maps.pop(task, None)
-            entry = self._manifest.entries.get(task)
-            if entry is not None and self._is_whole(entry):
-                self._trusted[task] = entry
-            else:
-                self._trusted.pop(task, None)
+        with self._noticing:
+            for task in self._manifest.refresh():
+                self._maps.pop(task, None)
+                entry = self._manifest.entries.get(task)
+                if entry is not None and self._is_whole(entry):
+                    self._trusted[task] = entry
+                else:
+                    self._trusted.pop(task, None)
 
     def _is_whole(self, entry: ShardEntry) -> bool:
         try:
             length = (self._shards / entry.file).stat().st_size
         except OSError:
             return False
-        return length == entry.bytes and entry.count == len(self.task_rows(entry.task))
+        named = entry.file == _file_of(entry.task)  # a line with a flipped bit may name another task's file
+        return named and length == entry.bytes and entry.count == len(self.task_rows(entry.task))
 
     def task_rows(self, task: int) -> range:
         """The rows of a task."""
@@ -149,7 +154,7 @@ class ShardStore:
     @property
     def finished_rows(self) -> int:
         """Rows that can be read."""
-        return sum(entry.count for entry in self._trusted.values())
+        return sum(entry.count for entry in list(self._trusted.values()))
 
     def entry(self, task: int) -> ShardEntry:
         """What the manifest says of a finished task."""
@@ -186,7 +191,7 @@ class ShardStore:
         for piece in pieces:
             digest.update(piece)
         size = sum(len(piece) for piece in pieces)
-        entry = ShardEntry(task, f"{task:05d}.safetensors", digest.hexdigest(), size, count, made or {})
+        entry = ShardEntry(task, _file_of(task), digest.hexdigest(), size, count, made or {})
         with explained_failures(self.folder, size * len(self.unfinished())):
             self._commit(entry, pieces)
         return self.entry(task)
@@ -274,8 +279,7 @@ class ShardStore:
         """Take a shard off the list, so that it is made again."""
         with explained_failures(self.folder), self.claims.committing():
             self._manifest.revoke(task)
-        self._trusted.pop(task, None)
-        self._maps.pop(task, None)
+        self.refresh()
 
     def verify_checksums(self, tasks: Sequence[int] | None = None) -> list[int]:
         """Read finished shards (by default all) wholly, revoke the broken ones and return their numbers."""
@@ -293,7 +297,7 @@ class ShardStore:
 
     def status(self) -> StoreStatus:
         """How far the store has come; see `refresh` for other processes' work."""
-        entries = self._trusted.values()
+        entries = list(self._trusted.values())
         return StoreStatus(
             folder=self.folder,
             identity=self.identity,
@@ -304,6 +308,10 @@ class ShardStore:
             bytes=sum(entry.bytes for entry in entries),
             damaged=tuple(sorted(set(self._manifest.entries) - set(self._trusted))),
         )
+
+
+def _file_of(task: int) -> str:
+    return f"{task:05d}.safetensors"
 
 
 def _groups(tasks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

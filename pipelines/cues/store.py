@@ -45,13 +45,16 @@ def residual_statistics(images: np.ndarray, reconstructions: np.ndarray) -> tupl
         images, reconstructions: (N, H, W, 3) uint8.
 
     Returns:
-        Two (N,) float32 arrays. Summed in integers, so they do not depend on the order of the sum.
+        Two (N,) float32 arrays. The sums are exact, so they do not depend on the order of the sum.
     """
-    difference = (images.astype(np.int32) - reconstructions).reshape(len(images), -1)
-    count = difference.shape[1]
-    total = difference.sum(axis=1, dtype=np.int64)
-    squares = np.einsum("ij,ij->i", difference, difference, dtype=np.int64)
-    # n * sum(d^2) - sum(d)^2 stays below 2^63 up to 6,000 x 6,000 pixels.
+    count = int(np.prod(images.shape[1:]))
+    total, squares = np.empty((2, len(images)), dtype=np.float64)
+    for place, (image, restored) in enumerate(zip(images, reconstructions, strict=True)):
+        # Whole numbers in double precision: exact up to 2^53, which no picture's sum of squares comes near.
+        difference = np.subtract(image, restored, dtype=np.float64).reshape(-1)
+        total[place], squares[place] = difference.sum(), difference @ difference
+    # In integers again: n * sum(d^2) - sum(d)^2 stays below 2^63 up to 6,000 x 6,000 pixels.
+    total, squares = total.astype(np.int64), squares.astype(np.int64)
     variance = (count * squares - total * total) / (count * (count - 1.0))
     return (total / count / 127.5).astype(np.float32), (np.sqrt(variance) / 127.5).astype(np.float32)
 

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
+from pipelines.cues.background import Behind, resolved
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.progress import bar
 
 Name = TypeVar("Name")
 Arrays = Mapping[str, np.ndarray]
+Make = Callable[[int, list[Name]], Iterable[tuple[Name, Arrays | Callable[[], Arrays]]]]
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def run_tasks(
     stores: Mapping[Name, ShardStore],
-    make: Callable[[int, list[Name]], Iterable[tuple[Name, Arrays]]],
+    make: Make[Name],
     *,
     rank: int = 0,
     world_size: int = 1,
     made: dict[str, Any] | None = None,
+    only: Collection[int] | None = None,
     description: str = "tasks",
     show_progress: bool = True,
 ) -> None:
-    """Make every unfinished task of `stores` and return when none is left in any of them.
+    """Make every unfinished task of `stores`, or of `only`, and return when none of them is left in any store.
 
     Process r of n takes the unfinished tasks r, r + n, ... first and then helps with what the others have not
     begun, so that an absent or killed process delays the work but does not stop it. What another process is
-    making at this moment is waited for.
+    making at this moment is waited for. While a task is made, the one before it is written in a second thread.
 
     Args:
         stores: over the same keys in shards of the same size; tasks with the same number are made together.
-        make: called with a task and the names of the stores that lack it; yields each store's arrays.
+        make: called with a task and the names of the stores that lack it; yields each store's arrays, or a
+            function that gives them and is called in the writing thread.
         rank, world_size: this process's number and the number of processes.
         made: noted beside each shard.
+        only: some of the tasks, where another program deals them out; None for all.
         description: what the progress bar calls it.
         show_progress: whether there is a bar, counting rows of all stores.
 
@@ -48,12 +54,15 @@ def run_tasks(
     if not 0 <= rank < world_size:
         raise AgfasError(f"rank must lie in 0 .. {world_size - 1} for world_size = {world_size}, not {rank}.")
     total = sum(len(store) for store in stores.values())
-    with bar(total, description, initial=_finished_rows(stores), unit="row", show=show_progress) as progress:
-        while order := deal(_unfinished(stores), rank, world_size):
+    shown = bar(total, description, initial=_finished_rows(stores), unit="row", show=show_progress)
+    with shown as progress, Behind() as writer:
+        while order := deal(_unfinished(stores, only), rank, world_size):
             moved = False
             for task in order:
-                moved |= _run(task, stores, make, made)
+                moved |= _run(task, stores, make, writer, made)
                 progress.update(_finished_rows(stores) - progress.n)
+            writer.wait()
+            progress.update(_finished_rows(stores) - progress.n)
             if not moved:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -63,27 +72,43 @@ def deal(tasks: list[int], rank: int, world_size: int) -> list[int]:
     return [task for turn in range(world_size) for task in tasks[(rank + turn) % world_size :: world_size]]
 
 
-def _unfinished(stores: Mapping[Any, ShardStore]) -> list[int]:
+def _unfinished(stores: Mapping[Any, ShardStore], only: Collection[int] | None) -> list[int]:
     for store in stores.values():
         store.refresh()
-    return sorted({task for store in stores.values() for task in store.unfinished()})
+    unfinished = {task for store in stores.values() for task in store.unfinished()}
+    return sorted(unfinished if only is None else unfinished & set(only))
 
 
 def _run(
-    task: int,
-    stores: Mapping[Name, ShardStore],
-    make: Callable[[int, list[Name]], Iterable[tuple[Name, Arrays]]],
-    made: dict[str, Any] | None,
+    task: int, stores: Mapping[Name, ShardStore], make: Make[Name], writer: Behind, made: dict[str, Any] | None
 ) -> bool:
-    claimed = list(_claim(task, stores))
+    claimed = {name: stores[name] for name in _claim(task, stores)}
     try:
         if claimed:
-            for name, arrays in make(task, claimed):
-                stores[name].write(task, arrays, made)
-    finally:
-        for name in claimed:
-            stores[name].claims.release(task)
+            arrays = list(make(task, list(claimed)))
+            writer.run(partial(_write, task, arrays, claimed, made))
+    except BaseException:
+        _release(task, claimed)
+        raise
     return bool(claimed)
+
+
+def _write(
+    task: int,
+    arrays: list[tuple[Name, Arrays | Callable[[], Arrays]]],
+    claimed: Mapping[Name, ShardStore],
+    made: dict[str, Any] | None,
+) -> None:
+    try:
+        for name, values in arrays:
+            claimed[name].write(task, resolved(values), made)
+    finally:
+        _release(task, claimed)
+
+
+def _release(task: int, claimed: Mapping[Any, ShardStore]) -> None:
+    for store in claimed.values():
+        store.claims.release(task)
 
 
 def _claim(task: int, stores: Mapping[Name, ShardStore]) -> Iterator[Name]:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import pickle
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -330,3 +332,81 @@ def test_interruption_leaves_a_clean_state(tmp_path):
     run_tasks({1: store}, make_arrays(store), show_progress=False)
     assert store.verify_checksums() == []
     assert store.status().complete
+
+
+def test_one_task_is_written_while_the_next_is_made(tmp_path):
+    store, events = new_store(tmp_path), []
+
+    def make(task, names):
+        events.append(f"make {task}")
+        if task == 1:
+            # Task 0 is still being written: it waits for this line.
+            begun.set()
+
+        def arrays():
+            if task == 0:
+                assert begun.wait(10)
+            events.append(f"write {task}")
+            return arrays_of(store.task_rows(task))
+
+        yield names[0], arrays
+
+    begun = threading.Event()
+    run_tasks({1: store}, make, show_progress=False)
+    assert events[:3] == ["make 0", "make 1", "write 0"]
+    # Never more than one behind: the third is not begun to be written before the second is.
+    writes = [event for event in events if event.startswith("write")]
+    assert writes == [f"write {task}" for task in range(5)]
+    assert all(events.index(f"make {task + 2}") > events.index(f"write {task}") for task in range(3))
+    assert store.status().complete
+
+
+@pytest.mark.parametrize("failing_task", [0, 3, 4])
+def test_a_failed_write_surfaces_and_gives_its_claims_back(tmp_path, failing_task):
+    store = new_store(tmp_path)
+    asked = []
+
+    def make(task, names):
+        asked.append(task)
+
+        def arrays():
+            if task == failing_task:
+                raise AgfasError("no room")
+            return arrays_of(store.task_rows(task))
+
+        yield names[0], arrays
+
+    with pytest.raises(AgfasError, match="no room"):
+        run_tasks({1: store}, make, show_progress=False)
+    assert asked == list(range(min(failing_task + 2, 5)))  # one task further at most
+    assert store.unfinished() == list(range(failing_task, 5))
+    run_tasks({1: store}, make_arrays(store), show_progress=False)
+    assert store.verify_checksums() == []
+    assert store.status().complete
+
+
+def test_interruption_keeps_the_task_that_is_being_written(tmp_path):
+    store = new_store(tmp_path)
+
+    def make(task, names):
+        if task == 2:
+            raise KeyboardInterrupt
+
+        def arrays():
+            time.sleep(0.1)
+            return arrays_of(store.task_rows(task))
+
+        yield names[0], arrays
+
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks({1: store}, make, show_progress=False)
+    assert store.unfinished() == [2, 3, 4]
+    assert threading.active_count() == threads
+
+
+def test_a_manifest_line_that_names_another_tasks_file_is_not_trusted(tmp_path):
+    store = filled_store(tmp_path)
+    manifest = store.folder / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"task":2', b'"task":0'))
+    assert new_store(tmp_path).unfinished() == [0, 2]

@@ -1,0 +1,116 @@
+"""A shard of a cue store as a parquet file, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.cues.store import RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import canonical_json
+
+Arrays = dict[str, np.ndarray]
+
+_METADATA = b"agfas.cues"
+_KEY, _SHAPE = "key", "shape"
+# The hub's viewer reads a row group at a time.
+_BYTES_OF_A_GROUP = 32 << 20
+
+
+def write_shard(path: Path, keys: list[str], arrays: Arrays, identity: dict[str, Any], task: int) -> None:
+    """Write one shard's arrays, (N, H, W, 3) uint8 and two (N,) float32; a picture is one value of bytes."""
+    pictures = arrays[RECONSTRUCTION]
+    metadata = {_METADATA: canonical_json({"identity": identity, "task": task}).encode()}
+    schema = _schema().with_metadata(metadata)
+    rows = max(1, _BYTES_OF_A_GROUP // max(1, pictures[0].nbytes))
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+    with pq.ParquetWriter(path, schema, write_statistics=[_KEY, RESIDUAL_MEAN, RESIDUAL_STD], **options) as writer:
+        for start in range(0, len(keys), rows):
+            piece = slice(start, start + rows)
+            writer.write_table(_table(keys[piece], {name: array[piece] for name, array in arrays.items()}, schema))
+
+
+def _schema() -> pa.Schema:
+    return pa.schema(
+        [
+            (_KEY, pa.string()),
+            (RECONSTRUCTION, pa.binary()),
+            (_SHAPE, pa.list_(pa.int32(), 3)),
+            (RESIDUAL_MEAN, pa.float32()),
+            (RESIDUAL_STD, pa.float32()),
+        ]
+    )
+
+
+def _table(keys: list[str], arrays: Arrays, schema: pa.Schema) -> pa.Table:
+    pictures = np.ascontiguousarray(arrays[RECONSTRUCTION])
+    offsets = np.arange(len(keys) + 1, dtype=np.int32) * pictures[0].nbytes
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(pictures)]
+    shapes = pa.array(np.tile(np.array(pictures.shape[1:], dtype=np.int32), len(keys)))
+    columns = [
+        pa.array(keys, pa.string()),
+        pa.Array.from_buffers(pa.binary(), len(keys), buffers),
+        pa.FixedSizeListArray.from_arrays(shapes, 3),
+        pa.array(arrays[RESIDUAL_MEAN]),
+        pa.array(arrays[RESIDUAL_STD]),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def read_origin(path: Path) -> tuple[dict[str, Any], int]:
+    """Identity of the store and number of the shard that a file holds; reads its footer alone.
+
+    Raises:
+        AgfasError: it is no parquet file of cues.
+    """
+    with _explained(path) as file:
+        values = json.loads((file.schema_arrow.metadata or {})[_METADATA])
+        return values["identity"], int(values["task"])
+
+
+def read_keys(path: Path) -> list[str]:
+    """A file's keys.
+
+    Raises:
+        AgfasError: it is no parquet file of cues.
+    """
+    with _explained(path) as file:
+        return file.read(columns=[_KEY])[_KEY].to_pylist()
+
+
+def read_shard(path: Path) -> Arrays:
+    """A file's arrays as they lay in the store's shard.
+
+    Raises:
+        AgfasError: it is no parquet file of cues.
+    """
+    with _explained(path) as file:
+        pieces = [_arrays(file.read_row_group(group)) for group in range(file.num_row_groups)]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _arrays(table: pa.Table) -> Arrays:
+    column = table[RECONSTRUCTION].combine_chunks()
+    shape = table[_SHAPE][0].as_py()
+    data = np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8)
+    return {
+        RECONSTRUCTION: data.reshape(len(table), *shape),
+        RESIDUAL_MEAN: table[RESIDUAL_MEAN].to_numpy().astype(np.float32),
+        RESIDUAL_STD: table[RESIDUAL_STD].to_numpy().astype(np.float32),
+    }
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
+        raise AgfasError(f"{path} is not a parquet file of cues ({error}). Fetch it or export again.") from None

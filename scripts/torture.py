@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Try to break the cue job: `python scripts/torture.py [--kills N] [--seed S] [--folder DIR]`.
+
+Prints what was done and what came out as a table; exits with 1 where a shard was lost, doubled, or trusted though
+broken, or where the final bytes are not a clean run's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pipelines.cues.torture.program import main
+from pipelines.errors import AgfasError
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except AgfasError as error:
+        sys.exit(f"torture: {error}")

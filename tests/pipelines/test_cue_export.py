@@ -1,0 +1,194 @@
+"""Cue stores travel as parquet files and come back with equal bytes, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.cues.exchange import parquet
+from pipelines.cues.exchange.inward import import_cues
+from pipelines.cues.exchange.listing import Listing
+from pipelines.cues.exchange.outward import export_cues
+from pipelines.cues.shards import ShardStore
+from pipelines.cues.store import CueStore, cue_arrays, cue_identity
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import file_sha256
+
+KEYS = [f"cam/s{i // 4}/v{i // 2}/{i:03d}-é" for i in range(11)]
+FACES, RESTORED = np.random.default_rng(0).integers(0, 256, (2, len(KEYS), 6, 8, 3), dtype=np.uint8)
+
+
+def new_store(root, timestep=201, keys=KEYS, shard_size=4):
+    identity = cue_identity({"name": "dfg", "timestep": timestep}, "faces", (6, 8))
+    return ShardStore.create_or_open(root, identity, keys, shard_size)
+
+
+def filled_store(root, **options):
+    store = new_store(root, **options)
+    for task in store.unfinished():
+        rows = list(store.task_rows(task))
+        store.write(task, cue_arrays(FACES[rows], RESTORED[rows]), {"batch_size": 2})
+    return store
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def exported(tmp_path):
+    store = filled_store(tmp_path / "cues")
+    export_cues(store.folder, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_there_and_back_with_equal_bytes(tmp_path, exported):
+    original = filled_store(tmp_path / "cues").folder
+    folder = import_cues(exported, tmp_path / "other")
+    assert folder.name == original.name
+    there, back = files_of(original), files_of(folder)
+    assert back == there  # keys, description, every shard, and the manifest with how each was made
+    assert len([name for name in back if name.startswith("shards/")]) == 3
+    np.testing.assert_array_equal(CueStore.open(folder).join(KEYS)[:], RESTORED)
+    assert import_cues(exported, tmp_path / "other") == folder  # nothing left to do
+    assert files_of(folder) == there
+
+
+def test_groups_of_rows_are_put_together_again(tmp_path, monkeypatch):
+    store = filled_store(tmp_path / "cues")
+    monkeypatch.setattr(parquet, "_BYTES_OF_A_GROUP", 3 * RESTORED[0].nbytes)
+    export_cues(store.folder, tmp_path / "out")
+    assert pq.ParquetFile(tmp_path / "out" / "data" / "cues-00000-of-00003.parquet").num_row_groups == 2
+    assert files_of(import_cues(tmp_path / "out", tmp_path / "other")) == files_of(store.folder)
+
+
+def test_the_hub_reads_what_the_card_says(tmp_path, exported):
+    rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.column_names == ["key", "reconstruction", "shape", "residual_mean", "residual_std"]
+    assert list(rows["key"]) == KEYS
+    picture = np.frombuffer(rows[5]["reconstruction"], np.uint8).reshape(rows[5]["shape"])
+    np.testing.assert_array_equal(picture, RESTORED[5])
+    card = (exported / "README.md").read_text()
+    assert "8 pixels\nwide and 6 high" in card
+    assert "`dfg` at t = 201" in card
+    assert "n<1K" in card
+
+
+def test_a_broken_off_import_goes_on(tmp_path, exported):
+    whole = files_of(filled_store(tmp_path / "cues").folder)
+    last = exported / "data" / "cues-00002-of-00003.parquet"
+    kept = last.read_bytes()
+    damage(last)
+    with pytest.raises(AgfasError, match="was changed after it was exported"):
+        import_cues(exported, tmp_path / "other")
+    assert new_store(tmp_path / "other").unfinished() == [2]
+    last.write_bytes(kept)
+    assert files_of(import_cues(exported, tmp_path / "other")) == whole
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_file_of_another_store_is_refused(tmp_path, exported):
+    other = filled_store(tmp_path / "cues", timestep=401)
+    export_cues(other.folder, tmp_path / "out-401")
+    name = "data/cues-00001-of-00003.parquet"
+    shutil.copy(tmp_path / "out-401" / name, exported / name)
+    with pytest.raises(AgfasError, match=f"belongs to another store, {other.folder.name}"):
+        import_cues(exported, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_part_of_an_export_is_refused(tmp_path, exported):
+    (exported / "data" / "cues-00001-of-00003.parquet").unlink()
+    with pytest.raises(AgfasError, match="only part of an export: 1 of 3 files are missing, data/cues-00001"):
+        import_cues(exported, tmp_path / "other")
+    (exported / "export.json").unlink()
+    with pytest.raises(AgfasError, match=r"is no whole export: it has no export\.json"):
+        import_cues(exported, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda listing: listing["shards"].pop(), "1 of 3 files are missing"),
+        (lambda listing: listing.update(keys_sha256="0" * 64), "the keys in .* are not those"),
+        (lambda listing: listing.update(schema=9), "schema 9"),
+        (lambda listing: listing.pop("identity"), "damaged"),
+        (lambda listing: listing["shards"][0].update(shard_sha256="0" * 64), "does not hold the cues"),
+        (lambda listing: listing["shards"][0].update(file="data/cues-00001-of-00003.parquet"), "holds shard 1, not 0"),
+    ],
+)
+def test_a_changed_listing_is_refused(tmp_path, exported, change, message):
+    listing = json.loads((exported / "export.json").read_text())
+    change(listing)
+    (exported / "export.json").write_text(json.dumps(listing))
+    with pytest.raises(AgfasError, match=message):
+        import_cues(exported, tmp_path / "other")
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path, exported):
+    (exported / "data" / "cues-00000-of-00003.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(AgfasError, match="is not a parquet file of cues"):
+        import_cues(exported, tmp_path / "other")
+
+
+def test_a_store_that_is_there_is_not_overwritten(tmp_path, exported):
+    filled_store(tmp_path / "finer", shard_size=2)
+    with pytest.raises(AgfasError, match="exists in shards of 2"):
+        import_cues(exported, tmp_path / "finer")
+    store = new_store(tmp_path / "differs")
+    store.write(0, cue_arrays(FACES[:4], 255 - RESTORED[:4]))
+    with pytest.raises(AgfasError, match=r"shard 0 of .* was there already and differs"):
+        import_cues(exported, tmp_path / "differs")
+    new_store(tmp_path / "other-faces", keys=KEYS[1:])
+    with pytest.raises(AgfasError, match="other keys than the 11"):
+        import_cues(exported, tmp_path / "other-faces")
+
+
+def test_only_whole_stores_are_exported(tmp_path):
+    store = filled_store(tmp_path / "cues")
+    damage(store.folder / "shards" / "00001.safetensors")
+    with pytest.raises(AgfasError, match=r"shard 1 of .* has a wrong checksum"):
+        export_cues(store.folder, tmp_path / "out")
+    with pytest.raises(AgfasError, match="is not finished: 1 of 3 shards"):
+        export_cues(store.folder, tmp_path / "out")
+    assert not (tmp_path / "out" / "export.json").exists()
+    filled_store(tmp_path / "cues")
+    export_cues(store.folder, tmp_path / "out")  # what the broken export left is made again
+    assert len(Listing.read(tmp_path / "out").shards) == 3
+
+
+def test_nothing_else_is_overwritten(tmp_path, exported):
+    store = filled_store(tmp_path / "cues")
+    export_cues(store.folder, exported)
+    with pytest.raises(AgfasError, match="the export of another store"):
+        export_cues(filled_store(tmp_path / "cues", timestep=401).folder, exported)
+    for name in ("README.md", "notes.txt"):
+        folder = tmp_path / name[:5]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(AgfasError, match=f"other things than an export of this store: {name}"):
+            export_cues(store.folder, folder)
+        assert (folder / name).read_text() == "mine"
+    with pytest.raises(AgfasError, match="is a file"):
+        export_cues(store.folder, folder / name)
+
+
+def test_commands(tmp_path):
+    store = filled_store(tmp_path / "cues")
+    result = CliRunner().invoke(app, ["export-cues", str(store.folder), str(tmp_path / "out")])
+    assert "11 cues: " in result.output
+    result = CliRunner().invoke(app, ["import-cues", str(tmp_path / "out"), str(tmp_path / "other")])
+    assert files_of(tmp_path / "other" / store.folder.name) == files_of(store.folder)
+    assert str(tmp_path / "other") in result.output
