@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.data.records import load_faces
+from pipelines.data.sheet import contact_sheet
 from pipelines.data.synthetic.benchmark import build
 from pipelines.data.synthetic.settings import SyntheticSettings
-from pipelines.data.synthetic.sheet import contact_sheet
 from pipelines.errors import AgfasError
 
 

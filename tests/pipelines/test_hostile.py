@@ -40,7 +40,9 @@ def test_every_file_comes_out_as_it_should(outcome):
     wrong = []
     for case in made:
         name = printable(f"bonafide/{case.name}")
-        found = [what for what, names in ((READ, read), (REFUSED, refused), (PASSED_OVER, passed_over)) if name in names]
+        found = [
+            what for what, names in ((READ, read), (REFUSED, refused), (PASSED_OVER, passed_over)) if name in names
+        ]
         if found != [case.outcome] or (case.outcome == REFUSED and case.reason not in refused[name]):
             wrong.append((case.name, case.outcome, case.reason, found, refused.get(name)))
     assert not wrong

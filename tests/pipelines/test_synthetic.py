@@ -15,10 +15,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipelines.data.records import CARD_NAME, COLUMNS, load_faces, read_card
+from pipelines.data.sheet import contact_sheet
 from pipelines.data.synthetic.baseline import baseline_table, image_statistics, statistics_baseline
 from pipelines.data.synthetic.benchmark import benchmark_fingerprint, build, plan_videos, render_faces
 from pipelines.data.synthetic.settings import CORPUS, DOMAINS, SyntheticSettings
-from pipelines.data.synthetic.sheet import contact_sheet
 from pipelines.data.synthetic.videos import shoot
 from pipelines.errors import AgfasError
 

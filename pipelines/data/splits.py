@@ -1,0 +1,165 @@
+"""Who is learnt from, who chooses, who judges: splits that no person and no video crosses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.records import SPLITS
+from pipelines.errors import AgfasError, nearest
+
+Group = tuple[str, str]
+_Videos = dict[Group, Counter]
+
+
+def assign_splits(
+    faces: list[SourceFace],
+    *,
+    train: float = 0.6,
+    dev: float = 0.2,
+    official: bool = True,
+    dev_from_train: float = 0.0,
+    seed: int = 0,
+) -> list[SourceFace]:
+    """Give every face a split.
+
+    A subject is never divided; where no subject is known, `subject` stands for a video or a run of files, and that is
+    never divided. Within each domain the subjects are dealt out so that the videos of every label and attack type come
+    close to the shares in every split. The result depends neither on the faces' order nor on other domains.
+
+    Args:
+        faces: with the dataset's own splits in `split`, empty where it has none.
+        train, dev: shares of the videos; `test` takes the rest.
+        official: keep the dataset's own splits and deal out only who has none. A subject of whom some faces have an
+            official split gets it for the others too.
+        dev_from_train: share of the official `train` videos that becomes `dev`, subject by subject, in a domain whose
+            official lists have no `dev`.
+        seed: deals subjects of equal make-up out in another order.
+
+    Raises:
+        AgfasError: a split that is not `train`, `dev` or `test`.
+    """
+    _check_names(faces)
+    shares = {"train": train, "dev": dev, "test": max(0.0, round(1 - train - dev, 9))}
+    given = _official_splits(faces) if official else {}
+    dealt: dict[Group, str] = {}
+    moved: set[Group] = set()
+    for domain in sorted({face.domain for face in faces}):
+        videos = _videos_by_group([face for face in faces if face.domain == domain])
+        dealt |= deal({group: kinds for group, kinds in videos.items() if group not in given}, shares, seed)
+        if dev_from_train and all((given | dealt)[group] != "dev" for group in videos):
+            moved |= _for_dev(
+                {g: kinds for g, kinds in videos.items() if given.get(g) == "train"}, dev_from_train, seed
+            )
+    subjects = given | dealt | dict.fromkeys(moved, "dev")
+    return [replace(face, split=_split_of(face, subjects, official, moved)) for face in faces]
+
+
+def _split_of(face: SourceFace, subjects: dict[Group, str], official: bool, moved: set[Group]) -> str:
+    """The official split where there is one, even where it divides a subject: the check for leaks then says so."""
+    group = _group(face)
+    kept = official and face.split and not (face.split == "train" and group in moved)
+    return face.split if kept else subjects[group]
+
+
+def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group, str]:
+    """Deal groups out so that every kind of video comes close to the shares in every split.
+
+    Greedy, the largest group first: each goes where its kinds of video are furthest below their share. The first
+    groups of a kind so reach every split before any gets a second one.
+
+    Args:
+        videos: number of videos of each kind (label and attack type) by group.
+        shares: of the splits, summing to 1; a split with share 0 gets nobody.
+        seed: order among groups of equal size.
+
+    Returns:
+        The split of every group.
+    """
+    total: Counter = sum(videos.values(), Counter())
+    names = sorted((name for name, share in shares.items() if share > 0), key=lambda name: -shares[name])
+    held: dict[str, Counter] = {name: Counter() for name in names}
+    result = {}
+    for group in sorted(videos, key=lambda group: (-videos[group].total(), _order(group, seed))):
+        kinds = videos[group]
+
+        def lack(name: str, kinds: Counter = kinds) -> float:
+            # A kind weighs by the part of it that this group brings, so that a rare attack counts as a common one.
+            return sum((1 - held[name][k] / (shares[name] * total[k])) * n / total[k] for k, n in kinds.items())
+
+        best = max(names, key=lack)
+        held[best].update(kinds)
+        result[group] = best
+    return result
+
+
+def undersample(
+    labels: Sequence[int], splits: Sequence[str], quality: Sequence[float], keys: Sequence[str], ratio: float
+) -> np.ndarray:
+    """Which samples stay so that in no split one class has more than `ratio` times the samples of the other.
+
+    The larger class keeps those of the highest quality; of equal quality, the smaller key stays, so that the order of
+    the samples does not matter. A split that lacks a class is left as it is. After Kuznetsov et al., "Deep Learning
+    Models for Robust Facial Liveness Detection", who balance their classes by keeping the best samples.
+
+    Args:
+        labels: (N,) 0 attack, 1 bona fide.
+        splits: (N,) names.
+        quality: (N,) in [0, 1].
+        keys: (N,) unique.
+        ratio: at least 1.
+
+    Returns:
+        (N,) bool.
+    """
+    classes, parts = np.asarray(labels), np.asarray(splits, dtype=object)
+    keep = np.ones(len(classes), dtype=bool)
+    for part in set(splits):
+        rows = [np.flatnonzero((classes == label) & (parts == part)) for label in (0, 1)]
+        small, large = sorted(rows, key=len)
+        room = int(ratio * len(small) + 1e-9)
+        if 0 < room < len(large):
+            ranked = sorted(large, key=lambda row: (-quality[int(row)], keys[int(row)]))
+            keep[ranked[room:]] = False
+    return keep
+
+
+def _group(face: SourceFace) -> Group:
+    return face.domain, face.subject
+
+
+def _videos_by_group(faces: list[SourceFace]) -> _Videos:
+    seen = {(_group(face), face.video, face.label, face.attack_type) for face in faces}
+    videos: _Videos = defaultdict(Counter)
+    for group, _, label, kind in seen:
+        videos[group][label, kind] += 1
+    return {group: Counter(dict(sorted(kinds.items()))) for group, kinds in videos.items()}
+
+
+def _official_splits(faces: list[SourceFace]) -> dict[Group, str]:
+    """The split of every subject of whom a face has one: where several do, that of most faces."""
+    votes: dict[Group, Counter] = defaultdict(Counter)
+    for face in faces:
+        if face.split:
+            votes[_group(face)][face.split] += 1
+    return {group: max(SPLITS, key=lambda name: count[name]) for group, count in votes.items()}
+
+
+def _for_dev(videos: _Videos, share: float, seed: int) -> set[Group]:
+    dealt = deal(videos, {"train": 1 - share, "dev": share}, seed)
+    return {group for group, name in dealt.items() if name == "dev"}
+
+
+def _order(group: Group, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{group[0]}/{group[1]}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_names(faces: list[SourceFace]) -> None:
+    for face in faces:
+        if face.split and face.split not in SPLITS:
+            raise AgfasError(f"{face.path} has the split '{face.split}'; {nearest(face.split, SPLITS)}")
