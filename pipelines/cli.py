@@ -54,6 +54,48 @@ def synth(
     )
 
 
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of pictures and videos, a list, or a hub id.")],
+    out: Annotated[Path, typer.Option(help="Folder of the face dataset to write.")],
+    config: Annotated[Path | None, typer.Option(help="A recipe, a YAML file; options below override it.")] = None,
+    importer: Annotated[str | None, typer.Option(help="The layout of SOURCE, e.g. msu_mfsd. [folder]")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value for the importer (hf).")] = None,
+    domain: Annotated[str | None, typer.Option(help="Name of the domain. [SOURCE's name]")] = None,
+    detector: Annotated[str | None, typer.Option(help="Who finds the faces. [yunet]")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The detector's weights, a file or a folder.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Least score of a face. [0]")] = None,
+    aligned: Annotated[bool | None, typer.Option("--aligned", help="The pictures are crops; detect nothing.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the crops in pixels. [256]")] = None,
+    template: Annotated[str | None, typer.Option(help="Where the landmarks lie in the crop. [agfas]")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a video. [10]")] = None,
+    frame_rule: Annotated[str | None, typer.Option(help="uniform, released_train or released_test. [uniform]")] = None,
+    all_faces: Annotated[bool | None, typer.Option("--all-faces", help="Keep all faces, not the largest.")] = None,
+    max_yaw: Annotated[float | None, typer.Option(help="Refuse faces turned further, in degrees.")] = None,
+    max_pitch: Annotated[float | None, typer.Option(help="Refuse faces tilted further, in degrees.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="Refuse faces of a lower quality score.")] = None,
+    enhance: Annotated[bool | None, typer.Option("--enhance", help="Enhance the crops.")] = None,
+    parsing_weights: Annotated[Path | None, typer.Option(help="Write face masks with this BiSeNet.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="The larger class has at most so many times the other.")] = None,
+    max_refused: Annotated[float | None, typer.Option(help="Exit with 1 above this refused share. [0.01]")] = None,
+    allow_missing: Annotated[bool | None, typer.Option("--allow-missing", help="Take an incomplete copy.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. [the cores]")] = None,
+) -> None:
+    """Make a face dataset from anyone's pictures and videos."""
+    given = {name: value for name, value in locals().items() if name not in ("source", "out", "config", "option")}
+    from pipelines.stages import prepare as stage
+
+    raise typer.Exit(stage.run(source, out, stage.read_recipe(config, given, option or [])))
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="A face dataset.")]) -> None:
+    """Print what a face dataset holds, check its splits, and write a contact sheet into it."""
+    from pipelines.stages.show import run
+
+    typer.echo("\n".join(run(folder)))
+
+
 @app.command("train-dfg")
 def train_dfg(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
     """Train the identity encoder and the de-fake face generator on live faces."""
@@ -99,6 +141,28 @@ def cues(
         _plan(experiment)
     else:
         stage.run_alone(experiment, chosen)
+
+
+@app.command("export-cues")
+def export_cues(
+    store: Annotated[Path, typer.Argument(help="A finished cue store, as `agfas cues` names it.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: parquet files and a dataset card, fit for the hub.")],
+) -> None:
+    """Write a cue store as parquet files that travel."""
+    from pipelines.cues.exchange.outward import export_cues as export
+
+    typer.echo(f"{export(store, out).count} cues: {out}")
+
+
+@app.command("import-cues")
+def import_cues(
+    folder: Annotated[Path, typer.Argument(help="What `agfas export-cues` wrote.")],
+    root: Annotated[Path, typer.Argument(help="Folder of cue stores.")],
+) -> None:
+    """Make an exported cue store again, with equal bytes."""
+    from pipelines.cues.exchange.inward import import_cues as bring
+
+    typer.echo(f"Cues: {bring(folder, root)}")
 
 
 @app.command()
@@ -158,21 +222,60 @@ def report(
     typer.echo(f"Report: {stage.run(run)}")
 
 
+Run = Annotated[Path | None, typer.Option(help="The output folder of a quickstart, a sweep or a single experiment.")]
+Label = Annotated[
+    str | None, typer.Option(help="Which experiment of a run; the first with a generator's cue by default.")
+]
+Split = Annotated[str | None, typer.Option(help="Which split's detector of a run; the first by default.")]
+FaceDetectorName = Annotated[str | None, typer.Option("--face-detector", help="Find faces with it, e.g. yunet.")]
+Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
+ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
+
+
 @app.command()
 def detect(
-    picture: Annotated[Path, typer.Argument(help="One aligned face crop.")],
-    run: Annotated[Path, typer.Option(help="The output folder of a quickstart, a sweep or a single experiment.")],
-    label: Annotated[
-        str | None, typer.Option(help="Which variant of a sweep; the first with a cue by default.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Which split's detector; the first by default.")] = None,
-    overlay: Annotated[Path | None, typer.Option(help="Where to write the picture of face, restoration, cue.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    run: Run = None,
+    model: Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")] = None,
+    label: Label = None,
+    split: Split = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")] = False,
+    face_detector: FaceDetectorName = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+    all_faces: Annotated[bool, typer.Option("--all-faces", help="Judge every face; the largest decides.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the answers to this CSV file too.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames of a video, uniform in time; their scores are averaged.")] = 10,
 ) -> None:
-    """Say whether the face in a picture is live."""
+    """Say whether the faces in pictures and videos are live."""
     from pipelines.stages import detect as stage
 
-    typer.echo(stage.run(picture, run, label=label, split=split, overlay=overlay, as_json=as_json))
+    detector = stage.open_detector(run, model, label, split, face_detector, weights, parsing_weights)
+    text, refused = stage.run(
+        paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
+    )
+    typer.echo(text)
+    if refused:
+        typer.echo(f"agfas: {refused} could not be judged; the reason stands beside each.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("save-model")
+def save_model(
+    run: Annotated[Path, typer.Argument(help="The output folder of a quickstart, a sweep or a single experiment.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    label: Label = None,
+    split: Split = None,
+    face_detector: FaceDetectorName = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+) -> None:
+    """Write one folder with a trained detector, all that it needs, and a model card."""
+    from pipelines.stages import save_model as stage
+
+    typer.echo(stage.run(run, out, label, split, face_detector, weights, parsing_weights))
 
 
 def _experiment(config: Path, overrides: list[str] | None, output: Path | None) -> Experiment:

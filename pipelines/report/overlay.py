@@ -1,37 +1,170 @@
-"""The picture that `agfas detect` leaves: what the detector saw, side by side, under its verdict."""
+"""The picture that `agfas detect --save` leaves: the photo with its faces marked, and what the detector saw of them."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_SIDE, _GAP, _HEAD, _CAPTION = 224, 16, 96, 28
+from pipelines.verdict.answers import ATTACK, LIVE, FaceVerdict, FrameVerdict, Verdict
+
+_SIDE, _GAP, _CAPTION, _LINE = 192, 16, 24, 20
+_PHOTO_WIDTH, _PHOTO_HEIGHT = 640, 600
 _PAPER, _INK, _SOFT = (251, 250, 248), (34, 38, 43), (93, 102, 111)
-_COLOURS = {"live": (29, 107, 69), "attack": (155, 58, 43)}
-_LEAST_WIDTH = 2 * _SIDE + 3 * _GAP
+_COLOURS = {LIVE: (29, 107, 69), ATTACK: (155, 58, 43)}
+_LEAST_WIDTH = 720
+_MOST_ROWS = 6
+_LONGEST = 2
+_LETTER = 7  # pixels of a letter of the small text, about
 
 
-def draw_overlay(panels: dict[str, np.ndarray], answer: dict[str, Any]) -> Image.Image:
-    """Panels side by side with their names, and above them verdict, score and the threshold's origin.
+@dataclass(frozen=True)
+class _Row:
+    """The panels of one face, under a title of one line in the colour of its verdict."""
+
+    title: str
+    verdict: str
+    panels: dict[str, np.ndarray]
+
+
+def draw_overlay(verdict: Verdict) -> Image.Image:
+    """The photo with boxes and verdicts, beside it face, restoration, cue and attention of every judged face.
+
+    Of a video: the frame with the middle score, and the panels of its lowest, middle and highest score. Photos are
+    scaled to at most 640 x 600 and small ones enlarged, so that marks and text can be read at any size.
 
     Args:
-        panels: pictures (H, W, 3) uint8 by name.
-        answer: `verdict`, `score`, `threshold`, `threshold_origin`.
+        verdict: with panels.
     """
-    width = max(_LEAST_WIDTH, _GAP + len(panels) * (_SIDE + _GAP))
-    canvas = Image.new("RGB", (width, _HEAD + _SIDE + _CAPTION + _GAP), _PAPER)
+    rows, photo, faces = _contents(verdict)
+    marked = None if photo is None else _marked(photo, faces)
+    return _assembled(_head(verdict), verdict.verdict, marked, _grid(rows))
+
+
+def _contents(verdict: Verdict) -> tuple[list[_Row], np.ndarray | None, tuple[FaceVerdict, ...]]:
+    """Rows of panels, the photo to show, and the faces to mark in it."""
+    if not verdict.frames:
+        rows = [_row(f"face {place}", face) for place, face in enumerate(verdict.faces, start=1)]
+        return rows, _worth_showing(verdict.photo, verdict.faces), verdict.faces
+    judged = sorted((frame for frame in verdict.frames if frame.faces), key=_frame_score)
+    if not judged:
+        return [], verdict.frames[0].photo, ()
+    middle = judged[len(judged) // 2]
+    chosen = {frame.index: frame for frame in (judged[0], middle, judged[-1])}
+    rows = [_row(f"frame {index}", frame.faces[0]) for index, frame in chosen.items()]
+    return rows, _worth_showing(middle.photo, middle.faces), middle.faces
+
+
+def _row(name: str, face: FaceVerdict) -> _Row:
+    return _Row(f"{name}: {face.verdict}, score {face.score:.4f}", face.verdict, face.panels)
+
+
+def _frame_score(frame: FrameVerdict) -> float:
+    return frame.score or 0.0
+
+
+def _worth_showing(photo: np.ndarray | None, faces: Sequence[FaceVerdict]) -> np.ndarray | None:
+    """A picture that was a crop already is its own face panel."""
+    return None if any(face.box is None for face in faces) else photo
+
+
+def _head(verdict: Verdict) -> list[str]:
+    return [verdict.reason, f"threshold: {verdict.threshold_origin}", *(f"note: {note}" for note in verdict.notes)]
+
+
+def _marked(photo: np.ndarray, faces: Sequence[FaceVerdict]) -> Image.Image:
+    """The photo at a size to read, each face in a box with its number and verdict."""
+    photo, left, top = _window(photo, faces)
+    height, width = photo.shape[:2]
+    scale = min(_PHOTO_WIDTH / width, _PHOTO_HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(picture)
+    for place, face in reversed(list(enumerate(faces, start=1))):
+        _mark(draw, picture.size, face, str(place) if len(faces) > 1 else "", scale, (left, top))
+    return picture
+
+
+def _window(photo: np.ndarray, faces: Sequence[FaceVerdict]) -> tuple[np.ndarray, int, int]:
+    """Of a photo that is more than twice as long as high, or as high as long, the part around the first face.
+
+    Returns:
+        The part, and its left and top in the photo.
+    """
+    height, width = photo.shape[:2]
+    size = min(width, _LONGEST * height), min(height, _LONGEST * width)
+    x, y, wide, high = faces[0].box if faces and faces[0].box else (0.0, 0.0, float(width), float(height))
+    left = round(min(max(x + wide / 2 - size[0] / 2, 0), width - size[0]))
+    top = round(min(max(y + high / 2 - size[1] / 2, 0), height - size[1]))
+    return photo[top : top + size[1], left : left + size[0]], left, top
+
+
+def _mark(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    face: FaceVerdict,
+    number: str,
+    scale: float,
+    origin: tuple[int, int],
+) -> None:
+    assert face.box is not None
+    assert face.landmarks is not None
+    left, top = (face.box[0] - origin[0]) * scale, (face.box[1] - origin[1]) * scale
+    width, height = face.box[2] * scale, face.box[3] * scale
+    colour = _COLOURS[face.verdict]
+    draw.rectangle((left, top, left + width, top + height), outline=colour, width=3)
+    for x, y in face.landmarks:
+        # A landmark's pixel has its centre half a pixel further.
+        across, down = (x + 0.5 - origin[0]) * scale, (y + 0.5 - origin[1]) * scale
+        draw.ellipse((across - 3, down - 3, across + 3, down + 3), fill=(255, 255, 255), outline=colour)
+    text = f"{number} {face.verdict} {face.score:.2f}".strip()
+    font = ImageFont.load_default(16)
+    text_width, text_height = font.getbbox(text)[2] + 8, 22
+    # Above the box, or inside it where the picture ends there.
+    x = min(max(0.0, left), max(0.0, size[0] - text_width))
+    y = top - text_height if top >= text_height else max(0.0, top)
+    draw.rectangle((x, y, x + text_width, y + text_height), fill=colour)
+    draw.text((x + 4, y + 2), text, (255, 255, 255), font)
+
+
+def _grid(rows: Sequence[_Row]) -> Image.Image | None:
+    """Rows of panels, each with its title and the panels' names."""
+    if not rows:
+        return None
+    shown, more = rows[:_MOST_ROWS], len(rows) - _MOST_ROWS
+    columns = max(len(row.panels) for row in shown)
+    row_height = _LINE + 4 + _SIDE + _CAPTION + _GAP
+    canvas = Image.new("RGB", (columns * (_SIDE + _GAP), len(shown) * row_height + (_LINE if more > 0 else 0)), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_GAP, 10), answer["verdict"], _COLOURS[answer["verdict"]], ImageFont.load_default(26))
-    numbers = f"score {answer['score']:.4f}, threshold {answer['threshold']:.4f}"
-    draw.text((_GAP + 110, 19), numbers, _INK, ImageFont.load_default(16))
-    origin = textwrap.wrap(f"threshold: {answer['threshold_origin']}", width // 7)[:2]
-    draw.multiline_text((_GAP, 50), "\n".join(origin), _SOFT, ImageFont.load_default(13))
-    for place, (name, picture) in enumerate(panels.items()):
-        left = _GAP + place * (_SIDE + _GAP)
-        scaled = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-        canvas.paste(scaled, (left, _HEAD))
-        draw.text((left, _HEAD + _SIDE + 6), name, _SOFT, ImageFont.load_default(14))
+    for number, row in enumerate(shown):
+        top = number * row_height
+        draw.text((0, top), row.title, _COLOURS[row.verdict], ImageFont.load_default(16))
+        for place, (name, picture) in enumerate(row.panels.items()):
+            scaled = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+            left, below = place * (_SIDE + _GAP), top + _LINE + 4
+            canvas.paste(scaled, (left, below))
+            draw.text((left, below + _SIDE + 4), name, _SOFT, ImageFont.load_default(14))
+    if more > 0:
+        draw.text((0, len(shown) * row_height), f"and {more} more", _SOFT, ImageFont.load_default(14))
+    return canvas
+
+
+def _assembled(head: Sequence[str], word: str, photo: Image.Image | None, grid: Image.Image | None) -> Image.Image:
+    """Verdict and text above, photo at the left, panels at the right."""
+    parts = [part for part in (photo, grid) if part is not None]
+    width = max(_LEAST_WIDTH, _GAP + sum(part.width + _GAP for part in parts))
+    lines = [line for text in head for line in textwrap.wrap(text, (width - 2 * _GAP) // _LETTER)]
+    below = 52 + _LINE * len(lines) + 8
+    canvas = Image.new("RGB", (width, below + max((part.height for part in parts), default=0) + _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_GAP, 12), word, _COLOURS.get(word, _INK), ImageFont.load_default(28))
+    for place, line in enumerate(lines):
+        draw.text((_GAP, 52 + _LINE * place), line, _INK if place == 0 else _SOFT, ImageFont.load_default(14))
+    left = _GAP
+    for part in parts:
+        canvas.paste(part, (left, below))
+        left += part.width + _GAP
     return canvas

@@ -1,0 +1,137 @@
+"""Opening a detector of a finished experiment."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.data.records import read_card
+from pipelines.errors import AgfasError, nearest
+from pipelines.files import read_json
+from pipelines.plan import Planned, read_plan
+from pipelines.report.gather import is_control
+from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
+from pipelines.verdict.loaded import Loaded, part_of_detector, part_of_parser
+from pipelines.verdict.preparation import face_settings
+from pipelines.verdict.scorer import Scorer
+from pipelines.verdict.settings import ModelSettings, ThresholdSettings
+from pipelines.workspace import Workspace
+
+
+def open_run(
+    run: Path,
+    label: str | None,
+    split: str | None,
+    loaded: Loaded,
+    batch_size: int,
+) -> FaceAntiSpoofing:
+    """See `FaceAntiSpoofing.from_run`."""
+    from pipelines.verdict.facts import describe
+
+    planned = choose_experiment(read_plan(run), label)
+    chosen, numbers = choose_split(planned, split)
+    settings = _settings(planned, chosen, numbers, loaded)
+    return FaceAntiSpoofing(
+        settings,
+        _scorer(planned, settings),
+        partial(describe, planned, settings),
+        loaded,
+        batch_size,
+    )
+
+
+def choose_experiment(plan: list[Planned], label: str | None) -> Planned:
+    """The first finished experiment of a label; without one, the first whose cue comes from the generator.
+
+    Raises:
+        AgfasError: an unknown label, none finished, or one whose cue a single picture does not have.
+    """
+    labels = list(dict.fromkeys(item.label for item in plan))
+    if label is not None and label not in labels:
+        raise AgfasError(f"No experiment is called '{label}': {nearest(label, labels)}")
+    finished = [item for item in plan if (label is None or item.label == label) and result_path(item).is_file()]
+    if not finished:
+        what = f"'{label}' is" if label else "No experiment in this folder is"
+        raise AgfasError(f"{what} not finished, so there is no detector to ask. Run the same command again to go on.")
+    if label is None:
+        finished.sort(key=_preference)
+    chosen = finished[0]
+    if Workspace(chosen.experiment).needs_cue() and chosen.experiment.cue.source == "shuffled":
+        raise AgfasError(
+            f"'{chosen.label}' is a control that gives every face another face's cue, which a single picture"
+            " does not have. Choose another with --label."
+        )
+    return chosen
+
+
+def choose_split(planned: Planned, split: str | None) -> tuple[str, dict[str, Any]]:
+    """A split's name and its numbers under the experiment's own rules.
+
+    Raises:
+        AgfasError: an unknown split.
+    """
+    splits = read_json(result_path(planned))["splits"]
+    if split is not None and split not in splits:
+        raise AgfasError(f"'{planned.title}' has no split '{split}': {nearest(split, splits)}")
+    rules = planned.experiment.evaluate
+    name = split or next(iter(splits))
+    return name, splits[name]["rules"][f"{rules.selection}/{rules.threshold}"]
+
+
+def result_path(planned: Planned) -> Path:
+    """Where the numbers of a finished experiment are."""
+    return Workspace(planned.experiment).detector() / "result.json"
+
+
+def _preference(item: Planned) -> int:
+    if not Workspace(item.experiment).needs_cue():
+        return 1
+    return 2 if is_control(item) else 0
+
+
+def _settings(planned: Planned, split: str, numbers: dict[str, Any], loaded: Loaded) -> ModelSettings:
+    experiment = planned.experiment
+    workspace = Workspace(experiment)
+    rules = experiment.evaluate
+    return ModelSettings(
+        label=planned.title,
+        split=split,
+        detector=experiment.detector.name,
+        face=face_settings(read_card(workspace.faces), workspace.size),
+        cue=experiment.cue if workspace.needs_cue() else None,
+        threshold=ThresholdSettings(
+            value=numbers["threshold"],
+            rule=rules.threshold,
+            selection=rules.selection,
+            step=numbers["step"],
+            origin=numbers["threshold_origin"],
+        ),
+        face_detector=part_of_detector(loaded.detector),
+        face_parser=part_of_parser(loaded.parser),
+    )
+
+
+def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
+    from pipelines.processes import device
+    from pipelines.stages.train_dfg import load_generator
+
+    workspace = Workspace(planned.experiment)
+    snapshot = workspace.detector() / settings.split / "snapshots" / f"step_{settings.threshold.step:06d}"
+    detector = load_judge(snapshot, device())
+    pipeline, weights = load_generator(workspace.generator()) if settings.needs_generator else (None, "")
+    return Scorer(detector, settings.cue, None if pipeline is None else pipeline.to(device()), weights, device())
+
+
+def load_judge(folder: Path, device: str) -> Any:
+    """The detector of a folder, on a device.
+
+    Raises:
+        AgfasError: it is missing or broken.
+    """
+    from oanet.detectors import load_detector
+
+    try:
+        return load_detector(folder).to(device).eval()
+    except (OSError, ValueError, TypeError) as error:
+        raise AgfasError(f"The detector at {folder} cannot be loaded: {error}") from error

@@ -1,0 +1,286 @@
+"""One folder that needs nothing else: the same scores to the last bit, and a sentence for every broken one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from verdict_run import SIZE, LeftHalf, PaintedFaces, paint, shared_run
+
+from pipelines.data import detection, parsing
+from pipelines.errors import AgfasError
+from pipelines.files import read_json
+from pipelines.fingerprint import file_sha256
+from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.card import model_card
+from pipelines.verdict.folder import read_saved
+
+
+class StoredFaces(PaintedFaces):
+    """`PaintedFaces` whose threshold is its weight file."""
+
+    licence = "a test's"
+
+    def __init__(self, weights: Path | None = None) -> None:
+        if weights is None:
+            raise AgfasError("painted needs weights")
+        super().__init__(float(Path(weights).read_text()))
+
+
+@pytest.fixture(autouse=True)
+def painted(monkeypatch):
+    """`painted` is a face detector like any other."""
+    load = detection.load_detector
+
+    def loading(name, weights=None, **options):
+        return StoredFaces(weights) if name == "painted" else load(name, weights, **options)
+
+    monkeypatch.setattr(detection, "load_detector", loading)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = shared_run(tmp_path_factory.getbasetemp())
+    (root.parent / "painted.txt").write_text("0.25")
+    return root
+
+
+@pytest.fixture(scope="module")
+def saved(root) -> Path:
+    """A saved folder with everything in it."""
+    folder = root.parent / "saved"
+    weights = root.parent / "painted.txt"
+    model = FaceAntiSpoofing.from_run(root, "dfg", "to_phone", face_detector=StoredFaces(weights))
+    model.loaded = replace(model.loaded, detector_weights=weights)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path) -> Path:
+    """A saved folder to break."""
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def photos() -> list[np.ndarray]:
+    return [paint(120, 100, [(10 + place, 10, 60)], seed=place) for place in range(3)]
+
+
+@pytest.mark.parametrize("label", ["dfg", "image_only", "zero", "autoencoder", "fast"])
+def test_saved_folder_scores_as_the_run_to_the_last_bit(root, tmp_path, label):
+    crops = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    model = FaceAntiSpoofing.from_run(root, label)
+    model.save_pretrained(tmp_path / "saved")
+    again = FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+    assert [v.score for v in again(crops)] == [v.score for v in model(crops)]
+    assert again.settings == model.settings
+    assert (tmp_path / "saved" / "generator").is_dir() == (label in ("dfg", "autoencoder", "fast"))
+
+
+def test_folder_alone_is_enough_and_saved_again_is_the_same(root, saved, tmp_path):
+    expected = FaceAntiSpoofing.from_run(
+        root, "dfg", "to_phone", face_detector="painted", weights=root.parent / "painted.txt"
+    )(photos())
+    moved = Path(shutil.copytree(saved, tmp_path / "moved"))
+    model = FaceAntiSpoofing.from_pretrained(moved)
+    found = model(photos())
+    assert [v.score for v in found] == [v.score for v in expected]
+    assert all(v.faces[0].box is not None for v in found)
+    model.save_pretrained(tmp_path / "again")
+    names = sorted(path.relative_to(saved) for path in saved.rglob("*") if path.is_file())
+    assert names == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
+    assert [file_sha256(saved / name) for name in names] == [file_sha256(tmp_path / "again" / name) for name in names]
+
+
+def test_folder_names_no_place_of_this_machine_and_nothing_to_unpickle(root, saved):
+    for path in saved.rglob("*"):
+        if path.is_file():
+            assert path.suffix in (".json", ".safetensors", ".md", ".txt")
+            assert str(root.parent).encode() not in path.read_bytes()
+
+
+def test_card_tells_data_errors_limits_and_licences(root, saved):
+    card = (saved / "README.md").read_text()
+    settings = read_json(saved / "anti_spoofing.json")
+    numbers = settings["about"]["measured"]
+    assert card.startswith("---\nlicense: other\n")
+    assert "domains kiosk and webcam" in card
+    assert "Left out and kept for the test: phone" in card
+    assert f"live faces called attacks (BPCER) | {100 * numbers['bpcer']:.1f} |" in card
+    low, high = numbers["intervals"]["hter"]
+    assert f"| {100 * numbers['hter']:.1f} | {100 * low:.1f} to {100 * high:.1f} |" in card
+    assert settings["settings"]["threshold"]["origin"] in card
+    assert "| webcam | print | training | 2 | 2 | 2 |" in card
+    assert "21 live faces of corpus" in card
+    assert "| face detector | painted | a test's |" in card
+    assert "| this program | AG-FAS | Apache-2.0 |" in card
+    assert "These rates flatter" not in card
+
+
+def test_card_warns_of_controls_and_of_rules_that_look_at_the_target(root, tmp_path):
+    model = FaceAntiSpoofing.from_run(root, "zero")
+    threshold = model.settings.threshold.model_copy(update={"rule": "target_eer"})
+    model.settings = model.settings.model_copy(update={"threshold": threshold})
+    model.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "These rates flatter" in card
+    assert "It is a control of an experiment" in card
+    assert "the generator" not in card.lower()
+
+
+def test_card_does_not_take_a_few_videos_for_certainty(saved):
+    model = read_saved(saved)
+    few = {"bpcer": 0.0, "live_videos": 5, "apcer_per_type": {"print": 1.0}, "videos_per_type": {"print": 16}}
+    measured = model.about.measured.model_copy(update=few)
+    card = model_card(model.model_copy(update={"about": model.about.model_copy(update={"measured": measured})}))
+    assert "All 5 live videos fell alike; a true rate of up to 45 % could still give that." in card
+    assert "All 16 print videos fell alike; a true rate of down to 83 % could still give that." in card
+    assert model.about.measured.videos_per_type == {"mask": 4, "print": 4, "replay": 4}
+
+
+def test_changed_file_is_named(copy):
+    weights = copy / "generator" / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(AgfasError, match=r"unet.diffusion_pytorch_model.safetensors is not the file that was saved"):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["detector/model.safetensors", "generator/model_index.json", "face_detector/painted.txt"]
+)
+def test_missing_part_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(AgfasError, match=f"lacks {name}"):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+def test_file_that_was_slipped_in_is_named_and_not_loaded(copy):
+    torch.save({"a": 1}, copy / "generator" / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(AgfasError, match=r"diffusion_pytorch_model.bin was not there"):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+def test_class_of_a_foreign_library_is_not_imported(copy):
+    index = copy / "generator" / "model_index.json"
+    content = read_json(index)
+    content["unet"] = ["antigravity", "UNet2DConditionModel"]
+    index.write_text(json.dumps(content))
+    rehash(copy, "generator/model_index.json")
+    with pytest.raises(AgfasError, match=r"wants unet from 'antigravity'; allowed are diffusers, dfg"):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+def rehash(folder: Path, name: str) -> None:
+    """What somebody does who changes a file on purpose."""
+    change(folder, lambda content: content["files"].update({name: file_sha256(folder / name)}))
+
+
+def change(folder: Path, edit) -> None:
+    content = read_json(folder / "anti_spoofing.json")
+    edit(content)
+    (folder / "anti_spoofing.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda content: content.update(version=2), "newer version"),
+        (lambda content: content["settings"].pop("threshold"), r"broken at settings\.threshold"),
+        (lambda content: content["settings"]["face"].update(colour=1), r"broken at settings\.face\.colour"),
+        (lambda content: content.update(format="a poem"), "broken at format"),
+        (lambda content: content["settings"]["input"].update(mean=0), r"broken at settings\.input\.mean"),
+        (lambda content: content["files"].update({"../painted.txt": "0"}), "does not lie in the folder"),
+        (lambda content: content["settings"]["face_detector"].update(weights="../../x"), "names the weights"),
+        (lambda content: content.update(files={}), "lists no files of the detector"),
+        (
+            lambda content: content["settings"]["face_detector"]["fingerprint"].update(threshold=0.5),
+            "another 'painted'",
+        ),
+    ],
+)
+def test_broken_settings_give_one_sentence(copy, edit, message):
+    change(copy, edit)
+    with pytest.raises(AgfasError, match=message) as caught:
+        FaceAntiSpoofing.from_pretrained(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_are_no_json(copy):
+    (copy / "anti_spoofing.json").write_text("{")
+    with pytest.raises(AgfasError, match="not valid JSON"):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+def test_folder_of_another_kind_is_told_what_it_is(root, saved, tmp_path):
+    kinds = {
+        root: "an output folder of a run",
+        saved / "generator": "a generator alone",
+        saved / "detector": "a detector alone",
+        tmp_path: "no saved model",
+        tmp_path / "absent": "No folder at",
+    }
+    for folder, words in kinds.items():
+        with pytest.raises(AgfasError, match=words):
+            FaceAntiSpoofing.from_pretrained(folder)
+    with pytest.raises(AgfasError, match="no output folder"):
+        FaceAntiSpoofing.from_run(saved)
+
+
+def test_folder_that_holds_something_else_is_not_replaced(root, saved, tmp_path):
+    model = FaceAntiSpoofing.from_pretrained(saved)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "diary.txt").write_text("dear diary")
+    with pytest.raises(AgfasError, match="is not replaced"):
+        model.save_pretrained(mine)
+    with pytest.raises(AgfasError, match="is not replaced"):
+        model.save_pretrained(mine / "diary.txt")
+    assert (mine / "diary.txt").read_text() == "dear diary"
+    model.save_pretrained(tmp_path / "new")
+    model.save_pretrained(tmp_path / "new")
+    (tmp_path / "new" / "diary.txt").write_text("dear diary")
+    with pytest.raises(AgfasError, match="is not replaced"):
+        model.save_pretrained(tmp_path / "new")
+
+
+def test_another_face_detector_can_be_chosen(saved):
+    model = FaceAntiSpoofing.from_pretrained(saved, face_detector=PaintedFaces(0.75))
+    assert model.settings.face_detector.fingerprint["threshold"] == 0.75
+    assert model(photos())[0].faces[0].box is not None
+
+
+def test_face_parser_is_remembered_and_must_be_the_same(root, tmp_path):
+    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    model = FaceAntiSpoofing.from_run(root, "masked", face_parser=LeftHalf())
+    model.save_pretrained(tmp_path / "saved")
+    again = FaceAntiSpoofing.from_pretrained(tmp_path / "saved", face_parser=LeftHalf())
+    assert again(crop)[0].score == model(crop)[0].score
+    with pytest.raises(AgfasError, match="--parsing-weights"):
+        FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+    assert "| face parser | bisenet |" in (tmp_path / "saved" / "README.md").read_text()
+
+
+def test_face_parser_s_weights_are_copied_in_and_checked(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(parsing, "FaceParser", lambda path: LeftHalf(Path(path).read_text()))
+    weights = tmp_path / "parser.pth"
+    weights.write_text("weights")
+    model = FaceAntiSpoofing.from_run(root, "masked", face_parser=weights)
+    model.save_pretrained(tmp_path / "saved")
+    weights.unlink()
+    again = FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+    assert again.settings == model.settings
+    change(tmp_path / "saved", lambda c: c["settings"]["face_parser"]["fingerprint"].update(weights="others"))
+    with pytest.raises(AgfasError, match="another 'bisenet'"):
+        FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+
+
+def test_weights_without_a_name_are_asked_for_one(root):
+    with pytest.raises(AgfasError, match="--face-detector"):
+        FaceAntiSpoofing.from_run(root, weights="yunet.onnx")
