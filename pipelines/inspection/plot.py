@@ -32,7 +32,8 @@ def inspection_figure(rows: list[dict[str, Any]], curves: list[Theorems], propos
     )
     for panel, (name, label) in zip(axes, panels, strict=False):
         _lines(panel, rows, name, label)
-    axes[0].legend(fontsize=6)
+    if rows:
+        axes[0].legend(fontsize=6)
     _theorem_one(axes[3], curves)
     _theorem_two(axes[4], curves)
     _trade_off(axes[5], curves, proposed)

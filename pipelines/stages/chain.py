@@ -43,7 +43,7 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
             continue
         train_dfg.run(experiment, faces)
         cue = experiment.cue
-        name = f"{workspace.generator()}:{cue.num_inference_steps}:{cue.samples}:{cue.seed}:{cue.batch_size}"
+        name = workspace.restoration()
         timesteps = wanted.setdefault(name, (experiment, set()))[1]
         if cue.source != "autoencoder":
             timesteps.add(cue.timestep)
