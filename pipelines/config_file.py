@@ -20,7 +20,7 @@ def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experim
     Raises:
         AgfasError: the file is missing or no YAML, an override has no `=`, a key is unknown, a value not allowed.
     """
-    content = _read_yaml(path) if path else {}
+    content = read_mapping(path, advice="Those that come with the project are in configs/.") if path else {}
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign:
@@ -59,18 +59,26 @@ def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
     block[last] = copy.deepcopy(value)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str = "configuration", advice: str = "Check the name.") -> dict[str, Any]:
+    """The mapping of a YAML file; an empty file is an empty one.
+
+    Args:
+        path: the file.
+        what: it is called where it is missing.
+        advice: what to do then.
+
+    Raises:
+        AgfasError: no such file, no YAML, or no mapping.
+    """
     if not path.is_file():
-        raise AgfasError(f"No configuration at {path}. Those that come with the project are in configs/.")
+        raise AgfasError(f"No {what} at {path}. {advice}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AgfasError(f"{path} is not valid YAML: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
+    if content is not None and not isinstance(content, dict):
         raise AgfasError(f"{path} must hold a mapping of keys to values, not a {type(content).__name__}.")
-    return content
+    return content or {}
 
 
 def _explain(error: ValidationError, where: str) -> str:

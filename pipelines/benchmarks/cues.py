@@ -6,6 +6,7 @@ import copy
 import statistics
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def compact_benchmark() -> list[dict[str, Any]]:
     return recipe_benchmark(COMPACT)
 
 
-class _Run:
+class _Run(ABC):
     """A contender on a copy of the generator, since some change its type or its layout.
 
     Attributes:
@@ -130,8 +131,9 @@ class _Run:
             self.make(faces, batch_size, Path(folder))
             self.seconds.append(time.perf_counter() - start)
 
+    @abstractmethod
     def make(self, faces: ArrayFaces, batch_size: int, folder: Path) -> None:
-        raise NotImplementedError
+        """Restore all faces and write them below `folder`."""
 
 
 class _Public(_Run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dfg.speed import Speed
 from pipelines.config import CueSettings, Experiment
@@ -104,12 +105,18 @@ def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
 def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
     """The trained generator as a source of several t at once."""
     pipeline, weights, autoencoder = _generator(experiment)
-    cue = experiment.cue
+    return sweep_of(experiment.cue, pipeline, timesteps, weights, autoencoder)
+
+
+def sweep_of(
+    cue: CueSettings, pipeline: Any, timesteps: Sequence[int], weights_sha256: str, autoencoder_sha256: str
+) -> DfgSweep:
+    """A generator as the settings of a cue want it run, for the cue store and for a verdict alike."""
     return DfgSweep(
         pipeline,
         timesteps,
-        weights,
-        autoencoder,
+        weights_sha256,
+        autoencoder_sha256,
         cue.num_inference_steps,
         cue.seed,
         samples=cue.samples,

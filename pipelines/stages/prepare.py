@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.config_file import read_mapping
 from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.counts import as_text, expectation
 from pipelines.data.prepare.faces import DetectorFactory
@@ -29,7 +30,7 @@ def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) 
     Raises:
         AgfasError: no such file, no YAML, an unknown key, or a value that is not allowed.
     """
-    content = _read_yaml(config) if config else {}
+    content = read_mapping(config, "recipe") if config else {}
     content |= {name: value for name, value in given.items() if value is not None}
     for option in options:
         name, sign, text = option.partition("=")
@@ -89,18 +90,6 @@ def _print_result(out: Path, recipe: Recipe, card: dict[str, Any]) -> int:
         )
         return 1
     return 0
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise AgfasError(f"No recipe at {path}. Check the name.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AgfasError(f"{path} is not valid YAML: {error}") from None
-    if content is not None and not isinstance(content, dict):
-        raise AgfasError(f"{path} must hold a mapping of keys to values, not a {type(content).__name__}.")
-    return content or {}
 
 
 def _scalar(text: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,25 +118,13 @@ def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> DfgS
     It is not compiled: that takes minutes, and moves a restoration by roundings alone.
     """
     from oanet.names import CUE_FORMS_WITH_AUTOENCODED
-    from pipelines.cues.sources import DfgSweep
-    from pipelines.stages.cues import speed_of
+    from pipelines.stages.cues import sweep_of
 
     moments = {_AUTOENCODER if recipe.source == "autoencoder" else recipe.timestep}
     if recipe.form in CUE_FORMS_WITH_AUTOENCODED:
         moments.add(_AUTOENCODER)
-    return DfgSweep(
-        pipeline,
-        sorted(moments),
-        weights_sha256,
-        weights_sha256,
-        recipe.num_inference_steps,
-        recipe.seed,
-        samples=recipe.samples,
-        scheduler=recipe.scheduler,
-        calls=recipe.calls,
-        guidance_scale=recipe.guidance_scale,
-        speed=replace(speed_of(recipe), compile=False),
-    )
+    cue = recipe.model_copy(update={"compile": False})
+    return sweep_of(cue, pipeline, sorted(moments), weights_sha256, weights_sha256)
 
 
 def pixel_key(crop: np.ndarray) -> str:
