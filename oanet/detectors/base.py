@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -38,7 +39,7 @@ def captures_config(init: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """Face, and perhaps its cue, to a liveness decision.
 
     A subclass sets `name` and `needs_cue`, decorates its `__init__` with `captures_config` (arguments must be
@@ -56,6 +57,7 @@ class Detector(nn.Module):
     feature_dim: int
     config: dict[str, Any]
 
+    @abstractmethod
     def forward(
         self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
     ) -> DetectorOutput:
@@ -69,7 +71,6 @@ class Detector(nn.Module):
         Raises:
             ValueError: for a missing cue, or one with other channels than the detector was built for.
         """
-        raise NotImplementedError
 
     def num_parameters(self) -> int:
         """How many numbers are learned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from oanet.detectors.base import Detector
 from oanet.output import DetectorOutput
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Owns the detector, so that one optimiser and one checkpoint hold everything that is trained.
 
     Args:
@@ -25,6 +26,7 @@ class Objective(nn.Module):
         self.detector = detector
         self.num_domains = num_domains
 
+    @abstractmethod
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
         """One training step's losses.
 
@@ -36,7 +38,6 @@ class Objective(nn.Module):
             `loss`, the scalar to minimise; `output`, the detector's; and every part of the loss by name,
             detached and before its factor, for the log.
         """
-        raise NotImplementedError
 
     def detect(self, batch: FaceBatch) -> DetectorOutput:
         """The detector's answer; the cue is handed over only where it is read."""
