@@ -17,11 +17,14 @@ class DetectorOutput:
         attention: one (B, heads, T, N) per block, how much each of the T image tokens (class token first)
             looks at each of the N cue tokens, rows summing to one; None unless it was asked for, or where the
             detector has no cross-attention.
+        maps: what the detector predicts for every place of the face, by name, such as `depth` (B, 1, 32, 32);
+            None where it predicts none.
     """
 
     logits: torch.Tensor
     features: torch.Tensor
     attention: tuple[torch.Tensor, ...] | None = None
+    maps: dict[str, torch.Tensor] | None = None
 
     @property
     def probability_bonafide(self) -> torch.Tensor:
