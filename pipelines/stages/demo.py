@@ -1,0 +1,59 @@
+"""`agfas demo`: the page, served until it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipelines.demo.address import check_address
+
+if TYPE_CHECKING:
+    from pipelines.verdict import FaceAntiSpoofing
+
+_SWEEP_EVERY = 30.0
+
+
+def run(
+    open_detector: Callable[[], FaceAntiSpoofing],
+    host: str,
+    port: int,
+    aligned: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until Ctrl-C or a signal to end.
+
+    Args:
+        open_detector: loads the detector; called once the address and Gradio are known to be there.
+        host: to listen at.
+        port: likewise.
+        aligned: take pictures for aligned crops.
+        say: prints a line.
+
+    Raises:
+        AgfasError: the extra `demo` is not installed, the address cannot be had, or the detector cannot be opened.
+    """
+    from pipelines.demo.judge import Judge
+    from pipelines.demo.server import load_page, serving
+
+    local = check_address(host, port)
+    load_page()
+    judge = Judge(open_detector(), aligned)
+    before = signal.signal(signal.SIGTERM, _stop)  # else the visitors' files would stay
+    try:
+        with serving(judge, host, port) as (url, uploads):
+            say(f"The page: {url} (Ctrl-C stops it)")
+            if not local:
+                say("Everyone who reaches this computer can use it. A browser's webcam works on localhost and https.")
+            while True:
+                time.sleep(_SWEEP_EVERY)
+                uploads.sweep()
+    except KeyboardInterrupt:
+        say("Stopped; no picture was kept.")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
