@@ -29,12 +29,33 @@ DETECTOR_CLASSES: dict[str, str] = {
     "residual_only": "oanet.detectors.residual_only:ResidualOnly",
     "dual_branch": "oanet.detectors.dual_branch:DualBranch",
     "oanet": "oanet.model:OANet",
+    "vit": "oanet.detectors.vit:ViT",
+    "resnet18": "oanet.detectors.resnet18:ResNet18",
+    "ssdg_r": "oanet.detectors.ssdg_backbones:SSDGR",
+    "ssdg_m": "oanet.detectors.ssdg_backbones:SSDGM",
+    "liveness_vit": "oanet.detectors.liveness_vit:LivenessViT",
+    "livenessnet": "oanet.detectors.attacknet:LivenessNet",
+    "attacknet_v1": "oanet.detectors.attacknet:AttackNetV1",
+    "attacknet_v2_1": "oanet.detectors.attacknet:AttackNetV21",
+    "attacknet_v2_2": "oanet.detectors.attacknet:AttackNetV22",
+    "cdcn": "oanet.detectors.cdcn:CDCN",
+    "cdcn_pp": "oanet.detectors.cdcn:CDCNpp",
+    "minifasnet": "oanet.detectors.minifasnet:MiniFASNet",
+    "ssan_r": "oanet.detectors.ssan_r:SSANR",
+    "auxiliary": "oanet.detectors.auxiliary:Auxiliary",
 }
 """Where each detector lives: `module:class`."""
 
 DETECTORS: tuple[str, ...] = tuple(DETECTOR_CLASSES)
 
 DETECTORS_WITH_CUE: tuple[str, ...] = ("residual_only", "dual_branch", "oanet")
+
+INFERENCE_ONLY: dict[str, str] = {
+    "minifasnet": "its training needs two crops of the whole picture and a Fourier head that published weights lack",
+}
+"""Detectors that are judged with published weights and not trained here, and why."""
+
+TRAINABLE_DETECTORS: tuple[str, ...] = tuple(name for name in DETECTORS if name not in INFERENCE_ONLY)
 
 _VIT_OPTIONS = (
     "backbone",
@@ -46,16 +67,46 @@ _VIT_OPTIONS = (
     "embedding_dim",
 )
 
+_ATTACKNET_OPTIONS = ("image_size", "width", "hidden", "conv_dropout", "dropout", "momentum")
+
 DETECTOR_OPTIONS: dict[str, tuple[str, ...]] = {
     "image_only": _VIT_OPTIONS,
     "residual_only": (*_VIT_OPTIONS, "cue_channels"),
     "dual_branch": (*_VIT_OPTIONS, "cue_channels"),
     "oanet": (*_VIT_OPTIONS, "cue_channels", "cue_backbone", "cue_stages", "cue_options"),
+    "vit": (*_VIT_OPTIONS, "head"),
+    "resnet18": ("backbone", "image_size", "pretrained", "backbone_options"),
+    "ssdg_r": ("backbone", "image_size", "pretrained", "stages", "backbone_options", "embedding_dim"),
+    "ssdg_m": ("image_size", "width", "embedding_dim"),
+    "liveness_vit": ("image_size", "patch_size", "width", "depth", "num_heads", "hidden", "dropout", "weights"),
+    "livenessnet": _ATTACKNET_OPTIONS,
+    "attacknet_v1": (*_ATTACKNET_OPTIONS, "relu"),
+    "attacknet_v2_1": _ATTACKNET_OPTIONS,
+    "attacknet_v2_2": _ATTACKNET_OPTIONS,
+    "cdcn": ("image_size", "width", "theta"),
+    "cdcn_pp": ("image_size", "width", "theta"),
+    "minifasnet": ("weights", "networks"),
+    "ssan_r": ("backbone", "image_size", "pretrained", "backbone_options", "released"),
+    "auxiliary": (
+        "backbone",
+        "image_size",
+        "pretrained",
+        "backbone_options",
+        "embedding_dim",
+        "maps",
+        "map_size",
+        "map_width",
+    ),
 }
 
 OBJECTIVE_CLASSES: dict[str, str] = {
     "erm": "oanet.objectives.erm:ERM",
     "ssdg": "oanet.objectives.ssdg:SSDG",
+    "ssan": "oanet.objectives.ssan:SSAN",
+    "sa_fas": "oanet.objectives.sa_fas:SAFAS",
+    "label_smoothing": "oanet.objectives.label_smoothing:LabelSmoothing",
+    "depth": "oanet.objectives.depth:DepthSupervision",
+    "auxiliary": "oanet.objectives.auxiliary:Auxiliary",
 }
 
 OBJECTIVES: tuple[str, ...] = tuple(OBJECTIVE_CLASSES)
@@ -63,6 +114,26 @@ OBJECTIVES: tuple[str, ...] = tuple(OBJECTIVE_CLASSES)
 OBJECTIVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "erm": ("class_weights",),
     "ssdg": ("lambda_triplet", "lambda_adversarial", "margin"),
+    "ssan": ("lambda_contrastive", "lambda_adversarial", "released"),
+    "sa_fas": (
+        "lambda_contrastive",
+        "temperature",
+        "base_temperature",
+        "alignment",
+        "alignment_start",
+        "min_area",
+        "max_degrees",
+    ),
+    "label_smoothing": ("smoothing",),
+    "depth": ("lambda_contrastive", "lambda_cross_entropy"),
+    "auxiliary": (
+        "lambda_cross_entropy",
+        "lambda_depth",
+        "lambda_reflection",
+        "lambda_mask",
+        "lambda_domain",
+        "reflection_target",
+    ),
 }
 
 

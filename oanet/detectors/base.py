@@ -16,11 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from oanet.head import DomainHeads, LinearHead, LivenessHead
 from oanet.names import check_detector
 from oanet.output import DetectorOutput
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+_DOMAIN_HEADS = "domain_heads"
 
 Self = TypeVar("Self", bound="Detector")
 
@@ -50,10 +52,16 @@ class Detector(nn.Module, ABC):
         needs_cue: whether `forward` reads the cue.
         feature_dim: D of `DetectorOutput.features`.
         config: the constructor's arguments.
+        map_names: the maps of `DetectorOutput.maps` that it predicts.
+        score_map: the map that its logits are read from, where they are.
+        domain_heads: how many heads `use_domain_heads` gave it; None for the classifier that it was built with.
     """
 
     name: ClassVar[str]
     needs_cue: ClassVar[bool]
+    map_names: tuple[str, ...] = ()
+    score_map: str | None = None
+    domain_heads: int | None = None
     feature_dim: int
     config: dict[str, Any]
 
@@ -76,16 +84,38 @@ class Detector(nn.Module, ABC):
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def use_domain_heads(self, num_domains: int) -> DomainHeads:
+        """Exchange the classifier for one logistic head per training domain; the score is their mean probability.
+
+        The heads are part of the detector: `save_pretrained` writes them, `from_pretrained` makes them again.
+
+        Raises:
+            ValueError: where the detector's `head` is none of `oanet.head`.
+        """
+        head = getattr(self, "head", None)
+        if not isinstance(head, LivenessHead | LinearHead):
+            raise ValueError(
+                f"The detector {self.name!r} cannot be given a classifier per domain: it does not end in a"
+                " `LivenessHead` or `LinearHead` named `head`. Use one that does, such as 'image_only' or 'resnet18'."
+            )
+        self.domain_heads = num_domains
+        return head.use_domains(num_domains)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors`, each whole or not at all.
 
-        `pretrained` is written as false: the weights lie beside it, and nothing need be fetched to load them.
+        `pretrained` is written as false and `weights` as none: the weights lie beside it, and nothing need be fetched
+        or read elsewhere to load them.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = {"name": self.name, **self.config}
         if "pretrained" in config:
             config["pretrained"] = False
+        if "weights" in config:
+            config["weights"] = None
+        if self.domain_heads is not None:
+            config[_DOMAIN_HEADS] = self.domain_heads
         text = json.dumps(config, indent=2) + "\n"
         config_path = folder / CONFIG_FILE
         # A folder with a config is a whole detector: a config of another shape goes before its weights do.
@@ -106,11 +136,14 @@ class Detector(nn.Module, ABC):
         folder = Path(folder)
         config = read_config(folder)
         name = config.pop("name")
+        domain_heads = config.pop(_DOMAIN_HEADS, None)
         wanted = getattr(cls, "name", cls.__name__)
         if name != wanted:
             raise ValueError(f"{folder} holds the detector {name!r}, not {wanted!r}; use `load_detector`.")
         with torch.random.fork_rng(devices=[]):
             detector = cls(**config)
+            if domain_heads is not None:
+                detector.use_domain_heads(domain_heads)
         _load_weights(detector, folder / WEIGHTS_FILE)
         return detector.eval()
 
@@ -128,7 +161,7 @@ def check_cue(cue: torch.Tensor | None, detector: str, channels: int) -> torch.T
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The saved constructor arguments with their `name`, checked against this version's options."""
+    """The saved constructor arguments with their `name`, and `domain_heads` where it has some, checked."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no detector: {CONFIG_FILE} is missing.")
@@ -138,7 +171,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(config, dict) or "name" not in config:
         raise ValueError(f"{path} does not name a detector; was it written by save_pretrained?")
-    check_detector(config["name"], (key for key in config if key != "name"))
+    check_detector(config["name"], (key for key in config if key not in ("name", _DOMAIN_HEADS)))
     return config
 
 

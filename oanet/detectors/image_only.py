@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from oanet.detectors.base import Detector, captures_config
-from oanet.head import LivenessHead
+from oanet.head import LinearHead, LivenessHead
 from oanet.output import DetectorOutput
 from oanet.vit import build_vit, fit_image, pool
 
@@ -25,6 +25,7 @@ class ImageOnly(Detector):
 
     name: ClassVar[str] = "image_only"
     needs_cue: ClassVar[bool] = False
+    head: LivenessHead | LinearHead
 
     @captures_config
     def __init__(

@@ -35,11 +35,26 @@ def build_objective(name: str, detector: Detector, num_domains: int, *, seed: in
         **options: the objective's own, such as `lambda_triplet`.
 
     Raises:
-        ValueError: for an unknown name or option, with what is allowed and the nearest.
+        ValueError: for an unknown name or option, with what is allowed and the nearest; for a detector that lacks
+            what the objective needs, or has a map that the objective would never train.
     """
     check_objective(name, options)
     if num_domains < 1:
         raise ValueError(f"num_domains = {num_domains}; training needs at least one domain.")
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        return objective_class(name)(detector, num_domains, **options)
+        objective = objective_class(name)(detector, num_domains, **options)
+    _check_maps(name, objective)
+    return objective
+
+
+def _check_maps(name: str, objective: Objective) -> None:
+    """A map that no loss looks at has a head that never learns."""
+    detector = objective.detector
+    for untrained in detector.map_names:
+        if untrained not in objective.trained_maps and untrained != detector.score_map:
+            raise ValueError(
+                f"The detector {detector.name!r} predicts the map {untrained!r}, which the objective {name!r} does not"
+                f" train. Leave it out of the detector's maps, or use the objective 'auxiliary' with"
+                f" lambda_{untrained} above 0."
+            )

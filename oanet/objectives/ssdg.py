@@ -61,8 +61,11 @@ class SSDG(Objective):
         return {"loss": loss, "output": output, **parts}
 
     def _adversarial(self, features: torch.Tensor, batch: FaceBatch, progress: float) -> torch.Tensor:
-        """Mean domain CE over the bona fide faces; zero, with its graph, where the batch has none."""
-        bonafide = batch.label == 1
+        """Mean domain CE over the bona fide faces; zero, with its graph, where the batch has none.
+
+        An extra live face of no training domain (-1) does not meet the discriminator.
+        """
+        bonafide = (batch.label == 1) & (batch.domain >= 0)
         reversed_features = reverse_gradient(features[bonafide], reversal_coefficient(progress))
         logits = self.discriminator(reversed_features).float()
         total = F.cross_entropy(logits, batch.domain[bonafide], reduction="sum")

@@ -1,0 +1,143 @@
+"""SSAN-R (Wang et al., CVPR 2022): a ResNet-18 that takes a face's content and its style apart.
+
+Content is a map of what is there; style is one vector per face, read from three levels, that scales and shifts every
+channel of the content's map when both are put together again (adaptive instance normalisation).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from oanet.detectors.base import Detector, captures_config
+from oanet.output import DetectorOutput
+from oanet.pyramid import Pyramid
+
+
+class SSANR(Detector):
+    """forward = classify(assemble(*disentangle(image))): every face with its own style.
+
+    At full size a 256x256 face gives 256 channels at 16x16 behind the third stage, content 256x8x8, style 2x256 and a
+    feature of 512: 8,069,442 parameters, 5,710,146 as released. Its training is the objective `ssan`; any other
+    trains it as a plain classifier.
+
+    Args:
+        backbone, image_size, pretrained, backbone_options: see `oanet.pyramid.Pyramid`, of which three levels are used.
+        released: the public code's AdaIN block, in which both convolutions are dead: x + AdaIN(x).
+    """
+
+    name: ClassVar[str] = "ssan_r"
+    needs_cue: ClassVar[bool] = False
+
+    @captures_config
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        image_size: int = 256,
+        pretrained: bool = False,
+        backbone_options: dict[str, Any] | None = None,
+        released: bool = False,
+    ) -> None:
+        super().__init__()
+        self.trunk = Pyramid(backbone, image_size, pretrained, backbone_options, levels=3)
+        fine, middle, width = self.trunk.widths
+        self.released = released
+        self.content_dim = width
+        self.feature_dim = 2 * width
+        self.content = nn.Sequential(_halve(width, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.style = StyleReader((fine, middle, width))
+        self.blocks = nn.ModuleList(AdaptiveBlock(width, released) for _ in range(2))
+        self.joined = nn.Sequential(_halve(width, self.feature_dim), nn.BatchNorm2d(self.feature_dim))
+        self.classifier = nn.Linear(self.feature_dim, 2)
+
+    def forward(
+        self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
+    ) -> DetectorOutput:
+        """See `Detector.forward`."""
+        features = self.assemble(*self.disentangle(image))
+        return DetectorOutput(self.classify(features), features)
+
+    def disentangle(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> content (B, C, h, w) and style (B, 2, C), scale and shift of each channel."""
+        levels = self.trunk(image)
+        return self.content(levels[-1]), self.style(levels)
+
+    def assemble(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """Content (B, C, h, w) in a style (B, 2, C), its own or another face's -> features (B, 2 C), float32."""
+        for block in self.blocks:
+            content = block(content, style)
+        return self.joined(content).mean(dim=(2, 3)).float()
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, 2 C) -> logits (B, 2), float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.classifier(features.float())
+
+
+class StyleReader(nn.Module):
+    """Three levels, from the finest down, added along the pyramid; the largest answer of each channel; scale and shift.
+
+    Args:
+        widths: channels of the levels; the last is C.
+    """
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        fine, middle, width = widths
+        self.adapters = nn.ModuleList(
+            nn.Sequential(_halve(before, after), nn.InstanceNorm2d(after))
+            for before, after in ((fine, middle), (middle, width), (width, width))
+        )
+        self.hidden = nn.Linear(width, width)
+        self.scale = nn.Linear(width, width, bias=False)
+        self.shift = nn.Linear(width, width, bias=False)
+
+    def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """(B, C_i, h_i, w_i) for each level -> (B, 2, C)."""
+        style: Any = 0
+        for level, adapter in zip(levels, self.adapters, strict=True):
+            style = adapter(level + style)
+        hidden = F.relu(self.hidden(style.amax(dim=(2, 3))))
+        return torch.stack([self.scale(hidden), self.shift(hidden)], dim=1)
+
+
+class AdaptiveBlock(nn.Module):
+    """x + AdaIN(conv(ReLU(AdaIN(conv(x))))), 3x3 convolutions without bias, which AdaIN would take out again.
+
+    Args:
+        width: channels.
+        released: x + AdaIN(x), what the public code computes; there are no convolutions then.
+    """
+
+    def __init__(self, width: int, released: bool = False) -> None:
+        super().__init__()
+        count = 0 if released else 2
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(count))
+
+    def forward(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) and (B, 2, C) -> (B, C, h, w)."""
+        if not self.convolutions:
+            return content + adaptive_instance_norm(content, style)
+        first, second = self.convolutions
+        inner = F.relu(adaptive_instance_norm(first(content), style))
+        return content + adaptive_instance_norm(second(inner), style)
+
+
+def adaptive_instance_norm(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """scale * (x - mean) / sqrt(variance + 1e-5) + shift, per face and channel (Huang and Belongie 2017, Eq. 8).
+
+    Args:
+        content: (B, C, h, w).
+        style: (B, 2, C), scale and shift.
+    """
+    variance, mean = torch.var_mean(content, dim=(2, 3), keepdim=True, correction=0)
+    scale, shift = style[:, 0, :, None, None], style[:, 1, :, None, None]
+    return scale * (content - mean) * (variance + 1e-5).rsqrt() + shift
+
+
+def _halve(before: int, after: int) -> nn.Conv2d:
+    """A 3x3 convolution of stride 2 whose bias a normalisation would take out."""
+    return nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)

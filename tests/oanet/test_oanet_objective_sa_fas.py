@@ -1,0 +1,200 @@
+"""SA-FAS: heads, alignment, contrast and views against slow loops and cases by hand; the heads are saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oanet.batch import FaceBatch
+from oanet.detectors import build_detector, load_detector
+from oanet.head import DomainHeads, mean_probability_logits
+from oanet.objectives import build_objective
+from oanet.objectives.sa_fas import SAFAS, align_heads, domain_binary_cross_entropy, supervised_contrast
+from oanet.objectives.views import look_through, random_windows, second_view
+
+MakeBatch = Callable[..., FaceBatch]
+
+
+def sa_fas(name: str = "image_only", **options: Any) -> SAFAS:
+    objective = build_objective("sa_fas", build_detector(name, preset="tiny"), 3, **options)
+    assert isinstance(objective, SAFAS)
+    return objective
+
+
+def test_the_score_is_the_mean_of_the_heads_probabilities() -> None:
+    log_odds = torch.randn(5, 3) * 8
+    probability = mean_probability_logits(log_odds).softmax(dim=1)
+    torch.testing.assert_close(probability[:, 1], log_odds.sigmoid().mean(dim=1))
+    assert mean_probability_logits(torch.tensor([[500.0, -500.0]])).isfinite().all()
+
+
+def slow_alignment(weight: list[list[float]], keep: float) -> list[list[float]]:
+    norms = [math.sqrt(sum(v * v for v in row)) for row in weight]
+    units = [[v / norm for v in row] for row, norm in zip(weight, norms, strict=True)]
+    turned = []
+    for i, unit in enumerate(units):
+        others = [j for j in range(len(units)) if j != i]
+        far = min(others, key=lambda j: sum(a * b for a, b in zip(unit, units[j], strict=True)))
+        mixed = [keep * a + (1 - keep) * b for a, b in zip(unit, units[far], strict=True)]
+        length = math.sqrt(sum(v * v for v in mixed))
+        turned.append([norms[i] * v / length for v in mixed])
+    return turned
+
+
+def test_alignment_equals_the_slow_loops() -> None:
+    weight = torch.randn(4, 6, dtype=torch.float64)
+    expected = torch.tensor(slow_alignment(weight.tolist(), 0.9), dtype=torch.float64)
+    torch.testing.assert_close(align_heads(weight, 0.9), expected)
+
+
+def test_alignment_by_hand() -> None:
+    # Unit vectors at 0 and 90 degrees, kept by half: both turn to 45 degrees; the lengths 1 and 2 stay.
+    turned = align_heads(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 0.5)
+    half = math.sqrt(0.5)
+    torch.testing.assert_close(turned, torch.tensor([[half, half], [2 * half, 2 * half]]))
+
+
+def test_alignment_keeps_lengths_and_brings_heads_together() -> None:
+    weight = torch.randn(3, 16)
+    far, turned = weight, weight
+    for _ in range(3000):
+        turned = align_heads(turned, 0.995)
+    torch.testing.assert_close(turned.norm(dim=1), weight.norm(dim=1), rtol=1e-4, atol=1e-4)
+    assert torch.corrcoef(turned).min() > 0.99 > torch.corrcoef(far).min()
+    assert torch.equal(align_heads(weight, 1.0).argmax(dim=1), weight.argmax(dim=1))
+    assert torch.equal(align_heads(weight[:1], 0.5), weight[:1])
+
+
+def test_heads_are_aligned_late_and_only_then() -> None:
+    objective = sa_fas(alignment=0.9, alignment_start=0.5)
+    before = objective.heads.linear.weight.clone()
+    objective.after_step(0.5)
+    assert torch.equal(objective.heads.linear.weight, before)
+    objective.after_step(0.51)
+    torch.testing.assert_close(objective.heads.linear.weight, align_heads(before, 0.9))
+
+
+def slow_contrast(features: torch.Tensor, classes: list[int], temperature: float, base: float) -> float:
+    unit = [row / row.norm() for row in features.double()]
+    losses = []
+    for i in range(len(unit)):
+        positives = [j for j in range(len(unit)) if j != i and classes[j] == classes[i]]
+        if not positives:
+            continue
+        total = sum(math.exp((unit[i] @ unit[j]).item() / temperature) for j in range(len(unit)) if j != i)
+        logs = [(unit[i] @ unit[j]).item() / temperature - math.log(total) for j in positives]
+        losses.append(-sum(logs) / len(logs) * temperature / base)
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+@pytest.mark.parametrize("classes", [[0, 0, 1, 1, 2, 2, 0], [0, 0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6]])
+def test_contrast_equals_the_slow_loops(classes: list[int]) -> None:
+    features = torch.randn(7, 5, requires_grad=True)
+    loss = supervised_contrast(features, torch.tensor(classes), 0.2, 0.07)
+    assert loss.item() == pytest.approx(slow_contrast(features.detach(), classes, 0.2, 0.07), rel=1e-5)
+    assert torch.autograd.grad(loss, features)[0].isfinite().all()
+
+
+def test_each_head_sees_its_domain_and_every_head_a_face_of_none() -> None:
+    log_odds = torch.randn(5, 3, requires_grad=True)
+    label, domain = torch.tensor([1, 0, 1, 1, 1]), torch.tensor([0, 0, 2, 2, -1])
+    loss = domain_binary_cross_entropy(log_odds, label, domain)
+
+    def bce(face: int, head: int) -> float:
+        value = log_odds[face, head].item()
+        return math.log1p(math.exp(-value if label[face] == 1 else value))
+
+    heads = [[(0, 0), (1, 0), (4, 0)], [(4, 1)], [(2, 2), (3, 2), (4, 2)]]
+    means = [sum(bce(*pair) for pair in pairs) / len(pairs) for pairs in heads]
+    assert loss.item() == pytest.approx(sum(means) / 3, rel=1e-5)
+    used = torch.autograd.grad(loss, log_odds)[0] != 0
+    assert used.tolist() == [[True, False, False]] * 2 + [[False, False, True]] * 2 + [[True] * 3]
+
+
+def test_a_domain_without_faces_does_not_count() -> None:
+    log_odds = torch.tensor([[0.0, 9.0]])
+    loss = domain_binary_cross_entropy(log_odds, torch.tensor([1]), torch.tensor([0]))
+    assert loss.item() == pytest.approx(math.log(2))
+
+
+def test_image_and_cue_look_through_one_window(make_batch: MakeBatch) -> None:
+    batch = make_batch(6)
+    batch.cue = batch.image.clone()
+    view = second_view(batch, 0.3, 180.0)
+    assert view.cue is not None
+    assert torch.equal(view.image, view.cue)
+    assert not torch.allclose(view.image, batch.image)
+    assert view.key == batch.key
+
+
+def test_windows_crop_turn_and_mirror_as_they_say() -> None:
+    picture = torch.arange(16.0).view(1, 1, 4, 4)
+    straight = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+    mirrored = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
+    quarter = torch.tensor([[[0.0, -1, 0], [1, 0, 0]]])
+    torch.testing.assert_close(look_through(picture, straight), picture)
+    torch.testing.assert_close(look_through(picture, mirrored), picture.flip(-1))
+    torch.testing.assert_close(look_through(picture, quarter), picture.rot90(1, (2, 3)))
+    windows = random_windows(500, 0.25, 0.0)
+    scale = windows[:, 1, 1]
+    assert 0.5 <= scale.min() < 0.55
+    assert 0.95 < scale.max() <= 1
+    assert (windows[:, :, 2].abs() <= 1 - scale[:, None] + 1e-6).all()
+    assert 200 < (windows[:, 0, 0] < 0).sum() < 300
+    angles = random_windows(500, 1.0, 30.0)
+    assert angles[:, 1, 0].abs().max() <= math.sin(math.radians(30)) + 1e-6
+
+
+@pytest.mark.parametrize("name", ["image_only", "resnet18"])
+def test_heads_are_saved_with_the_detector(name: str, make_batch: MakeBatch, tmp_path: Path) -> None:
+    batch = make_batch(6)
+    detector = sa_fas(name).detector.eval()
+    detector.save_pretrained(tmp_path)
+    loaded = load_detector(tmp_path)
+    assert loaded.domain_heads == 3
+    assert isinstance(loaded.head.classifier, DomainHeads)  # type: ignore[union-attr]
+    assert torch.equal(loaded(batch.image).logits, detector(batch.image).logits)
+    output = loaded(batch.image)
+    log_odds = loaded.head.classifier(output.features)  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(output.probability_bonafide, log_odds.sigmoid().mean(dim=1))
+
+
+def test_the_objective_is_the_sum_of_its_parts(make_batch: MakeBatch) -> None:
+    batch = make_batch(12)
+    objective = sa_fas(lambda_contrastive=0.3).eval()
+    torch.manual_seed(5)
+    result = objective(batch, 0.5)
+    torch.manual_seed(5)
+    view = second_view(batch, 0.2, 180.0)
+    features = torch.cat([objective.detector(batch.image).features, objective.detector(view.image).features])
+    label, domain = batch.label.repeat(2), batch.domain.repeat(2)
+    bce = domain_binary_cross_entropy(objective.heads(features), label, domain)
+    contrast = slow_contrast(features.detach(), (domain * 2 + label).tolist(), 0.1, 0.07)
+    assert result["domain_bce"].item() == pytest.approx(bce.item(), rel=1e-4)
+    assert result["contrastive"].item() == pytest.approx(contrast, rel=1e-3)
+    assert result["loss"].item() == pytest.approx(bce.item() + 0.3 * contrast, rel=1e-3)
+    assert result["output"].logits.shape == (12, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"alignment": 1.2}, "alignment = 1.2; it is a share"),
+        ({"temperature": 0.0}, "temperature = 0.0; it must be above zero"),
+        ({"min_area": 0.0}, "min_area = 0.0; it is a share of the face"),
+        ({"lambda_contrastive": -1.0}, "lambda_contrastive = -1.0"),
+    ],
+)
+def test_bad_options_are_refused(option: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        sa_fas(**option)
+
+
+def test_a_detector_without_such_a_head_is_told() -> None:
+    with pytest.raises(ValueError, match="'cdcn' cannot be given a classifier per domain"):
+        sa_fas("cdcn")

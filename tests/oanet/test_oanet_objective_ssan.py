@@ -1,0 +1,161 @@
+"""SSAN: style assembly and its losses against computations by hand and by slow loops; what a detector must have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from oanet.batch import FaceBatch
+from oanet.detectors import build_detector
+from oanet.detectors.ssan_r import SSANR, AdaptiveBlock, adaptive_instance_norm
+from oanet.objectives import build_objective
+from oanet.objectives.ssan import SSAN, Disentangling, assembly_contrast
+from oanet.objectives.ssdg import reversal_coefficient
+
+MakeBatch = Callable[..., FaceBatch]
+
+
+def tiny(released: bool = False) -> SSANR:
+    detector = build_detector("ssan_r", preset="tiny", released=released)
+    assert isinstance(detector, SSANR)
+    return detector
+
+
+def ssan(released: bool = False, **options: Any) -> SSAN:
+    objective = build_objective("ssan", tiny(released), 3, released=released, **options)
+    assert isinstance(objective, SSAN)
+    return objective
+
+
+@pytest.mark.parametrize(("preset", "count"), [("base", 8_069_442), ("released", 5_710_146)])
+def test_parameters_at_full_size(preset: str, count: int) -> None:
+    assert build_detector("ssan_r", preset=preset).num_parameters() == count
+
+
+def test_content_and_style_at_full_size() -> None:
+    detector = build_detector("ssan_r").eval()
+    assert isinstance(detector, SSANR)
+    with torch.no_grad():
+        content, style = detector.disentangle(torch.zeros(1, 3, 256, 256))
+        assert content.shape == (1, 256, 8, 8)
+        assert style.shape == (1, 2, 256)
+        assert detector.assemble(content, style).shape == (1, 512)
+
+
+def slow_instance_norm(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """Every face and channel for itself, in plain numbers."""
+    out = torch.empty_like(content)
+    faces, channels, height, width = content.shape
+    for face in range(faces):
+        for channel in range(channels):
+            values = [content[face, channel, i, j].item() for i in range(height) for j in range(width)]
+            mean = sum(values) / len(values)
+            deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values) + 1e-5)
+            scale, shift = style[face, 0, channel].item(), style[face, 1, channel].item()
+            for place, value in enumerate(values):
+                out[face, channel, place // width, place % width] = scale * (value - mean) / deviation + shift
+    return out
+
+
+def test_style_assembly_equals_the_slow_loops() -> None:
+    content, style = torch.randn(3, 4, 5, 6), torch.randn(3, 2, 4)
+    torch.testing.assert_close(adaptive_instance_norm(content, style), slow_instance_norm(content, style))
+    block = AdaptiveBlock(4)
+    first, second = block.parameters()
+    inner = slow_instance_norm(F.conv2d(content, first, padding=1), style).clamp_min(0)
+    expected = content + slow_instance_norm(F.conv2d(inner, second, padding=1), style)
+    torch.testing.assert_close(block(content, style), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_released_block_has_no_convolution() -> None:
+    content, style = torch.randn(2, 4, 5, 5), torch.randn(2, 2, 4)
+    block = AdaptiveBlock(4, released=True)
+    assert not list(block.parameters())
+    torch.testing.assert_close(block(content, style), content + slow_instance_norm(content, style))
+
+
+def test_a_face_is_its_content_in_its_own_style(make_batch: MakeBatch) -> None:
+    image = make_batch(4).image
+    detector = tiny().eval()
+    content, style = detector.disentangle(image)
+    assert torch.equal(detector(image).logits, detector.classify(detector.assemble(content, style)))
+    other = detector.assemble(content, style[[1, 0, 3, 2]])
+    assert not torch.allclose(other, detector.assemble(content, style), atol=1e-3)
+    # The style of another face is all that is taken from it.
+    swapped = detector.assemble(content[:1], style[1:2])
+    torch.testing.assert_close(other[:1], swapped, rtol=1e-4, atol=1e-5)
+
+
+def test_contrast_by_hand_and_without_gradient_to_the_anchor() -> None:
+    own = torch.tensor([[1.0, 0.0], [0.0, 2.0]], requires_grad=True)
+    mixed = torch.tensor([[3.0, 4.0], [1.0, 1.0]], requires_grad=True)
+    loss = assembly_contrast(own, mixed, torch.tensor([True, False]))
+    assert loss.item() == pytest.approx((-0.6 + math.sqrt(0.5)) / 2)
+    loss.backward()
+    assert own.grad is None
+    assert mixed.grad is not None
+
+
+def test_objective_equals_a_slow_computation(make_batch: MakeBatch) -> None:
+    batch = make_batch(8)
+    objective = ssan(lambda_contrastive=0.5, lambda_adversarial=0.25).eval()
+    detector = objective.detector
+    assert isinstance(detector, SSANR)
+    torch.manual_seed(3)
+    result = objective(batch, 0.5)
+    torch.manual_seed(3)
+    donors = torch.randperm(8).tolist()
+    content, style = detector.disentangle(batch.image)
+    own = detector.assemble(content, style).double()
+    contrast, domain = 0.0, 0.0
+    for face, donor in enumerate(donors):
+        mixed = detector.assemble(content[face : face + 1], style[donor : donor + 1])[0].double()
+        cosine = (own[face] @ mixed / own[face].norm() / mixed.norm()).item()
+        contrast += (-1 if batch.label[face] == batch.label[donor] else 1) * cosine / 8
+        scores = objective.discriminator(content[face].mean(dim=(1, 2))[None])[0].double()
+        domain += (scores.exp().sum().log() - scores[batch.domain[face]]).item() / 8
+    cross_entropy = F.cross_entropy(detector.classify(own.float()), batch.label).item()
+    assert result["contrastive"].item() == pytest.approx(contrast, abs=1e-5)
+    assert result["adversarial"].item() == pytest.approx(domain, rel=1e-5)
+    total = cross_entropy + 0.5 * contrast + 0.25 * domain
+    assert result["loss"].item() == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_the_discriminator_is_fought_and_in_the_released_code_helped(released: bool, make_batch: MakeBatch) -> None:
+    batch = make_batch(8)
+    objective = ssan(released).eval()
+    content = torch.randn(8, objective.discriminator.hidden.in_features, 2, 2, requires_grad=True)
+    got = torch.autograd.grad(objective._adversarial(content, batch, 0.5), content)[0]
+    plain = F.cross_entropy(objective.discriminator(content.mean(dim=(2, 3))), batch.domain)
+    expected = torch.autograd.grad(plain, content)[0]
+    sign = 1.0 if released else -reversal_coefficient(0.5)
+    torch.testing.assert_close(got, sign * expected)
+
+
+def test_an_extra_face_has_no_domain_to_be_told(make_batch: MakeBatch) -> None:
+    batch = make_batch(6)
+    objective = ssan().eval()
+    content = torch.randn(6, objective.discriminator.hidden.in_features, 2, 2)
+    batch.domain[2:] = -1
+    few = FaceBatch(batch.image[:2], None, batch.label[:2], batch.domain[:2], batch.key[:2])
+    torch.testing.assert_close(
+        objective._adversarial(content, batch, 0.5), objective._adversarial(content[:2], few, 0.5)
+    )
+    batch.domain[:] = -1
+    assert objective._adversarial(content, batch, 0.5).item() == 0
+
+
+def test_what_is_missing_is_said() -> None:
+    assert isinstance(tiny(), Disentangling)
+    with pytest.raises(
+        ValueError, match=r"'image_only' has no disentangle, assemble, classify.*Use the detector 'ssan_r'"
+    ):
+        build_objective("ssan", build_detector("image_only", preset="tiny"), 3)
+    with pytest.raises(ValueError, match="Give both the same"):
+        build_objective("ssan", tiny(released=False), 3, released=True)
