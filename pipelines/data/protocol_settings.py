@@ -1,10 +1,23 @@
-"""The protocols by name, as an experiment writes them; plain pydantic, so that reading one costs nothing."""
+"""The protocols by name, as an experiment writes them; plain pydantic, so that reading one costs nothing.
+
+| name | trained | tested |
+| --- | --- | --- |
+| leave_one_out | once per domain, on all others | the domain that was left out |
+| limited | once per target, on the same few domains | the target |
+| one_against_others | once per domain, on it alone | all others together |
+| within | once per domain, on it alone | its own `test` records |
+| cross_matrix | once per domain, on it alone | every domain; itself by its `test` records |
+| combined | once, on all | each one's `test` records |
+| all_to_unseen | once, on a list | domains that are not in it |
+
+Every test of several domains is also told for each of them.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Settings(BaseModel):
@@ -41,4 +54,50 @@ class OneAgainstOthers(_Settings):
     )
 
 
-ProtocolSettings = Annotated[LeaveOneOut | Limited | OneAgainstOthers, Field(discriminator="name")]
+class Within(_Settings):
+    """Every domain by itself: learnt from its `train` records, judged by its `test` records."""
+
+    name: Literal["within"] = "within"
+    domains: list[str] | None = Field(
+        default=None, min_length=1, description="One detector each; where not given, all but `corpus`."
+    )
+
+
+class CrossMatrix(_Settings):
+    """Every domain is the only source once and all are tested: a matrix with the within-tests on its diagonal."""
+
+    name: Literal["cross_matrix"] = "cross_matrix"
+    domains: list[str] | None = Field(
+        default=None, min_length=2, description="Rows and columns of the matrix; where not given, all but `corpus`."
+    )
+
+
+class Combined(_Settings):
+    """One detector of all domains' `train` records, judged by each one's `test` records."""
+
+    name: Literal["combined"] = "combined"
+    domains: list[str] | None = Field(
+        default=None, min_length=2, description="Trained on together; where not given, all but `corpus`."
+    )
+
+
+class AllToUnseen(_Settings):
+    """One detector of a list of domains, judged by others; one list may be left out and is then all the rest."""
+
+    name: Literal["all_to_unseen"] = "all_to_unseen"
+    train: list[str] | None = Field(
+        default=None, min_length=1, description="Source domains; where not given, all but `corpus` and those of `test`."
+    )
+    test: list[str] | None = Field(
+        default=None, min_length=1, description="Targets; where not given, all but `corpus` and those of `train`."
+    )
+
+    @model_validator(mode="after")
+    def _one_given(self) -> AllToUnseen:
+        if self.train is None and self.test is None:
+            raise ValueError("all_to_unseen needs protocol.train, protocol.test, or both: which domains are unseen?")
+        return self
+
+
+AnyProtocol = LeaveOneOut | Limited | OneAgainstOthers | Within | CrossMatrix | Combined | AllToUnseen
+ProtocolSettings = Annotated[AnyProtocol, Field(discriminator="name")]

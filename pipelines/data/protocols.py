@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipelines.data.protocol_settings import LeaveOneOut, Limited, OneAgainstOthers
+from pipelines.data.protocol_settings import (
+    AllToUnseen,
+    AnyProtocol,
+    Combined,
+    CrossMatrix,
+    LeaveOneOut,
+    Limited,
+    OneAgainstOthers,
+    Within,
+)
 from pipelines.data.records import ATTACK, BONAFIDE, SPLITS
 from pipelines.errors import AgfasError, nearest
 
@@ -24,13 +33,19 @@ class Split:
         name: short and fit for a folder's name.
         train_domains: sources, sorted; their `train` records are learnt from.
         dev_domains: their `dev` records, held-out source videos, set the honest threshold.
-        test_domains: targets; all their records are tested, as the field does.
+        test_domains: targets; all their records are tested, as the field does, but of a target that is a source
+            as well only its `test` records.
     """
 
     name: str
     train_domains: tuple[str, ...]
     dev_domains: tuple[str, ...]
     test_domains: tuple[str, ...]
+
+    @property
+    def within_domains(self) -> tuple[str, ...]:
+        """Targets that are sources as well."""
+        return tuple(name for name in self.test_domains if name in {*self.train_domains, *self.dev_domains})
 
 
 @dataclass(frozen=True)
@@ -41,27 +56,28 @@ class Protocol:
     splits: tuple[Split, ...]
 
 
-def protocol_splits(
-    settings: LeaveOneOut | Limited | OneAgainstOthers, columns: Mapping[str, Any]
-) -> tuple[Split, ...]:
+def protocol_splits(settings: AnyProtocol, columns: Mapping[str, Any]) -> tuple[Split, ...]:
     """The splits of an experiment's protocol over a dataset's `domain` column (N,); see `build_protocol`."""
     return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).splits
 
 
-def build_protocol(settings: LeaveOneOut | Limited | OneAgainstOthers, available: Sequence[str]) -> Protocol:
+def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
     """The protocol of an experiment over the domains that its dataset has.
 
     Raises:
         AgfasError: a domain that the dataset lacks, or too few of them.
     """
-    if isinstance(settings, Limited):
-        check_domains([*settings.train, *settings.test], available)
-        return limited(settings.train, settings.test)
-    domains = settings.domains
-    if domains is None:
-        domains = sorted(set(available) - {CORPUS})
+    rest = sorted(set(available) - {CORPUS})
+    if isinstance(settings, Limited | AllToUnseen):
+        train, test = settings.train, settings.test
+        check_domains([*(train or []), *(test or [])], available)
+        if isinstance(settings, Limited):
+            return limited(settings.train, settings.test)
+        train = [name for name in rest if name not in (test or [])] if train is None else train
+        return all_to_unseen(train, [name for name in rest if name not in train] if test is None else test)
+    domains = rest if settings.domains is None else settings.domains
     check_domains(domains, available)
-    return leave_one_out(domains) if isinstance(settings, LeaveOneOut) else one_against_others(domains)
+    return _BUILDERS[type(settings)](domains)
 
 
 def leave_one_out(domains: Sequence[str]) -> Protocol:
@@ -89,6 +105,44 @@ def one_against_others(domains: Sequence[str]) -> Protocol:
     return Protocol("one_against_others", tuple(splits))
 
 
+def within(domains: Sequence[str]) -> Protocol:
+    """Each domain by itself, from its `train` records to its `test` records."""
+    _check_distinct(domains, at_least=1)
+    return Protocol("within", tuple(_split(f"within_{domain}", [domain], [domain]) for domain in domains))
+
+
+def cross_matrix(domains: Sequence[str]) -> Protocol:
+    """Each domain is the only source once, every domain is tested: itself by its `test` records."""
+    _check_distinct(domains, at_least=2)
+    return Protocol("cross_matrix", tuple(_split(f"from_{source}", [source], domains) for source in domains))
+
+
+def combined(domains: Sequence[str]) -> Protocol:
+    """All domains are the sources, and each is tested by its `test` records."""
+    _check_distinct(domains, at_least=2)
+    return Protocol("combined", (_split("combined", domains, domains),))
+
+
+def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
+    """All sources together, once, to domains that are not among them (O&C&I&M to WMCA and others)."""
+    _check_distinct([*sources, *targets], at_least=2)
+    if not sources or not targets:
+        raise AgfasError(
+            "The all_to_unseen protocol needs at least one domain to train on (protocol.train) and one to test"
+            f" (protocol.test), but has {len(sources)} and {len(targets)}."
+        )
+    return Protocol("all_to_unseen", (_split("all_to_unseen", sources, targets),))
+
+
+_BUILDERS: dict[type, Callable[[Sequence[str]], Protocol]] = {
+    LeaveOneOut: leave_one_out,
+    OneAgainstOthers: one_against_others,
+    Within: within,
+    CrossMatrix: cross_matrix,
+    Combined: combined,
+}
+
+
 def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
     """Refuse a domain that the dataset does not have.
 
@@ -104,7 +158,7 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     """The rows that a split trains on, chooses with and tests on, rising.
 
     train: `train` records of the train domains. dev: `dev` records of the dev domains. test: every record of
-    the test domains.
+    the test domains; of those that are sources too, the `test` records.
 
     Args:
         columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; more are ignored.
@@ -113,7 +167,8 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
         {"train": (n,) int64, "dev": ..., "test": ...}
 
     Raises:
-        AgfasError: an unknown domain or split, a part without both classes, a subject or video in two parts.
+        AgfasError: an unknown domain or split, a part without both classes, a domain that is tested on its `test`
+            records and has none, a subject or video in two parts.
     """
     arrays = {name: np.asarray(columns[name]) for name in PROTOCOL_COLUMNS}
     _check_split_column(arrays["split"])
@@ -122,8 +177,10 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     masks = {
         "train": np.isin(arrays["domain"], split.train_domains) & (arrays["split"] == "train"),
         "dev": np.isin(arrays["domain"], split.dev_domains) & (arrays["split"] == "dev"),
-        "test": np.isin(arrays["domain"], split.test_domains),
+        "test": np.isin(arrays["domain"], split.test_domains)
+        & (~np.isin(arrays["domain"], split.within_domains) | (arrays["split"] == "test")),
     }
+    _check_held_out(arrays["domain"], arrays["split"], split)
     rows = {part: np.flatnonzero(mask) for part, mask in masks.items()}
     _check_classes(arrays["label"], rows, split)
     for column in ("subject", "video"):
@@ -154,6 +211,17 @@ def _check_split_column(values: np.ndarray) -> None:
         raise AgfasError(
             f"The dataset's records hold the split '{name}': {nearest(str(name), SPLITS)} Prepare it again."
         )
+
+
+def _check_held_out(domain: np.ndarray, splits: np.ndarray, split: Split) -> None:
+    for name in split.within_domains:
+        there = sorted(set(splits[domain == name].tolist()))
+        if "test" not in there:
+            raise AgfasError(
+                f"Split '{split.name}' learns from domain '{name}' and judges by its `test` records, but it has none"
+                f" (only {', '.join(there)}). Prepare it again with its subjects dealt out to train, dev and test, or"
+                " name the domains that have them in protocol.domains."
+            )
 
 
 def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], split: Split) -> None:

@@ -30,10 +30,25 @@ COLUMNS = (
     "split",
     "landmarks",
 )
+GROUP_COLUMNS = ("age", "sex", "ethnicity")
+"""What a dataset may record of its persons; `agfas prepare` keeps it, a face dataset need not have it."""
 CARD_NAME = "face_dataset.json"
 
 
-class FaceRecord(TypedDict):
+class RecordedPerson(TypedDict, total=False):
+    """What some datasets record of the person; the columns may be missing.
+
+    Attributes:
+        age: in years, -1 where it is not recorded.
+        sex, ethnicity: in the dataset's own words, empty where they are not recorded.
+    """
+
+    age: int
+    sex: str
+    ethnicity: str
+
+
+class FaceRecord(RecordedPerson):
     """One aligned face.
 
     Attributes:

@@ -3,6 +3,9 @@
 Every split of a protocol is judged under every pair of selection and threshold rule. Two families matter:
 `honest` (last checkpoint, threshold at the EER of held-out source videos) and `papers` (best checkpoint on the
 target, threshold at the target's own EER), which the literature's tables are made with.
+
+A split that tests several domains is judged as a whole and, under `domains`, each of them as if it were the only
+target: rules that look at sources give the same threshold for all, the papers' rule looks at each by itself.
 """
 
 from __future__ import annotations
@@ -13,18 +16,22 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import EvaluateSettings
+from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.evaluation.bootstrap import intervals
+from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
-from pipelines.evaluation.thresholds import choose_threshold
+from pipelines.evaluation.thresholds import SOURCE_RULES, THRESHOLD_RULES, choose_threshold
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
 
 SELECTIONS = ("last", "source_dev", "oracle")
-THRESHOLDS = ("source_dev_eer", "target_eer")
+THRESHOLDS = THRESHOLD_RULES
 PAPERS = "oracle/target_eer"
 _INTERVALS = ("hter", "auc", "acer")
+# What a result holds; results of an older one are made again from the same scores.
+_CONTENT = 2
 
 
 def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
@@ -36,6 +43,7 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     """
     tables = sorted(folder.glob("*/scores/*.parquet"))
     settings_key = {
+        "content": _CONTENT,
         "selection": settings.selection,
         "threshold": settings.threshold,
         "n": settings.replicates,
@@ -44,7 +52,7 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     known = folder / "result.json"
     if known.is_file() and read_json(known).get("key") == key:
         return dict(read_json(known))
-    splits = {name: judge_split(load_checkpoints(folder / name), settings) for name in _split_names(tables)}
+    splits = {name: judge_all(load_checkpoints(folder / name), settings) for name in _split_names(tables)}
     result = {
         "key": key,
         "honest": f"{settings.selection}/{settings.threshold}",
@@ -69,6 +77,15 @@ def load_checkpoints(split_folder: Path) -> list[CheckpointScores]:
     ]
 
 
+def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
+    """A split as a whole and, where it tests several domains, each of them by itself under `domains`."""
+    domains = sorted(set(checkpoints[-1].target.domain.tolist()))
+    judged = judge_split(checkpoints, settings)
+    if len(domains) > 1:
+        judged["domains"] = {domain: _judge_domain(checkpoints, domain, settings) for domain in domains}
+    return judged
+
+
 def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
     """All rules' numbers of one split; intervals for the experiment's own rules and for the papers'."""
     honest = f"{settings.selection}/{settings.threshold}"
@@ -83,6 +100,7 @@ def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings)
                 "threshold": threshold.value,
                 "threshold_origin": threshold.origin,
                 **report(chosen.target, threshold.value).to_dict(),
+                "classification": classify(chosen.target, threshold.value).to_dict(),
             }
             if f"{selection}/{rule}" in (honest, PAPERS):
                 numbers["intervals"] = intervals(
@@ -96,12 +114,38 @@ def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings)
     }
 
 
+def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: EvaluateSettings) -> dict[str, Any]:
+    parts = [CheckpointScores(c.step, c.dev, c.target.where(c.target.domain == domain)) for c in checkpoints]
+    if len(set(parts[-1].target.label.tolist())) == 2:
+        return judge_split(parts, settings)
+    return {"videos": _counts(parts[-1].target), "one_class": _judge_one_class(parts)}
+
+
+def _judge_one_class(checkpoints: list[CheckpointScores]) -> dict[str, Any]:
+    """The only error rate that a domain without attacks, or without bona fide, has: under the sources' rules."""
+    rules = {}
+    for selection in ("last", "source_dev"):
+        step = select(selection, checkpoints)
+        chosen = next(item for item in checkpoints if item.step == step)
+        for rule in SOURCE_RULES:
+            threshold = choose_threshold(rule, chosen.dev, chosen.target)
+            accepted = float(np.mean(chosen.target.score >= threshold.value))
+            live = bool(chosen.target.label[0] == BONAFIDE)
+            rules[f"{selection}/{rule}"] = {
+                "step": step,
+                "threshold": threshold.value,
+                "threshold_origin": threshold.origin,
+                **({"bpcer": 1 - accepted} if live else {"far": accepted}),
+            }
+    return rules
+
+
 def _split_names(tables: list[Path]) -> list[str]:
     return sorted({path.parent.parent.name for path in tables})
 
 
 def _counts(table: ScoreTable) -> dict[str, int]:
-    return {"bonafide": int((table.label == 1).sum()), "attack": int((table.label == 0).sum())}
+    return {"bonafide": int((table.label == BONAFIDE).sum()), "attack": int((table.label == ATTACK).sum())}
 
 
 def _means(splits: dict[str, Any]) -> dict[str, dict[str, float]]:

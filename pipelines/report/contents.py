@@ -119,8 +119,14 @@ class Trial:
         return self.result["splits"].get(split, {}).get("rules", {}).get(rule)
 
     def mean(self, rule: str, metric: str) -> float | None:
-        """Mean over the splits, as result.json has it; None unless every split is judged."""
-        return float(self.result["mean"][rule][metric]) if self.finished and self.result else None
+        """Mean over the splits, as result.json has it; None unless every split is judged under the rule."""
+        if not self.finished or self.result is None or rule not in self.result["mean"]:
+            return None
+        return float(self.result["mean"][rule][metric])
+
+    def domains(self, split: str) -> dict[str, dict[str, Any]]:
+        """What result.json holds of each domain of a split that tests several; empty where it tests one."""
+        return dict(self.result["splits"].get(split, {}).get("domains", {})) if self.result else {}
 
     def videos(self, split: str) -> dict[str, int] | None:
         """How many bona fide and attack videos judged a split."""

@@ -10,15 +10,20 @@ from typing import Any
 from pipelines.report.contents import Group, Study, Trial
 
 _CSV_COLUMNS = (
-    "study", "experiment", "control", "axes", "seed", "split", "rule", "honest", "step", "threshold",
+    "study", "experiment", "control", "axes", "seed", "split", "domain", "rule", "honest", "step", "threshold",
     "threshold_origin", "hter", "hter_low", "hter_high", "auc", "auc_low", "auc_high", "eer", "apcer",
     "worst_attack", "bpcer", "acer", "acer_low", "acer_high", "bpcer_at_apcer_10", "bpcer_at_apcer_05",
-    "tpr_at_fpr_01", "apcer_per_type", "bonafide_videos", "attack_videos", "state",
+    "tpr_at_fpr_01", "apcer_per_type", "positive", "accuracy", "precision", "recall", "f1", "tnr", "fpr", "pr_auc",
+    "mcc", "kappa", "true_positives", "false_negatives", "true_negatives", "false_positives", "far",
+    "bonafide_videos", "attack_videos", "state",
 )  # fmt: skip
 
 
 def to_csv(studies: Sequence[Study]) -> str:
-    """Every number of every result.json: a line per experiment, split and rules; rates in [0, 1]."""
+    """Every number of every result.json; rates in [0, 1].
+
+    A line per experiment, split and rules, and one for each domain of a split that tests several.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -40,11 +45,19 @@ def _csv_rows(study: Study, group: Group, trial: Trial) -> list[dict[str, Any]]:
     }
     rows = []
     for split, judged in (trial.result or {"splits": {}})["splits"].items():
-        videos = {f"{name}_videos": number for name, number in judged["videos"].items()}
-        for rule, numbers in judged["rules"].items():
-            types = "; ".join(f"{kind}={value}" for kind, value in numbers["apcer_per_type"].items())
-            ends = {f"{metric}_{end}": value for metric, pair in numbers.get("intervals", {}).items()
-                    for end, value in zip(("low", "high"), pair, strict=True)}  # fmt: skip
-            row = {**base, **videos, "split": split, "rule": rule, "honest": rule == trial.honest}
-            rows.append({**row, **numbers, **ends, "apcer_per_type": types})
+        rows += _judged_rows({**base, "split": split}, judged, trial.honest)
+        for domain, part in judged.get("domains", {}).items():
+            rows += _judged_rows({**base, "split": split, "domain": domain}, part, trial.honest)
     return rows or [base]
+
+
+def _judged_rows(base: dict[str, Any], judged: dict[str, Any], honest: str) -> list[dict[str, Any]]:
+    videos = {f"{name}_videos": number for name, number in judged["videos"].items()}
+    rows = []
+    for rule, numbers in judged.get("rules", judged.get("one_class", {})).items():
+        types = "; ".join(f"{kind}={value}" for kind, value in numbers.get("apcer_per_type", {}).items())
+        ends = {f"{metric}_{end}": value for metric, pair in numbers.get("intervals", {}).items()
+                for end, value in zip(("low", "high"), pair, strict=True)}  # fmt: skip
+        row = {**base, **videos, "rule": rule, "honest": rule == honest}
+        rows.append({**row, **numbers.get("classification", {}), **numbers, **ends, "apcer_per_type": types})
+    return rows

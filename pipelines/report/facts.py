@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import CueSettings
+from pipelines.config import Experiment
 from pipelines.data.records import NO_ATTACK
 from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json, file_sha256, folder_sha256
 from pipelines.plan import PLAN_NAME
 from pipelines.report.cells import MISSING, Cell, Row, Table
 from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun
+from pipelines.workspace import Workspace
 
 
 def data_table(data: Data) -> Table:
@@ -38,12 +39,13 @@ def settings_table(study: Study) -> Table:
     for group in (*study.methods, *study.controls):
         experiment = group.trials[0].planned.experiment
         cue = experiment.cue
-        takes_t = group.takes_cue and cue.source in ("dfg", "shuffled")
+        workspace = Workspace(experiment)
+        takes_t = workspace.needs_restoration() and workspace.timestep() > 0
         cells = (
             experiment.detector.name,
             experiment.objective.name,
             cue.source if group.takes_cue else MISSING,
-            _sampling(cue) if takes_t else MISSING,
+            _sampling(experiment) if takes_t else MISSING,
             cue.form if group.takes_cue else MISSING,
             cue.normalize if group.takes_cue else MISSING,
             str(experiment.train.steps),
@@ -58,8 +60,11 @@ def settings_table(study: Study) -> Table:
     return Table("Experiments", columns, tuple(rows), made)
 
 
-def _sampling(cue: CueSettings) -> str:
+def _sampling(experiment: Experiment) -> str:
+    cue = experiment.cue
     averaged = f", mean of {cue.samples}" if cue.samples > 1 else ""
+    if experiment.generator.name != "dfg":
+        return f"{cue.timestep}, {cue.calls or cue.timestep} ancestral steps{averaged}"
     return f"{cue.timestep}, grid of {cue.num_inference_steps}{averaged}"
 
 
@@ -154,8 +159,11 @@ def _settings(run: TrainingRun) -> str:
     block = config.get(run.kind, {})
     words = [block.get("preset"), ", ".join(block.get("domains", []))]
     if run.kind == "generator":
-        words += [f"{block.get('autoencoder', {}).get('name')} autoencoder"]
-        words += [f"identity {config.get('identity', {}).get('name')}"]
+        name = block.get("name", "dfg")
+        words = [name, *words]
+        if name == "dfg":
+            words += [f"{block.get('autoencoder', {}).get('name')} autoencoder"]
+            words += [f"identity {config.get('identity', {}).get('name')}"]
     return "; ".join(word for word in words if word) or MISSING
 
 

@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipelines.cues.names import CONTROLS
 from pipelines.data.protocols import protocol_splits
-from pipelines.data.records import load_faces, read_card
+from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.judge import PAPERS
 from pipelines.files import read_json
@@ -16,8 +17,6 @@ from pipelines.plan import Planned, read_plan
 from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun, Trial
 from pipelines.training.run import read_metrics
 from pipelines.workspace import Workspace
-
-CONTROL_SOURCES = ("shuffled", "zero", "noise", "autoencoder")
 
 
 def gather(root: Path) -> Gathered:
@@ -58,7 +57,7 @@ def read_run(folder: Path, kind: str, title: str) -> TrainingRun:
 def is_control(planned: Planned) -> bool:
     """Whether the experiment's detector sees a cue without a generator's knowledge of real faces."""
     experiment = planned.experiment
-    return Workspace(experiment).needs_cue() and experiment.cue.source in CONTROL_SOURCES
+    return Workspace(experiment).needs_cue() and experiment.cue.source in CONTROLS
 
 
 def _data_of(planned: Planned, known: dict[Path, Data | AgfasError]) -> Data | AgfasError:
@@ -73,7 +72,7 @@ def _data_of(planned: Planned, known: dict[Path, Data | AgfasError]) -> Data | A
 
 def _read_data(folder: Path) -> Data:
     table = load_faces(folder)
-    names = ("domain", "split", "attack_type", "label", "video")
+    names = ("domain", "split", "attack_type", "label", "video", *(c for c in GROUP_COLUMNS if c in table.column_names))
     columns = {name: list(table[name][:]) for name in names}
     kinds = list(zip(columns["domain"], columns["split"], columns["attack_type"], strict=True))
     videos = Counter(kind for kind, _ in set(zip(kinds, columns["video"], strict=True)))

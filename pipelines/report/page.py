@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image
 
 from pipelines.errors import AgfasError
-from pipelines.report import facts, figures, tables
+from pipelines.report import domains, facts, figures, groups, shapes, tables
 from pipelines.report.cells import Table, to_markdown
 from pipelines.report.contents import Gathered, Group, Study, Trial
 from pipelines.report.differences import Comparison
+from pipelines.report.embedding import FeatureMap, feature_map
 from pipelines.report.pictures import PictureGrid, picture_grid
+from pipelines.report.statistics import Statistics, study_statistics
 from pipelines.report.svg import style_of
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -47,13 +49,26 @@ class StudyPage:
     grid: PictureGrid | None
     no_grid: str
     training: list[str] = field(default_factory=list)
+    crossing: Table | None = None
+    domains: list[Table] = field(default_factory=list)
+    matrices: list[tuple[str, str]] = field(default_factory=list)
+    classification: Table | None = None
+    statistics: Statistics | None = None
+    by_group: list[Table] = field(default_factory=list)
+    no_groups: str = ""
+    shapes: list[str] = field(default_factory=list)
+    features: FeatureMap | None = None
+    no_features: str = ""
 
     @property
     def in_words(self) -> list[Table]:
         """The tables that go into Markdown."""
         found = [
-            self.data, self.settings, self.honest, self.papers, self.rules, self.differences, self.attacks
+            self.data, self.settings, self.honest, self.crossing, *self.domains, self.classification, self.papers,
+            self.rules, self.differences, self.attacks, *self.by_group,
         ]  # fmt: skip
+        if self.statistics is not None:
+            found += [self.statistics.summary, self.statistics.pairs]
         return [table for table in found if table is not None]
 
 
@@ -61,6 +76,8 @@ def study_page(gathered: Gathered, study: Study) -> StudyPage:
     """Make every table and figure of a study."""
     comparison, scores = Comparison(study), figures.Scores(study)
     grid, no_grid = _grid(study)
+    features, no_features = _features(study)
+    by_group, no_groups = _by_group(study)
     by_split = [tables.attack_table(study, split) for split in study.splits]
     return StudyPage(
         study=study,
@@ -80,6 +97,16 @@ def study_page(gathered: Gathered, study: Study) -> StudyPage:
         grid=grid,
         no_grid=no_grid,
         training=figures.training_figures(gathered, study),
+        crossing=domains.within_and_across(study),
+        domains=domains.domain_tables(study),
+        matrices=domains.matrix_figures(study),
+        classification=tables.classification_table(study),
+        statistics=study_statistics(study, comparison),
+        by_group=by_group,
+        no_groups=no_groups,
+        shapes=[*shapes.radar_figures(study), *shapes.trade_off_figures(study)],
+        features=features,
+        no_features=no_features,
     )
 
 
@@ -111,6 +138,9 @@ def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
     for page in pages:
         parts.append(f"# {page.study.title}\n")
         parts += [to_markdown(table) for table in page.in_words]
+        if page.statistics is not None and page.statistics.words:
+            parts.append("## What the tests say\n")
+            parts.append("\n".join(f"- {sentence}." for sentence in page.statistics.words) + "\n")
     parts += [to_markdown(t) for t in (facts.generator_table(gathered), facts.timing_table(gathered)) if t]
     waiting = unfinished(gathered)
     parts.append("## Unfinished experiments\n")
@@ -135,6 +165,20 @@ def _grid(study: Study) -> tuple[PictureGrid | None, str]:
         return picture_grid(study), ""
     except (AgfasError, OSError, KeyError) as error:
         return None, f"No pictures: {error}"
+
+
+def _features(study: Study) -> tuple[FeatureMap | None, str]:
+    try:
+        return feature_map(study), ""
+    except (AgfasError, OSError, KeyError) as error:
+        return None, f"No map of features: {error}"
+
+
+def _by_group(study: Study) -> tuple[list[Table], str]:
+    try:
+        return groups.group_tables(study), ""
+    except AgfasError as error:
+        return [], f"No error rates by group: {error}"
 
 
 def _is_synthetic(gathered: Gathered) -> bool:

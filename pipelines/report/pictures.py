@@ -94,7 +94,7 @@ def picture_grid(study: Study) -> PictureGrid:
     Raises:
         AgfasError: nothing is finished, or what the pictures are made of is gone; says what.
     """
-    trial = _last_finished(study)
+    trial = last_finished(study)
     split = trial.splits[0]
     assert trial.folder is not None
     step = (trial.numbers(split, trial.honest) or {})["step"]
@@ -113,7 +113,12 @@ def picture_grid(study: Study) -> PictureGrid:
     return PictureGrid(caption, tuple(made[0]), rows)
 
 
-def _last_finished(study: Study) -> Trial:
+def last_finished(study: Study) -> Trial:
+    """The experiment that pictures are made of: a finished one of the last group, one that takes a cue before others.
+
+    Raises:
+        AgfasError: none is finished.
+    """
     groups = [group for group in study.groups if group.finished]
     if not groups:
         raise AgfasError("No experiment is finished, so there are no faces to show yet.")
@@ -134,12 +139,31 @@ def _choose(table: ScoreTable) -> dict[str, int]:
     return chosen
 
 
-def _make(trial: Trial, split: str, step: int, keys: list[str]) -> list[dict[str, np.ndarray]]:
-    """The pictures of the faces of these keys."""
-    import torch
+@dataclass(frozen=True)
+class Opened:
+    """A trained detector, and the faces that it is to see.
 
+    Attributes:
+        detector: in evaluation mode.
+        faces: the whole dataset.
+        rows: (N,) of the faces.
+        reader: of their cues, or None.
+    """
+
+    detector: Any
+    faces: Any
+    rows: np.ndarray
+    reader: Any
+
+
+def open_detector(trial: Trial, split: str, step: int, keys: list[str]) -> Opened:
+    """The detector of one step and the faces of these keys.
+
+    Raises:
+        AgfasError: its weights or the faces' cues are gone.
+    """
     from oanet.detectors import load_detector
-    from pipelines.data.faces import open_faces, to_tensor_range
+    from pipelines.data.faces import open_faces
     from pipelines.stages.detector_cues import cue_reader
 
     experiment = trial.planned.experiment
@@ -153,14 +177,26 @@ def _make(trial: Trial, split: str, step: int, keys: list[str]) -> list[dict[str
         detector = load_detector(trial.folder / split / "snapshots" / f"step_{step:06d}")
     except (OSError, ValueError) as error:
         raise AgfasError(f"The detector of {trial.planned.title} cannot be loaded: {error}") from error
+    return Opened(detector.eval(), faces, rows, reader)
+
+
+def _make(trial: Trial, split: str, step: int, keys: list[str]) -> list[dict[str, np.ndarray]]:
+    """The pictures of the faces of these keys."""
+    import torch
+
+    from pipelines.data.faces import to_tensor_range
+
+    opened = open_detector(trial, split, step, keys)
+    faces, rows, reader = opened.faces, opened.rows, opened.reader
     cue = None if reader is None else reader.batch(rows)
-    restored = reader.cues(rows)[1] if reader is not None and workspace.needs_restoration() else None
+    needs = Workspace(trial.planned.experiment).needs_restoration()
+    restored = reader.cues(rows)[1] if reader is not None and needs else None
     image = torch.from_numpy(to_tensor_range(faces.images[rows]))
     made = []
     with torch.no_grad():
         for i in range(len(rows)):
             part = None if cue is None else cue[i : i + 1]
-            output = detector(image[i : i + 1], part, need_weights=True)
+            output = opened.detector(image[i : i + 1], part, need_weights=True)
             made.append(
                 panels(
                     np.asarray(faces.images[rows[i]]),

@@ -14,6 +14,7 @@ from pipelines.report.cells import MISSING, Cell, Row, Table
 from pipelines.report.contents import Group, Study
 from pipelines.report.differences import Comparison
 from pipelines.report.made import how_made, how_paired
+from pipelines.report.targets import Target, targets_of, values_of
 
 
 def leave_out_table(study: Study, rule: str, title: str, comparison: Comparison | None = None) -> Table:
@@ -62,6 +63,51 @@ def attack_table(study: Study, split: str | None = None) -> Table | None:
     title = f"Errors by attack type, {split}" if split else "Errors by attack type, mean over the splits"
     made = [(what, how) for what, how in how_made(study, study.honest) if what != "Intervals"]
     return Table(title, columns, tuple(rows), tuple(made))
+
+
+def classification_table(study: Study) -> Table | None:
+    """Accuracy and its kin with the attack as the positive class, means over the targets; None where none is known."""
+    targets = targets_of(study)
+    rows = []
+    for group in _ordered(study):
+        found = [[values_of(group, target, study.honest, metric) for target in targets] for metric in _CLASSIFICATION]
+        cells = [_rate_cell(_shared_means(column)) for column in found]
+        counts = [_sum(group, targets, study.honest, name) for name in _CONFUSION]
+        rows.append(Row(group.name, (*cells, *map(Cell, counts)), _note(group), group.number))
+    if not any(cell.text != MISSING for row in rows for cell in row.cells[: len(_CLASSIFICATION)]):
+        return None
+    made = (
+        (
+            "Positive class",
+            "the attack: precision and recall are of attacks, and a false positive is a rejected live face",
+        ),
+        ("Counts", "summed over targets, means over seeds"),
+        (
+            "Not told twice",
+            "FPR is BPCER; where attacks of all kinds are pooled, APCER is 100 - recall and ACER is HTER",
+        ),
+        ("Rules", study.honest),
+    )
+    columns = (*_CLASSIFICATION.values(), "attacks rejected", "attacks accepted", "live accepted", "live rejected")
+    return Table("Classification metrics, mean over targets (%)", columns, tuple(rows), made)
+
+
+_CLASSIFICATION = {
+    "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "tnr": "TNR", "fpr": "FPR",
+    "auc": "ROC-AUC", "pr_auc": "PR-AUC", "mcc": "MCC", "kappa": "kappa",
+}  # fmt: skip
+_CONFUSION = ("true_positives", "false_negatives", "true_negatives", "false_positives")
+
+
+def _shared_means(by_target: Sequence[dict[int, float]]) -> list[float]:
+    """By seed, the mean over the targets that have a value: a detector that rejects nothing has no precision."""
+    seeds = sorted({seed for values in by_target for seed in values})
+    return [float(np.mean([values[seed] for values in by_target if seed in values])) for seed in seeds]
+
+
+def _sum(group: Group, targets: Sequence[Target], rule: str, name: str) -> str:
+    found = [list(values_of(group, target, rule, name).values()) for target in targets]
+    return f"{sum(np.mean(values) for values in found if values):,.1f}".removesuffix(".0") if any(found) else MISSING
 
 
 def rule_table(study: Study) -> Table:

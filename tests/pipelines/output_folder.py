@@ -16,7 +16,7 @@ from oanet.detectors import build_detector
 from oanet.names import CUE_CHANNELS
 from pipelines.config import Experiment
 from pipelines.config_file import build_experiment
-from pipelines.data.protocols import protocol_splits
+from pipelines.data.protocols import indices, protocol_splits
 from pipelines.data.records import CARD_NAME, face_features, face_key, load_faces
 from pipelines.evaluation.judge import write_result
 from pipelines.evaluation.scores import ScoreTable
@@ -79,9 +79,10 @@ def make_output(
         for split in splits[:1] if half else splits:
             folder = workspace.detector() / split.name
             _write_run(folder, item)
+            test = np.isin(np.arange(len(columns["key"])), indices(columns, split)["test"])
+            roles = {"dev": np.isin(columns["domain"], split.dev_domains) & ~test, "test": test}
             for step in STEPS:
-                for role, domains in (("dev", split.dev_domains), ("test", split.test_domains)):
-                    chosen = np.isin(columns["domain"], domains)
+                for role, chosen in roles.items():
                     table = _scores(columns, chosen, item, step, (skill or {}).get(item.label, 1.5))
                     table.save(folder / "scores" / f"step_{step:06d}-{role}.parquet")
         if not half:

@@ -6,15 +6,28 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.data.protocol_settings import LeaveOneOut, Limited, OneAgainstOthers, ProtocolSettings
+from pipelines.data.protocol_settings import (
+    AllToUnseen,
+    Combined,
+    CrossMatrix,
+    LeaveOneOut,
+    Limited,
+    OneAgainstOthers,
+    ProtocolSettings,
+    Within,
+)
 from pipelines.data.protocols import (
     Split,
+    all_to_unseen,
     build_protocol,
+    combined,
+    cross_matrix,
     indices,
     leave_one_out,
     limited,
     one_against_others,
     protocol_splits,
+    within,
 )
 from pipelines.errors import AgfasError
 
@@ -50,6 +63,65 @@ def test_limited_has_a_split_for_each_target():
 
 def test_one_against_others_trains_on_each_alone():
     assert one_against_others(["M", "C", "I"]).splits[1] == Split("from_C", ("C",), ("C",), ("I", "M"))
+
+
+def test_within_matrix_combined_and_unseen():
+    assert within(["M", "C"]).splits == (
+        Split("within_M", ("M",), ("M",), ("M",)),
+        Split("within_C", ("C",), ("C",), ("C",)),
+    )
+    assert cross_matrix(["M", "C", "I"]).splits[1] == Split("from_C", ("C",), ("C",), ("C", "I", "M"))
+    assert combined(["M", "C"]).splits == (Split("combined", ("C", "M"), ("C", "M"), ("C", "M")),)
+    assert all_to_unseen(["M", "C"], ["W", "I"]).splits == (Split("all_to_unseen", ("C", "M"), ("C", "M"), ("I", "W")),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (Within(), ["within_A", "within_B", "within_C", "within_D"]),
+        (CrossMatrix(domains=["A", "C"]), ["from_A", "from_C"]),
+        (Combined(), ["combined"]),
+        (AllToUnseen(test=["A"]), ["all_to_unseen"]),
+        (AllToUnseen(train=["A", "B"]), ["all_to_unseen"]),
+        (AllToUnseen(train=["A"], test=["C"]), ["all_to_unseen"]),
+    ],
+)
+def test_every_protocol_keeps_learnt_and_judged_apart(settings, names):
+    columns = faces()
+    splits = protocol_splits(settings, columns)
+    assert [split.name for split in splits] == names
+    for split in splits:
+        rows = indices(columns, split)
+        who = {part: set(zip(columns["domain"][r], columns["subject"][r], strict=True)) for part, r in rows.items()}
+        assert not (who["train"] | who["dev"]) & who["test"]
+        assert not who["train"] & who["dev"]
+        tested = set(columns["domain"][rows["test"]])
+        assert tested == set(split.test_domains)
+        assert "corpus" not in tested
+        for domain in tested:
+            seen = set(columns["split"][rows["test"]][columns["domain"][rows["test"]] == domain])
+            assert seen == ({"test"} if domain in split.train_domains else {"train", "dev", "test"})
+
+
+def test_unseen_takes_the_rest_where_a_list_is_missing():
+    columns = faces()
+    (split,) = protocol_splits(AllToUnseen(test=["D"]), columns)
+    assert (split.train_domains, split.test_domains) == (("A", "B", "C"), ("D",))
+    (split,) = protocol_splits(AllToUnseen(train=["A", "B"]), columns)
+    assert (split.train_domains, split.test_domains) == (("A", "B"), ("C", "D"))
+    with pytest.raises(AgfasError, match="at least one domain to train on"):
+        protocol_splits(AllToUnseen(train=["A", "B", "C", "D"]), columns)
+    with pytest.raises(ValidationError, match=r"which domains are unseen"):
+        AllToUnseen()
+
+
+def test_a_domain_without_test_records_says_what_is_missing():
+    columns = faces()
+    drop = (columns["domain"] == "B") & (columns["split"] == "test")
+    kept = {name: values[~drop] for name, values in columns.items()}
+    indices(kept, within("A").splits[0])
+    with pytest.raises(AgfasError, match=r"'combined' .* domain 'B' .* has none \(only dev, train\). Prepare it again"):
+        indices(kept, combined("AB").splits[0])
 
 
 def test_the_corpus_takes_no_turn():

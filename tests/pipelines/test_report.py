@@ -94,7 +94,7 @@ def test_csv_holds_every_number_in_full(written):
         rows = list(csv.DictReader(stream))
     result = results(written, "oanet t=401")[0]
     chosen = [row for row in rows if row["experiment"] == "oanet t=401" and row["seed"] == "0"]
-    assert len(chosen) == len(DOMAINS) * 6
+    assert len(chosen) == len(DOMAINS) * 9
     for row in chosen:
         numbers = result["splits"][row["split"]]["rules"][row["rule"]]
         for metric in ("hter", "auc", "eer", "apcer", "bpcer", "acer", "threshold"):

@@ -123,3 +123,38 @@ def test_without_checkpoints_there_is_nothing_to_choose():
     for choose in (lambda: select("last", []), lambda: papers_best([])):
         with pytest.raises(AgfasError, match="no evaluated checkpoint"):
             choose()
+
+
+def slow_min_acer(dev):
+    candidates = [*np.unique(dev.score), np.nextafter(dev.score.max(), np.inf)]
+    return min(metrics.acer(dev, threshold) for threshold in candidates)
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_the_minimum_acer_threshold_reaches_the_lowest_acer(decimals):
+    for seed in range(8):
+        dev = random_table(70, seed, decimals)
+        chosen = choose_threshold("source_dev_min_acer", dev, GOOD)
+        assert metrics.acer(dev, chosen.value) == pytest.approx(slow_min_acer(dev))
+        assert chosen.rule == "source_dev_min_acer"
+        assert chosen.origin == "lowest ACER of 70 held-out source videos (d)"
+
+
+def test_the_minimum_acer_threshold_lies_in_the_middle_and_is_fixed_on_targets():
+    values = {choose_threshold("source_dev_min_acer", GOOD, target).value for target in (GOOD, BAD, MIDDLING)}
+    assert values == {0.5}
+
+
+def test_of_equal_acers_the_one_with_close_rates_is_taken():
+    dev = make_table([0, 0, 1, 0, 1, 0, 1, 1], np.arange(1, 9) / 10)
+    # Between 0.2 and 0.3 the rates are 1/2 and 0, between 0.6 and 0.7 they are 0 and 1/2, and here 1/4 and 1/4.
+    assert {metrics.acer(dev, threshold) for threshold in (0.25, 0.45, 0.65)} == {0.25} == {slow_min_acer(dev)}
+    assert choose_threshold("source_dev_min_acer", dev, GOOD).value == pytest.approx(0.45)
+
+
+def test_the_worst_attack_type_decides_the_minimum_acer():
+    labels, scores = [0] * 11 + [1] * 4, [0.1] * 9 + [0.6, 0.61] + [0.5, 0.55, 0.8, 0.9]
+    kinds = ["print"] * 9 + ["mask"] * 2 + ["none"] * 4
+    dev = make_table(labels, scores, attack_type=kinds)
+    assert choose_threshold("source_dev_min_acer", dev, GOOD).value == pytest.approx((0.61 + 0.8) / 2)
+    assert choose_threshold("source_dev_eer", dev, GOOD).value < 0.61

@@ -1,0 +1,155 @@
+"""Thresholds of several kinds, all chosen on development scores, and what they cost there and elsewhere.
+
+A threshold is `optimal` only for a purpose. Public scripts print one number under that name and do not say which; here
+each kind has a name:
+
+    eer        as many attacks accepted as bona fide rejected, in shares
+    min_acer   lowest ACER, APCER being the worst attack type's
+    max_bpcer  fewest attacks accepted with BPCER at most a given share
+    f1         highest F1 of finding attacks
+    youden     highest Youden's J = 1 - FAR - BPCER
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import AgfasError
+from pipelines.evaluation.classification import classify
+from pipelines.evaluation.metrics import Roc, report, roc
+from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.thresholds import Threshold, choose_threshold, middle_below
+
+KINDS = ("eer", "min_acer", "max_bpcer", "f1", "youden")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares in [0, 1] at a threshold; APCER is the worst attack type's, F1 that of finding attacks.
+
+    Attributes:
+        apcer, bpcer, acer, hter, f1, youden, accuracy: see the module, and `metrics` and `classification`.
+        worst_attack: whose APCER it is.
+        bonafide, attacks: number of videos.
+    """
+
+    apcer: float
+    bpcer: float
+    acer: float
+    hter: float
+    f1: float
+    youden: float
+    accuracy: float
+    worst_attack: str
+    bonafide: int
+    attacks: int
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One threshold with its costs.
+
+    Attributes:
+        kind: one of `KINDS`.
+        threshold: accepted is score >= threshold.value; says where it was chosen.
+        dev: on the development videos that chose it.
+        target: on other videos, with the threshold fixed; None where there are none.
+    """
+
+    kind: str
+    threshold: Threshold
+    dev: Rates
+    target: Rates | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "kind": self.kind,
+            "threshold": self.threshold.value,
+            "origin": self.threshold.origin,
+            "dev": asdict(self.dev),
+            "target": None if self.target is None else asdict(self.target),
+        }
+
+
+def operating_points(dev: ScoreTable, target: ScoreTable | None, max_bpcer: float) -> list[OperatingPoint]:
+    """A point for each of `KINDS`; frames are averaged to videos first.
+
+    Args:
+        dev: chooses every threshold.
+        target: is only looked at with the thresholds fixed.
+        max_bpcer: the share of `max_bpcer`, in [0, 1].
+
+    Raises:
+        AgfasError: a share out of range, or a table of one class.
+    """
+    if not 0 <= max_bpcer <= 1:
+        raise AgfasError(f"The highest BPCER {max_bpcer} is no share: it lies between 0 and 1, 0.05 is 5 %.")
+    dev = dev.by_video()
+    dev.require_both_classes("The development score table")
+    if target is not None:
+        target = target.by_video()
+        target.require_both_classes("The target score table")
+    points = []
+    for kind in KINDS:
+        threshold = _choose(kind, dev, max_bpcer)
+        elsewhere = None if target is None else _rates(target, threshold.value)
+        points.append(OperatingPoint(kind, threshold, _rates(dev, threshold.value), elsewhere))
+    return points
+
+
+def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
+    rule = {"eer": "source_dev_eer", "min_acer": "source_dev_min_acer"}.get(kind)
+    if rule is not None:
+        return choose_threshold(rule, dev, dev)
+    curve = roc(dev.label, dev.score)
+    domains = ", ".join(sorted(set(dev.domain.tolist())))
+    where = f"{len(dev)} held-out source videos ({domains})"
+    if kind == "max_bpcer":
+        value = middle_below(curve, _last_within(curve, max_bpcer))
+        return Threshold(value, kind, f"BPCER at most {max_bpcer:g} of {where}")
+    gain, what = (_f1(curve), "highest F1") if kind == "f1" else (_youden(curve), "highest Youden's J")
+    return Threshold(middle_below(curve, _best(curve, gain)), kind, f"{what} of {where}")
+
+
+def _last_within(curve: Roc, max_bpcer: float) -> int:
+    """The highest threshold that rejects no more bona fide than the share allows."""
+    allowed = int(np.floor(max_bpcer * curve.bonafide + 1e-9))  # 0.29 * 100 is 28.999999999999996
+    return int(np.flatnonzero(curve.rejected_bonafide <= allowed)[-1])
+
+
+def _f1(curve: Roc) -> np.ndarray:
+    """(T,) 2 TP / (2 TP + FP + FN), where an attack is positive and to reject is to call it one."""
+    return 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
+
+
+def _youden(curve: Roc) -> np.ndarray:
+    """(T,) rejected share of attacks less that of bona fide, over a common denominator: integers, free of rounding."""
+    return curve.rejected_attacks * curve.bonafide - curve.rejected_bonafide * curve.attacks
+
+
+def _best(curve: Roc, gain: np.ndarray) -> int:
+    """Where the gain is highest; of several, where FAR and BPCER are closest, then the highest threshold."""
+    best = np.flatnonzero(gain == gain.max())
+    accepted_attacks = curve.attacks - curve.rejected_attacks
+    gap = np.abs(curve.rejected_bonafide * curve.attacks - accepted_attacks * curve.bonafide)[best]
+    return int(best[gap == gap.min()][-1])
+
+
+def _rates(videos: ScoreTable, threshold: float) -> Rates:
+    metrics, counts = report(videos, threshold), classify(videos, threshold)
+    return Rates(
+        apcer=metrics.apcer,
+        bpcer=metrics.bpcer,
+        acer=metrics.acer,
+        hter=metrics.hter,
+        f1=counts.f1,
+        youden=1 - metrics.far - metrics.bpcer,
+        accuracy=counts.accuracy,
+        worst_attack=metrics.worst_attack,
+        bonafide=metrics.bonafide,
+        attacks=metrics.attacks,
+    )
