@@ -262,6 +262,44 @@ def detect(
         raise typer.Exit(1)
 
 
+@app.command()
+def demo(
+    run: Run = None,
+    model: Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")] = None,
+    label: Label = None,
+    split: Split = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")] = False,
+    face_detector: FaceDetectorName = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets everyone in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
+) -> None:
+    """Serve a page that answers for an upload or the webcam (extra `demo`)."""
+    from functools import partial
+
+    from pipelines.stages import demo as stage
+    from pipelines.stages.detect import open_detector
+
+    opened = partial(open_detector, run, model, label, split, face_detector, weights, parsing_weights)
+    stage.run(opened, host, port, aligned, typer.echo)
+
+
+@app.command()
+def threshold(
+    source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
+    target: Annotated[Path | None, typer.Option(help="Another score table, judged at the fixed thresholds.")] = None,
+    label: Annotated[str | None, typer.Option(help="Which experiment of a folder; the first by default.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split of it; the first by default.")] = None,
+    max_bpcer: Annotated[float, typer.Option(help="Share of live videos that may be rejected, for that kind.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find thresholds on development scores, and what they cost there and on the target."""
+    from pipelines.stages import threshold as stage
+
+    typer.echo(stage.run(source, target, label, split, max_bpcer, as_json))
+
+
 @app.command("save-model")
 def save_model(
     run: Annotated[Path, typer.Argument(help="The output folder of a quickstart, a sweep or a single experiment.")],

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS, check_detector, check_objective
+from dfg.baselines.names import check_baseline
+from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective
+from pipelines.cues.names import MAKERS, WITHOUT_PICTURES
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.data.synthetic.settings import SyntheticSettings
 from pipelines.errors import nearest
+from pipelines.published import check_published
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -167,6 +170,7 @@ AutoencoderSettings = Annotated[
 class GeneratorSettings(Strict):
     """The De-fake Face Generator and its training on live faces only."""
 
+    name: Literal["dfg"] = "dfg"
     preset: Literal["tiny", "compact", "sd15"] = "tiny"
     unet: dict[str, Any] = Field({}, description="Overrides of the preset, by UNet2DConditionModel's names.")
     precondition: bool = Field(
@@ -219,14 +223,87 @@ class GeneratorSettings(Strict):
         return self
 
 
+# Adam without decay of the weights, as the baselines' own code.
+_BASELINE_LOOP = LoopSettings(steps=1000, weight_decay=0.0)
+
+
+class BaselineSettings(Strict):
+    """What the baselines of the paper's Table IV have in common; all are trained on the pixels of live faces."""
+
+    name: str
+    preset: Literal["tiny", "paper"] = Field("tiny", description="`paper` is for faces of 256 pixels.")
+    options: dict[str, Any] = Field({}, description="Overrides of the preset, by the constructor's names.")
+    share: float = Field(
+        1.0, gt=0, le=1, description="Share of the live faces it is trained on; a smaller share is part of a larger."
+    )
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    flip: bool = Field(True, description="Mirror faces at random.")
+    loop: LoopSettings = _BASELINE_LOOP
+
+    @model_validator(mode="after")
+    def _known_options(self) -> BaselineSettings:
+        check_baseline(self.name, self.preset, self.options)
+        return self
+
+
+class MemaeSettings(BaselineSettings):
+    """MemAE: an autoencoder with a memory of live faces."""
+
+    name: Literal["memae"]
+    entropy_weight: float = Field(2e-4, ge=0, description="Of the addressing's entropy; higher uses fewer slots.")
+
+
+class DeepSvddSettings(BaselineSettings):
+    """Deep SVDD's autoencoder, with its one-class loss on the bottleneck."""
+
+    name: Literal["deep_svdd"]
+    compactness_weight: float = Field(0.01, ge=0, description="Of the squared distance to the centre, per coordinate.")
+    pretraining: float = Field(
+        0.5, gt=0, lt=1, description="Share of the steps without the distance; then the centre is fixed."
+    )
+
+
+class AnoddpmSettings(BaselineSettings):
+    """AnoDDPM with Gaussian noise: a diffusion model of pixels, without identity."""
+
+    name: Literal["anoddpm"]
+    train_timesteps: int = Field(
+        1000,
+        ge=1,
+        le=1000,
+        description="Noise is drawn from the first so many of the 1,000 steps; a cue from t needs no more than t.",
+    )
+    loop: LoopSettings = LoopSettings(steps=1000, weight_decay=0.0, ema_decay=0.999)
+
+
+MakerSettings = Annotated[
+    GeneratorSettings | MemaeSettings | DeepSvddSettings | AnoddpmSettings,
+    Field(discriminator="name"),
+    _named("dfg"),
+]
+
+
 class CueSettings(Strict):
     """Which anomalous cue the detector sees."""
 
-    source: Literal["dfg", "autoencoder", "shuffled", "zero", "noise"] = Field(
-        "dfg", description="`autoencoder` is t = 0; `shuffled`, `zero` and `noise` are controls."
+    source: Literal[
+        "dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "autoencoder", "shuffled", "zero", "noise"
+    ] = Field(
+        "dfg",
+        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
+        " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
+        " controls.",
     )
-    timestep: int = Field(801, ge=1, le=999, description="How far a face is noised before it is restored.")
-    num_inference_steps: int = Field(50, ge=1, le=1000, description="Grid of the sampler; t = 801 of 50 is 41 calls.")
+    timestep: int = Field(
+        801,
+        ge=1,
+        le=999,
+        description="How far a face is noised before it is restored; `anoddpm` takes 200 in the paper, and as many"
+        " ancestral steps back unless `calls` says fewer. `memae` and `deep_svdd` have no t, `samples` or `calls`.",
+    )
+    num_inference_steps: int = Field(
+        50, ge=1, le=1000, description="Grid of the generator's sampler; t = 801 of 50 is 41 calls. For `dfg` alone."
+    )
     scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
         "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
     )
@@ -255,6 +332,10 @@ class CueSettings(Strict):
         if self.form not in CUE_FORMS:
             raise ValueError(f"unknown form '{self.form}': {nearest(self.form, CUE_FORMS)}")
         return self
+
+
+# Options of the cue that change how the De-fake Face Generator is run, and that no baseline knows.
+_OF_THE_GENERATOR = ("scheduler", "guidance_scale", "dtype", "channels_last", "compile", "attention")
 
 
 class DetectorSettings(BaseModel):
@@ -289,15 +370,48 @@ class ObjectiveSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
+class PlateauSettings(Strict):
+    """When `schedule: plateau` lowers the rate; the defaults are Kuznetsov et al.'s."""
+
+    factor: float = Field(0.5, gt=0, lt=1, description="What the rate is multiplied by.")
+    patience: int = Field(7, ge=1, description="Looks without a better loss before it is.")
+    min_delta: float = Field(1e-4, ge=0, description="A loss must fall by more than this to count as better.")
+    min_learning_rate: float = Field(1e-9, ge=0)
+
+
+class EarlyStoppingSettings(Strict):
+    """When the training ends before its last step."""
+
+    patience: int = Field(15, ge=1, description="Looks without a better loss before it ends.")
+    min_delta: float = Field(0.0, ge=0, description="A loss must fall by more than this to count as better.")
+
+
+class ExtraLiveSettings(Strict):
+    """Extra live faces in every step, as Table III of the AG-FAS paper: live to attack stays one to one."""
+
+    dataset: str = Field(
+        "corpus",
+        description="`corpus`, the benchmark's live corpus in the same dataset; or a prepared dataset's folder.",
+    )
+    ratio: float = Field(1.0, gt=0, description="Extra live faces to the training domains' own; 1 is the paper's.")
+    domain: Literal["own", "none"] = Field(
+        "own",
+        description="Their domain label: `own` is one more training domain, which SSDG's and SSAN's discriminators"
+        " tell from the others; `none` keeps them from the discriminators.",
+    )
+
+
 class TrainSettings(LoopSettings):
     """The detector's training. The defaults are the paper's; the batch follows from `per_cell`."""
 
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(4000, ge=0, description="0 trains nothing and takes `detector.weights` as they were published.")
     batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]
+        "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stands still."
+    )
     warmup: int = Field(400, ge=0)
     per_cell: int = Field(10, ge=1, description="Faces of each training domain and label in a step.")
     flip: Literal["shared", "independent", "none"] = Field(
@@ -306,12 +420,35 @@ class TrainSettings(LoopSettings):
     )
     shift: int = Field(0, ge=0, description="Random shift in pixels, the same for face and cue.")
     evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
+    plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
+    early_stopping: EarlyStoppingSettings | None = None
+    look_every: int = Field(
+        50,
+        ge=1,
+        description="Steps between looks at the source dev loss, for `schedule: plateau` and `early_stopping`.",
+    )
+    extra_live: ExtraLiveSettings | None = None
+    depth_maps: Path | None = Field(
+        None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY; pseudo-depth where not given."
+    )
+    reflection_maps: Path | None = Field(None, description="Folder of the attacks' reflection maps, named likewise.")
+
+    @property
+    def watches(self) -> bool:
+        """Whether the training looks at the source dev loss."""
+        return self.schedule == "plateau" or self.early_stopping is not None
+
+    @model_validator(mode="after")
+    def _watched(self) -> TrainSettings:
+        if self.schedule != "plateau" and self.plateau != PlateauSettings():
+            raise ValueError("plateau is read by schedule: plateau alone: set that schedule, or leave it out")
+        return self
 
 
 class EvaluateSettings(Strict):
     """How scores become numbers."""
 
-    threshold: Literal["source_dev_eer", "target_eer"] = "source_dev_eer"
+    threshold: Literal["source_dev_eer", "source_dev_min_acer", "target_eer"] = "source_dev_eer"
     selection: Literal["last", "source_dev", "oracle"] = "last"
     replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
     batch_size: int = Field(64, ge=1)
@@ -339,7 +476,7 @@ class Experiment(Strict):
     seed: int = Field(0, ge=0, description="Seed of the detector's weights and of its draws.")
     data: DataSettings = SyntheticData()
     identity: IdentitySettings = TrainedIdentity()
-    generator: GeneratorSettings = GeneratorSettings()
+    generator: MakerSettings = GeneratorSettings()
     cue: CueSettings = CueSettings()
     detector: DetectorSettings = DetectorSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -348,7 +485,55 @@ class Experiment(Strict):
     evaluate: EvaluateSettings = EvaluateSettings()
     sweep: SweepSettings | None = None
 
+    @model_validator(mode="after")
+    def _cue_of_its_maker(self) -> Experiment:
+        source, maker = self.cue.source, self.generator.name
+        if source in MAKERS and MAKERS[source] != maker:
+            raise ValueError(
+                f"cue.source = {source} needs generator.name = {MAKERS[source]}, not {maker}: give both, for example"
+                f" generator: {{name: {MAKERS[source]}}}; a sweep's variant replaces the whole block"
+            )
+        if source == "dfg_no_identity" and self.identity.name != "none":
+            raise ValueError(
+                f"cue.source = dfg_no_identity needs identity: {{name: none}}, not {self.identity.name}: the generator"
+                " is trained under a zero condition"
+            )
+        if maker != "dfg":
+            self._check_baseline_cue()
+        return self
+
+    @model_validator(mode="after")
+    def _trained_or_published(self) -> Experiment:
+        check_published(self.detector.name, self.detector.options().get("weights"), self.train.steps)
+        return self
+
+    def _check_baseline_cue(self) -> None:
+        """Refuse what a baseline cannot do; what it merely does not need is left alone."""
+        cue, maker = self.cue, self.generator
+        if cue.source == "autoencoder":
+            raise ValueError(f"cue.source = autoencoder is the t = 0 of generator.name = dfg; {maker.name} has none")
+        if cue.form in CUE_FORMS_WITH_AUTOENCODED and cue.source not in WITHOUT_PICTURES:
+            raise ValueError(
+                f"cue.form = {cue.form} compares with an autoencoder's reconstruction, which {maker.name} has not:"
+                " use residual"
+            )
+        for option in _OF_THE_GENERATOR:
+            if getattr(cue, option) != CueSettings.model_fields[option].default:
+                raise ValueError(f"cue.{option} is an option of generator.name = dfg; leave it out for {maker.name}")
+        if isinstance(maker, AnoddpmSettings) and cue.source not in WITHOUT_PICTURES:
+            _check_ancestral(cue, maker)
+
     @property
     def root(self) -> Path:
         """The folder that holds everything this experiment makes."""
         return self.output or Path("runs") / self.name
+
+
+def _check_ancestral(cue: CueSettings, maker: AnoddpmSettings) -> None:
+    if cue.timestep > maker.train_timesteps:
+        raise ValueError(
+            f"cue.timestep = {cue.timestep} is beyond generator.train_timesteps = {maker.train_timesteps}: such noise"
+            " anoddpm has never seen"
+        )
+    if cue.calls is not None and cue.calls > cue.timestep:
+        raise ValueError(f"cue.calls = {cue.calls} must be at most cue.timestep = {cue.timestep} for anoddpm")

@@ -87,14 +87,27 @@ def _explain(error: ValidationError, where: str) -> str:
 
 
 def _explain_one(item: dict[str, Any]) -> str:
-    place = [str(part) for part in item["loc"]]
+    full = [str(part) for part in item["loc"]]
+    place = _without_tags(full)
     if item["type"] == "extra_forbidden":
-        allowed = _fields_at(place[:-1])
+        allowed = _fields_at(full[:-1])
         hint = nearest(place[-1], allowed) if allowed else ""
         return f"unknown key '{'.'.join(place)}'; {hint}"
     given = item.get("input")
     message = item["msg"].removeprefix("Value error, ")
     return f"'{'.'.join(place)}' = {given!r}: {message}." if place else f"{message}."
+
+
+def _without_tags(place: list[str]) -> list[str]:
+    """The place as an override would write it: pydantic puts a union's tag into it (`generator.dfg.share`)."""
+    models: list[type[BaseModel]] = [Experiment]
+    kept = []
+    for part in place:
+        inner = [found for model in models for found in _step(model, part)]
+        is_tag = bool(inner) and not any(part in model.model_fields for model in models)
+        kept += [] if is_tag else [part]
+        models = inner or models
+    return kept
 
 
 def _fields_at(place: list[str]) -> list[str]:

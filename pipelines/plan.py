@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oanet.names import DETECTORS_WITH_CUE
 from pipelines.config import Experiment, Variant
 from pipelines.config_file import build_experiment, with_overrides
+from pipelines.cues.names import WITHOUT_PICTURES, moment
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 
@@ -86,11 +88,12 @@ def read_plan(root: Path) -> list[Planned]:
 
 
 def _default_label(experiment: Experiment) -> str:
-    if experiment.detector.name == "image_only":
-        return "image_only"
+    if experiment.detector.name not in DETECTORS_WITH_CUE:
+        return experiment.detector.name + (" as published" if experiment.train.steps == 0 else "")
     cue = experiment.cue
-    moment = f" t={cue.timestep}" if cue.source in ("dfg", "shuffled") else ""
-    return f"{experiment.detector.name} {cue.source}{moment} {cue.form}"
+    noised = cue.source not in WITHOUT_PICTURES and moment(cue.source, experiment.generator.name, cue.timestep)
+    level = f" t={cue.timestep}" if noised else ""
+    return f"{experiment.detector.name} {cue.source}{level} {cue.form}"
 
 
 def _check_labels(variants: list[Variant]) -> None:

@@ -4,7 +4,7 @@
       faces/ID/        face dataset (synthetic benchmark)
       identity/ID/     run: the identity encoder
       latents/ID/      stored latents and tokens of the live faces
-      generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout
+      generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout; or a baseline, `model/`
       cues/ID/         cue store of one source, one t, one dataset
       detectors/ID/    one experiment: a run for every split of the protocol, scores, result.json
       plan.json        what was asked for, by label
@@ -21,10 +21,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.config import Experiment, PicturesData, SyntheticData, TrainedIdentity
+from oanet.names import DETECTORS_WITH_CUE
+from pipelines.config import BaselineSettings, Experiment, PicturesData, SyntheticData, TrainedIdentity
+from pipelines.cues.names import MAKERS, WITHOUT_PICTURES, moment
+from pipelines.data.protocols import CORPUS
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
+from pipelines.published import content_of_weights
 
 # Raised when the meaning of a stored artefact changes, so that old ones are not taken for new ones.
 SCHEMA = 1
@@ -70,10 +74,14 @@ class Workspace:
         return self.root / "identity" / fingerprint(self.identity_key())
 
     def generator_key(self) -> dict[str, Any]:
-        """What decides the generator."""
+        """What decides the generator; a baseline has no identity to be told."""
+        settings = self.experiment.generator
+        if isinstance(settings, BaselineSettings):
+            content = _result_keys(settings.model_dump(mode="json"))
+            return {"schema": SCHEMA, "generator": content, "faces": self.faces_id()}
         return {
             "schema": SCHEMA,
-            "generator": _without_later(self.experiment.generator, _LATER_OF_GENERATOR),
+            "generator": _without_later(settings, _LATER_OF_GENERATOR),
             "identity": fingerprint(self.identity_key()),
             "faces": self.faces_id(),
         }
@@ -93,16 +101,32 @@ class Workspace:
     def detector_key(self) -> dict[str, Any]:
         """What decides the detectors; keys that cannot matter are left out, so that equal work is done once."""
         experiment = self.experiment
-        return {
+        always = {
             "schema": SCHEMA,
             "faces": self.faces_id(),
-            "cue": self._cue_key(),
-            "detector": experiment.detector.model_dump(mode="json"),
-            "objective": experiment.objective.model_dump(mode="json"),
-            "train": _result_keys(experiment.train.model_dump(mode="json")),
+            "detector": content_of_weights(experiment.detector.model_dump(mode="json")),
             "protocol": experiment.protocol.model_dump(mode="json"),
+        }
+        if experiment.train.steps == 0:
+            return {**always, "train": {"steps": 0}}
+        return {
+            **always,
+            "cue": self._cue_key(),
+            "objective": experiment.objective.model_dump(mode="json"),
+            "train": self._train_key(),
             "seed": experiment.seed,
         }
+
+    def _train_key(self) -> dict[str, Any]:
+        train = self.experiment.train
+        key: dict[str, Any] = _without_later(train, _LATER_OF_TRAIN)
+        for name in ("depth_maps", "reflection_maps"):
+            if key.get(name) is not None:
+                key[name] = _maps_sha(Path(key[name]), f"train.{name}")
+        if train.extra_live is not None and train.extra_live.dataset != CORPUS:
+            card = read_card(Path(train.extra_live.dataset))
+            key["extra_live"] = {**key["extra_live"], "dataset": str(card["fingerprint"])}
+        return key
 
     def detector(self) -> Path:
         """Folder of this experiment's detectors."""
@@ -110,18 +134,24 @@ class Workspace:
 
     def needs_cue(self) -> bool:
         """Whether the detector looks at a cue at all."""
-        return self.experiment.detector.name != "image_only"
+        return self.experiment.detector.name in DETECTORS_WITH_CUE
 
     def needs_restoration(self) -> bool:
         """Whether that cue is made from restored faces."""
-        return self.needs_cue() and self.experiment.cue.source in ("dfg", "shuffled", "autoencoder")
+        return self.needs_cue() and self.experiment.cue.source not in WITHOUT_PICTURES
+
+    def timestep(self) -> int:
+        """The t of the restorations; 0 for the autoencoder alone and for a generator that adds no noise."""
+        cue = self.experiment.cue
+        return moment(cue.source, self.experiment.generator.name, cue.timestep)
 
     def _cue_key(self) -> dict[str, Any] | None:
         if not self.needs_cue():
             return None
         cue = self.experiment.cue
         form: dict[str, Any] = {
-            "source": cue.source,
+            # The generator's own key tells whether it has an identity.
+            "source": MAKERS.get(cue.source, cue.source),
             "form": cue.form,
             "normalize": cue.normalize,
             "seed": cue.seed,
@@ -132,10 +162,14 @@ class Workspace:
         generator = {**form, "generator": fingerprint(self.generator_key())}
         if cue.source == "autoencoder":
             return {**generator, **({"channels_last": True} if cue.channels_last else {})}
+        if not self.timestep():
+            return generator
         return {**generator, "timestep": cue.timestep, **self._sampling_key()}
 
     def _sampling_key(self) -> dict[str, Any]:
         cue = self.experiment.cue
+        if self.experiment.generator.name != "dfg":
+            return {"samples": cue.samples, "calls": cue.calls} if self.timestep() else {}
         later = {name: getattr(cue, name) for name in _LATER_OF_CUE if not _is_default(cue, name)}
         return {"num_inference_steps": cue.num_inference_steps, "samples": cue.samples, **later}
 
@@ -151,6 +185,7 @@ _BYSTANDERS = ("checkpoint_every", "log_every", "trackers", "gradient_checkpoint
 
 # Settings that came when artefacts had names already: at their default they leave the names as they were.
 _LATER_OF_GENERATOR = (
+    "name",
     "unet_subfolder",
     "train",
     "prediction",
@@ -161,6 +196,8 @@ _LATER_OF_GENERATOR = (
     "attention",
 )
 _LATER_OF_CUE = ("scheduler", "calls", "guidance_scale", "dtype", "channels_last", "compile", "attention")
+
+_LATER_OF_TRAIN = ("plateau", "early_stopping", "look_every", "extra_live", "depth_maps", "reflection_maps")
 
 
 def _result_keys(settings: Any) -> Any:
@@ -188,3 +225,10 @@ def _sha(path: Path) -> str:
     if not path.exists():
         raise AgfasError(f"No identity weights at {path}. Set identity.path to a backbone.pth or an ONNX file.")
     return folder_sha256(path) if path.is_dir() else file_sha256(path)
+
+
+@lru_cache(maxsize=16)
+def _maps_sha(folder: Path, field: str) -> str:
+    if not folder.is_dir():
+        raise AgfasError(f"{field} = {folder} is no folder. Give the folder that holds the maps, or leave it out.")
+    return folder_sha256(folder, (".png", ".npz"))

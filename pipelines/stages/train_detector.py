@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
-from oanet.detectors import build_detector
+from oanet.detectors import Detector, build_detector
 from oanet.objectives import build_objective
 from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
@@ -16,8 +16,8 @@ from pipelines.data.faces import Faces
 from pipelines.data.protocols import Split, indices, protocol_splits
 from pipelines.errors import AgfasError
 from pipelines.processes import is_main, wait
+from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
 from pipelines.stages.detector_cues import cue_reader
-from pipelines.training.batches import BalancedBatches
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 from pipelines.workspace import Workspace
@@ -39,44 +39,56 @@ def run(experiment: Experiment, faces: Faces) -> Path:
 def check_options(experiment: Experiment) -> None:
     """Refuse a t off the grid and wrong detector or objective options before anything long is begun."""
     try:
-        timesteps_from(sd_scheduler(), experiment.cue.timestep, experiment.cue.num_inference_steps)
+        if experiment.generator.name == "dfg":
+            timesteps_from(sd_scheduler(), experiment.cue.timestep, experiment.cue.num_inference_steps)
     except ValueError as error:
         raise AgfasError(f"cue.timestep: {error}") from error
     with torch.device("meta"):
-        _build(experiment, num_domains=2)
+        if experiment.train.steps == 0:
+            _build_detector(experiment)
+        else:
+            check_extra_live(experiment, _build(experiment, num_domains=2))
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:
     """The steps whose checkpoints the selection rules choose among, the last step included."""
     steps, count = experiment.train.steps, experiment.train.evaluations
+    if steps == 0:
+        return [0]
     return sorted({max(1, round(steps * (k + 1) / count)) for k in range(count)})
 
 
 def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None, split: Split, folder: Path) -> None:
     key = {**Workspace(experiment).detector_key(), "split": split.name}
     training = Run(folder, key, experiment.model_dump(mode="json"))
+    if experiment.train.steps == 0:
+        _keep_published(experiment, split, training)
+        return
     parts = indices(faces.columns(), split)
-    settings = experiment.train
-    batches = BalancedBatches(
-        faces,
-        parts["train"],
-        list(split.train_domains),
-        reader,
-        settings.per_cell,
-        experiment.seed,
-        settings.flip,
-        settings.shift,
-    )
     torch.manual_seed(experiment.seed)
-    objective = _build(experiment, len(split.train_domains))
+    objective = _build(experiment, count_domains(experiment, split))
+    batches = make_batches(experiment, faces, reader, split, parts["train"], objective)
+    watch = make_watch(experiment, faces, reader, parts["dev"])
     keep = snapshot_steps(experiment)
 
     def snapshot(step: int, model: Any) -> None:
         if step in keep and is_main():
             model.detector.save_pretrained(folder / "snapshots" / f"step_{step:06d}")
 
-    title = f"{experiment.detector.name} without {', '.join(split.test_domains)}"
-    fit(objective, batches, settings, training, title=title, seed=experiment.seed, after_step=snapshot)
+    title = f"{experiment.detector.name}, {split.name}"
+    finished = fit(
+        objective,
+        batches,
+        experiment.train,
+        training,
+        title=title,
+        seed=experiment.seed,
+        after_step=snapshot,
+        watch=watch,
+    )
+    if finished < experiment.train.steps:  # ended early: the last step is another, and its weights are kept
+        keep = [step for step in keep if step < finished] + [finished]
+        snapshot(finished, objective)
     if is_main():
         training.finish(
             {
@@ -89,15 +101,31 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
     wait()
 
 
-def _build(experiment: Experiment, num_domains: int) -> Any:
+def _keep_published(experiment: Experiment, split: Split, run: Run) -> None:
+    """The detector with its published weights as the only checkpoint, of step 0."""
+    if is_main():
+        detector = _build_detector(experiment)
+        detector.save_pretrained(run.folder / "snapshots" / f"step_{0:06d}")
+        count = sum(p.numel() for p in detector.parameters())
+        run.finish({"split": split.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
+    wait()
+
+
+def _build_detector(experiment: Experiment) -> Detector:
     try:
         options = experiment.detector.options()
         if Workspace(experiment).needs_cue():
             from oanet.names import CUE_CHANNELS
 
             options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
-        detector = build_detector(experiment.detector.name, seed=experiment.seed, **options)
-        objective = experiment.objective
+        return build_detector(experiment.detector.name, seed=experiment.seed, **options)
+    except (OSError, ValueError, TypeError) as error:
+        raise AgfasError(f"The detector cannot be built: {error}") from error
+
+
+def _build(experiment: Experiment, num_domains: int) -> Any:
+    detector, objective = _build_detector(experiment), experiment.objective
+    try:
         return build_objective(objective.name, detector, num_domains, seed=experiment.seed, **objective.options())
     except (ValueError, TypeError) as error:
-        raise AgfasError(f"The detector or its objective cannot be built: {error}") from error
+        raise AgfasError(f"The objective cannot be built: {error}") from error

@@ -16,6 +16,7 @@ import torch
 from oanet.batch import FaceBatch
 from pipelines.data.faces import Faces, to_unit_batch
 from pipelines.errors import AgfasError
+from pipelines.training.maps import TargetMaps
 
 
 class Order:
@@ -135,9 +136,43 @@ class CueMaker(Protocol):
     def batch(self, indices: np.ndarray, image_flips: Any = None, cue_flips: Any = None) -> torch.Tensor: ...
 
 
+@dataclass(frozen=True)
+class ExtraLive:
+    """Extra live faces of no training domain (AG-FAS, Table III).
+
+    Attributes:
+        faces: the dataset that holds them.
+        indices: which of its faces.
+        ratio: how many of them come with one live face of the training domains.
+        number: their domain label, or -1 for none.
+        maps: their target maps.
+    """
+
+    faces: Faces
+    indices: np.ndarray
+    ratio: float
+    number: int
+    maps: dict[str, TargetMaps] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Faces of one domain and label, `count` of which are in every global batch."""
+
+    faces: Faces
+    members: np.ndarray
+    order: Order
+    number: int
+    count: int
+    maps: dict[str, TargetMaps]
+
+
 @dataclass
 class BalancedBatches:
     """`per_cell` faces of every training domain and label in each step (SSDG; methods of AG-FAS).
+
+    With extra live faces the batch keeps its size and stays live to attack one to one: in every domain the live
+    cell gives up its share, and all that was given up is drawn from the extra faces.
 
     Attributes:
         faces: the dataset.
@@ -149,6 +184,8 @@ class BalancedBatches:
         flip: `shared` mirrors face and cue together with probability 1/2; `independent` draws the restoration's
             mirror image apart, as the public code does; `none`.
         shift: both are moved by up to this many pixels, edges repeated.
+        maps: target maps by their name in `FaceBatch`; they are moved with the face.
+        extra: extra live faces, where there are any.
     """
 
     faces: Faces
@@ -159,42 +196,87 @@ class BalancedBatches:
     seed: int
     flip: Literal["shared", "independent", "none"] = "shared"
     shift: int = 0
-    cells: list[tuple[int, np.ndarray, Order]] = field(init=False)
+    maps: dict[str, TargetMaps] = field(default_factory=dict)
+    extra: ExtraLive | None = None
+    cells: list[_Cell] = field(init=False)
 
     def __post_init__(self) -> None:
+        live = self.per_cell if self.extra is None else own_live(self.per_cell, self.extra.ratio)
         self.cells = []
         for number, domain in enumerate(self.domains):
-            for label in (1, 0):
+            for label, count in ((1, live), (0, self.per_cell)):
                 chosen = (self.faces.domains[self.indices] == domain) & (self.faces.labels[self.indices] == label)
                 members = self.indices[chosen]
                 order = Order(len(members), self.seed, f"{domain}/{label}")
-                self.cells.append((number, members, order))
+                self.cells.append(_Cell(self.faces, members, order, number, count, self.maps))
+        if self.extra is not None:
+            extra = self.extra
+            count = len(self.domains) * (self.per_cell - live)
+            order = Order(len(extra.indices), self.seed, "extra-live")
+            self.cells.append(_Cell(extra.faces, extra.indices, order, extra.number, count, extra.maps))
 
     def __call__(self, step: int, rank: int, world_size: int) -> FaceBatch:
-        part = share(self.per_cell, rank, world_size, "per_cell")
-        rows, numbers = [], []
-        for number, members, order in self.cells:
-            rows.append(members[order.take(step * self.per_cell, self.per_cell)[part]])
-            numbers.append(np.full(len(rows[-1]), number))
-        return self._augmented(np.concatenate(rows), np.concatenate(numbers), step, rank)
+        parts, places, start = [], [], 0
+        for cell in self.cells:
+            part = share(cell.count, rank, world_size, "per_cell")
+            parts.append(cell.members[cell.order.take(step * cell.count, cell.count)[part]])
+            places.append(np.arange(start, start + cell.count)[part])
+            start += cell.count
+        return self._augmented(parts, np.concatenate(places), start, step)
 
-    def _augmented(self, rows: np.ndarray, numbers: np.ndarray, step: int, rank: int) -> FaceBatch:
-        draws = stream(self.seed, "augment", step, rank)
-        flips = draws.random((2, len(rows))) < (0.0 if self.flip == "none" else 0.5)
+    def _augmented(self, parts: list[np.ndarray], places: np.ndarray, total: int, step: int) -> FaceBatch:
+        """The faces of each cell with this step's flips and shifts.
+
+        They are drawn for the whole global batch, and each process takes those of its `places`: then two processes
+        see together what one sees alone.
+        """
+        draws = stream(self.seed, "augment", step, 0)
+        flips = draws.random((2, total)) < (0.0 if self.flip == "none" else 0.5)
         if self.flip == "shared":
             flips[1] = flips[0]
-        offsets = draws.integers(-self.shift, self.shift + 1, (len(rows), 2))
-        image = move(to_unit_batch(self.faces.images[rows], flips[0]), offsets)
+        offsets = draws.integers(-self.shift, self.shift + 1, (total, 2))[places]
+        flips = flips[:, places]
+        image = move(to_unit_batch(self._gather("images", parts), flips[0]), offsets)
         cue = None
         if self.cues is not None:
-            cue = move(self.cues.batch(rows, *flips), offsets)
+            cue = move(self.cues.batch(np.concatenate(parts), *flips), offsets)
+        numbers = [np.full(len(rows), cell.number) for cell, rows in zip(self.cells, parts, strict=True)]
         return FaceBatch(
             image=image,
             cue=cue,
-            label=torch.from_numpy(self.faces.labels[rows]),
-            domain=torch.from_numpy(numbers),
-            key=[str(key) for key in self.faces.keys[rows]],
+            label=torch.from_numpy(self._gather("labels", parts)),
+            domain=torch.from_numpy(np.concatenate(numbers)),
+            key=[str(key) for key in self._gather("keys", parts)],
+            **self._maps(parts, flips[0], offsets),
         )
+
+    def _gather(self, column: str, parts: list[np.ndarray]) -> np.ndarray:
+        pieces = [getattr(cell.faces, column)[rows] for cell, rows in zip(self.cells, parts, strict=True)]
+        return np.concatenate(pieces)
+
+    def _maps(self, parts: list[np.ndarray], flips: np.ndarray, offsets: np.ndarray) -> dict[str, torch.Tensor]:
+        moved = {}
+        for name in self.maps:
+            pieces = [cell.maps[name].read(rows) for cell, rows in zip(self.cells, parts, strict=True)]
+            values = torch.from_numpy(np.concatenate(pieces))[:, None]  # (B, 1, H, W)
+            mirrored = torch.from_numpy(flips)[:, None, None, None]
+            moved[name] = move(torch.where(mirrored, values.flip(-1), values), offsets)
+        return moved
+
+
+def own_live(per_cell: int, ratio: float) -> int:
+    """How many of a live cell's faces stay the domain's own where `ratio` extra ones come with each.
+
+    Raises:
+        AgfasError: none or all of them would.
+    """
+    own = round(per_cell / (1 + ratio))
+    if not 0 < own < per_cell:
+        raise AgfasError(
+            f"train.per_cell = {per_cell} with train.extra_live.ratio = {ratio} leaves {own} of {per_cell} live faces"
+            " of a domain to its own; at least one, and not all, must be. Raise per_cell, or move the ratio towards 1."
+        )
+    return own
 
 
 def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:

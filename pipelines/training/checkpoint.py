@@ -4,7 +4,7 @@ checkpoints/step_000200/
   model.safetensors       parameters and buffers of the objective
   optimizer.safetensors   the optimiser's tensors, named PARAMETER.STATE
   ema.safetensors         the averaged parameters, where there is an average
-  state.json              step and the optimiser's plain numbers
+  state.json              step, the optimiser's plain numbers, and what is watched, where anything is
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from torch import nn
 
 from pipelines.files import read_json, write_atomically, write_json
 from pipelines.training.ema import WeightAverage
+from pipelines.training.watch import DevWatch
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    watch: DevWatch | None = None,
 ) -> None:
     """Write `folder/step_N` and remove the older ones."""
 
@@ -33,7 +39,8 @@ def save_checkpoint(
         save_file(tensors, target / "optimizer.safetensors")
         if average is not None:
             save_file(_contiguous(average.shadow), target / "ema.safetensors")
-        write_json(target / "state.json", {"step": step, "optimizer": numbers})
+        watched = {} if watch is None else {"watch": watch.state()}
+        write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched})
 
     path = folder / f"step_{step:06d}"
     write_atomically(path, write)
@@ -42,9 +49,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    watch: DevWatch | None = None,
 ) -> int:
-    """Load the newest checkpoint into model, optimiser and average; return its step, or 0 where there is none."""
+    """Load the newest checkpoint into model, optimiser, average and watch; return its step, or 0 without any."""
     found = _checkpoints(folder)
     if not found:
         return 0
@@ -54,6 +65,8 @@ def load_checkpoint(
     _restore(optimizer, load_file(newest / "optimizer.safetensors"), state["optimizer"])
     if average is not None:
         average.load(load_file(newest / "ema.safetensors"))
+    if watch is not None:
+        watch.load(state["watch"])
     return int(state["step"])
 
 

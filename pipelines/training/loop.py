@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import nn
 
+from oanet.objectives.base import Objective
 from pipelines.config import LoopSettings
 from pipelines.errors import AgfasError
 from pipelines.processes import on_cpu
@@ -24,6 +26,7 @@ from pipelines.progress import bar
 from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.training.ema import WeightAverage
 from pipelines.training.run import Run
+from pipelines.training.watch import DevWatch
 
 
 class Batches(Protocol):
@@ -59,9 +62,11 @@ def fit(
     title: str,
     seed: int = 0,
     after_step: AfterStep | None = None,
-) -> None:
+    watch: DevWatch | None = None,
+) -> int:
     """Train `objective` for `settings.steps` steps, from the run's newest checkpoint if it has one.
 
+    An `oanet` objective may change its weights after every step of the optimiser, see `Objective.after_step`.
     Afterwards the objective holds the averaged weights where `ema_decay` is above 0.
 
     Args:
@@ -72,6 +77,10 @@ def fit(
         title: label of the progress bar.
         seed: decides every draw together with the step's number.
         after_step: called with the number of finished steps and the bare objective, on every process.
+        watch: looks at held-out faces, and may lower the rate or end the training.
+
+    Returns:
+        The number of finished steps: `settings.steps`, or fewer where `watch` ended the training.
 
     Raises:
         AgfasError: the loss is not finite.
@@ -80,42 +89,55 @@ def fit(
     optimizer = make_optimizer(objective, settings)
     average = WeightAverage(objective, settings.ema_decay) if settings.ema_decay > 0 else None
     checkpoints = run.folder / "checkpoints"
-    first = load_checkpoint(checkpoints, objective, optimizer, average)
+    first = load_checkpoint(checkpoints, objective, optimizer, average, watch)
     model, optimizer = accelerator.prepare(objective, optimizer)
     if average is not None:
         average.shadow = {name: value.to(accelerator.device) for name, value in average.shadow.items()}
     if accelerator.is_main_process:
         run.forget_after(first)
     meter = _Meter()
+    finished = first
     model.train()
     with bar(settings.steps, title, initial=first, unit="step", show=accelerator.is_main_process) as progress:
         for step, micro_batches in _prefetch(batches, settings, accelerator, first):
             torch.manual_seed(_step_seed(seed, step, accelerator.process_index))
-            _set_learning_rate(optimizer, settings, step)
+            rate = learning_rate(settings, step) * (1.0 if watch is None else watch.scale)
+            _set_learning_rate(optimizer, rate)
             parts = _one_step(accelerator, model, optimizer, micro_batches, settings, step)
+            bare = accelerator.unwrap_model(model)
+            if isinstance(bare, Objective):
+                bare.after_step((step + 1) / settings.steps)
             if average is not None:
-                average.update(accelerator.unwrap_model(model), step + 1)
+                average.update(bare, step + 1)
             meter.add(parts)
             finished = step + 1
             progress.update(1)
-            if finished % settings.log_every == 0 or finished == settings.steps:
-                line = meter.line(finished, learning_rate(settings, step))
+            looked = {}
+            if watch is not None and watch.due(finished):
+                looked = {"dev_loss": _look(accelerator, watch, bare, learning_rate(settings, step))}
+                model.train()
+            stopped = watch is not None and watch.stopped
+            if looked or finished % settings.log_every == 0 or finished == settings.steps:
+                line = {**meter.line(finished, rate), **looked}
                 progress.set_postfix(loss=f"{line['loss']:.4f}")
                 if accelerator.is_main_process:
                     run.log(line)
                 accelerator.log({k: v for k, v in line.items() if k != "step"}, step=finished)
             if after_step is not None:
-                after_step(finished, accelerator.unwrap_model(model))
+                after_step(finished, bare)
                 model.train()
+            if stopped:
+                break
             if finished % settings.checkpoint_every == 0 and finished < settings.steps:
                 accelerator.wait_for_everyone()
                 if accelerator.is_main_process:
-                    save_checkpoint(checkpoints, finished, accelerator.unwrap_model(model), optimizer, average)
+                    save_checkpoint(checkpoints, finished, bare, optimizer, average, watch)
     if average is not None:
         average.copy_to(accelerator.unwrap_model(model))
     # Not end_training(): that would also take down the process group, which the next stage needs.
     for tracker in accelerator.trackers:
         tracker.finish()
+    return finished
 
 
 def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
@@ -131,10 +153,13 @@ def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:
-    """The rate of step `step` (from 0): linear warm-up, then constant or a cosine that ends at 0."""
+    """The rate of step `step` (from 0): linear warm-up, then constant or a cosine that ends at 0.
+
+    `plateau` is constant here; what lowers it is the watch.
+    """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
-    if settings.schedule == "constant":
+    if settings.schedule != "cosine":
         return settings.learning_rate
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
@@ -188,9 +213,17 @@ def _prefetch(batches: Batches, settings: LoopSettings, accelerator: Accelerator
             yield step, current
 
 
-def _set_learning_rate(optimizer: Any, settings: LoopSettings, step: int) -> None:
+def _set_learning_rate(optimizer: Any, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step)
+        group["lr"] = rate
+
+
+def _look(accelerator: Accelerator, watch: DevWatch, bare: nn.Module, rate: float) -> float:
+    """Measure on the main process and tell every process, so that all decide alike; returns the loss."""
+    loss = watch.measure(bare) if accelerator.is_main_process else 0.0
+    told = float(broadcast(torch.tensor(loss, dtype=torch.float32, device=accelerator.device)).item())
+    watch.observe(told, rate)
+    return told
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

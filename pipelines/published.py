@@ -1,0 +1,51 @@
+"""Detectors judged as they were published: `detector.weights` names the files, and `train.steps: 0` trains nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from oanet.names import DETECTOR_OPTIONS, INFERENCE_ONLY
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import file_sha256
+
+WITH_WEIGHTS: tuple[str, ...] = tuple(name for name, options in DETECTOR_OPTIONS.items() if "weights" in options)
+"""Detectors whose published weight files can be read."""
+
+
+def check_published(detector: str, weights: Any, steps: int) -> None:
+    """Raise ValueError where training and weights do not go together.
+
+    Args:
+        detector: its name.
+        weights: `detector.weights`, or None.
+        steps: `train.steps`.
+    """
+    if steps == 0 and not weights:
+        raise ValueError(
+            f"train.steps = 0 takes a detector as it was published, but detector.weights of '{detector}' is not given;"
+            f" detectors with published weights: {', '.join(WITH_WEIGHTS)}. To train one, give 1 step or more"
+        )
+    if steps > 0 and detector in INFERENCE_ONLY:
+        raise ValueError(
+            f"'{detector}' cannot be trained here: {INFERENCE_ONLY[detector]}. Give detector.weights and train.steps: 0"
+        )
+
+
+def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:
+    """A detector's settings with the checksums of its weight files in place of their paths.
+
+    Raises:
+        AgfasError: a file is missing.
+    """
+    weights = detector.get("weights")
+    if not weights:
+        return detector
+    paths = [weights] if isinstance(weights, str) else list(weights)
+    return {**detector, "weights": sorted(_checksum(Path(path)) for path in paths)}
+
+
+def _checksum(path: Path) -> str:
+    if not path.is_file():
+        raise AgfasError(f"No weights at {path}: there is no such file. Check detector.weights.")
+    return file_sha256(path)

@@ -1,0 +1,149 @@
+"""What a detector is trained on: the protocol's faces, extra live ones, target maps; and what is watched meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from oanet.objectives import Objective
+from pipelines.config import Experiment
+from pipelines.cues.reader import CueReader
+from pipelines.data.faces import Faces, open_faces, to_tensor_range
+from pipelines.data.protocols import CORPUS, Split
+from pipelines.errors import AgfasError
+from pipelines.processes import device, main_process_first
+from pipelines.training.batches import BalancedBatches, ExtraLive
+from pipelines.training.maps import TargetMaps, target_maps
+from pipelines.training.watch import DevWatch
+from pipelines.workspace import Workspace
+
+
+def count_domains(experiment: Experiment, split: Split) -> int:
+    """How many domain labels the training has: those of the split, and perhaps one of the extra live faces."""
+    extra = experiment.train.extra_live
+    return len(split.train_domains) + (extra is not None and extra.domain == "own")
+
+
+def check_extra_live(experiment: Experiment, objective: Objective) -> None:
+    """Refuse extra live faces where the detector or the objective has no use for them.
+
+    Raises:
+        AgfasError: with what to change.
+    """
+    extra = experiment.train.extra_live
+    if extra is None:
+        return
+    if Workspace(experiment).needs_cue():
+        raise AgfasError(
+            f"train.extra_live: the detector '{experiment.detector.name}' takes a cue, and extra faces have none: cues"
+            " are made for the protocol's domains. Use a detector of the picture alone, such as image_only."
+        )
+    if extra.domain == "own" and objective.needs_both_labels:
+        raise AgfasError(
+            f"train.extra_live: the objective '{experiment.objective.name}' learns a classifier for every domain, and a"
+            " domain of live faces alone has nothing to classify. Set train.extra_live.domain = none."
+        )
+
+
+def make_batches(
+    experiment: Experiment,
+    faces: Faces,
+    reader: CueReader | None,
+    split: Split,
+    rows: np.ndarray,
+    objective: Objective,
+) -> BalancedBatches:
+    """The training batches of a split.
+
+    Args:
+        rows: its training faces.
+        objective: whose target maps are read along.
+
+    Raises:
+        AgfasError: extra faces or maps that are not there, or extra faces of the protocol's own domains.
+    """
+    settings = experiment.train
+    return BalancedBatches(
+        faces,
+        rows,
+        list(split.train_domains),
+        reader,
+        settings.per_cell,
+        experiment.seed,
+        settings.flip,
+        settings.shift,
+        _maps(experiment, faces, rows, objective),
+        _extra_live(experiment, faces, split, objective),
+    )
+
+
+def make_watch(experiment: Experiment, faces: Faces, reader: CueReader | None, rows: np.ndarray) -> DevWatch | None:
+    """What looks at the source dev faces `rows`, where the settings ask for it."""
+    settings = experiment.train
+    if not settings.watches:
+        return None
+    plateau = settings.plateau if settings.schedule == "plateau" else None
+
+    def measure(objective: Any) -> float:
+        return dev_loss(objective.detector, faces, reader, rows, experiment.evaluate.batch_size)
+
+    return DevWatch(measure, settings.look_every, plateau, settings.early_stopping)
+
+
+@torch.no_grad()
+def dev_loss(detector: Any, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int) -> float:
+    """Mean cross-entropy of a detector in eval mode over some faces, unsmoothed and unweighted.
+
+    The same for every objective: it is the detector's answer that is watched, not what its training adds.
+    """
+    detector.eval()
+    total = 0.0
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        image = torch.from_numpy(to_tensor_range(faces.images[part])).to(device())
+        cue = None if reader is None else reader.batch(part).to(device())
+        label = torch.from_numpy(faces.labels[part]).to(device())
+        total += functional.cross_entropy(detector(image, cue).logits, label, reduction="sum").item()
+    return total / len(rows)
+
+
+def _maps(experiment: Experiment, faces: Faces, rows: np.ndarray, objective: Objective) -> dict[str, TargetMaps]:
+    folders = {"depth": experiment.train.depth_maps, "reflection": experiment.train.reflection_maps}
+    for name, folder in folders.items():
+        if folder is not None and name not in objective.wanted_maps:
+            raise AgfasError(
+                f"train.{name}_maps is given, but the objective '{experiment.objective.name}' as configured reads no"
+                f" {name} maps. Leave the folder out, or use the objective depth or auxiliary."
+            )
+    return target_maps(objective.wanted_maps, objective.needed_maps, faces, rows, folders)
+
+
+def _extra_live(experiment: Experiment, faces: Faces, split: Split, objective: Objective) -> ExtraLive | None:
+    settings = experiment.train.extra_live
+    if settings is None:
+        return None
+    if settings.dataset == CORPUS:
+        source, rows = faces, faces.live([CORPUS])
+    else:
+        with main_process_first():
+            source = open_faces(Path(settings.dataset), faces.size)
+        rows = np.flatnonzero(source.labels == 1)
+    if not len(rows):
+        raise AgfasError(
+            f"train.extra_live.dataset = {settings.dataset} has no live faces. Name a prepared dataset's folder, or"
+            " `corpus` where the dataset has such a domain."
+        )
+    own = {*split.train_domains, *split.dev_domains, *split.test_domains}
+    shared = sorted(own & set(source.domains[rows].tolist()))
+    if shared:
+        raise AgfasError(
+            f"train.extra_live.dataset = {settings.dataset} holds live faces of the domain '{shared[0]}', which the"
+            f" protocol trains or tests on ({split.name}). Extra faces must be of other domains."
+        )
+    number = len(split.train_domains) if settings.domain == "own" else -1
+    maps = _maps(experiment, source, rows, objective)
+    return ExtraLive(source, rows, settings.ratio, number, maps)
