@@ -99,7 +99,7 @@ def open_experiment(config: Path, overrides: list[str], timesteps: str | None) -
     chosen = stage.judged_faces(experiment, faces)
     return CueJob.open(
         chosen,
-        stage.open_sweep(experiment, (stage.AUTOENCODER, *stage.parse_timesteps(timesteps, experiment))),
+        stage.open_sweep(experiment, stage.moments_of(experiment, stage.parse_timesteps(timesteps, experiment))),
         Workspace(experiment).cues(),
         dataset_fingerprint=stage.dataset_id(faces, chosen),
         batch_size=experiment.cue.batch_size,

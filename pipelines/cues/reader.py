@@ -13,11 +13,11 @@ import torch
 from dfg.noise import noise_for_keys
 from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
+from pipelines.cues.names import CONTROLS, RESTORING, WITHOUT_PICTURES
 from pipelines.data.faces import to_unit_face
 from pipelines.errors import AgfasError, nearest
 
-CUE_KINDS = ("dfg", "autoencoder", "shuffled", "zero", "noise")
-_WITHOUT_PICTURES = ("zero", "noise")
+CUE_KINDS = (*RESTORING, *CONTROLS)
 
 
 class Pictures(Protocol):
@@ -33,7 +33,7 @@ class CueReader:
 
     Kinds, of which the last four are controls:
 
-    * `dfg`          the face against its restoration
+    * `dfg`, `memae` and the other names of `pipelines.cues.names.RESTORING`: the face against its restoration
     * `autoencoder`  the face against the autoencoder's reconstruction, t = 0
     * `shuffled`     the whole cue of a face of another video: right in kind, wrong in content
     * `zero`         zeros
@@ -93,7 +93,7 @@ class CueReader:
             self._donors = donors_of(keys, videos, seed, groups, present)
 
     def _check_pictures(self) -> None:
-        if self.kind in _WITHOUT_PICTURES:
+        if self.kind in WITHOUT_PICTURES:
             return
         if self.reconstructions is None:
             raise AgfasError(f"the cue source '{self.kind}' needs reconstructions: run the cue job first.")

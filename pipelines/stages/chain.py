@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config import Experiment, SyntheticData
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import protocol_splits
+from pipelines.data.protocols import indices, protocol_splits
 from pipelines.errors import AgfasError
 from pipelines.plan import Planned, expand, record
 from pipelines.processes import is_main
@@ -23,6 +23,8 @@ def run(experiment: Experiment, last: str) -> None:
     if last == "train-dfg":
         print(f"Generator: {train_dfg.run(experiment, opened)}")
         return
+    for split in protocol_splits(experiment.protocol, opened.columns()):
+        indices(opened.columns(), split)  # what the faces lack for it is said before anything long is begun
     prepare_cues([experiment], opened)
     folder = train_detector.run(experiment, opened)
     if is_main():
@@ -42,11 +44,10 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
         if not workspace.needs_restoration():
             continue
         train_dfg.run(experiment, faces)
-        cue = experiment.cue
         name = workspace.restoration()
         timesteps = wanted.setdefault(name, (experiment, set()))[1]
-        if cue.source != "autoencoder":
-            timesteps.add(cue.timestep)
+        if workspace.timestep():
+            timesteps.add(workspace.timestep())
     for experiment, timesteps in wanted.values():
         cues.run(experiment, faces, sorted(timesteps))
 

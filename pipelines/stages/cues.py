@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dfg.baselines.base import Baseline
 from dfg.speed import Speed
 from pipelines.config import CueSettings, Experiment
+from pipelines.cues.baseline_sources import BaselineSweep
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
+from pipelines.cues.names import WITH_TIMESTEP
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import DfgSweep, OneOfSweep
+from pipelines.cues.sources import CueSweep, DfgSweep, OneOfSweep
 from pipelines.cues.store import CueStore, cue_identity
 from pipelines.cues.verify import verify_cues
 from pipelines.data.faces import Faces
@@ -28,9 +31,9 @@ AUTOENCODER = 0
 
 
 def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int]) -> dict[int, Path]:
-    """Fill the stores of the autoencoder and of every t of `timesteps`; returns their folders."""
+    """Fill the stores of `moments_of(experiment, timesteps)`; returns their folders."""
     workspace = Workspace(experiment)
-    sweep = open_sweep(experiment, (AUTOENCODER, *timesteps))
+    sweep = open_sweep(experiment, moments_of(experiment, timesteps))
     chosen = judged_faces(experiment, faces)
     rank, world_size = rank_and_world()
     folders = run_cue_job(
@@ -55,16 +58,29 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int]) -> None:
     folders = run(experiment, faces, timesteps)
     if is_main():
         for timestep, folder in folders.items():
-            print(f"t = {timestep}: {folder}")
+            print(f"{_named(experiment, timestep)}: {folder}")
+
+
+def moments_of(experiment: Experiment, timesteps: Sequence[int]) -> tuple[int, ...]:
+    """The t that the cue job makes: `timesteps`, before them the generator's t = 0; 0 alone where there is no t."""
+    maker = experiment.generator.name
+    if maker not in WITH_TIMESTEP:
+        return (AUTOENCODER,)
+    return (AUTOENCODER, *timesteps) if maker == "dfg" else tuple(timesteps)
+
+
+def _named(experiment: Experiment, timestep: int) -> str:
+    maker = experiment.generator.name
+    return f"t = {timestep}" if maker in WITH_TIMESTEP else maker
 
 
 def print_status(experiment: Experiment, timesteps: Sequence[int]) -> None:
     """Count the finished cues of each store."""
     for timestep, folder in _folders(experiment, timesteps).items():
         if folder.is_dir():
-            print(f"t = {timestep}: {ShardStore.open(folder).status()}")
+            print(f"{_named(experiment, timestep)}: {ShardStore.open(folder).status()}")
         else:
-            print(f"t = {timestep}: nothing made yet")
+            print(f"{_named(experiment, timestep)}: nothing made yet")
 
 
 def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
@@ -78,22 +94,27 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
     failed = []
     for timestep, folder in _folders(experiment, timesteps).items():
         if not folder.is_dir():
-            raise AgfasError(f"No cues at t = {timestep} yet. Run `agfas cues` with the same configuration first.")
+            raise AgfasError(
+                f"No cues of {_named(experiment, timestep)} yet. Run `agfas cues` with the same configuration first."
+            )
         source = OneOfSweep(open_sweep(experiment, [timestep]), timestep)
         check = verify_cues(folder, chosen, source)
-        print(f"t = {timestep}: {check}")
+        print(f"{_named(experiment, timestep)}: {check}")
         if not check.ok:
-            failed.append(str(timestep))
+            failed.append(_named(experiment, timestep))
     if failed:
-        raise AgfasError(f"The cues at t = {', '.join(failed)} did not pass. Run `agfas cues` to make them again.")
+        raise AgfasError(f"The cues of {', '.join(failed)} did not pass. Run `agfas cues` to make them again.")
 
 
 def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
     """`201,401` as numbers; the experiment's own t where nothing is given.
 
     Raises:
-        AgfasError: a part is no whole number above 0.
+        AgfasError: a part is no whole number above 0, or the generator knows no t.
     """
+    maker = experiment.generator.name
+    if text is not None and maker not in WITH_TIMESTEP:
+        raise AgfasError(f"--timesteps was given, but generator.name = {maker} has no t. Leave the option out.")
     if text is None:
         return [experiment.cue.timestep]
     parts = [part.strip() for part in text.split(",")]
@@ -102,18 +123,20 @@ def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> DfgSweep:
-    """The trained generator as a source of several t at once."""
-    pipeline, weights, autoencoder = _generator(experiment)
-    return sweep_of(experiment.cue, pipeline, timesteps, weights, autoencoder)
+def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
+    """The trained generator or baseline as a source of several t at once."""
+    maker, weights, autoencoder = _maker(experiment)
+    return sweep_of(experiment.cue, maker, timesteps, weights, autoencoder)
 
 
 def sweep_of(
-    cue: CueSettings, pipeline: Any, timesteps: Sequence[int], weights_sha256: str, autoencoder_sha256: str
-) -> DfgSweep:
-    """A generator as the settings of a cue want it run, for the cue store and for a verdict alike."""
+    cue: CueSettings, maker: Any, timesteps: Sequence[int], weights_sha256: str, autoencoder_sha256: str
+) -> CueSweep:
+    """A generator or baseline as the settings of a cue want it run, for the cue store and for a verdict alike."""
+    if isinstance(maker, Baseline):
+        return BaselineSweep(maker, weights_sha256, timesteps, cue.seed, cue.calls, cue.samples)
     return DfgSweep(
-        pipeline,
+        maker,
         timesteps,
         weights_sha256,
         autoencoder_sha256,
@@ -141,7 +164,10 @@ def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
     sweep = open_sweep(experiment, [timestep])
     folder = _folder(experiment, faces, sweep, timestep)
     if not folder.is_dir() or ShardStore.open(folder).unfinished():
-        raise AgfasError(f"The cues at t = {timestep} are not finished. Run `agfas cues` with the same configuration.")
+        raise AgfasError(
+            f"The cues of {_named(experiment, timestep)} are not finished. Run `agfas cues` with the same"
+            " configuration."
+        )
     return CueStore.open(folder)
 
 
@@ -158,20 +184,22 @@ def dataset_id(faces: Faces, chosen: ArrayFaces) -> str:
     return f"{faces.fingerprint}:{fingerprint(sorted(chosen.keys))}"
 
 
-def _generator(experiment: Experiment) -> tuple[train_dfg.DeFakePipeline, str, str]:
+def _maker(experiment: Experiment) -> tuple[Any, str, str]:
+    """What restores, on its device, the hash of its weights, and that of its autoencoder alone."""
     folder = Workspace(experiment).generator()
-    pipeline, weights = train_dfg.load_generator(folder)
-    return pipeline.to(device()), weights, folder_sha256(folder / "pipeline" / "autoencoder")
+    maker, weights = train_dfg.load_maker(experiment.generator, folder)
+    autoencoder = "" if isinstance(maker, Baseline) else folder_sha256(folder / "pipeline" / "autoencoder")
+    return maker.to(device()), weights, autoencoder
 
 
 def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path]:
     faces = faces_stage.run(experiment)
-    wanted = (AUTOENCODER, *timesteps)
+    wanted = moments_of(experiment, timesteps)
     sweep = open_sweep(experiment, wanted)
     return {timestep: _folder(experiment, faces, sweep, timestep) for timestep in wanted}
 
 
-def _folder(experiment: Experiment, faces: Faces, sweep: DfgSweep, timestep: int) -> Path:
+def _folder(experiment: Experiment, faces: Faces, sweep: CueSweep, timestep: int) -> Path:
     identity = cue_identity(
         sweep.fingerprint(timestep),
         dataset_id(faces, judged_faces(experiment, faces)),

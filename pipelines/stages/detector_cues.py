@@ -24,8 +24,7 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     cue = experiment.cue
     restored = autoencoded = None
     if workspace.needs_restoration():
-        timestep = AUTOENCODER if cue.source == "autoencoder" else cue.timestep
-        restored = PartlyStored(store_of(experiment, faces, timestep), faces)
+        restored = PartlyStored(store_of(experiment, faces, workspace.timestep()), faces)
         if cue.form in CUE_FORMS_WITH_AUTOENCODED:
             autoencoded = PartlyStored(store_of(experiment, faces, AUTOENCODER), faces)
     return CueReader(

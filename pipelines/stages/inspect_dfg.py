@@ -16,6 +16,7 @@ import torch
 from dfg.pipeline import DeFakePipeline
 from pipelines.config import Experiment
 from pipelines.data.faces import Faces
+from pipelines.errors import AgfasError
 from pipelines.files import csv_text, write_json, write_text
 from pipelines.inspection.divergence import GaussianFit, kl_divergence
 from pipelines.inspection.measure import (
@@ -52,6 +53,8 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
         with its standard error over faces, mean squared error of the predicted noise with its own, mean cosine of
         the identity before and after, and the number of faces.
     """
+    if experiment.generator.name != "dfg":
+        raise AgfasError(f"inspect-dfg measures the generator dfg, not {experiment.generator.name} (generator.name).")
     faces = faces_stage.run(experiment)
     folder = train_dfg.run(experiment, faces)
     pipeline, _ = train_dfg.load_generator(folder)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipelines.config_file import read_mapping
+from pipelines.data.duplicates import joined_sentences
 from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.counts import as_text, expectation
 from pipelines.data.prepare.faces import DetectorFactory
@@ -74,7 +75,7 @@ def _print_found(sources: Sources) -> None:
 def _print_result(out: Path, recipe: Recipe, card: dict[str, Any]) -> int:
     for line in as_text(read_json(out / "counts.json")["counts"]):
         print(line)
-    for line in leaks_from_json(read_json(out / "leaks.json")).sentences():
+    for line in [*joined_sentences(card), *leaks_from_json(read_json(out / "leaks.json")).sentences()]:
         print(line)
     share = refused_share(card)
     print(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")

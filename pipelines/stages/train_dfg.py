@@ -19,8 +19,10 @@ from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet, checkpoint_gradients
 from pipelines.config import (
     AutoencoderSettings,
+    BaselineSettings,
     Experiment,
     GeneratorSettings,
+    MakerSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TaesdSettings,
@@ -30,7 +32,7 @@ from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.processes import is_main, wait
-from pipelines.stages import train_identity
+from pipelines.stages import train_baseline, train_identity
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, nested_share, store_latents
 from pipelines.training.loop import fit
@@ -43,15 +45,21 @@ _SCALE_FACES = 200
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
-    """Train the generator unless it is there; returns its run folder, which holds `pipeline/`."""
+    """Train the generator unless it is there; returns its run folder, which holds `pipeline/`.
+
+    Where the settings name a baseline, that is trained in its place, and the folder holds `model/`.
+    """
+    if isinstance(experiment.generator, BaselineSettings):
+        return train_baseline.run(experiment, faces, experiment.generator)
+    settings = experiment.generator
     workspace = Workspace(experiment)
     identity = train_identity.run(experiment, faces)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.done is not None:
         return training.folder
-    indices = _live_faces(experiment, faces)
-    autoencoder = build_autoencoder(experiment.generator.autoencoder, faces, indices)
-    if experiment.generator.train:
+    indices = train_baseline.live_faces(faces, settings.domains)
+    autoencoder = build_autoencoder(settings.autoencoder, faces, indices)
+    if settings.train:
         pipeline, trained_on = _trained(experiment, faces, indices, autoencoder, identity, training)
     else:
         pipeline, trained_on = _given(experiment, autoencoder, identity), 0
@@ -65,7 +73,7 @@ def _trained(
     experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any, training: Run
 ) -> tuple[DeFakePipeline, int]:
     """The generator after its training, and the number of faces it was trained on."""
-    settings = experiment.generator
+    settings = _settings(experiment)
     latents = _latents(experiment, faces, indices, autoencoder, identity)
     pipeline = build_pipeline(experiment, autoencoder, identity, latents)
     chosen = SomeFaces(latents, nested_share(latents.store.keys, settings.share))
@@ -90,7 +98,7 @@ def _batches(settings: GeneratorSettings, pipeline: DeFakePipeline, latents: Lat
 
 def _given(experiment: Experiment, autoencoder: Any, identity: Any) -> DeFakePipeline:
     """The generator of published weights, as it is."""
-    settings = experiment.generator
+    settings = _settings(experiment)
     return _assemble(autoencoder, _start_from(settings), sd_scheduler(settings.prediction), identity, None)
 
 
@@ -104,6 +112,11 @@ def _save(pipeline: DeFakePipeline, training: Run, trained_on: int) -> None:
             "weights_sha256": folder_sha256(folder),
         }
     )
+
+
+def load_maker(settings: MakerSettings, folder: Path) -> tuple[Any, str]:
+    """What the settings name, finished, a generator or a baseline, and the hash of its weights."""
+    return train_baseline.load(folder) if isinstance(settings, BaselineSettings) else load_generator(folder)
 
 
 def load_generator(folder: Path) -> tuple[DeFakePipeline, str]:
@@ -138,7 +151,7 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
 
 def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents) -> DeFakePipeline:
     """An untrained generator around the frozen parts, its U-Net seeded; or started from given weights."""
-    settings = experiment.generator
+    settings = _settings(experiment)
     unet = _start_from(settings) if settings.unet_weights else _new_unet(settings, latents)
     try:
         use_attention(unet, settings.attention)
@@ -205,22 +218,17 @@ def _start_from(settings: GeneratorSettings) -> Any:
         raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
 
 
-def _live_faces(experiment: Experiment, faces: Faces) -> np.ndarray:
-    domains = experiment.generator.domains
-    indices = faces.live(domains)
-    if len(indices) == 0:
-        raise AgfasError(
-            f"No live training faces in the domains {', '.join(domains)}, which generator.domains names."
-            f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
-        )
-    return indices
+def _settings(experiment: Experiment) -> GeneratorSettings:
+    """Those of the generator, which `run` has told from a baseline's."""
+    assert isinstance(experiment.generator, GeneratorSettings)
+    return experiment.generator
 
 
 def _latents(
     experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any
 ) -> StoredLatents:
     workspace = Workspace(experiment)
-    settings = experiment.generator
+    settings = _settings(experiment)
     key = {
         "schema": SCHEMA,
         "autoencoder": settings.autoencoder.model_dump(mode="json"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dfg.baselines.names import BASELINES
+from pipelines.config import CueSettings
+from pipelines.cues.names import RESTORING
 from pipelines.verdict.answers import RULE
 from pipelines.verdict.settings import About, Measured, ModelSettings, SavedModel
 
@@ -69,7 +72,9 @@ def _cue_words(settings: ModelSettings) -> str:
     cue = settings.cue
     if cue is None:
         return "It looks at the face alone."
-    if cue.source == "dfg":
+    if cue.source in BASELINES:
+        return _baseline_words(cue)
+    if cue.source in RESTORING:
         averaged = f", the mean of {cue.samples} restorations" if cue.samples > 1 else ""
         return (
             "It looks at the face and at how a generator of live faces would change it: the face is noised to"
@@ -77,6 +82,16 @@ def _cue_words(settings: ModelSettings) -> str:
         )
     kinds = {"autoencoder": "the error of an autoencoder", "zero": "zeros", "noise": "noise"}
     return f"Beside the face it is given {kinds[cue.source]}: it is a control of an experiment."
+
+
+def _baseline_words(cue: CueSettings) -> str:
+    words = {
+        "memae": "how an autoencoder with a memory of live faces (MemAE) would change it",
+        "deep_svdd": "how an autoencoder of live faces with a narrow bottleneck (that of Deep SVDD) would change it",
+        "anoddpm": f"how a diffusion model of live faces (AnoDDPM) would change it: noised by {cue.timestep} steps and"
+        f" restored in {cue.calls or cue.timestep}",
+    }
+    return f"It looks at the face and at {words[cue.source]}."
 
 
 def _trained_on(settings: ModelSettings, about: About) -> str:

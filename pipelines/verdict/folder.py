@@ -3,7 +3,7 @@
 FOLDER/
   anti_spoofing.json    settings, what the card tells, SHA-256 of every file below
   detector/             config.json, model.safetensors
-  generator/            DeFakePipeline in diffusers' layout; absent where the detector needs none
+  generator/            DeFakePipeline in diffusers' layout, or a baseline; absent where the detector needs none
   face_detector/        the face detector's weights, where they are one file
   face_parser/          the face parser's, for a cue with `mask: face`
   README.md             the model card

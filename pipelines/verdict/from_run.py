@@ -114,12 +114,14 @@ def _settings(planned: Planned, split: str, numbers: dict[str, Any], loaded: Loa
 
 def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
     from pipelines.processes import device
-    from pipelines.stages.train_dfg import load_generator
+    from pipelines.stages.train_dfg import load_maker
 
     workspace = Workspace(planned.experiment)
     snapshot = workspace.detector() / settings.split / "snapshots" / f"step_{settings.threshold.step:06d}"
     detector = load_judge(snapshot, device())
-    pipeline, weights = load_generator(workspace.generator()) if settings.needs_generator else (None, "")
+    pipeline, weights = None, ""
+    if settings.needs_generator:
+        pipeline, weights = load_maker(planned.experiment.generator, workspace.generator())
     return Scorer(detector, settings.cue, None if pipeline is None else pipeline.to(device()), weights, device())
 
 

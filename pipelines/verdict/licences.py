@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Experiment, PicturesData
+from pipelines.config import BaselineSettings, Experiment, PicturesData
 from pipelines.verdict.settings import ModelSettings, Part
 
 _OURS = "Apache-2.0, within the terms of the faces it was trained on"
@@ -89,6 +89,9 @@ def _backbone(experiment: Experiment) -> list[Part]:
 
 def _generator(experiment: Experiment) -> list[Part]:
     generator = experiment.generator
+    if isinstance(generator, BaselineSettings):
+        source = f"{generator.name} of the preset {generator.preset}, trained by this run"
+        return [Part(what="generator", source=source, licence=_OURS)]
     parts = [
         Part(what="generator", source=f"U-Net of the preset {generator.preset}, trained by this run", licence=_OURS)
     ]

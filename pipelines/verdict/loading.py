@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dfg.baselines.names import BASELINES
 from pipelines.errors import AgfasError
 from pipelines.files import read_json
 from pipelines.fingerprint import folder_sha256
@@ -37,7 +38,7 @@ def open_folder(
     settings = saved.settings.model_copy(update=parts)
     pipeline, sha256 = None, ""
     if settings.needs_generator:
-        pipeline, sha256 = _pipeline(folder / GENERATOR).to(device()), folder_sha256(folder / GENERATOR)
+        pipeline, sha256 = _maker(folder / GENERATOR, settings).to(device()), folder_sha256(folder / GENERATOR)
     scorer = Scorer(load_judge(folder / DETECTOR, device()), settings.cue, pipeline, sha256, device())
     return FaceAntiSpoofing(settings, scorer, lambda: saved.about, loaded, batch_size)
 
@@ -76,6 +77,23 @@ def _check_same(folder: Path, saved: LoadedPart | None, found: LoadedPart | None
             f"{folder} was saved with another '{saved.name}' than the one that was loaded: weights or settings differ."
             f" Give the same weights again, or another part with {options}."
         )
+
+
+def _maker(folder: Path, settings: ModelSettings) -> Any:
+    """What makes the cue's restorations, as its source names it."""
+    if settings.cue is None or settings.cue.source not in BASELINES:
+        return _pipeline(folder)
+    from dfg.baselines import load_baseline
+
+    try:
+        maker = load_baseline(folder)
+    except ValueError as error:
+        raise AgfasError(f"The generator of the saved model cannot be loaded: {error}") from None
+    if maker.name != settings.cue.source:
+        raise AgfasError(
+            f"{folder} holds a {maker.name}, but the cue's source is {settings.cue.source}. Save it again."
+        )
+    return maker
 
 
 def _pipeline(folder: Path) -> Any:

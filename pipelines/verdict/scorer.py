@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.config import CueSettings
+from pipelines.cues.names import MAKERS, moment
 from pipelines.verdict.settings import WITH_RESTORATION
 
 if TYPE_CHECKING:
-    from pipelines.cues.sources import DfgSweep
+    from pipelines.cues.sources import CueSweep
 
 _AUTOENCODER = 0  # the t that encodes and decodes without noise
 
@@ -37,7 +38,7 @@ class Scorer:
     Args:
         detector: an `oanet` detector, on its device, in evaluation mode.
         recipe: the cue's settings; None for a detector that takes none.
-        pipeline: the `DeFakePipeline` that restores; None where the recipe needs none.
+        pipeline: what restores, a `DeFakePipeline` or a baseline; None where the recipe needs none.
         weights_sha256: names the pipeline's weights.
         device: where faces are judged.
 
@@ -96,7 +97,7 @@ class Scorer:
         restored = autoencoded = None
         if self.sweep is not None:
             made = self._restore(crops, keys)
-            restored = made[_AUTOENCODER if recipe.source == "autoencoder" else recipe.timestep]
+            restored = made[_moment(recipe)]
             autoencoded = made.get(_AUTOENCODER) if recipe.form in CUE_FORMS_WITH_AUTOENCODED else None
         return CueReader(
             recipe.source, keys, keys, crops, restored, autoencoded,
@@ -112,7 +113,7 @@ class Scorer:
         return {moment: to_pixels(picture, keys) for moment, picture in made.items()}
 
 
-def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> DfgSweep:
+def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> CueSweep:
     """The generator as `pipelines.stages.cues.open_sweep` opens it for the cue store.
 
     It is not compiled: that takes minutes, and moves a restoration by roundings alone.
@@ -120,11 +121,16 @@ def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> DfgS
     from oanet.names import CUE_FORMS_WITH_AUTOENCODED
     from pipelines.stages.cues import sweep_of
 
-    moments = {_AUTOENCODER if recipe.source == "autoencoder" else recipe.timestep}
+    moments = {_moment(recipe)}
     if recipe.form in CUE_FORMS_WITH_AUTOENCODED:
         moments.add(_AUTOENCODER)
     cue = recipe.model_copy(update={"compile": False})
     return sweep_of(cue, pipeline, sorted(moments), weights_sha256, weights_sha256)
+
+
+def _moment(recipe: CueSettings) -> int:
+    """The t of the restorations: no recipe here is `shuffled`, so the source tells who makes them."""
+    return moment(recipe.source, MAKERS.get(recipe.source, "dfg"), recipe.timestep)
 
 
 def pixel_key(crop: np.ndarray) -> str:

@@ -8,10 +8,11 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator
 
 from pipelines.config import CueSettings, Strict
+from pipelines.cues.names import CONTROLS, RESTORING
 
 FORMAT: Final = "agfas face anti-spoofing"
 VERSION: Final = 1
-WITH_RESTORATION = ("dfg", "autoencoder")
+WITH_RESTORATION = (*RESTORING, "autoencoder")
 """Sources of a cue that is made from restored faces; `shuffled` is none that a single picture could have."""
 
 
@@ -46,7 +47,7 @@ class ThresholdSettings(Strict):
     @property
     def honest(self) -> bool:
         """Whether neither threshold nor checkpoint was chosen on the videos that the error rates are of."""
-        return self.rule == "source_dev_eer" and self.selection != "oracle"
+        return self.rule in ("source_dev_eer", "source_dev_min_acer") and self.selection != "oracle"
 
 
 class LoadedPart(Strict):
@@ -144,7 +145,7 @@ class ModelSettings(Strict):
     @property
     def is_control(self) -> bool:
         """Whether the cue carries nothing that a generator knows of real faces."""
-        return self.cue is not None and self.cue.source != "dfg"
+        return self.cue is not None and self.cue.source in CONTROLS
 
     @property
     def needs_mask(self) -> bool:

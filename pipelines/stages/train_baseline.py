@@ -1,0 +1,125 @@
+"""Stage 3 for the baselines of the paper's Table IV: on the pixels of live faces, by the same loop as the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dfg.baselines import build_baseline, load_baseline
+from dfg.baselines.anoddpm import AnoDdpmObjective
+from dfg.baselines.deep_svdd import DeepSvddObjective
+from dfg.baselines.memae import MemAEObjective
+from pipelines.config import AnoddpmSettings, BaselineSettings, DeepSvddSettings, Experiment, MemaeSettings
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.errors import AgfasError
+from pipelines.files import read_json, write_atomically
+from pipelines.fingerprint import folder_sha256
+from pipelines.processes import is_main, wait
+from pipelines.training.image_batches import LiveFaceBatches
+from pipelines.training.latents import nested_share
+from pipelines.training.loop import AfterStep, fit
+from pipelines.training.run import Run
+from pipelines.workspace import Workspace
+
+# Faces embedded at once for the centre of Deep SVDD.
+_BATCH = 64
+
+
+def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Path:
+    """Train the baseline unless it is there; returns its run folder, which holds `model/`."""
+    workspace = Workspace(experiment)
+    training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
+    if training.done is not None:
+        return training.folder
+    indices = live_faces(faces, settings.domains)
+    indices = indices[nested_share([str(key) for key in faces.keys[indices]], settings.share)]
+    objective = build_objective(settings, faces.size)
+    timesteps = settings.train_timesteps if isinstance(settings, AnoddpmSettings) else 0
+    batches = LiveFaceBatches(faces, indices, settings.loop.batch_size, 0, settings.flip, timesteps)
+    after_step = _fix_center(settings, faces, indices)
+    fit(objective, batches, settings.loop, training, title=settings.name, after_step=after_step)
+    if is_main():
+        _save(objective.model, training, len(indices))
+    wait()
+    return training.folder
+
+
+def load(folder: Path) -> tuple[Any, str]:
+    """A finished baseline and the hash of its weights.
+
+    Raises:
+        AgfasError: it is not finished, or its files are broken.
+    """
+    done = folder / "done.json"
+    if not done.is_file():
+        raise AgfasError(f"No finished model at {folder}. Run `agfas train-dfg` with the same configuration.")
+    try:
+        return load_baseline(folder / "model"), str(read_json(done)["weights_sha256"])
+    except ValueError as error:
+        raise AgfasError(f"{error} Remove {folder} and run `agfas train-dfg` again.") from None
+
+
+def build_objective(settings: BaselineSettings, image_size: int) -> Any:
+    """A fresh baseline inside what trains it.
+
+    Raises:
+        AgfasError: options that cannot be, or faces of a size that it cannot take.
+    """
+    try:
+        model = build_baseline(settings.name, settings.preset, image_size, **settings.options)
+    except (ValueError, TypeError) as error:
+        raise AgfasError(f"generator.name = {settings.name} cannot be built: {error}") from error
+    if isinstance(settings, MemaeSettings):
+        return MemAEObjective(model, settings.entropy_weight)
+    if isinstance(settings, DeepSvddSettings):
+        return DeepSvddObjective(model, settings.compactness_weight)
+    return AnoDdpmObjective(model)
+
+
+def live_faces(faces: Faces, domains: list[str]) -> np.ndarray:
+    """The live training faces of some domains.
+
+    Raises:
+        AgfasError: there are none.
+    """
+    indices = faces.live(domains)
+    if len(indices) == 0:
+        raise AgfasError(
+            f"No live training faces in the domains {', '.join(domains)}, which generator.domains names."
+            f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
+        )
+    return indices
+
+
+def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -> AfterStep | None:
+    """What ends Deep SVDD's pre-training: the centre, over all training faces as they are, without flips."""
+    if not isinstance(settings, DeepSvddSettings):
+        return None
+    last_of_pretraining = max(1, round(settings.pretraining * settings.loop.steps))
+
+    def images() -> Iterator[torch.Tensor]:
+        for start in range(0, len(indices), _BATCH):
+            yield torch.from_numpy(to_tensor_range(faces.images[indices[start : start + _BATCH]]))
+
+    def after_step(step: int, objective: nn.Module) -> None:
+        if step == last_of_pretraining:
+            objective.model.fix_center(images())  # type: ignore[operator, union-attr]
+
+    return after_step
+
+
+def _save(model: Any, training: Run, trained_on: int) -> None:
+    folder = training.folder / "model"
+    write_atomically(folder, model.save_pretrained)
+    training.finish(
+        {
+            "live_faces": trained_on,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "weights_sha256": folder_sha256(folder),
+        }
+    )
