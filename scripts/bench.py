@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | cue-write | resume | loader | metrics | bootstrap | render`.
+"""Benchmarks by name: `python scripts/bench.py cues | cue-write | resume | loader | metrics | bootstrap | render |
+prepare --weights yunet.onnx | prepare-memory`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -13,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import AgfasError
+
 BENCHMARKS = {
     "cues": "pipelines.benchmarks.cues:cues_benchmark",
     "cue-write": "pipelines.benchmarks.cue_write:cue_write_benchmark",
@@ -24,6 +27,8 @@ BENCHMARKS = {
     "metrics": "pipelines.evaluation.benchmark:metrics_benchmark",
     "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",
     "render": "pipelines.benchmarks.render:render_benchmark",
+    "prepare": "pipelines.benchmarks.prepare:prepare_benchmark",
+    "prepare-memory": "pipelines.benchmarks.prepare_memory:memory_benchmark",
 }
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -33,9 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
+    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file, for `prepare`")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
-    rows = getattr(import_module(module), function)()
+    given = {"weights": chosen.weights} if chosen.name == "prepare" else {}
+    try:
+        rows = getattr(import_module(module), function)(**given)
+    except AgfasError as error:
+        parser.exit(1, f"{error}\n")
     text = f"{table(rows)}\n\n{machine()}\n"
     print(text)
     if chosen.write:

@@ -215,11 +215,11 @@ def _near_duplicates(
     for one, other in neighbours(hashes[rows]):
         pairs = np.sort(np.stack([rows[one], rows[other]], axis=1), axis=1)
         pairs = pairs[splits[pairs[:, 0]] != splits[pairs[:, 1]]]
-        pairs = pairs[_correlations(thumbnails, pairs) >= CORRELATION]
+        pairs = pairs[correlations(thumbnails, pairs) >= CORRELATION]
         count += len(pairs)
         listed = np.concatenate([listed, pairs])
         listed = listed[np.lexsort((listed[:, 1], listed[:, 0]))][:LISTED]
-    values = _correlations(thumbnails, listed)
+    values = correlations(thumbnails, listed)
     bits = np.bitwise_count(hashes[listed[:, 0]] ^ hashes[listed[:, 1]])
     return [
         {
@@ -240,8 +240,8 @@ def _representatives(splits: np.ndarray, hashes: np.ndarray, thumbnails: np.ndar
     return np.array(list(first.values()), dtype=np.int64)
 
 
-def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(n,) float32 of pairs (n, 2), in pieces that bound memory; two flat pictures are taken for equal."""
+def correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """(n,) float32 of pairs (n, 2) of rows, in pieces that bound memory; two flat pictures are taken for equal."""
     values = np.empty(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), _CORRELATED_AT_ONCE):
         piece = slice(start, start + _CORRELATED_AT_ONCE)

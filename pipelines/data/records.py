@@ -110,7 +110,10 @@ def load_faces(folder: Path) -> Dataset:
     from datasets import load_from_disk
 
     if not folder.is_dir():
-        raise AgfasError(f"No face dataset at {folder}: the folder does not exist. Make one with `agfas synth OUT`.")
+        raise AgfasError(
+            f"No face dataset at {folder}: the folder does not exist. Make one of your pictures with"
+            " `agfas prepare SOURCE --out OUT`, or of drawn faces with `agfas synth OUT`."
+        )
     try:
         faces = load_from_disk(str(folder))
     except Exception as error:

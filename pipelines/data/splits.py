@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +25,14 @@ def assign_splits(
     official: bool = True,
     dev_from_train: float = 0.0,
     seed: int = 0,
+    joined: Mapping[Group, Group] | None = None,
 ) -> list[SourceFace]:
     """Give every face a split.
 
     A subject is never divided; where no subject is known, `subject` stands for a video or a run of files, and that is
     never divided. Within each domain the subjects are dealt out so that the videos of every label and attack type come
-    close to the shares in every split. The result depends neither on the faces' order nor on other domains.
+    close to the shares in every split. The result depends neither on the faces' order nor on other domains, unless
+    subjects of several are joined.
 
     Args:
         faces: with the dataset's own splits in `split`, empty where it has none.
@@ -40,29 +42,30 @@ def assign_splits(
         dev_from_train: share of the official `train` videos that becomes `dev`, subject by subject, in a domain whose
             official lists have no `dev`.
         seed: deals subjects of equal make-up out in another order.
+        joined: the name under which a subject (domain, subject) is dealt out with others, as one. Of those who have an
+            official split all keep their own.
 
     Raises:
         AgfasError: a split that is not `train`, `dev` or `test`.
     """
     _check_names(faces)
+    heads = joined or {}
     shares = {"train": train, "dev": dev, "test": max(0.0, round(1 - train - dev, 9))}
-    given = _official_splits(faces) if official else {}
+    given = _official_splits(faces, heads) if official else {}
     dealt: dict[Group, str] = {}
     moved: set[Group] = set()
-    for domain in sorted({face.domain for face in faces}):
-        videos = _videos_by_group([face for face in faces if face.domain == domain])
+    for videos in _videos_by_domain(faces, heads):
         dealt |= deal({group: kinds for group, kinds in videos.items() if group not in given}, shares, seed)
         if dev_from_train and all((given | dealt)[group] != "dev" for group in videos):
             moved |= _for_dev(
                 {g: kinds for g, kinds in videos.items() if given.get(g) == "train"}, dev_from_train, seed
             )
     subjects = given | dealt | dict.fromkeys(moved, "dev")
-    return [replace(face, split=_split_of(face, subjects, official, moved)) for face in faces]
+    return [replace(face, split=_split_of(face, _group(face, heads), subjects, official, moved)) for face in faces]
 
 
-def _split_of(face: SourceFace, subjects: dict[Group, str], official: bool, moved: set[Group]) -> str:
+def _split_of(face: SourceFace, group: Group, subjects: dict[Group, str], official: bool, moved: set[Group]) -> str:
     """The official split where there is one, even where it divides a subject: the check for leaks then says so."""
-    group = _group(face)
     kept = official and face.split and not (face.split == "train" and group in moved)
     return face.split if kept else subjects[group]
 
@@ -129,24 +132,29 @@ def undersample(
     return keep
 
 
-def _group(face: SourceFace) -> Group:
-    return face.domain, face.subject
+def _group(face: SourceFace, heads: Mapping[Group, Group]) -> Group:
+    own = face.domain, face.subject
+    return heads.get(own, own)
 
 
-def _videos_by_group(faces: list[SourceFace]) -> _Videos:
-    seen = {(_group(face), face.video, face.label, face.attack_type) for face in faces}
-    videos: _Videos = defaultdict(Counter)
-    for group, _, label, kind in seen:
-        videos[group][label, kind] += 1
-    return {group: Counter(dict(sorted(kinds.items()))) for group, kinds in videos.items()}
+def _videos_by_domain(faces: list[SourceFace], heads: Mapping[Group, Group]) -> list[_Videos]:
+    """A group that joins subjects of several domains is dealt out in its head's."""
+    seen = {(_group(face, heads), face.domain, face.video, face.label, face.attack_type) for face in faces}
+    videos: dict[str, _Videos] = defaultdict(lambda: defaultdict(Counter))
+    for group, _, _, label, kind in seen:
+        videos[group[0]][group][label, kind] += 1
+    return [
+        {group: Counter(dict(sorted(kinds.items()))) for group, kinds in videos[domain].items()}
+        for domain in sorted(videos)
+    ]
 
 
-def _official_splits(faces: list[SourceFace]) -> dict[Group, str]:
-    """The split of every subject of whom a face has one: where several do, that of most faces."""
+def _official_splits(faces: list[SourceFace], heads: Mapping[Group, Group]) -> dict[Group, str]:
+    """The split of every group of which a face has one: where several do, that of most faces."""
     votes: dict[Group, Counter] = defaultdict(Counter)
     for face in faces:
         if face.split:
-            votes[_group(face)][face.split] += 1
+            votes[_group(face, heads)][face.split] += 1
     return {group: max(SPLITS, key=lambda name: count[name]) for group, count in votes.items()}
 
 

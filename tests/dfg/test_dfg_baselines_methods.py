@@ -156,7 +156,7 @@ def test_the_distance_draws_embeddings_together(faces):
             optimizer.zero_grad()
             objective({"image": faces})["loss"].backward()
             optimizer.step()
-        spreads.append(float((model.embed(faces) - model.center).square().mean()))
+        spreads.append((model.embed(faces) - model.center).square().mean().item())
     assert spreads[1] < 0.2 * spreads[0]
 
 

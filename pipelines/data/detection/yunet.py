@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LICENCE = "MIT (the YuNet files of opencv/opencv_zoo)"
 _WHERE = (
-    "It is face_detection_yunet_2023mar.onnx (0.3 MB) in models/face_detection_yunet of github.com/opencv/opencv_zoo;"
-    " download it and name the file as the detector's weights"
+    "It is face_detection_yunet_2023mar.onnx (0.2 MB) in models/face_detection_yunet of github.com/opencv/opencv_zoo;"
+    " download it and name the file as the detector's weights (--weights)"
 )
 _MOST_FACES = 5000
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data.prepare.tasks import TaskFiles
+from pipelines.data.prepare.tasks import TaskFiles, task_schema
 from pipelines.data.records import face_features
 from pipelines.errors import AgfasError
 from pipelines.files import write_json
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 _BYTES_A_FILE = 500_000_000
 # Of a task's records, what the finished dataset does not hold.
 _SIGNATURE = ("hash", "thumbnail")
-_LIGHT = ("key", "label", "attack_type", "domain", "subject", "video", "split", "quality", "subject_known", *_SIGNATURE)
+_LIGHT = (
+    *("key", "label", "attack_type", "domain", "subject", "video", "split", "source", "quality", "subject_known"),
+    *_SIGNATURE,
+)
 
 
 def prepared_features() -> Features:
@@ -101,11 +104,12 @@ class TaskRecords:
         return groups
 
 
-def write_dataset(records: TaskRecords, keep: np.ndarray, folder: Path) -> str:
+def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray, folder: Path) -> str:
     """Write the Arrow files of a Hugging Face dataset, a task at a time.
 
     Args:
         records: of all tasks.
+        splits: (N,) names, in place of those that the records were made with.
         keep: (N,) bool, which of them the dataset holds.
         folder: of the dataset.
 
@@ -119,12 +123,15 @@ def write_dataset(records: TaskRecords, keep: np.ndarray, folder: Path) -> str:
     groups = records.groups()
     names = [f"data-{number:05d}-of-{len(groups):05d}.arrow" for number in range(len(groups))]
     tables, digest, start = records.tables(), hashlib.sha256(), 0
+    place = task_schema().get_field_index("split")
     for name, count in zip(names, groups, strict=True):
         with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for _ in range(count):
                 table = next(tables)
-                part = table.filter(pa.array(keep[start : start + len(table)]))
-                start += len(table)
+                stop = start + len(table)
+                table = table.set_column(place, "split", pa.array(splits[start:stop], pa.string()))
+                part = table.filter(pa.array(keep[start:stop]))
+                start = stop
                 if len(part):
                     _digest(digest, part)
                     writer.write_batch(_typed(part, schema))

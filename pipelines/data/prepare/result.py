@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.data.duplicates import Joined, join_near_duplicates, joined_sentences
 from pipelines.data.leaks import Leaks, find_leaks
 from pipelines.data.prepare.card import readme, versions
 from pipelines.data.prepare.counts import cells, count_faces, expectation, expectations_as_json
 from pipelines.data.prepare.dataset import TaskRecords, write_dataset
 from pipelines.data.prepare.outcome import Refusal
 from pipelines.data.prepare.settings import Recipe
-from pipelines.data.prepare.sources import Sources, summary_of_passed_over
+from pipelines.data.prepare.sources import Sources, deal_again, summary_of_passed_over
 from pipelines.data.prepare.tasks import TaskFiles
 from pipelines.data.records import CARD_NAME
 from pipelines.data.splits import undersample
@@ -76,8 +77,9 @@ def assemble(
     shutil.rmtree(stage, ignore_errors=True)
     records = TaskRecords(files, tasks)
     columns = records.columns()
+    joined = _join(columns, recipe, sources)
     keep = _kept(columns, recipe)
-    content = write_dataset(records, keep, stage)
+    content = write_dataset(records, columns["split"], keep, stage)
     result = _result(files, tasks, columns, keep, sources)
     importer = sources.importer
     card = {
@@ -94,6 +96,7 @@ def assemble(
         "passed_over": summary_of_passed_over(sources.passed_over),
         "subjects_unknown": result.leaks.subjects_unknown,
         "splits_clean": result.leaks.clean,
+        "joined": joined.as_json(),
         "counts": cells(result.columns),
     }
     _write_beside(stage, card, result, sources)
@@ -108,6 +111,24 @@ def refused_share(card: dict[str, Any]) -> float:
     return float(card["refused_faces"]) / max(1, int(card["asked"])) if card["faces"] else 1.0
 
 
+def _join(columns: dict[str, list[Any]], recipe: Recipe, sources: Sources) -> Joined:
+    """Join who is nearly equal and deal all out again; the splits among the columns are then the new ones."""
+    if not recipe.splits.join_near_duplicates or all(columns["subject_known"]):
+        return Joined()
+    joined = join_near_duplicates(columns, *_signatures(columns), recipe.splits.largest_group)
+    if joined.heads:
+        splits = deal_again(sources, recipe, joined.heads)
+        owners = zip(columns["domain"], columns["subject"], columns["source"], strict=True)
+        columns["split"] = [splits[owner] for owner in owners]
+    return joined
+
+
+def _signatures(columns: dict[str, list[Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes (N,) uint64 and thumbnails (N, 256) uint8."""
+    thumbnails = np.frombuffer(b"".join(columns["thumbnail"]), dtype=np.uint8).reshape(-1, 256)
+    return np.array(columns["hash"], dtype=np.uint64), thumbnails
+
+
 def _kept(columns: dict[str, list[Any]], recipe: Recipe) -> np.ndarray:
     if recipe.ratio is None:
         return np.ones(len(columns["key"]), dtype=bool)
@@ -118,13 +139,11 @@ def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: n
     chosen = {
         name: [value for value, stays in zip(values, keep, strict=True) if stays] for name, values in columns.items()
     }
-    hashes = np.array(chosen["hash"], dtype=np.uint64)
-    thumbnails = np.frombuffer(b"".join(chosen["thumbnail"]), dtype=np.uint8).reshape(-1, 256)
     return Result(
         chosen,
         [*sources.unreadable, *(line for number in range(tasks) for line in files.refusals(number))],
         [key for key, stays in zip(columns["key"], keep, strict=True) if not stays],
-        find_leaks(chosen, hashes, thumbnails),
+        find_leaks(chosen, *_signatures(chosen)),
     )
 
 
@@ -141,7 +160,8 @@ def _write_beside(folder: Path, card: dict[str, Any], result: Result, sources: S
     if sources.passed_over:
         write_text(folder / "passed_over.csv", _csv(["path", "reason"], sources.passed_over))
     sentences = [expectation(count) for count in sources.counts]
-    write_text(folder / "README.md", readme(card, rows, sentences, result.leaks.sentences()))
+    splits = [*joined_sentences(card), *result.leaks.sentences()]
+    write_text(folder / "README.md", readme(card, rows, sentences, splits))
 
 
 def _csv(header: list[str], rows: Sequence[tuple]) -> str:

@@ -31,12 +31,23 @@ class SplitSettings(_Strict):
         0.0, description="Share of the official `train` videos moved to `dev` where a dataset has no official dev set."
     )
     seed: int = Field(0, ge=0, description="Another seed deals equal subjects out in another order.")
+    join_near_duplicates: bool = Field(
+        True,
+        description="Deal near-duplicate pictures out together where no person is known. Persons are never joined.",
+    )
+    largest_group: Share = Field(
+        0.5, description="Greatest share of a domain's videos of a label that may be joined so; more is left apart."
+    )
 
     @model_validator(mode="after")
     def _within_one(self) -> SplitSettings:
         if self.train + self.dev > 1:
             raise ValueError(f"train and dev together are {self.train + self.dev:g}, more than 1")
         return self
+
+    def dealing(self) -> dict[str, Any]:
+        """What `assign_splits` takes of them."""
+        return self.model_dump(exclude={"join_near_duplicates", "largest_group"})
 
 
 class Recipe(_Strict):

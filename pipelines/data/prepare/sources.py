@@ -6,7 +6,8 @@ import os
 import stat
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from pipelines.data.prepare.media import source_name, state_of
 from pipelines.data.prepare.names import check_keys, printable, with_safe_names
 from pipelines.data.prepare.outcome import Refusal
 from pipelines.data.prepare.settings import Recipe, check_options
-from pipelines.data.splits import assign_splits
+from pipelines.data.splits import Group, assign_splits
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
 
@@ -31,6 +32,8 @@ class Sources:
 
     Attributes:
         faces: with safe names and splits, sorted by key and name.
+        official: the split that the dataset's own lists give each of them, empty where there is none.
+        names: what each of them is called, as `source_name` says.
         counts: what the dataset should have, and what was found.
         unreadable: folders that could not be looked into, as lines of `refused.csv`.
         passed_over: (path, why) of files that the importer did not take.
@@ -38,6 +41,8 @@ class Sources:
     """
 
     faces: list[SourceFace]
+    official: list[str]
+    names: list[str]
     counts: list[Count]
     unreadable: list[Refusal]
     passed_over: list[tuple[str, str]]
@@ -75,10 +80,23 @@ def find_sources(source: Path, recipe: Recipe) -> Sources:
     counts = check_counts(found, module.EXPECTED)
     faces = with_safe_names(found)
     check_keys(faces, recipe.all_faces)
-    faces = assign_splits(faces, **recipe.splits.model_dump())
-    faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base_of(source))))
+    base = base_of(source)
+    faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base)))
+    official, names = [face.split for face in faces], [source_name(face, base) for face in faces]
+    faces = assign_splits(faces, **recipe.splits.dealing())
     unreadable, passed_over = _look_around(source, faces) if recipe.importer not in _LISTED else ([], [])
-    return Sources(faces, counts, unreadable, passed_over, module)
+    return Sources(faces, official, names, counts, unreadable, passed_over, module)
+
+
+def deal_again(sources: Sources, recipe: Recipe, joined: Mapping[Group, Group]) -> dict[tuple[str, str, str], str]:
+    """The splits when subjects are joined who were found, once the pictures were seen, to be nearly equal.
+
+    Returns:
+        The split by domain, subject and name of the source.
+    """
+    found = [replace(face, split=split) for face, split in zip(sources.faces, sources.official, strict=True)]
+    dealt = assign_splits(found, **recipe.splits.dealing(), joined=joined)
+    return {(face.domain, face.subject, name): face.split for face, name in zip(dealt, sources.names, strict=True)}
 
 
 def listing(faces: list[SourceFace], source: Path) -> list[list[Any]]:

@@ -6,7 +6,7 @@ OUT/.work/IDENTITY/tasks/000000.arrow    records of a task, as they were made
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,7 +113,7 @@ def _do(worker: Worker, files: TaskFiles, task: Task, report: Report) -> None:
     refused: list[Refusal] = []
     records = _records(worker, task, report, refused)
     path = files.records(task.number)
-    write_atomically(path, lambda temporary: _write(temporary, records))
+    write_atomically(path, lambda temporary: write_records(temporary, records))
     lines = [refusal.as_json() for refusal in refused]
     write_json(files.marker(task.number), {"bytes": path.stat().st_size, "refused": lines})
 
@@ -133,7 +133,8 @@ def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal])
                 yield outcome
 
 
-def _write(path: Path, records: Iterator[Record]) -> None:
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write the Arrow stream of a task, a few records at a time."""
     import pyarrow as pa
 
     schema = task_schema()

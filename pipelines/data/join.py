@@ -1,0 +1,66 @@
+"""Several face datasets as one, whose domains are theirs: what a protocol across datasets needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.data.records import CARD_NAME, COLUMNS, face_features, load_faces, read_card
+from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
+from pipelines.fingerprint import fingerprint
+from pipelines.processes import main_process_first
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def joined_name(folders: Sequence[Path]) -> str:
+    """Folder name of the joined dataset; it follows from what the parts hold, not from where they lie."""
+    return fingerprint({"joined": sorted(str(read_card(folder)["fingerprint"]) for folder in folders)})
+
+
+def join_faces(folders: Sequence[Path], out: Path) -> Path:
+    """Write the faces of several datasets as one dataset at `out`; found again if it is there.
+
+    Kept are the columns of a face dataset, and the parsing masks where every part has them.
+
+    Raises:
+        AgfasError: a folder is no face dataset, or two hold the same domain.
+    """
+    parts = [load_faces(folder) for folder in folders]
+    _check_domains(folders, parts)
+    with main_process_first():
+        if not (out / CARD_NAME).is_file():
+            write_atomically(out, lambda temporary: _write(parts, folders, temporary))
+    return out
+
+
+def _write(parts: list[Dataset], folders: Sequence[Path], out: Path) -> None:
+    from datasets import Features, Image, concatenate_datasets
+
+    with_masks = all("mask" in part.column_names for part in parts)
+    features = Features({**face_features(), **({"mask": Image()} if with_masks else {})})
+    kept = [part.select_columns([*COLUMNS, *(["mask"] if with_masks else [])]).cast(features) for part in parts]
+    faces = concatenate_datasets(kept)
+    faces.save_to_disk(str(out))
+    card: dict[str, Any] = {
+        "fingerprint": joined_name(folders),
+        "faces": len(faces),
+        "joined": [str(read_card(folder)["fingerprint"]) for folder in folders],
+    }
+    (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_domains(folders: Sequence[Path], parts: list[Dataset]) -> None:
+    known: dict[str, Path] = {}
+    for folder, part in zip(folders, parts, strict=True):
+        for domain in part.unique("domain"):
+            if domain in known:
+                raise AgfasError(
+                    f"{known[domain]} and {folder} both hold the domain '{domain}'. Prepare one of them again with"
+                    " another --domain."
+                )
+            known[domain] = folder
