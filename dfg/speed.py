@@ -41,7 +41,8 @@ class Speed:
         """
         unet = pipeline.unet
         if self.dtype is not None:
-            unet.to(DTYPES[self.dtype])
+            # nn.Module's own: diffusers' warns of modules to be kept in float32 even where there are none.
+            torch.nn.Module.to(unet, DTYPES[self.dtype])
         if self.channels_last:
             for part in (unet, pipeline.autoencoder):
                 torch.nn.Module.to(part, memory_format=torch.channels_last)
