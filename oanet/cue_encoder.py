@@ -33,6 +33,7 @@ class CueEncoder(nn.Module):
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         # The paper's ResNet is torchvision's, whose blocks do not start as identities.
         arguments = {"zero_init_last": False, **(options or {})}
         resnet = create_timm(backbone, pretrained, in_chans=in_channels, num_classes=0, **arguments)

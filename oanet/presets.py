@@ -63,12 +63,36 @@ _TINY_ATTACKNET: dict[str, Any] = {
     "momentum": 0.1,
 }
 
+_TINY_CUE: dict[str, Any] = {key: value for key, value in _SHARED["tiny"].items() if key.startswith("cue_")}
+
+_VIT: dict[str, Any] = {"image_size": 224, "embedding_dim": 512, "cue_backbone": "resnet18.tv_in1k"}
+
+_TINY_CLIP: dict[str, Any] = {
+    "vision": {
+        "hidden_size": 96,
+        "intermediate_size": 288,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "image_size": 64,
+        "patch_size": 8,
+    },
+    "text": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 32,
+        "max_position_embeddings": 16,
+    },
+    "projection_dim": 64,
+}
+
 _OWN: dict[str, dict[str, dict[str, Any]]] = {
     "vit": {
-        "base": {"backbone": "vit_base_patch16_224.orig_in21k", "image_size": 224, "embedding_dim": 512},
-        "small": {"backbone": "vit_small_patch16_224.augreg_in21k", "image_size": 224, "embedding_dim": 512},
-        "ti": {"backbone": "vit_tiny_patch16_224.augreg_in21k", "image_size": 224, "embedding_dim": 512},
-        "tiny": {key: _SHARED["tiny"][key] for key in DETECTOR_OPTIONS["image_only"] if key in _SHARED["tiny"]},
+        "base": {"backbone": "vit_base_patch16_224.orig_in21k", **_VIT},
+        "small": {"backbone": "vit_small_patch16_224.augreg_in21k", **_VIT},
+        "ti": {"backbone": "vit_tiny_patch16_224.augreg_in21k", **_VIT},
+        "tiny": {key: _SHARED["tiny"][key] for key in DETECTOR_OPTIONS["vit"] if key in _SHARED["tiny"]},
     },
     "resnet18": {
         "base": {"backbone": "resnet18.tv_in1k", "image_size": 256},
@@ -94,7 +118,7 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
     },
     "liveness_vit": {
         "base": {},
-        "tiny": {"image_size": 64, "patch_size": 8, "width": 64, "hidden": 128},
+        "tiny": {"image_size": 64, "patch_size": 8, "width": 64, "hidden": 128, **_TINY_CUE},
     },
     "livenessnet": {
         "base": {},
@@ -137,6 +161,10 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             "map_width": 16,
         },
     },
+    # CLIP has no convolutional stem, and words of a random text tower are as good as labels: its smallness is all.
+    "flip_v": {"base": {}, "tiny": {"clip_options": _TINY_CLIP, "embedding_dim": 128, **_TINY_CUE}},
+    "flip_it": {"base": {}, "tiny": {"clip_options": _TINY_CLIP}},
+    "flip_mcl": {"base": {}, "tiny": {"clip_options": _TINY_CLIP}},
 }
 """Of the rest: each detector's own sizes, whole."""
 

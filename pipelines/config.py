@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dfg.baselines.names import check_baseline
-from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective
+from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective, takes_cue
 from pipelines.cues.names import MAKERS, WITHOUT_PICTURES
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.data.synthetic.settings import SyntheticSettings
@@ -347,6 +347,7 @@ class DetectorSettings(BaseModel):
     @model_validator(mode="after")
     def _known_name(self) -> DetectorSettings:
         check_detector(self.name, [option for option in self.options() if option != "preset"])
+        takes_cue(self.name, self.options())
         return self
 
     def options(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oanet.names import DETECTORS_WITH_CUE
+from oanet.names import takes_cue
 from pipelines.config import Experiment, Variant
 from pipelines.config_file import build_experiment, with_overrides
 from pipelines.cues.names import WITHOUT_PICTURES, moment
@@ -88,7 +88,7 @@ def read_plan(root: Path) -> list[Planned]:
 
 
 def _default_label(experiment: Experiment) -> str:
-    if experiment.detector.name not in DETECTORS_WITH_CUE:
+    if not takes_cue(experiment.detector.name, experiment.detector.options()):
         return experiment.detector.name + (" as published" if experiment.train.steps == 0 else "")
     cue = experiment.cue
     noised = cue.source not in WITHOUT_PICTURES and moment(cue.source, experiment.generator.name, cue.timestep)

@@ -7,10 +7,12 @@ from typing import Any
 
 from oanet.names import DETECTOR_OPTIONS, INFERENCE_ONLY
 from pipelines.errors import AgfasError
-from pipelines.fingerprint import file_sha256
+from pipelines.fingerprint import file_sha256, folder_sha256
 
 WITH_WEIGHTS: tuple[str, ...] = tuple(name for name, options in DETECTOR_OPTIONS.items() if "weights" in options)
 """Detectors whose published weight files can be read."""
+
+_CLIP_FILES = (".safetensors", ".bin", ".json", ".txt")
 
 
 def check_published(detector: str, weights: Any, steps: int) -> None:
@@ -33,11 +35,13 @@ def check_published(detector: str, weights: Any, steps: int) -> None:
 
 
 def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:
-    """A detector's settings with the checksums of its weight files in place of their paths.
+    """A detector's settings with the checksums of its weight files, and of its CLIP's folder, in place of their paths.
 
     Raises:
         AgfasError: a file is missing.
     """
+    if detector.get("clip") and Path(detector["clip"]).is_dir():
+        detector = {**detector, "clip": folder_sha256(Path(detector["clip"]), _CLIP_FILES)}
     weights = detector.get("weights")
     if not weights:
         return detector

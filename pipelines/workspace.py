@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from oanet.names import DETECTORS_WITH_CUE
+from oanet.names import takes_cue
 from pipelines.config import BaselineSettings, Experiment, PicturesData, SyntheticData, TrainedIdentity
 from pipelines.cues.names import MAKERS, WITHOUT_PICTURES, moment
 from pipelines.data.protocols import CORPUS
@@ -134,7 +134,8 @@ class Workspace:
 
     def needs_cue(self) -> bool:
         """Whether the detector looks at a cue at all."""
-        return self.experiment.detector.name in DETECTORS_WITH_CUE
+        detector = self.experiment.detector
+        return takes_cue(detector.name, detector.options())
 
     def needs_restoration(self) -> bool:
         """Whether that cue is made from restored faces."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from oanet.detectors.base import Detector, read_config
-from oanet.names import DETECTOR_CLASSES, DETECTORS, check_detector, check_name
+from oanet.names import DETECTOR_CLASSES, DETECTORS, check_detector, check_name, takes_cue
 from oanet.presets import detector_preset
 
 __all__ = ["DETECTORS", "Detector", "build_detector", "detector_class", "load_detector"]
@@ -38,6 +38,7 @@ def build_detector(name: str, *, preset: str = "base", seed: int = 0, **options:
         ValueError: for an unknown name, preset or option, with what is allowed and the nearest.
     """
     check_detector(name, options)
+    takes_cue(name, options)
     chosen = {**detector_preset(name, preset), **options}
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would also reseed the GPUs, whose streams are not put back.

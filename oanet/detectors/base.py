@@ -49,7 +49,7 @@ class Detector(nn.Module, ABC):
 
     Attributes:
         name: its name in the registry.
-        needs_cue: whether `forward` reads the cue.
+        needs_cue: whether `forward` reads the cue; where that is an option (`cue`), an attribute of the instance.
         feature_dim: D of `DetectorOutput.features`.
         config: the constructor's arguments.
         map_names: the maps of `DetectorOutput.maps` that it predicts.

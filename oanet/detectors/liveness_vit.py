@@ -8,6 +8,7 @@ library's order, attack first, whatever the weights' order is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,15 +19,17 @@ from PIL import Image
 from torch import nn
 
 from oanet.checkpoints import load_weights, read_checkpoint
-from oanet.detectors.base import Detector, captures_config
+from oanet.cue_encoder import CueEncoder
+from oanet.detectors.base import captures_config
 from oanet.head import LinearHead
 from oanet.output import DetectorOutput
 from oanet.pixels import standardize
+from oanet.plug import Pluggable
 
 _LAYER_PREFIXES = ("encoder.transformer_encoder.", "encoder.encoder.")
 
 
-class LivenessViT(Detector):
+class LivenessViT(Pluggable):
     """Patches, class token and position codes; post-norm layers; a Linear on the class token, no last norm.
 
     Full size: 98,432 (patches) + 25,344 (class token and 197 position codes) + 2 x 198,272 (layers) + 258 (Linear)
@@ -43,6 +46,9 @@ class LivenessViT(Detector):
         dropout: of the layers while they are trained; the published model has none.
         weights: the published checkpoint to start from, as its repository holds it; it is read without unpickling
             anything but tensors and numbers.
+        cue: attend to the cue in every layer, between self-attention and MLP, see `oanet.plug`. The cue enters whole,
+            without the cut to the middle, and its encoder starts from random weights.
+        cue_channels, cue_backbone, cue_stages, cue_options: see `oanet.cue_encoder.CueEncoder`; read with `cue` alone.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another layout or size.
@@ -62,6 +68,11 @@ class LivenessViT(Detector):
         hidden: int = 512,
         dropout: float = 0.0,
         weights: str | None = None,
+        cue: bool = False,
+        cue_channels: int = 3,
+        cue_backbone: str = "resnet18",
+        cue_stages: int = 4,
+        cue_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -80,17 +91,37 @@ class LivenessViT(Detector):
         self.head = LinearHead(width)
         if weights is not None:
             load_weights(self, _our_names(read_published(weights), num_heads, weights), weights)
+        if cue:  # after the published weights, which have no plug
+            encoder = CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options)
+            self.plug_in(encoder, width, num_heads, depth, layer_norm_eps=1e-5)
 
     def forward(
         self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
     ) -> DetectorOutput:
-        """See `Detector.forward`; pictures need not be square."""
+        """See `Detector.forward`; pictures need not be square. With a cue, `attention` can be asked for."""
         pixels = standardize(centre(image, round(self.image_size * 256 / 224), self.image_size))
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)  # (B, places, width)
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
+        if self.needs_cue:
+            blocks = [(partial(_self_attention, layer), partial(_mlp, layer)) for layer in self.layers]
+            tokens, maps = self.attend(tokens, cue, blocks, need_weights)
+            logits, features = self.head(tokens[:, 0])
+            return DetectorOutput(logits, features, maps)
         for layer in self.layers:
             tokens = layer(tokens)
         return DetectorOutput(*self.head(tokens[:, 0]))
+
+
+def _self_attention(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """The first half of a post-norm `nn.TransformerEncoderLayer`."""
+    attended, _ = layer.self_attn(tokens, tokens, tokens, need_weights=False)
+    return layer.norm1(tokens + layer.dropout1(attended))
+
+
+def _mlp(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """The second half."""
+    hidden = layer.linear2(layer.dropout(layer.activation(layer.linear1(tokens))))
+    return layer.norm2(tokens + layer.dropout2(hidden))
 
 
 def centre(image: torch.Tensor, shorter: int, side: int) -> torch.Tensor:

@@ -30,6 +30,8 @@ ZOO = (
     "cdcn",
     "cdcn_pp",
     "minifasnet",
+    "flip_v",
+    "flip_it",
 )
 TRAINED = tuple(name for name in ZOO if name in TRAINABLE_DETECTORS)
 
@@ -54,6 +56,10 @@ def running_statistics(detector: Detector) -> int:
         ("cdcn", 2_245_016),
         ("cdcn_pp", 2_257_352),
         ("minifasnet", 434_560 + 433_586),
+        ("flip_v", 85_799_424 + 393_728 + 1_026),
+        ("flip_it", 149_620_737),
+        ("flip_mcl", 149_620_737),
+        ("ddm_star", 2 * 85_798_656 + 1536 * 512 + 512 + 1_026),
     ],
 )
 def test_full_size(name: str, count: int) -> None:
@@ -110,7 +116,7 @@ def test_pictures_of_another_size_are_resized(name: str) -> None:
     torch.testing.assert_close(first.probability_bonafide, second.probability_bonafide, rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["ssdg_r", "resnet18"])
+@pytest.mark.parametrize("name", ["ssdg_r", "resnet18", "flip_v", "flip_it"])
 def test_imagenets_mean_is_zero_inside(name: str) -> None:
     """A picture of ImageNet's mean colour reaches the first convolution as zeros, whatever the data's range is."""
     detector = build_detector(name, preset="tiny").eval()
@@ -178,6 +184,14 @@ def test_released_presets_change_what_the_code_changes() -> None:
         ("cdcn_pp", {"width": 2}, "width = 2"),
         ("ssdg_m", {"width": 1}, "width = 1"),
         ("vit", {"head": "lineer"}, "Did you mean 'linear'"),
+        ("vit", {"cue_stages": 2}, "cue_stages of the detector 'vit' is read with its option cue: true alone"),
+        ("ddm", {}, "'ddm' is not offered: .*'ddm_star' is the AG-FAS paper's version"),
+        ("flip_v", {"clip": "no/such/folder/clip"}, "CLIP 'no/such/folder/clip' could not be opened"),
+        ("flip_it", {"clip": "x", "clip_options": {"projection_dim": 8}}, "leave clip_options out"),
+        ("flip_it", {"clip_options": {"visions": {}}}, "Did you mean 'vision'"),
+        ("flip_it", {"clip_options": {"text": {"hiden_size": 8}}}, "Did you mean 'hidden_size'"),
+        ("flip_it", {"clip_options": {"text": {"vocab_size": 12}}}, "vocab_size = 12; the prompts have 20 words"),
+        ("flip_it", {"clip_options": {"text": {"max_position_embeddings": 8}}}, "reads 8 tokens.*need 10"),
         (
             "resnet18",
             {"backbone": "vit_tiny_patch16_224", "backbone_options": None},
@@ -192,7 +206,7 @@ def test_released_presets_change_what_the_code_changes() -> None:
     ],
 )
 def test_mistakes_teach(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         on_meta(name, **options)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_published import save_liveness_vit, save_minifasnet
 
-from oanet.names import DETECTORS
+from oanet.names import DETECTORS, takes_cue
 from pipelines.config import Experiment
 from pipelines.config_file import read_experiment, with_overrides
 from pipelines.plan import expand
@@ -27,15 +27,26 @@ SMALL = {
     "evaluate.replicates": 100,
 }  # fmt: skip
 
+# Those with a cue need live faces to restore like, and something that was shown them for two steps.
+SMALL_CUE = {
+    "data": {**SMALL["data"], "corpus_subjects": 4},
+    "identity": {"name": "trained", "preset": "tiny", "loop": {"steps": 2, "batch_size": 4}},
+    "generator.loop": {"steps": 2, "batch_size": 4},
+    "cue.batch_size": 8,
+}
+
 
 def small(path: Path, root: Path) -> Experiment:
     """The file's experiment on a handful of faces for two steps, with weights that the test makes."""
+    given = read_experiment(path, [])
     changes = {**SMALL, "output": str(root)}
+    if takes_cue(given.detector.name, given.detector.options()):
+        changes |= SMALL_CUE
     if path.stem == "minifasnet":
         changes["detector.weights"] = save_minifasnet(root.parent)
     else:
         changes |= {"train.steps": 2, "train.warmup": 0, "train.per_cell": 2, "train.evaluations": 1}
-    return with_overrides(read_experiment(path, []), changes)
+    return with_overrides(given, changes)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -58,6 +69,17 @@ def test_it_trains_is_judged_and_reported(path: Path, tmp_path: Path) -> None:
     folder = Workspace(experiment).detector()
     assert (folder / "result.json").is_file()
     assert path.stem in (tmp_path / "out" / "report" / "results.md").read_text()
+
+
+@pytest.mark.slow
+def test_every_transformer_with_the_cue_stands_in_one_table(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    experiment = small(FOLDER / "vit_cue.yaml", tmp_path / "out")
+    sweep.run(experiment)
+    results = (tmp_path / "out" / "report" / "results.md").read_text()
+    rows = expand(experiment)
+    assert [Workspace(item.experiment).needs_cue() for item in rows] == [False, True, True, True]
+    assert all(item.label in results for item in rows)
 
 
 @pytest.mark.slow

@@ -1,0 +1,215 @@
+"""FLIP: what the words and the pictures come to, computed again slowly; where the weights come from; the two views."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import CLIPModel, CLIPTokenizer
+
+from oanet.batch import FaceBatch
+from oanet.clip import clip_config, embed_text, prompt_ids, sizes_of
+from oanet.detectors import build_detector, load_detector
+from oanet.detectors.flip import PROMPTS
+from oanet.objectives import build_objective
+from oanet.objectives.flip_mcl import deal, simclr
+from oanet.presets import detector_preset
+
+MakeBatch = Callable[..., FaceBatch]
+
+EVERY_PROMPT = [text for texts in PROMPTS for text in texts]
+
+
+def tiny(name: str = "flip_it", **options: Any) -> Any:
+    return build_detector(name, preset="tiny", **options)
+
+
+def save_clip(folder: Path) -> CLIPModel:
+    """A small CLIP and a tokenizer of single letters, in the layout of a hub's folder."""
+    letters = sorted({letter for text in EVERY_PROMPT for letter in text.lower() if letter != " "})
+    pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    options = detector_preset("flip_it", "tiny")["clip_options"]
+    options["text"] |= {"vocab_size": len(pieces), "max_position_embeddings": 48}
+    model = CLIPModel(clip_config(None, options))
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def test_six_prompts_a_class_none_twice() -> None:
+    assert [len(texts) for texts in PROMPTS] == [6, 6]
+    assert len({text.lower() for text in EVERY_PROMPT}) == 12
+
+
+def test_logits_are_scaled_cosines_of_picture_and_words(make_batch: MakeBatch) -> None:
+    """Once more with transformers' own forward, one picture and one prompt at a time, and float64 sums by hand."""
+    detector = tiny(seed=3).eval()
+    image = make_batch(3).image
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = (((image.permute(0, 2, 3, 1) + 1) / 2 - mean) / deviation).permute(0, 3, 1, 2)
+    classes = [[0.0] * 64 for _ in range(2)]
+    with torch.no_grad():
+        answer = detector(image)
+        for place, ids in enumerate(detector.prompt_ids):
+            end = ids.tolist().index(31) + 1
+            out = detector.clip(input_ids=ids[None, :end], pixel_values=pixels[:1])
+            states = out.text_model_output.last_hidden_state[0, end - 1]
+            for column, value in enumerate(detector.clip.text_projection(states).tolist()):
+                classes[place // 6][column] += value / 6
+        for row in range(3):
+            out = detector.clip(input_ids=detector.prompt_ids[:1], pixel_values=pixels[row : row + 1])
+            face = out.image_embeds[0].tolist()
+            for label, words in enumerate(classes):
+                length = math.sqrt(sum(w * w for w in words)) * math.sqrt(sum(f * f for f in face))
+                cosine = sum(w * f for w, f in zip(words, face, strict=True)) / length
+                expected = math.exp(detector.clip.logit_scale.item()) * cosine
+                assert answer.logits[row, label].item() == pytest.approx(expected, abs=2e-4)
+    torch.testing.assert_close(answer.features.norm(dim=1), torch.ones(3))
+
+
+def test_words_are_embedded_once_until_the_weights_change(make_batch: MakeBatch) -> None:
+    detector, other = tiny(seed=1).eval(), tiny(seed=2).eval()
+    image, calls = make_batch(2).image, []
+    detector.clip.text_model.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        first = detector(image).logits
+        assert torch.equal(detector(image).logits, first)
+        assert len(calls) == 1
+        wrapped = torch.nn.ModuleDict({"detector": detector})  # weights may come through what owns it
+        wrapped.load_state_dict({f"detector.{name}": value for name, value in other.state_dict().items()})
+        assert torch.equal(detector(image).logits, other(image).logits)
+        assert len(calls) == 2
+        detector.train()
+        detector.clip.text_projection.weight[:, 0].add_(0.5)
+        assert not torch.allclose(detector.eval()(image).logits, other(image).logits)
+        assert detector.double().prompt_ids.dtype == torch.int64
+        assert detector._embedded is None
+    detector.float()(image).logits.sum().backward()
+    assert detector.clip.text_projection.weight.grad.abs().sum() > 0, "with gradients nothing is remembered"
+
+
+def test_what_follows_the_end_of_a_prompt_does_not_count() -> None:
+    detector = tiny().eval()
+    ids = detector.prompt_ids.clone()
+    with torch.no_grad():
+        whole = detector.clip.text_projection(detector.clip.text_model(input_ids=ids).pooler_output)
+        torch.testing.assert_close(embed_text(detector.clip, ids), whole)
+
+
+def test_weights_sizes_and_words_come_from_a_folder(tmp_path: Path, make_batch: MakeBatch) -> None:
+    model = save_clip(tmp_path / "clip")
+    image = make_batch(2).image
+    for name in ("flip_it", "flip_v"):
+        detector = build_detector(name, clip=str(tmp_path / "clip"), seed=8).eval()
+        for part, value in model.vision_model.state_dict().items():
+            tower = detector.tower if name == "flip_v" else detector.clip.vision_model
+            assert torch.equal(tower.state_dict()[part], value), part
+        detector.save_pretrained(tmp_path / name)
+        saved = json.loads((tmp_path / name / "config.json").read_text())
+        assert saved["clip"] is None
+        assert saved["clip_options"] == sizes_of(model.config)
+        loaded = load_detector(tmp_path / name)
+        with torch.no_grad():
+            assert torch.equal(loaded(image).logits, detector(image).logits)
+    config = clip_config(str(tmp_path / "clip"), None)
+    ids = prompt_ids(str(tmp_path / "clip"), config, ["a real face"])
+    letters = json.loads((tmp_path / "clip" / "tokenizer.json").read_text())["model"]["vocab"]
+    spelled = ["<|startoftext|>", "a</w>", "r", "e", "a", "l</w>", "f", "a", "c", "e</w>", "<|endoftext|>"]
+    assert ids[0, : len(spelled)].tolist() == [letters[piece] for piece in spelled]
+    assert set(ids[0, len(spelled) :].tolist()) == {letters["<|endoftext|>"]}
+
+
+def test_folders_that_are_not_a_whole_clip_are_refused(tmp_path: Path) -> None:
+    save_clip(tmp_path)
+    clip = str(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(ValueError, match="does not know the prompts' words"):
+        build_detector("flip_it", clip=clip)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(OSError, match="its tokenizer cannot be had"):
+        build_detector("flip_it", clip=clip)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="its weights cannot be had"):
+        build_detector("flip_v", clip=clip)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    with pytest.raises(ValueError, match="is a 'bert'; a CLIP is needed"):
+        build_detector("flip_v", clip=clip)
+
+
+def test_simclr_is_its_equation() -> None:
+    first, second = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(2))
+    both = torch.cat([first, second]).double()
+    unit = [row / row.norm() for row in both]
+    total = 0.0
+    for i in range(10):
+        partner = (i + 5) % 10
+        others = sum(math.exp(float(unit[i] @ unit[k]) / 0.1) for k in range(10) if k != i)
+        total -= math.log(math.exp(float(unit[i] @ unit[partner]) / 0.1) / others)
+    assert simclr(first, second, 0.1).item() == pytest.approx(total / 10, rel=1e-5)
+
+
+def test_each_face_deals_half_of_its_prompts() -> None:
+    dealt = deal(200, 6)
+    assert (dealt.sum(dim=1) == 3).all()
+    assert len(torch.unique(dealt, dim=0)) == 20, "every half comes up among so many faces"
+
+
+def test_flip_mcl_is_the_sum_of_its_parts(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views that are the faces themselves leave a consistency that differs by the prompts alone, and a known SimCLR."""
+    batch = make_batch(6)
+    options = {"hidden": 16, "projection_dim": 8, "lambda_contrastive": 0.5, "lambda_consistency": 3.0}
+    objective: Any = build_objective("flip_mcl", tiny("flip_mcl"), 2, **options)
+    monkeypatch.setattr(objective, "_view", lambda batch: batch.image)
+    result = objective(batch, 0.0)
+    parts = {name: result[name] for name in ("cross_entropy", "contrastive", "consistency")}
+    expected = parts["cross_entropy"] + 0.5 * parts["contrastive"] + 3.0 * parts["consistency"]
+    torch.testing.assert_close(result["loss"].detach(), expected)
+    projected = objective.projector(objective.detector.embed_images(batch.image))
+    torch.testing.assert_close(parts["contrastive"], simclr(projected, projected, 0.1).detach())
+
+    monkeypatch.setattr("oanet.objectives.flip_mcl.deal", lambda count, prompts: torch.arange(6).lt(3).expand(count, 6))
+    detector = objective.detector
+    images, prompts = detector.embed_images(batch.image).detach(), detector.embed_prompts().detach()
+    squares = []
+    for face, label in zip(images, batch.label.tolist(), strict=True):
+        halves = prompts[label, :3].mean(dim=0), prompts[label, 3:].mean(dim=0)
+        one, other = (float(face @ half / face.norm() / half.norm()) for half in halves)
+        squares.append((one - other) ** 2)
+    assert objective(batch, 0.0)["consistency"].item() == pytest.approx(sum(squares) / 6, rel=1e-3, abs=1e-9)
+
+
+def test_views_stay_pictures_differ_and_repeat(make_batch: MakeBatch) -> None:
+    batch = make_batch(4)
+    objective: Any = build_objective("flip_mcl", tiny("flip_mcl"), 1, hidden=8)
+    torch.manual_seed(5)
+    first, second = objective._view(batch), objective._view(batch)
+    torch.manual_seed(5)
+    assert torch.equal(objective._view(batch), first)
+    assert not torch.allclose(first, second, atol=0.05)
+    assert first.abs().max() <= 1 + 1e-6
+    plain: Any = build_objective("flip_mcl", tiny("flip_mcl"), 1, hidden=8, jitter=0.0, min_area=1.0)
+    view = plain._view(batch)
+    for seen, face in zip(view, batch.image, strict=True):
+        assert torch.allclose(seen, face, atol=1e-4) or torch.allclose(seen, face.flip(2), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature = 0.0"),
+        ({"min_area": 0.0}, "min_area = 0.0"),
+        ({"jitter": 6.0}, "jitter = 6.0"),
+        ({"lambda_consistency": -1.0}, "lambda_consistency = -1.0"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_objective("flip_mcl", tiny("flip_mcl"), 2, **options)
