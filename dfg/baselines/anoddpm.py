@@ -27,8 +27,9 @@ _HEADS = 2
 
 def linear_alphas_cumprod() -> torch.Tensor:
     """(T + 1,) float64: what is left of the variance of a face after n steps, from n = 0 (1.0) on."""
-    betas = torch.linspace(1e-4, 2e-2, STEPS, dtype=torch.float64)
-    return torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
+    # On the CPU by name: it holds numbers even where a model is built without any, on the meta device.
+    betas = torch.linspace(1e-4, 2e-2, STEPS, dtype=torch.float64, device="cpu")
+    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), (1 - betas).cumprod(0)])
 
 
 class AnoDdpm(Baseline):
