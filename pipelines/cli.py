@@ -205,6 +205,38 @@ def quickstart(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="Such as agfas/IV or kuznetsov/8; --list names all.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value for every experiment.")] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Other data: synthetic, or a prepared dataset; may be repeated.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="PLACE=DOMAIN: which of the other data stands for which dataset.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this row alone; may be repeated.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated; the settings' where not given.")] = None,
+    scale: Annotated[str | None, typer.Option(help="full or small. [full on the paper's data, else small]")] = None,
+    data: Annotated[Path, typer.Option(help="Where the paper's datasets lie prepared.")] = Path("data"),
+    output: Output = None,
+    jobs: Jobs = 1,
+    dry_run: DryRun = False,
+    list_: Annotated[bool, typer.Option("--list", help="Name every table and what it needs.")] = False,
+    configs: Annotated[Path, typer.Option(help="Folder of the tables' settings.")] = Path("configs/paper"),
+) -> None:
+    """Make a paper's table again, with the paper's numbers and ours side by side."""
+    from pipelines.stages import reproduce as stage
+
+    if list_ or table is None:
+        return typer.echo("\n".join(stage.listing(configs)))
+    asked = stage.Asked(
+        table, tuple(on or ()), tuple(map_ or ()), tuple(only or ()), seeds, scale, data, output, configs,
+        tuple(overrides or ()),
+    )  # fmt: skip
+    stage.run(asked, jobs, dry_run, typer.echo)
+
+
+@app.command()
 def probe(config: Config, overrides: Overrides = None, output: Output = None) -> None:
     """Ask what each cue tells a logistic regression, before any detector is trained on it."""
     from pipelines.stages import probe as stage

@@ -26,24 +26,35 @@ def run(experiment: Experiment, jobs: int = 1) -> None:
         jobs: experiments trained at once, each in a process of its own with its share of the cores. Small
             detectors keep one core busy and two cores badly.
     """
-    from pipelines.stages import report, train_detector
+    from pipelines.stages import report
+
+    run_planned(expand(experiment), jobs)
+    if is_main():
+        print(f"Report: {report.run(experiment.root)}")
+
+
+def run_planned(planned: list[Planned], jobs: int = 1) -> None:
+    """Run every experiment of a list that is not finished; all write to one output folder.
+
+    Args:
+        planned: the experiments, recorded in the folder's plan.
+        jobs: as of `run`.
+    """
+    from pipelines.stages import train_detector
 
     if jobs < 1:
         raise AgfasError(f"--jobs must be at least 1, not {jobs}.")
-    planned = expand(experiment)
     for item in planned:
         train_detector.check_options(item.experiment)
     for group in _by_dataset(planned):
         opened = faces.run(group[0].experiment)
         if is_main():
-            record(experiment.root, group)
+            record(group[0].experiment.root, group)
         chain.prepare_cues([item.experiment for item in group], opened)
     if jobs == 1:
         _one_after_another(planned)
     else:
         _side_by_side(planned, jobs)
-    if is_main():
-        print(f"Report: {report.run(experiment.root)}")
 
 
 def _by_dataset(planned: list[Planned]) -> list[list[Planned]]:

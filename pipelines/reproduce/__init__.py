@@ -1,0 +1,1 @@
+"""The papers' tables, made again: their numbers, what each row is here, and ours beside theirs."""

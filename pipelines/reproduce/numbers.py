@@ -1,0 +1,146 @@
+"""The numbers of the papers' tables, each with its source; read from `papers.yaml`, which nothing here computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pipelines.config_file import read_mapping
+from pipelines.errors import AgfasError, nearest
+
+DATA = Path(__file__).with_name("papers.yaml")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Printed(_Strict):
+    """One printed number, and a word that stands before it, such as the dataset of a best transfer."""
+
+    value: float
+    text: str = ""
+
+
+# A bare number stands for one without a word.
+_Printed = Annotated[Printed, BeforeValidator(lambda value: value if isinstance(value, dict) else {"value": value})]
+
+
+class Paper(_Strict):
+    """A paper.
+
+    Attributes:
+        pages: where its numbers were read, and what stands for a page.
+        rule: how it chose thresholds and checkpoints, in words.
+        videos: live and attack videos of its datasets by their short names, where they are known.
+    """
+
+    title: str
+    authors: str
+    url: str
+    pages: str
+    rule: str
+    videos: dict[str, tuple[int, int]]
+
+
+class PaperTable(_Strict):
+    """One table as printed: its columns are its heads times its metrics, in that order.
+
+    Attributes:
+        title: in our words.
+        section: that holds or discusses it.
+        unit: of all its numbers: `per cent`, `share` in [0, 1] or `count`.
+        heads: over the columns; one empty head where the columns are metrics alone.
+        metrics: under each head.
+        notes: what a reader of the numbers must know.
+        rows: numbers by the row's printed label.
+    """
+
+    title: str
+    section: str
+    unit: Literal["per cent", "share", "count"]
+    heads: tuple[str, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = Field(min_length=1)
+    notes: tuple[str, ...] = ()
+    rows: dict[str, tuple[_Printed, ...]]
+
+    @model_validator(mode="after")
+    def _whole(self) -> PaperTable:
+        wanted = len(self.heads) * len(self.metrics)
+        for label, values in self.rows.items():
+            if len(values) != wanted:
+                raise ValueError(f"row '{label}' of '{self.title}' has {len(values)} numbers for {wanted} columns")
+        return self
+
+    def printed(self, row: str, head: str, metric: str) -> Printed:
+        """The number of a row under a head."""
+        return self.rows[row][self.heads.index(head) * len(self.metrics) + self.metrics.index(metric)]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One printed number with everything that tells what it is.
+
+    Attributes:
+        table: name here, such as `agfas/IV`.
+        row, head, metric: as printed.
+        value: in `unit`.
+        text: a word beside it, mostly empty.
+        source: paper, table and place.
+    """
+
+    table: str
+    row: str
+    head: str
+    metric: str
+    value: float
+    unit: str
+    text: str
+    source: str
+
+
+class Papers(_Strict):
+    """All papers and their tables; a table's name is `PAPER/NUMBER`."""
+
+    papers: dict[str, Paper]
+    tables: dict[str, PaperTable]
+
+    def table(self, name: str) -> PaperTable:
+        """A table by name.
+
+        Raises:
+            AgfasError: there is none of this name.
+        """
+        if name not in self.tables:
+            raise AgfasError(f"No table is called '{name}'; {nearest(name, self.tables)}")
+        return self.tables[name]
+
+    def paper_of(self, name: str) -> Paper:
+        """The paper of a table."""
+        return self.papers[name.partition("/")[0]]
+
+    def source(self, name: str) -> str:
+        """Paper, table and place, in one line."""
+        paper, number = self.paper_of(name), name.partition("/")[2]
+        return f"{paper.authors}: {paper.title}, Table {number}, section {self.tables[name].section}"
+
+    def numbers(self, name: str) -> list[Number]:
+        """Every number of a table, row by row."""
+        table, source = self.table(name), self.source(name)
+        return [
+            Number(name, row, head, metric, printed.value, table.unit, printed.text, source)
+            for row in table.rows
+            for head in table.heads
+            for metric in table.metrics
+            for printed in [table.printed(row, head, metric)]
+        ]
+
+
+@lru_cache(maxsize=1)
+def read_papers() -> Papers:
+    """The papers' tables; the file comes with the package."""
+    return Papers.model_validate(read_mapping(DATA))
