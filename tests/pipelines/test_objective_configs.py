@@ -55,7 +55,9 @@ def test_every_configuration_can_be_built(path):
 
 
 def test_every_objective_has_a_configuration():
-    assert {read_experiment(path).objective.name for path in CONFIGS} == set(OBJECTIVES)
+    # FLIP's objective stands with its detector: it goes with no other.
+    paths = [*CONFIGS, CONFIGS[0].parents[1] / "detectors" / "flip_mcl.yaml"]
+    assert {read_experiment(path).objective.name for path in paths} == set(OBJECTIVES)
 
 
 def test_ssdg_has_the_papers_weights_for_each_target():
