@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
@@ -14,7 +15,7 @@ from torch import nn
 from dfg.fit import check_image
 
 
-class Baseline(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class Baseline(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]
     """A maker of the "real" version of a face.
 
     The constructor's arguments are the configuration (`config.json`); `save_pretrained` and `from_pretrained` are
@@ -26,6 +27,7 @@ class Baseline(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     name: ClassVar[str]
 
+    @abstractmethod
     def reconstruct(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
         """Restore faces; each result depends on its own face and key alone.
 
@@ -39,7 +41,6 @@ class Baseline(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ValueError: not such faces.
         """
-        raise NotImplementedError
 
     def check_faces(self, image: torch.Tensor) -> torch.Tensor:
         """The faces on the model's device, in its type.

@@ -146,6 +146,7 @@ class AttackNetV21(_KerasNet):
     """
 
     name: ClassVar[str] = "attacknet_v2_1"
+    concatenate: ClassVar[bool] = True
 
     @captures_config
     def __init__(
@@ -158,11 +159,11 @@ class AttackNetV21(_KerasNet):
         momentum: float = 0.01,
     ) -> None:
         super().__init__()
-        blocks = _skip_blocks(width, momentum, concatenate=True, slope=0.2)
+        blocks = _skip_blocks(width, momentum, concatenate=self.concatenate, slope=0.2)
         self._build(blocks, nn.Tanh(), image_size, hidden, conv_dropout, dropout, momentum)
 
 
-class AttackNetV22(_KerasNet):
+class AttackNetV22(AttackNetV21):
     """v2.1 with a skip by addition, which halves the flattened map. 16,806,722 parameters.
 
     Args:
@@ -170,20 +171,7 @@ class AttackNetV22(_KerasNet):
     """
 
     name: ClassVar[str] = "attacknet_v2_2"
-
-    @captures_config
-    def __init__(
-        self,
-        image_size: int = 256,
-        width: int = 16,
-        hidden: int = 128,
-        conv_dropout: float = 0.25,
-        dropout: float = 0.5,
-        momentum: float = 0.01,
-    ) -> None:
-        super().__init__()
-        blocks = _skip_blocks(width, momentum, concatenate=False, slope=0.2)
-        self._build(blocks, nn.Tanh(), image_size, hidden, conv_dropout, dropout, momentum)
+    concatenate: ClassVar[bool] = False
 
 
 class SkipBlock(nn.Module):
