@@ -22,12 +22,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from oanet.names import takes_cue
-from pipelines.config import BaselineSettings, Experiment, PicturesData, SyntheticData, TrainedIdentity
+from pipelines.config import Experiment, PicturesData, SyntheticData
 from pipelines.cues.names import MAKERS, WITHOUT_PICTURES, moment
 from pipelines.data.protocols import CORPUS
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
+from pipelines.generator_settings import BaselineSettings, TrainedIdentity
 from pipelines.published import content_of_weights
 
 # Raised when the meaning of a stored artefact changes, so that old ones are not taken for new ones.

@@ -14,11 +14,12 @@ from dfg.baselines import build_baseline, load_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
-from pipelines.config import AnoddpmSettings, BaselineSettings, DeepSvddSettings, Experiment, MemaeSettings
+from pipelines.config import Experiment
 from pipelines.data.faces import Faces, to_tensor_range
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_atomically
 from pipelines.fingerprint import folder_sha256
+from pipelines.generator_settings import AnoddpmSettings, BaselineSettings, DeepSvddSettings, MemaeSettings
 from pipelines.processes import is_main, wait
 from pipelines.training.image_batches import LiveFaceBatches
 from pipelines.training.latents import nested_share

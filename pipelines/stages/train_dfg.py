@@ -17,20 +17,20 @@ from dfg.pipeline import DeFakePipeline
 from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet, checkpoint_gradients
-from pipelines.config import (
+from pipelines.config import Experiment
+from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
+from pipelines.fingerprint import fingerprint, folder_sha256
+from pipelines.generator_settings import (
     AutoencoderSettings,
     BaselineSettings,
-    Experiment,
     GeneratorSettings,
     MakerSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TaesdSettings,
 )
-from pipelines.data.faces import Faces, to_tensor_range
-from pipelines.errors import AgfasError
-from pipelines.files import write_atomically
-from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.processes import is_main, wait
 from pipelines.stages import train_baseline, train_identity
 from pipelines.training.batches import LatentBatches, LatentViews

@@ -10,10 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from dfg.arcface import ArcFaceObjective
 from dfg.identity import IdentityEncoder, OnnxIdentityEncoder
-from pipelines.config import BackboneIdentity, Experiment, NoIdentity, OnnxIdentity, TrainedIdentity
+from pipelines.config import Experiment
 from pipelines.data.faces import Faces, to_tensor_range
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
+from pipelines.generator_settings import BackboneIdentity, NoIdentity, OnnxIdentity, TrainedIdentity
 from pipelines.processes import device, is_main, wait
 from pipelines.training.batches import IdentityBatches
 from pipelines.training.loop import fit

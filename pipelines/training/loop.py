@@ -19,8 +19,8 @@ from accelerate.utils import broadcast
 from torch import nn
 
 from oanet.objectives.base import Objective
-from pipelines.config import LoopSettings
 from pipelines.errors import AgfasError
+from pipelines.generator_settings import LoopSettings
 from pipelines.processes import on_cpu
 from pipelines.progress import bar
 from pipelines.training.checkpoint import load_checkpoint, save_checkpoint

@@ -7,8 +7,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.config import CueSettings, Strict
+from pipelines.config import CueSettings
 from pipelines.cues.names import CONTROLS, RESTORING
+from pipelines.generator_settings import Strict
 
 FORMAT: Final = "agfas face anti-spoofing"
 VERSION: Final = 1

@@ -19,10 +19,11 @@ from dfg.preconditioned import PreconditionedUNet
 from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
-from pipelines.config import Experiment, LoopSettings
+from pipelines.config import Experiment
 from pipelines.config_file import build_experiment, with_overrides
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
+from pipelines.generator_settings import LoopSettings
 from pipelines.stages import cues, train_dfg, train_identity
 from pipelines.stages import faces as faces_stage
 from pipelines.training.batches import LatentBatches

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.config import LoopSettings
 from pipelines.errors import AgfasError
+from pipelines.generator_settings import LoopSettings
 from pipelines.training.ema import WeightAverage
 from pipelines.training.loop import fit, learning_rate
 from pipelines.training.run import Run

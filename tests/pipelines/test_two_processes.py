@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from safetensors.torch import save_file
-from pipelines.config import LoopSettings
+from pipelines.generator_settings import LoopSettings
 from pipelines.processes import is_main, rank_and_world
 from pipelines.training.batches import LatentBatches
 from pipelines.training.loop import fit

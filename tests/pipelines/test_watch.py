@@ -8,9 +8,10 @@ import torch
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
-from pipelines.config import EarlyStoppingSettings, Experiment, LoopSettings, PlateauSettings, TrainSettings
+from pipelines.config import EarlyStoppingSettings, Experiment, PlateauSettings, TrainSettings
 from pipelines.config_file import with_overrides
 from pipelines.errors import AgfasError
+from pipelines.generator_settings import LoopSettings
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 from pipelines.training.watch import DevWatch
