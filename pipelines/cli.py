@@ -237,11 +237,18 @@ def reproduce(
 
 
 @app.command()
-def probe(config: Config, overrides: Overrides = None, output: Output = None) -> None:
+def probe(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    against: Annotated[
+        str | None, typer.Option(help="Label of a sweep whose cues all others are compared with.")
+    ] = None,
+) -> None:
     """Ask what each cue tells a logistic regression, before any detector is trained on it."""
     from pipelines.stages import probe as stage
 
-    stage.run(_experiment(config, overrides, output))
+    stage.run(_experiment(config, overrides, output), against)
 
 
 @app.command()

@@ -18,8 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from pipelines.config import Experiment
+from pipelines.cues.agreement import agreement
+from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces, to_tensor_range
 from pipelines.data.protocols import Split, indices, protocol_splits
+from pipelines.errors import AgfasError, nearest
 from pipelines.files import csv_text, write_text
 from pipelines.plan import Planned, expand
 from pipelines.progress import track
@@ -31,19 +34,28 @@ from pipelines.workspace import Workspace
 _BATCH = 128
 
 
-def run(experiment: Experiment) -> list[dict[str, Any]]:
+def run(experiment: Experiment, against: str | None = None) -> list[dict[str, Any]]:
     """Probe every cue of an experiment or a sweep; prints and writes `probe.csv` into the output folder.
+
+    Args:
+        experiment: one or a grid.
+        against: label of the experiment whose cues all others are compared with; see `pipelines.cues.agreement`.
 
     Returns:
         A row per label: mean over the splits' targets of the video AUC with the picture's statistics, the cue's, and
         both, and the AUC of the mean |cue| alone for each attack type against live faces of all domains, which
-        says something only where the cue is not normalised.
+        says something only where the cue is not normalised. With `against`, correlation and PSNR to that label.
+
+    Raises:
+        AgfasError: no cue has the label `against`.
     """
     planned = [item for item in _first_of_each_label(expand(experiment)) if Workspace(item.experiment).needs_cue()]
+    compared = _labelled(planned, against) if against else None
     faces = faces_stage.run(planned[0].experiment)
     chain.prepare_cues([item.experiment for item in planned], faces)
     picture = _all_statistics(faces, np.arange(len(faces)), None)
-    rows = [_probe(item, faces, picture) for item in track(planned, "probe", unit="cue")]
+    reference = cue_reader(compared.experiment, faces) if compared else None
+    rows = [_probe(item, faces, picture, reference) for item in track(planned, "probe", unit="cue")]
     text = csv_text(rows)
     write_text(experiment.root / "probe.csv", text)
     print(text)
@@ -80,7 +92,7 @@ def left_out_auc(features: np.ndarray, faces: Faces, split: Split) -> float:
     return float(roc_auc_score(faces.labels[rows][first], scores))
 
 
-def _probe(item: Planned, faces: Faces, picture: np.ndarray) -> dict[str, Any]:
+def _probe(item: Planned, faces: Faces, picture: np.ndarray, reference: CueReader | None) -> dict[str, Any]:
     splits = protocol_splits(item.experiment.protocol, faces.columns())
     judged = np.unique(np.concatenate([np.concatenate(list(indices(faces.columns(), s).values())) for s in splits]))
     reader = cue_reader(item.experiment, faces)
@@ -96,7 +108,22 @@ def _probe(item: Planned, faces: Faces, picture: np.ndarray) -> dict[str, Any]:
         attacks = judged[faces.attack_types[judged] == kind]
         truth = np.r_[np.zeros(len(live)), np.ones(len(attacks))]
         row[f"size_auc_{kind}"] = round(float(roc_auc_score(truth, np.r_[size[live], size[attacks]])), 3)
-    return row
+    return row if reference is None else {**row, **_agreement(reader, reference, judged)}
+
+
+def _agreement(reader: CueReader | None, reference: CueReader, judged: np.ndarray) -> dict[str, Any]:
+    found = agreement(reader, reference, judged) if reader else None
+    return {
+        "correlation": round(found.correlation, 3) if found else "",
+        "psnr": round(found.psnr, 2) if found else "",
+    }
+
+
+def _labelled(planned: list[Planned], label: str) -> Planned:
+    for item in planned:
+        if item.label == label:
+            return item
+    raise AgfasError(f"No cue is labelled '{label}': {nearest(label, [item.label for item in planned])}")
 
 
 @torch.no_grad()

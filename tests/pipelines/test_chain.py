@@ -171,6 +171,27 @@ def test_a_probe_tells_a_telling_cue_from_noise(experiment, judged, monkeypatch)
     assert (experiment.root / "probe.csv").read_text().startswith("label,auc_picture,auc_cue,auc_both")
 
 
+def test_a_probe_compares_every_cue_with_one_of_them(experiment, judged):
+    from pipelines.stages import probe
+
+    variants = [
+        {"label": "one", "set": {}},
+        {"label": "two", "set": {"cue.normalize": "none"}},
+        {"label": "t = 0", "set": {"cue.source": "autoencoder"}},
+        {"label": "zero", "set": {"cue.source": "zero"}},
+    ]
+    grid = with_overrides(experiment, {"sweep": {"axes": {"seed": [0]}, "variants": variants}})
+    one, two, control, zero = probe.run(grid, against="one")
+    assert (one["correlation"], one["psnr"]) == (1.0, np.inf)
+    assert two["psnr"] == np.inf
+    assert two["correlation"] > 0.9  # the same restorations, their residuals scaled otherwise
+    assert control["correlation"] < 1
+    assert 0 < control["psnr"] < 60
+    assert (zero["correlation"], zero["psnr"]) == ("", "")
+    with pytest.raises(AgfasError, match="did you mean 'one'"):
+        probe.run(grid, against="ona")
+
+
 def test_seeds_start_from_other_weights(experiment):
     from pipelines.stages.train_detector import _build
 
