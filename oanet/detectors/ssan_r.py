@@ -16,6 +16,9 @@ from oanet.detectors.base import Detector, captures_config
 from oanet.output import DetectorOutput
 from oanet.pyramid import Pyramid
 
+# The style reader's and the content's coarsest maps are at this stride, and a map of one pixel has no deviation.
+_SMALLEST = 32
+
 
 class SSANR(Detector):
     """forward = classify(assemble(*disentangle(image))): every face with its own style.
@@ -42,6 +45,11 @@ class SSANR(Detector):
         released: bool = False,
     ) -> None:
         super().__init__()
+        if image_size <= _SMALLEST:
+            raise ValueError(
+                f"ssan_r normalises maps at a stride of 32, of which pictures of {image_size} pixels leave one value:"
+                f" detector.image_size must be above {_SMALLEST}, such as 64 or the paper's 256."
+            )
         self.trunk = Pyramid(backbone, image_size, pretrained, backbone_options, levels=3)
         fine, middle, width = self.trunk.widths
         self.released = released

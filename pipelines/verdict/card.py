@@ -95,10 +95,9 @@ def _baseline_words(cue: CueSettings) -> str:
 
 
 def _trained_on(settings: ModelSettings, about: About) -> str:
-    measured = about.measured
     text = (
         f"Faces of {about.dataset} (fingerprint `{about.dataset_fingerprint}`), domains {_and(about.train_domains)}."
-        f" Left out and kept for the test: {_and(measured.domains)}."
+        f" {_kept_apart(about)}"
     )
     if about.generator is not None:
         text += (
@@ -111,6 +110,18 @@ def _trained_on(settings: ModelSettings, about: About) -> str:
     ]
     table = _table(("domain", "kind", "for", "faces", "videos", "persons"), rows)
     return f"{text}\n\n{table}"
+
+
+def _kept_apart(about: About) -> str:
+    """How the test differs from the training: other domains, or other persons of the same ones."""
+    judged = about.measured.domains
+    shared = [domain for domain in judged if domain in about.train_domains]
+    if not shared:
+        return f"Left out and kept for the test: {_and(judged)}."
+    return (
+        f"Judged on the test split of {_and(judged)}: persons of whom nothing was trained on (videos, where no person is"
+        f" known), but the cameras and kinds of attack of {_and(shared)} were in the training."
+    )
 
 
 _SPLITS = {"train": "training", "dev": "threshold"}

@@ -72,7 +72,7 @@ class Count(Strict):
 
 
 class Measured(Strict):
-    """Error rates on the domain that was left out, at the saved threshold; rates in [0, 1]."""
+    """Error rates on the test videos of the split, at the saved threshold; rates in [0, 1]."""
 
     domains: list[str]
     live_videos: int

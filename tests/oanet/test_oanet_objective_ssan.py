@@ -47,6 +47,13 @@ def test_content_and_style_at_full_size() -> None:
         assert detector.assemble(content, style).shape == (1, 512)
 
 
+def test_a_picture_too_small_for_its_maps_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 32, such as 64"):
+        build_detector("ssan_r", preset="tiny", image_size=32)
+    smallest = build_detector("ssan_r", preset="tiny", image_size=33)
+    assert smallest(torch.zeros(2, 3, 33, 33)).logits.isfinite().all()
+
+
 def slow_instance_norm(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """Every face and channel for itself, in plain numbers."""
     out = torch.empty_like(content)

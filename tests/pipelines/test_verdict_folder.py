@@ -143,6 +143,16 @@ def test_card_does_not_take_a_few_videos_for_certainty(saved):
     assert model.about.measured.videos_per_type == {"mask": 4, "print": 4, "replay": 4}
 
 
+def test_card_says_where_the_test_shares_cameras_with_the_training(saved):
+    model = read_saved(saved)
+    assert "Left out and kept for the test: phone." in model_card(model)
+    measured = model.about.measured.model_copy(update={"domains": ["webcam"]})
+    card = model_card(model.model_copy(update={"about": model.about.model_copy(update={"measured": measured})}))
+    assert "Left out" not in card
+    assert "Judged on the test split of webcam: persons of whom nothing was trained on" in card
+    assert "kinds of attack of webcam were in the training" in card
+
+
 def test_changed_file_is_named(copy):
     weights = copy / "generator" / "unet" / "diffusion_pytorch_model.safetensors"
     content = bytearray(weights.read_bytes())
