@@ -119,8 +119,8 @@ def _kept_apart(about: About) -> str:
     if not shared:
         return f"Left out and kept for the test: {_and(judged)}."
     return (
-        f"Judged on the test split of {_and(judged)}: persons of whom nothing was trained on (videos, where no person is"
-        f" known), but the cameras and kinds of attack of {_and(shared)} were in the training."
+        f"Judged on the test split of {_and(judged)}: persons of whom nothing was trained on (videos, where no person"
+        f" is known), but cameras and kinds of attack of {_and(shared)} were in the training."
     )
 
 
