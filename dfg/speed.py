@@ -17,21 +17,24 @@ class Speed:
     """Options that cost little or no accuracy; every one may move a restoration by a rounding.
 
     Attributes:
-        dtype: of the U-Net, `float32` or `bfloat16`; None leaves it. The autoencoder stays float32: its decoder is
-            where rounding shows in the picture.
+        dtype: of the U-Net, `float32` or `bfloat16`; None leaves it.
         channels_last: memory layout of U-Net and autoencoder in which convolutions are faster on most processors.
         compile: torch.compile of the U-Net; minutes at the first batch of a shape.
         attention: `sdpa` or `xformers`.
+        autoencoder_dtype: of the autoencoder, likewise. Its decoder is where rounding shows in the picture, so it keeps
+            float32 unless it is asked for by itself.
     """
 
     dtype: str | None = None
     channels_last: bool = False
     compile: bool = False
     attention: str = "sdpa"
+    autoencoder_dtype: str | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in (None, *DTYPES):
-            raise ValueError(f"dtype={self.dtype!r} must be one of {', '.join(DTYPES)}.")
+        for name in ("dtype", "autoencoder_dtype"):
+            if getattr(self, name) not in (None, *DTYPES):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(DTYPES)}.")
 
     def apply(self, pipeline: Any) -> None:
         """Set a `DeFakePipeline` up so; it stays so.
@@ -40,9 +43,10 @@ class Speed:
             ValueError: xformers is asked for and cannot be had.
         """
         unet = pipeline.unet
-        if self.dtype is not None:
-            # nn.Module's own: diffusers' warns of modules to be kept in float32 even where there are none.
-            torch.nn.Module.to(unet, DTYPES[self.dtype])
+        for part, dtype in ((unet, self.dtype), (pipeline.autoencoder, self.autoencoder_dtype)):
+            if dtype is not None:
+                # nn.Module's own: diffusers' warns of modules to be kept in float32 even where there are none.
+                torch.nn.Module.to(part, DTYPES[dtype])
         if self.channels_last:
             for part in (unet, pipeline.autoencoder):
                 torch.nn.Module.to(part, memory_format=torch.channels_last)
@@ -52,7 +56,7 @@ class Speed:
             unet.compile(dynamic=False)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What differs from the defaults, but for the type, which the U-Net itself tells."""
+        """What differs from the defaults, but for the types, which the parts themselves tell."""
         default = asdict(Speed())
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "dtype"}
+        given = {field.name: getattr(self, field.name) for field in fields(self) if "dtype" not in field.name}
         return {name: value for name, value in given.items() if value != default[name]}

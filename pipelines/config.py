@@ -97,6 +97,9 @@ class CueSettings(Strict):
         1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the calls' work."
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the U-Net; the rest stays float32.")
+    autoencoder_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the autoencoder, whose rounding shows in the picture: measure before you trust it."
+    )
     channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
     compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
     attention: Literal["sdpa", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
@@ -118,7 +121,15 @@ class CueSettings(Strict):
 
 
 # Options of the cue that change how the De-fake Face Generator is run, and that no baseline knows.
-_OF_THE_GENERATOR = ("scheduler", "guidance_scale", "dtype", "channels_last", "compile", "attention")
+_OF_THE_GENERATOR = (
+    "scheduler",
+    "guidance_scale",
+    "dtype",
+    "autoencoder_dtype",
+    "channels_last",
+    "compile",
+    "attention",
+)
 
 
 class DetectorSettings(BaseModel):

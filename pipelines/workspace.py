@@ -197,7 +197,16 @@ _LATER_OF_GENERATOR = (
     "share",
     "attention",
 )
-_LATER_OF_CUE = ("scheduler", "calls", "guidance_scale", "dtype", "channels_last", "compile", "attention")
+_LATER_OF_CUE = (
+    "scheduler",
+    "calls",
+    "guidance_scale",
+    "dtype",
+    "channels_last",
+    "compile",
+    "attention",
+    "autoencoder_dtype",
+)
 
 _LATER_OF_TRAIN = ("plateau", "early_stopping", "look_every", "extra_live", "depth_maps", "reflection_maps")
 

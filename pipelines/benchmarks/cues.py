@@ -64,6 +64,9 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "channels last": {"speed": Speed(channels_last=True)},
     "bfloat16 U-Net": {"speed": Speed("bfloat16")},
     "bfloat16 U-Net, channels last": {"speed": Speed("bfloat16", channels_last=True)},
+    "bfloat16 U-Net and autoencoder, channels last": {
+        "speed": Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16")
+    },
     "dpmsolver++, 8 calls": {"scheduler": "dpmsolver++", "calls": 8},
     "unipc, 8 calls": {"scheduler": "unipc", "calls": 8},
     "dpmsolver++, 8 calls, bfloat16 U-Net, channels last": {

@@ -152,7 +152,7 @@ def sweep_of(
 
 def speed_of(cue: CueSettings) -> Speed:
     """How the settings want the generator to be run."""
-    return Speed(cue.dtype, cue.channels_last, cue.compile, cue.attention)
+    return Speed(cue.dtype, cue.channels_last, cue.compile, cue.attention, cue.autoencoder_dtype)
 
 
 def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:

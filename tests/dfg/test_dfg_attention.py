@@ -166,3 +166,5 @@ def test_a_compiled_unet_is_traced_once_for_all_faces_t_and_steps(pipeline, face
 def test_an_unknown_type_is_refused():
     with pytest.raises(ValueError, match="float32, bfloat16"):
         Speed(dtype="float16")
+    with pytest.raises(ValueError, match="autoencoder_dtype='half' must be one of float32, bfloat16"):
+        Speed(autoencoder_dtype="half")

@@ -120,6 +120,7 @@ CUE_OPTIONS: list[dict[str, Any]] = [
     {"cue.calls": 8},
     {"cue.guidance_scale": 2.0},
     {"cue.dtype": "bfloat16"},
+    {"cue.autoencoder_dtype": "bfloat16"},
     {"cue.channels_last": True},
     {"cue.compile": True},
     {"cue.attention": "xformers"},
@@ -318,6 +319,20 @@ def test_channels_last_is_near_and_has_a_name(root, encoder, plain):
     for timestep in (0, 401):
         torch.testing.assert_close(first[timestep], second[timestep], atol=1e-4, rtol=0)
         assert one.fingerprint(timestep) != other.fingerprint(timestep)
+
+
+def test_the_autoencoders_type_is_its_own_and_names_every_t(root, encoder, plain):
+    experiment = experiment_of(root)
+    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    changed = with_overrides(experiment, {"cue.autoencoder_dtype": "bfloat16"})
+    one, other = (cues.open_sweep(settings, [0, 401]) for settings in (experiment, changed))
+    assert (other.pipeline.unet.dtype, other.pipeline.autoencoder.dtype) == (torch.float32, torch.bfloat16)
+    first, second = (sweep.restore(image, ["a", "b"], [0, 401]) for sweep in (one, other))
+    for timestep in (0, 401):
+        assert second[timestep].dtype == torch.float32
+        assert not torch.equal(first[timestep], second[timestep])
+        assert one.fingerprint(timestep) != other.fingerprint(timestep)
+        assert float((first[timestep] - second[timestep]).abs().mean()) < 0.1
 
 
 def test_guidance_without_an_identity_is_refused(root, monkeypatch):
