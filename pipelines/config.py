@@ -130,6 +130,14 @@ _OF_THE_GENERATOR = (
     "compile",
     "attention",
 )
+    "scheduler",
+    "guidance_scale",
+    "dtype",
+    "autoencoder_dtype",
+    "channels_last",
+    "compile",
+    "attention",
+)
 
 
 class DetectorSettings(BaseModel):
