@@ -130,14 +130,6 @@ _OF_THE_GENERATOR = (
     "compile",
     "attention",
 )
-    "scheduler",
-    "guidance_scale",
-    "dtype",
-    "autoencoder_dtype",
-    "channels_last",
-    "compile",
-    "attention",
-)
 
 
 class DetectorSettings(BaseModel):
