@@ -25,8 +25,16 @@ def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experim
         key, sign, text = override.partition("=")
         if not sign:
             raise AgfasError(f"'{override}' is no override. Write key=value, for example cue.timestep=401.")
-        set_dotted(content, key.strip(), yaml.safe_load(text))
+        set_dotted(content, key.strip(), _value(override, text))
     return build_experiment(content, str(path) if path else "the command line")
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = str(error).splitlines()[0]
+        raise AgfasError(f"The value of '{override}' is not valid YAML ({where}). Put quotes around text.") from None
 
 
 def build_experiment(content: dict[str, Any], where: str) -> Experiment:
@@ -48,6 +56,8 @@ def with_overrides(experiment: Experiment, changes: dict[str, Any]) -> Experimen
 def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
     """Set `a.b.c` in nested mappings, making those that are missing."""
     *parents, last = key.split(".")
+    if not all((*parents, last)):
+        raise AgfasError(f"'{key}' is no key. Write its parts with dots between, for example cue.timestep.")
     block = content
     for parent in parents:
         inner = block.get(parent)

@@ -29,9 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         try:
             write(temporary)
             _sync_tree(temporary)
-            if path.is_dir():
-                _remove(path)
-            os.replace(temporary, path)
+            _replace(temporary, path)
             sync_folder(path.parent)
         finally:
             _remove(temporary)
@@ -106,6 +104,18 @@ def _sync_tree(path: Path) -> None:
     for file in files:
         with file.open("rb+") as stream:
             os.fsync(stream.fileno())
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Move `new` to `path`; a folder that is there steps aside first, since nothing can be moved onto it."""
+    if not path.is_dir():
+        os.replace(new, path)
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    _remove(aside)
+    os.rename(path, aside)
+    os.rename(new, path)
+    _remove(aside)
 
 
 def _remove(path: Path) -> None:

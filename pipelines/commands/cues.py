@@ -19,7 +19,7 @@ def inspect_dfg(
     config: Config,
     overrides: Overrides = None,
     output: Output = None,
-    timesteps: Annotated[str, typer.Option(help="Comma-separated t of the sampler's grid.")] = "201,401,601,801,981",
+    timesteps: Annotated[str, typer.Option(help="Comma-separated t of the sampler's grid.")] = "201,401,601,801,999",
     count: Annotated[int, typer.Option(help="Faces of each group at most.")] = 128,
 ) -> None:
     """Measure how well faces are restored by t, with the right, a wrong and no identity."""

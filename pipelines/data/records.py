@@ -5,11 +5,11 @@ A record is one aligned face crop with everything that splitting, training and j
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipelines.errors import AgfasError
+from pipelines.files import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -131,4 +131,4 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_NAME
     if not path.is_file():
         raise AgfasError(f"{folder} has no {CARD_NAME}, so it was not finished. Make it again.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return dict(read_json(path))

@@ -75,7 +75,10 @@ def _named(experiment: Experiment, timestep: int) -> str:
 
 
 def print_status(experiment: Experiment, timesteps: Sequence[int]) -> None:
-    """Count the finished cues of each store."""
+    """Count the finished cues of each store; makes nothing."""
+    if not Workspace(experiment).faces.is_dir():
+        print("nothing made yet, nor any faces")
+        return
     for timestep, folder in _folders(experiment, timesteps).items():
         if folder.is_dir():
             print(f"{_named(experiment, timestep)}: {ShardStore.open(folder).status()}")
@@ -89,6 +92,8 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
     Raises:
         AgfasError: a store is broken or differs; what was broken will be made again by the next run.
     """
+    if not Workspace(experiment).faces.is_dir():
+        raise AgfasError("No faces and no cues yet. Run `agfas cues` with the same configuration first.")
     faces = faces_stage.run(experiment)
     chosen = judged_faces(experiment, faces)
     failed = []
