@@ -41,7 +41,7 @@ class CueEncoder(nn.Module):
             raise ValueError(f"{backbone!r} is a {type(resnet).__name__}; a timm ResNet is needed.")
         every_stage = [child for name, child in resnet.named_children() if name.startswith("layer")]
         if not 1 <= stages <= len(every_stage):
-            raise ValueError(f"cue_stages = {stages}, but {backbone!r} has 1 to {len(every_stage)} stages.")
+            raise ValueError(f"stages = {stages}, but {backbone!r} has 1 to {len(every_stage)} stages.")
         if pretrained and stages == 4:
             _reset(every_stage[3])
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.act1, resnet.maxpool)

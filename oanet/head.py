@@ -77,8 +77,9 @@ class DomainHeads(nn.Module):
         self.linear = nn.Linear(feature_dim, num_domains)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, D) -> (B, num_domains): each head's log-odds of bona fide."""
-        return self.linear(features)
+        """(B, D) -> (B, num_domains): each head's log-odds of bona fide, float32 under autocast too."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.linear(features.float())
 
 
 def mean_probability_logits(log_odds: torch.Tensor) -> torch.Tensor:

@@ -103,7 +103,7 @@ def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
         raise ValueError(f"timm has no model {name!r}.{hint} `timm.list_models()` names them all.")
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:
         raise ValueError(f"timm's {name!r} refuses an option: {error}. Given: {sorted(arguments)}.") from error
     except Exception as error:
         if not pretrained:

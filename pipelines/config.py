@@ -40,11 +40,28 @@ class SyntheticData(SyntheticSettings):
 
 
 class DatasetData(Strict):
-    """A face dataset on disk, as `agfas synth` or an importer wrote it."""
+    """Face datasets on disk, as `agfas synth` or `agfas prepare` wrote them: one by `path`, or several by `paths`."""
 
     name: Literal["dataset"]
-    path: Path = Field(description="Folder of the Hugging Face dataset.")
+    path: Path | None = Field(None, description="Folder of the Hugging Face dataset.")
+    paths: list[Path] | None = Field(
+        None, min_length=2, description="Folders of several, which are joined to one; none may share a domain."
+    )
     size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
+
+    @property
+    def title(self) -> str:
+        """The folders' names, for people."""
+        return " and ".join(path.name for path in self.paths or [self.path] if path is not None)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> DatasetData:
+        if (self.path is None) == (self.paths is None):
+            raise ValueError(
+                "a dataset takes either path, one folder, or paths, a list of at least two; in place of a path that the"
+                " configuration has, give data.path=null and data.paths=[ONE,OTHER]"
+            )
+        return self
 
 
 class PictureSource(Strict):
@@ -237,6 +254,8 @@ class TrainSettings(LoopSettings):
     def _watched(self) -> TrainSettings:
         if self.schedule != "plateau" and self.plateau != PlateauSettings():
             raise ValueError("plateau is read by schedule: plateau alone: set that schedule, or leave it out")
+        if self.ema_decay > 0:
+            raise ValueError("ema_decay is for generators: a detector is judged by its own weights; leave it out")
         return self
 
 

@@ -99,6 +99,7 @@ class LivenessNet(_KerasNet):
         momentum: float = 0.01,
     ) -> None:
         super().__init__()
+        _check_width(width)
         blocks: list[tuple[nn.Module, int]] = []
         before = 3
         for after in (width, 2 * width):
@@ -210,6 +211,7 @@ class SkipBlock(nn.Module):
 
 def _skip_blocks(width: int, momentum: float, concatenate: bool, slope: float) -> list[tuple[nn.Module, int]]:
     """The blocks and how many channels each gives."""
+    _check_width(width)
     blocks: list[tuple[nn.Module, int]] = []
     before = 3
     for channels in (width, 2 * width):
@@ -217,6 +219,11 @@ def _skip_blocks(width: int, momentum: float, concatenate: bool, slope: float) -
         before = block.out_channels
         blocks.append((block, before))
     return blocks
+
+
+def _check_width(width: int) -> None:
+    if width < 1:
+        raise ValueError(f"width = {width}; the first block needs at least one channel.")
 
 
 def _initialize(module: nn.Module) -> None:

@@ -52,6 +52,9 @@ class Auxiliary(Detector):
         map_width: int = 64,
     ) -> None:
         super().__init__()
+        maps = [maps] if isinstance(maps, str) else maps
+        if map_size < 3:
+            raise ValueError(f"map_size = {map_size}; it must be at least 3, a place and its neighbours.")
         for name in maps:
             check_name("map of the detector 'auxiliary':", name, MAPS)
         self.map_size = map_size

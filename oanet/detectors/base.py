@@ -81,7 +81,7 @@ class Detector(nn.Module, ABC):
         """
 
     def num_parameters(self) -> int:
-        """How many numbers are learned."""
+        """How many parameters there are, those that are not trained included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def use_domain_heads(self, num_domains: int) -> DomainHeads:

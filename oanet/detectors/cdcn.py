@@ -160,7 +160,8 @@ def depth_logits(depth: torch.Tensor) -> torch.Tensor:
     """Logits whose softmax is (1 - m, m), m the mean of each map clipped to [1e-4, 1 - 1e-4].
 
     Only the value is clipped: a map beyond the bounds still gets the gradient of the bound it lies behind, so that
-    a cross-entropy can call back a network that predicts no depth at all, or too much.
+    a cross-entropy can call back a network whose map is nearly empty, or too full. CDCN's own map comes out of a ReLU:
+    one that is zero everywhere passes no gradient on, whatever comes behind it.
 
     Args:
         depth: (B, 1, H, W), zero or more.

@@ -75,7 +75,7 @@ class LivenessViT(Pluggable):
         cue_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if image_size % patch_size:
+        if patch_size < 1 or image_size % patch_size:
             raise ValueError(f"patch_size = {patch_size} does not divide image_size = {image_size}.")
         if width % num_heads:
             raise ValueError(f"num_heads = {num_heads} does not divide the width {width}.")
@@ -183,15 +183,22 @@ def published_threshold(path: str | Path) -> float | None:
 
 def _our_names(checkpoint: Mapping[str, Any], num_heads: int, path: str | Path) -> dict[str, Any]:
     """The weights under this module's names, the classes in this library's order."""
-    heads = checkpoint.get("cfg", {}).get("model", {}).get("nhead", num_heads)
+    settings = checkpoint.get("cfg")
+    trained = settings.get("model") if isinstance(settings, Mapping) else None
+    heads = trained.get("nhead", num_heads) if isinstance(trained, Mapping) else num_heads
     if heads != num_heads:
         raise ValueError(f"{path} was trained with {heads} heads; give num_heads: {heads} instead of {num_heads}.")
     state = {}
     for name, value in checkpoint["model"].items():
         for prefix in _LAYER_PREFIXES:
             name = name.removeprefix(prefix)
-        state[_RENAMED.get(name, name)] = value.flip(0) if name.startswith("head.") else value
+        state[_RENAMED.get(name, name)] = _ours_first(value) if name.startswith("head.") else value
     return state
+
+
+def _ours_first(value: Any) -> Any:
+    """The classes in this library's order; what is no tensor is left to be refused by its name."""
+    return value.flip(0) if isinstance(value, torch.Tensor) and value.ndim else value
 
 
 _RENAMED = {

@@ -101,8 +101,6 @@ class Auxiliary(Objective):
     def _discriminator(self) -> DomainDiscriminator | None:
         if self.weights["domain"] == 0:
             return None
-        if self.num_domains < 2:
-            raise ValueError("lambda_domain is above 0, but with one training domain there is nothing to tell apart.")
         return DomainDiscriminator(self.detector.feature_dim, self.num_domains)
 
     def _reflection(self, batch: FaceBatch, side: int) -> torch.Tensor:

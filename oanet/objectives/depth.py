@@ -80,8 +80,9 @@ def contrastive_depth_loss(predicted: torch.Tensor, target: torch.Tensor) -> tor
     Args:
         predicted, target: (B, 1, h, w), h and w at least 3.
     """
-    kernel = _neighbour_differences(predicted)
-    return F.mse_loss(F.conv2d(predicted, kernel), F.conv2d(target, kernel))
+    with torch.autocast(predicted.device.type, enabled=False):  # half precision would round the differences away
+        error = predicted.float() - target.float()  # the differences are linear: those of the error are the error's
+        return F.conv2d(error, _neighbour_differences(error)).square().mean()
 
 
 def depth_target(batch: FaceBatch, side: int) -> torch.Tensor:

@@ -29,6 +29,8 @@ class ERM(Objective):
         if class_weights is not None:
             if len(class_weights) != 2:
                 raise ValueError(f"class_weights = {class_weights}; give two: (attack, bona fide).")
+            if not any(class_weights):
+                raise ValueError("class_weights are both 0, which leaves nothing to learn from; one must be above 0.")
             check_not_negative(attack_weight=class_weights[0], bonafide_weight=class_weights[1])
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)

@@ -16,7 +16,7 @@ from torch import nn
 
 from oanet.batch import FaceBatch
 from oanet.detectors.base import Detector
-from oanet.objectives.base import Objective, check_not_negative, scalar_parts
+from oanet.objectives.base import Objective, check_not_negative, domain_cross_entropy, scalar_parts
 
 # Most (anchor, positive, negative) combinations that are looked at in one go: 16 M booleans and doubles.
 _TRIPLETS_AT_ONCE = 2**24
@@ -67,9 +67,7 @@ class SSDG(Objective):
         """
         bonafide = (batch.label == 1) & (batch.domain >= 0)
         reversed_features = reverse_gradient(features[bonafide], reversal_coefficient(progress))
-        logits = self.discriminator(reversed_features).float()
-        total = F.cross_entropy(logits, batch.domain[bonafide], reduction="sum")
-        return total / max(1, len(logits))
+        return domain_cross_entropy(self.discriminator(reversed_features), batch.domain[bonafide])
 
 
 class DomainDiscriminator(nn.Module):

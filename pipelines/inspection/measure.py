@@ -45,6 +45,8 @@ class Subjects:
         latents, noise: (n, C, h, w); the noise is the one of each face's key, the same at every t and condition.
         tokens: (n, N, D) by condition; `wrong` are those of the face half the group away, which is another person.
         pooled: (n, D) unit vectors of the mean-pooled identity tokens, or None without an encoder.
+        cameras: (n,) the faces' domains.
+        persons: (n,) their subjects.
     """
 
     image: torch.Tensor
@@ -52,6 +54,8 @@ class Subjects:
     noise: torch.Tensor
     tokens: dict[str, torch.Tensor]
     pooled: torch.Tensor | None
+    cameras: np.ndarray
+    persons: np.ndarray
 
 
 def conditions_of(pipeline: DeFakePipeline) -> tuple[str, ...]:
@@ -72,7 +76,8 @@ def open_subjects(pipeline: DeFakePipeline, faces: Faces, indices: np.ndarray, s
         tokens["identity"] = torch.cat([pipeline.identity_tokens(part) for part in parts])
         tokens["wrong"] = tokens["identity"].roll(len(image) // 2, dims=0)
         pooled = torch.cat([pooled_identity(pipeline, part) for part in parts])
-    return Subjects(image.to(device()), latents, noise, tokens, pooled)
+    own = faces.domains[indices], faces.subjects[indices]
+    return Subjects(image.to(device()), latents, noise, tokens, pooled, *own)
 
 
 @torch.no_grad()

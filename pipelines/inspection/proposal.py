@@ -6,6 +6,7 @@ makes an attack. Each side becomes a share between 0 and about 1, and the propos
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +24,9 @@ class Theorems:
         timestep: t.
         live_error: root mean square difference of live latents before and after restoring (Theorem 1).
         lost: live_error over that of another person's latents.
-        kl: divergence between live and attack latents noised to t, nats per value (Theorem 2).
-        kl_floor: the same between two halves of the live faces, which tells what the estimate itself makes.
+        kl: divergence between live and attack latents noised to t, nats per value, mean over the cameras (Theorem 2).
+        kl_floor: the same between two halves of the live faces, which tells what the estimate itself makes; NaN where
+            no camera shows two persons.
         removed: 1 - kl / (kl without noise).
         separation: mean restoration error of attacks minus that of live faces, in their pooled deviations.
     """
@@ -43,9 +45,13 @@ class Theorems:
         return self.removed - self.lost
 
     def row(self) -> dict[str, Any]:
-        """For a table, rounded to what can be told."""
-        values = {name: float(f"{value:.4g}") for name, value in asdict(self).items() if name != "timestep"}
-        return {"timestep": self.timestep, **values, "gap": float(f"{self.gap:.4g}")}
+        """For a table, rounded to what can be told; None where there is no value."""
+        values = {name: _rounded(value) for name, value in asdict(self).items() if name != "timestep"}
+        return {"timestep": self.timestep, **values, "gap": _rounded(self.gap)}
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.4g}")
 
 
 def propose(curves: list[Theorems]) -> int | None:

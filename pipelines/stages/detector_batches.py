@@ -67,6 +67,14 @@ def make_batches(
         AgfasError: extra faces or maps that are not there, or extra faces of the protocol's own domains.
     """
     settings = experiment.train
+    maps = _maps(experiment, faces, rows, objective)
+    extra = _extra_live(experiment, faces, split, objective)
+    lacking = sorted(set(maps) - set(extra.maps)) if extra is not None else []
+    if lacking:
+        raise AgfasError(
+            f"The training faces have {lacking[0]} maps, which the objective '{experiment.objective.name}' reads, and"
+            " those of train.extra_live.dataset have none. Prepare them alike, or leave the extra faces out."
+        )
     return BalancedBatches(
         faces,
         rows,
@@ -76,8 +84,8 @@ def make_batches(
         experiment.seed,
         settings.flip,
         settings.shift,
-        _maps(experiment, faces, rows, objective),
-        _extra_live(experiment, faces, split, objective),
+        maps,
+        extra,
     )
 
 

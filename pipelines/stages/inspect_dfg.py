@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dfg.pipeline import DeFakePipeline
 from pipelines.config import Experiment
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.files import csv_text, write_json, write_text
-from pipelines.inspection.divergence import GaussianFit, kl_divergence
+from pipelines.inspection.cameras import fit_cameras, mean_divergence, mean_floor
 from pipelines.inspection.measure import (
     Measured,
     Subjects,
@@ -34,6 +33,7 @@ from pipelines.processes import device
 from pipelines.progress import bar
 from pipelines.stages import faces as faces_stage
 from pipelines.stages import train_dfg
+from pipelines.workspace import Workspace
 
 HELD_OUT, OTHERS = "live, held out", "live, other domains"
 
@@ -53,8 +53,7 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
         with its standard error over faces, mean squared error of the predicted noise with its own, mean cosine of
         the identity before and after, and the number of faces.
     """
-    if experiment.generator.name != "dfg":
-        raise AgfasError(f"inspect-dfg measures the generator dfg, not {experiment.generator.name} (generator.name).")
+    _check_maker(experiment)
     faces = faces_stage.run(experiment)
     folder = train_dfg.run(experiment, faces)
     pipeline, _ = train_dfg.load_generator(folder)
@@ -73,35 +72,47 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
     return rows
 
 
+def print_plan(experiment: Experiment, timesteps: Sequence[int], count: int) -> None:
+    """What would be measured, and whether the generator is there; makes nothing."""
+    _check_maker(experiment)
+    workspace = Workspace(experiment)
+    there = workspace.generator_state() if workspace.faces.is_dir() else "nothing made yet, nor any faces"
+    print(f"at most {count} faces of each group at t = {', '.join(map(str, timesteps))}; {there}")
+
+
+def _check_maker(experiment: Experiment) -> None:
+    if experiment.generator.name != "dfg":
+        raise AgfasError(f"inspect-dfg measures the generator dfg, not {experiment.generator.name} (generator.name).")
+
+
 def theorem_curves(
     pipeline: DeFakePipeline, subjects: dict[str, Subjects], found: Found, timesteps: Sequence[int]
 ) -> list[Theorems]:
-    """Both sides of the trade-off at each t; none where there are no live faces or no attacks.
+    """Both sides of the trade-off at each t; none where no domain has both live faces and attacks.
 
     Theorem 1 is about faces like those of the training, so its side is measured on the generator's own domains where
-    some are held out. Theorem 2 compares live and attack faces, which must be of the same cameras.
+    some are held out. Theorem 2 compares live and attack faces camera by camera, and takes the mean.
     """
     live, attacks = _sides(subjects)
-    if not live or not attacks:
+    cameras = fit_cameras(live, list(attacks.values())) if live and attacks else []
+    if not cameras:
         return []
     restored = HELD_OUT if HELD_OUT in subjects else OTHERS
     told = conditions_of(pipeline)[0]
-    halves = [GaussianFit.of(live.latents[start::2]) for start in (0, 1)]
-    fits = [GaussianFit.of(live.latents), GaussianFit.of(torch.cat([some.latents for some in attacks.values()]))]
-    whole = kl_divergence(*fits)
+    whole = mean_divergence(cameras, abar=1.0)
     stranger = strangers_distance(subjects[restored])
     curves = []
     for timestep in timesteps:
         abar = float(pipeline.scheduler.alphas_cumprod[timestep])
         error = float(np.sqrt(found[restored][timestep, told].latent.mean()))
-        kl = kl_divergence(*(fit.noised(abar) for fit in fits))
+        kl = mean_divergence(cameras, abar)
         curves.append(
             Theorems(
                 timestep=timestep,
                 live_error=error,
                 lost=error / stranger,
                 kl=kl,
-                kl_floor=kl_divergence(*(fit.noised(abar) for fit in halves)),
+                kl_floor=mean_floor(cameras, abar),
                 removed=1 - kl / whole,
                 separation=_separation(found, attacks, timestep, told),
             )
@@ -190,4 +201,4 @@ def _print(rows: list[dict[str, Any]], curves: list[Theorems]) -> None:
         print(csv_text([one.row() for one in curves]))
         print(f"Proposed t = {propose(curves)}: the {RULE}.")
     else:
-        print("No t is proposed: the dataset has no attacks, or no live faces to set beside them.")
+        print("No t is proposed: no domain has both attacks and live faces to set beside them.")

@@ -162,12 +162,27 @@ def test_missing_targets_are_said(make_batch: MakeBatch) -> None:
     objective = build_objective("auxiliary", auxiliary("reflection"), 3, lambda_reflection=1.0, lambda_depth=0.0)
     with pytest.raises(ValueError, match=r"train\.reflection_maps"):
         objective(batch, 0.5)
-    with pytest.raises(ValueError, match="nothing to tell apart"):
-        build_objective("auxiliary", auxiliary("depth"), 1, lambda_domain=0.1)
     with pytest.raises(ValueError, match="'depth' needs a detector that predicts the map 'depth'"):
         build_objective("depth", build_detector("image_only", preset="tiny"), 3)
     with pytest.raises(ValueError, match="Did you mean 'reflection'"):
         auxiliary("reflexion")
+    with pytest.raises(ValueError, match="at least 3"):
+        build_detector("auxiliary", preset="tiny", map_size=2)
+
+
+def test_one_training_domain_has_nothing_to_tell_apart(make_batch: MakeBatch) -> None:
+    batch = make_batch(4)
+    batch.domain.zero_()
+    found = build_objective("auxiliary", auxiliary("depth"), 1, lambda_domain=0.1)(batch, 0.5)
+    assert float(found["domain"]) == 0.0
+
+
+def test_half_precision_keeps_small_differences_of_depth() -> None:
+    target = torch.linspace(0, 1, 32)[None, None, :, None].expand(1, 1, 32, 32)
+    predicted = target + 1e-3 * torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    exact = contrastive_depth_loss(predicted, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(contrastive_depth_loss(predicted, target)) == pytest.approx(float(exact), rel=1e-4)
 
 
 def test_parameters_of_the_auxiliary_detector() -> None:

@@ -96,6 +96,15 @@ def test_what_would_run_is_not_read(tmp_path: Path) -> None:
         build_detector("liveness_vit", weights=str(tmp_path / "model.pt"))
 
 
+def test_a_checkpoint_without_settings_is_taken_by_its_shapes(tmp_path: Path) -> None:
+    network = Published()
+    path = save_published(tmp_path / "model.pt", network, cfg=None)
+    assert torch.equal(build_detector("liveness_vit", weights=path).class_token, network.cls_token)
+    broken = {**network.state_dict(), "head.weight": 3.0}
+    with pytest.raises(ValueError, match=r"head\.classifier\.weight"):
+        build_detector("liveness_vit", weights=save_published(tmp_path / "odd.pt", network, model=broken))
+
+
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = save_published(tmp_path / "model.pt", Published())
     with pytest.raises(ValueError, match="has another shape in class_token"):

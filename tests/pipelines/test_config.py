@@ -27,6 +27,20 @@ def test_overrides_are_applied_in_order(tmp_path):
     assert experiment.seed == 3
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("cue.form=[", r"'cue\.form=\[' is not valid YAML"),
+        ("=5", "'' is no key"),
+        ("cue.=5", r"'cue\.' is no key"),
+        ("train.ema_decay=0.9", "ema_decay is for generators"),
+    ],
+)
+def test_an_override_that_cannot_be_is_explained(override, words):
+    with pytest.raises(AgfasError, match=words):
+        read_experiment(None, [override])
+
+
 def test_a_block_without_its_name_is_the_default_one():
     experiment = read_experiment(None, ["data.subjects=7", "identity.margin=0.2", "generator.autoencoder.patch_size=8"])
     assert isinstance(experiment.data, SyntheticData)

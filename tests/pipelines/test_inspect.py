@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
+from pipelines.inspection.cameras import fit_cameras, mean_floor
 from pipelines.inspection.divergence import GaussianFit, kl_divergence
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
 from pipelines.inspection.plot import as_svg, inspection_figure
@@ -146,11 +148,25 @@ def test_wrong_tokens_are_another_faces(opened):
     assert not tokens["none"].any()
 
 
+def seen_by_two_cameras(latents: torch.Tensor, share: int) -> Subjects:
+    """The first of every `share` faces by a camera that adds 5; two faces of a person."""
+    faces = np.arange(len(latents))
+    cameras = np.where(faces % share == 0, "bright", "plain")
+    seen = latents + 5.0 * torch.from_numpy(cameras == "bright")[:, None, None, None]
+    return Subjects(seen, seen, seen, {}, None, cameras, np.array([f"person {face // 4}" for face in faces]))
+
+
 def test_both_theorems_from_made_up_measurements(opened):
-    """Live latents of deviation 1 and attacks of deviation 2: the divergence and the share lost by pencil."""
+    """Live latents of deviation 1 and attacks of deviation 2: the divergence and the share lost by pencil.
+
+    Two cameras that differ in their mean, and show different numbers of either: no part of the divergence.
+    """
     pipeline = opened[0]
     live, attack = draw(torch.zeros(3), torch.ones(3), 0), draw(torch.zeros(3), 2 * torch.ones(3), 1)
-    subjects = {name: Subjects(z, z, z, {}, None) for name, z in (("live, other domains", live), ("print", attack))}
+    subjects = {
+        "live, other domains": seen_by_two_cameras(live, share=2),
+        "print": seen_by_two_cameras(attack, share=4),
+    }
     values = np.array([1.0, 3.0], np.float32)
     found = {
         name: {(401, "identity"): Measured(values + shift, values * 0 + 0.25, values, values)}
@@ -165,6 +181,27 @@ def test_both_theorems_from_made_up_measurements(opened):
     assert one.live_error == pytest.approx(0.5)
     assert one.lost == pytest.approx(0.5 / 2**0.5, rel=0.02)  # two people differ by the square root of two
     assert one.separation == pytest.approx(2 / 2**0.5)
+
+
+def test_no_t_is_proposed_where_no_camera_shows_both():
+    live, attack = draw(torch.zeros(3), torch.ones(3), 0), draw(torch.zeros(3), torch.ones(3), 1)
+    one, other = seen_by_two_cameras(live, 2), seen_by_two_cameras(attack, 2)
+    away = replace(other, cameras=np.char.add(other.cameras, " elsewhere"))
+    assert fit_cameras(one, [away]) == []
+    (alone,) = fit_cameras(
+        replace(one, persons=np.full(len(live), "ann"), cameras=np.full(len(live), "plain")), [other]
+    )
+    assert alone.halves is None
+    assert math.isnan(mean_floor([alone], 1.0))
+
+
+def test_halves_share_no_person():
+    latents = torch.arange(8.0)[:, None, None, None].expand(8, 1, 2, 2)
+    persons = np.array([*"aabbccdd"])
+    subjects = Subjects(latents, latents, latents, {}, None, np.full(8, "webcam"), persons)
+    (camera,) = fit_cameras(subjects, [subjects])
+    first, second = camera.halves
+    assert (float(first.mean), float(second.mean)) == (2.5, 4.5)  # a and c; b and d
 
 
 def test_the_command_writes_tables_plot_and_proposal(experiment, encoder, capsys):
