@@ -74,7 +74,9 @@ def classification_table(study: Study) -> Table | None:
         cells = [_rate_cell(_shared_means(column)) for column in found]
         counts = [_sum(group, targets, study.honest, name) for name in _CONFUSION]
         rows.append(Row(group.name, (*cells, *map(Cell, counts)), _note(group), group.number))
-    if not any(cell.text != MISSING for row in rows for cell in row.cells[: len(_CLASSIFICATION)]):
+    # Results of an earlier version have AUC alone, which stands in another table.
+    own = [place for place, name in enumerate(_CLASSIFICATION) if name != "auc"]
+    if not any(row.cells[place].text != MISSING for row in rows for place in own):
         return None
     made = (
         (
