@@ -151,11 +151,6 @@ def embed_text(model: CLIPModel, ids: torch.Tensor) -> torch.Tensor:
     return model.text_projection(model.text_model(input_ids=ids[:, :longest]).pooler_output)
 
 
-def embed_image(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    """(B, 3, S, S) -> (B, D): the class token behind the image tower, projected; not normalised."""
-    return model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-
-
 def cosines(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
     """(B, D) and (C, D) -> (B, C), the cosine of each picture with each text."""
     return F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T

@@ -122,7 +122,7 @@ DETECTOR_OPTIONS: dict[str, tuple[str, ...]] = {
         "map_width",
     ),
     "flip_v": ("clip", "clip_options", "embedding_dim", *_CUE_OPTIONS),
-    "flip_it": ("clip", "clip_options"),
+    "flip_it": ("clip", "clip_options", *_CUE_OPTIONS),
     "flip_mcl": ("clip", "clip_options"),
     "ddm_star": (*_VIT_OPTIONS, "cue_channels"),
 }

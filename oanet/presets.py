@@ -163,7 +163,7 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
     },
     # CLIP has no convolutional stem, and words of a random text tower are as good as labels: its smallness is all.
     "flip_v": {"base": {}, "tiny": {"clip_options": _TINY_CLIP, "embedding_dim": 128, **_TINY_CUE}},
-    "flip_it": {"base": {}, "tiny": {"clip_options": _TINY_CLIP}},
+    "flip_it": {"base": {}, "tiny": {"clip_options": _TINY_CLIP, **_TINY_CUE}},
     "flip_mcl": {"base": {}, "tiny": {"clip_options": _TINY_CLIP}},
 }
 """Of the rest: each detector's own sizes, whole."""

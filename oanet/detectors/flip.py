@@ -17,13 +17,12 @@ from oanet.clip import (
     build_vision_tower,
     clip_config,
     cosines,
-    embed_image,
     embed_text,
     prompt_ids,
     sizes_of,
 )
 from oanet.cue_encoder import CueEncoder
-from oanet.detectors.base import Detector, captures_config
+from oanet.detectors.base import captures_config
 from oanet.head import LivenessHead
 from oanet.output import DetectorOutput
 from oanet.pixels import standardize
@@ -51,10 +50,33 @@ PROMPTS: tuple[tuple[str, ...], tuple[str, ...]] = (
 )
 
 
-class ClipDetector(Detector):
-    """A detector on CLIP; saved, it needs neither the hub nor the folder that its weights came from."""
+class ClipDetector(Pluggable):
+    """A detector on CLIP; saved, it needs neither the hub nor the folder that its weights came from.
+
+    Attributes:
+        clip_sizes: what `clip_options` would have to say.
+        image_size: side that pictures are resized to.
+    """
 
     clip_sizes: dict[str, Any]
+    image_size: int
+
+    def plug_into_tower(self, encoder: CueEncoder) -> None:
+        """`plug_in` for the blocks of the image tower."""
+        sizes = self.clip_sizes["vision"]
+        width, heads, depth = (sizes[name] for name in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+        self.plug_in(encoder, width, heads, depth, sizes["layer_norm_eps"])
+
+    def see(
+        self, tower: Any, image: torch.Tensor, cue: torch.Tensor | None, need_weights: bool
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
+        """(B, 3, H, W) in [-1, 1] -> the class token behind the image tower (B, width), and the maps of `attend`."""
+        pixels = standardize(resize(image, self.image_size))
+        if not self.needs_cue:
+            return tower(pixel_values=pixels).pooler_output, None
+        blocks = [(partial(_self_attention, block), partial(_mlp, block)) for block in tower.encoder.layers]
+        tokens, maps = self.attend(tower.pre_layrnorm(tower.embeddings(pixels)), cue, blocks, need_weights)
+        return tower.post_layernorm(tokens[:, 0]), maps
 
     def save_pretrained(self, folder: str | Path) -> None:
         """See `Detector.save_pretrained`; `clip` is written as none, and its sizes as `clip_options`."""
@@ -62,7 +84,7 @@ class ClipDetector(Detector):
         super().save_pretrained(folder)
 
 
-class FlipV(ClipDetector, Pluggable):
+class FlipV(ClipDetector):
     """FLIP-V: CLIP's image tower and SSDG's bottleneck, without words.
 
     Full size: 85,799,424 (tower, without its projection) + 393,728 (768 -> 512, ReLU, dropout 0.5, f / sqrt(2 ||f||))
@@ -104,21 +126,14 @@ class FlipV(ClipDetector, Pluggable):
         self.tower = build_vision_tower(clip, config)
         self.head = LivenessHead(sizes["hidden_size"], embedding_dim, bottleneck=True)
         if cue:
-            encoder = CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options)
-            width, heads, depth = (sizes[name] for name in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
-            self.plug_in(encoder, width, heads, depth, sizes["layer_norm_eps"])
+            self.plug_into_tower(CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options))
 
     def forward(
         self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
     ) -> DetectorOutput:
         """See `Detector.forward`; with `need_weights` and a cue, `attention` holds one map per block."""
-        tower: Any = self.tower
-        pixels = standardize(resize(image, self.image_size))
-        if not self.needs_cue:
-            return DetectorOutput(*self.head(tower(pixel_values=pixels).pooler_output))
-        blocks = [(partial(_self_attention, block), partial(_mlp, block)) for block in tower.encoder.layers]
-        tokens, maps = self.attend(tower.pre_layrnorm(tower.embeddings(pixels)), cue, blocks, need_weights)
-        logits, features = self.head(tower.post_layernorm(tokens[:, 0]))
+        pooled, maps = self.see(self.tower, image, cue, need_weights)
+        logits, features = self.head(pooled)
         return DetectorOutput(logits, features, maps)
 
 
@@ -135,6 +150,9 @@ class FlipIT(ClipDetector):
         clip: hub id or folder of the CLIP whose weights it starts from, openai/clip-vit-base-patch16 in the paper;
             None for random weights, whose words are numbers of their own, see `oanet.clip.prompt_ids`.
         clip_options: the size without `clip`, see `oanet.clip.clip_config`.
+        cue: attend to the cue in every block of the image tower, see `oanet.plug`; its encoder starts from random
+            weights. Not with the objective `flip_mcl`, whose views of a face have no cue.
+        cue_channels, cue_backbone, cue_stages, cue_options: see `oanet.cue_encoder.CueEncoder`; read with `cue` alone.
 
     Raises:
         OSError, ValueError: no such CLIP, or sizes that do not fit.
@@ -145,7 +163,16 @@ class FlipIT(ClipDetector):
     prompt_ids: torch.Tensor  # (12, longest text)
 
     @captures_config
-    def __init__(self, clip: str | None = None, clip_options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        clip: str | None = None,
+        clip_options: dict[str, Any] | None = None,
+        cue: bool = False,
+        cue_channels: int = 3,
+        cue_backbone: str = "resnet18",
+        cue_stages: int = 4,
+        cue_options: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         config = clip_config(clip, clip_options)
         self.clip_sizes = sizes_of(config)
@@ -154,17 +181,22 @@ class FlipIT(ClipDetector):
         self.clip = build_clip(clip, config)
         self.register_buffer("prompt_ids", prompt_ids(clip, config, [text for texts in PROMPTS for text in texts]))
         self._embedded: torch.Tensor | None = None
+        if cue:
+            self.plug_into_tower(CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options))
         self.register_load_state_dict_post_hook(_forget)
 
     def forward(
         self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
     ) -> DetectorOutput:
-        """See `Detector.forward`."""
-        return self.compare(self.embed_images(image), self.embed_prompts())
+        """See `Detector.forward`; with `need_weights` and a cue, `attention` holds one map per block."""
+        pooled, maps = self.see(self.clip.vision_model, image, cue, need_weights)
+        output = self.compare(self.clip.visual_projection(pooled).float(), self.embed_prompts())
+        return DetectorOutput(output.logits, output.features, maps)
 
     def embed_images(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, D) float32, not normalised."""
-        return embed_image(self.clip, standardize(resize(image, self.image_size))).float()
+        """(B, 3, H, W) in [-1, 1] -> (B, D) float32, not normalised; for a detector without the cue."""
+        pooled, _ = self.see(self.clip.vision_model, image, None, need_weights=False)
+        return self.clip.visual_projection(pooled).float()
 
     def embed_prompts(self) -> torch.Tensor:
         """(2, 6, D) float32, attack first, not normalised; remembered in evaluation where no gradient is wanted."""
@@ -196,9 +228,16 @@ class FlipMCL(FlipIT):
     """FLIP-MCL: `FlipIT` under the name of its training, the objective `flip_mcl`, which owns what is trained beside.
 
     Any other objective trains it as `flip_it`.
+
+    Args:
+        clip, clip_options: see `FlipIT`. It takes no cue.
     """
 
     name: ClassVar[str] = "flip_mcl"
+
+    @captures_config
+    def __init__(self, clip: str | None = None, clip_options: dict[str, Any] | None = None) -> None:
+        super().__init__(clip, clip_options)
 
 
 def _forget(detector: FlipIT, keys: Any) -> None:

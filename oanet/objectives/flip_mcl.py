@@ -149,6 +149,11 @@ def disagreement(first: torch.Tensor, second: torch.Tensor, prompts: torch.Tenso
 def _worded(detector: Detector) -> Worded:
     """The detector as the objective needs it. Raises ValueError that says what it lacks."""
     if isinstance(detector, Worded):
+        if detector.needs_cue:
+            raise ValueError(
+                f"The objective 'flip_mcl' compares views of a face that have no cue; this {detector.name!r} needs one."
+                " Leave its option cue out, or train it by another objective, such as erm."
+            )
         return detector
     missing = [name for name in ("embed_images", "embed_prompts", "compare") if not hasattr(detector, name)]
     raise ValueError(

@@ -33,8 +33,8 @@ def plugged(name: str, **options: Any) -> Detector:
     return build_detector(name, preset="tiny", cue=True, **options)
 
 
-def test_three_transformers_take_the_cue() -> None:
-    assert PLUGGABLE == ("vit", "liveness_vit", "flip_v")
+def test_four_transformers_take_the_cue() -> None:
+    assert PLUGGABLE == ("vit", "liveness_vit", "flip_v", "flip_it")
 
 
 @pytest.mark.parametrize("name", PLUGGABLE)
@@ -107,6 +107,14 @@ def test_full_sizes() -> None:
     with torch.device("meta"):
         assert build_detector("vit", cue=True, head="embedding").num_parameters() == 121_018_178
         assert build_detector("flip_v", cue=True).num_parameters() == 86_194_178 + 23_648_256 + 11_176_512
+        assert build_detector("flip_it", cue=True).num_parameters() == 149_620_737 + 23_648_256 + 11_176_512
+
+
+def test_flip_mcl_has_views_without_a_cue() -> None:
+    with pytest.raises(ValueError, match="'flip_mcl' compares views of a face that have no cue"):
+        build_objective("flip_mcl", plugged("flip_it"), 2)
+    with pytest.raises(ValueError, match=r"cue"):
+        build_detector("flip_mcl", preset="tiny", cue=True)
 
 
 def test_whether_a_detector_takes_a_cue_follows_its_options() -> None:
