@@ -78,7 +78,7 @@ def test_every_transformer_with_the_cue_stands_in_one_table(tmp_path: Path) -> N
     sweep.run(experiment)
     results = (tmp_path / "out" / "report" / "results.md").read_text()
     rows = expand(experiment)
-    assert [Workspace(item.experiment).needs_cue() for item in rows] == [False, True, True, True]
+    assert [Workspace(item.experiment).needs_cue() for item in rows] == [False, True, True, True, True]
     assert all(item.label in results for item in rows)
 
 
