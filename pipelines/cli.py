@@ -52,7 +52,9 @@ _INTERRUPTED = 130
 def main() -> None:
     """Entry point: a mistake is answered with one sentence, Ctrl-C with how to go on."""
     from pipelines.errors import AgfasError
+    from pipelines.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         code = app(standalone_mode=False)
     except AgfasError as error:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | cue-write | resume | loader | metrics | bootstrap | render |
-prepare --weights yunet.onnx | prepare-memory`.
+"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe | cue-write | resume | dfg-step | dfg-step-sd15 |
+loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx | prepare-memory`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -27,6 +27,7 @@ BENCHMARKS = {
     "metrics": "pipelines.evaluation.benchmark:metrics_benchmark",
     "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",
     "render": "pipelines.benchmarks.render:render_benchmark",
+    "freed-memory": "pipelines.benchmarks.freed_memory:freed_memory_benchmark",
     "prepare": "pipelines.benchmarks.prepare:prepare_benchmark",
     "prepare-memory": "pipelines.benchmarks.prepare_memory:memory_benchmark",
 }
