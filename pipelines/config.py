@@ -52,7 +52,8 @@ class DatasetData(Strict):
     @property
     def title(self) -> str:
         """The folders' names, for people."""
-        return " and ".join(path.name for path in self.paths or [self.path] if path is not None)
+        folders = self.paths or [path for path in (self.path,) if path is not None]
+        return " and ".join(folder.name for folder in folders)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> DatasetData:
@@ -262,7 +263,7 @@ class TrainSettings(LoopSettings):
 class EvaluateSettings(Strict):
     """How scores become numbers."""
 
-    threshold: Literal["source_dev_eer", "source_dev_min_acer", "target_eer"] = "source_dev_eer"
+    threshold: Literal["source_dev_eer", "source_dev_min_acer", "source_dev_min_hter", "target_eer"] = "source_dev_eer"
     selection: Literal["last", "source_dev", "oracle"] = "last"
     replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
     batch_size: int = Field(64, ge=1)

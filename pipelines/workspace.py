@@ -22,13 +22,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from oanet.names import takes_cue
-from pipelines.config import Experiment, PicturesData, SyntheticData
+from pipelines.config import DatasetData, Experiment, PicturesData, SyntheticData
 from pipelines.cues.names import MAKERS, WITHOUT_PICTURES, moment
 from pipelines.data.protocols import CORPUS
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
-from pipelines.generator_settings import BaselineSettings, TrainedIdentity
+from pipelines.generator_settings import (
+    BaselineSettings,
+    GeneratorSettings,
+    PretrainedAutoencoder,
+    TaesdSettings,
+    TrainedIdentity,
+)
 from pipelines.published import content_of_weights
 
 # Raised when the meaning of a stored artefact changes, so that old ones are not taken for new ones.
@@ -50,7 +56,17 @@ class Workspace:
             return self.root / "faces" / fingerprint(data.settings().model_dump(mode="json"))
         if isinstance(data, PicturesData):
             return self.root / "faces" / fingerprint(data.model_dump(mode="json"))
+        if data.paths is not None:
+            from pipelines.data.join import joined_name
+
+            return self.root / "faces" / joined_name(data.paths)
+        assert data.path is not None  # one of the two is given
         return data.path
+
+    def makes_faces(self) -> bool:
+        """Whether a run makes the face dataset; one that is named by its folder has to be there."""
+        data = self.experiment.data
+        return not isinstance(data, DatasetData) or data.path is None
 
     @property
     def size(self) -> int:
@@ -82,14 +98,33 @@ class Workspace:
             return {"schema": SCHEMA, "generator": content, "faces": self.faces_id()}
         return {
             "schema": SCHEMA,
-            "generator": _without_later(settings, _LATER_OF_GENERATOR),
+            "generator": {
+                **_content_of_unet(settings, _without_later(settings, _LATER_OF_GENERATOR)),
+                "autoencoder": self.autoencoder_key(),
+            },
             "identity": fingerprint(self.identity_key()),
             "faces": self.faces_id(),
         }
 
+    def autoencoder_key(self) -> dict[str, Any]:
+        """What decides the generator's autoencoder: weights of this machine by their content, not by their place."""
+        assert isinstance(self.experiment.generator, GeneratorSettings)  # baselines have none
+        settings = self.experiment.generator.autoencoder
+        key: dict[str, Any] = settings.model_dump(mode="json")
+        if isinstance(settings, TaesdSettings):
+            return {**key, "encoder": _content_of(key["encoder"]), "decoder": _content_of(key["decoder"])}
+        if isinstance(settings, PretrainedAutoencoder) and Path(settings.path).exists():
+            return {"name": settings.name, "path": _content_of(settings.path, settings.subfolder)}
+        return key
+
     def generator(self) -> Path:
         """Run folder of the generator."""
         return self.root / "generator" / fingerprint(self.generator_key())
+
+    def generator_state(self) -> str:
+        """How far the generator is, in words; the faces must exist."""
+        folder = self.generator()
+        return f"generator {'trained' if (folder / 'done.json').is_file() else 'not trained'}: {folder}"
 
     def latents(self) -> Path:
         """Folder of the stored latents and tokens."""
@@ -106,7 +141,7 @@ class Workspace:
             "schema": SCHEMA,
             "faces": self.faces_id(),
             "detector": content_of_weights(experiment.detector.model_dump(mode="json")),
-            "protocol": experiment.protocol.model_dump(mode="json"),
+            "protocol": _without_later(experiment.protocol, _LATER_OF_PROTOCOL),
         }
         if experiment.train.steps == 0:
             return {**always, "train": {"steps": 0}}
@@ -208,6 +243,8 @@ _LATER_OF_CUE = (
     "autoencoder_dtype",
 )
 
+_LATER_OF_PROTOCOL = ("train_splits", "test_splits")
+
 _LATER_OF_TRAIN = ("plateau", "early_stopping", "look_every", "extra_live", "depth_maps", "reflection_maps")
 
 
@@ -231,11 +268,40 @@ def _without_path(key: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in key["identity"].items() if name != "path"}
 
 
-@lru_cache(maxsize=16)
+def _content_of_unet(settings: GeneratorSettings, key: dict[str, Any]) -> dict[str, Any]:
+    if settings.unet_weights is None or not Path(settings.unet_weights).exists():
+        return key
+    content = {name: value for name, value in key.items() if name != "unet_subfolder"}
+    return {**content, "unet_weights": _content_of(settings.unet_weights, settings.unet_subfolder)}
+
+
+def _content_of(place: str, subfolder: str | None = None) -> str:
+    """The hash of weights on this machine; what is not there is a hub id, or will be missed when it is loaded."""
+    path = Path(place) / subfolder if subfolder else Path(place)
+    return f"sha256:{_weights_sha(path, _WEIGHTS)}" if path.exists() else place
+
+
+# What diffusers and taesd's authors write, and what recognition packs consist of; other files of a folder are left out.
+_WEIGHTS = (".safetensors", ".bin", ".pth", ".json")
+_PACK = (".safetensors", ".json", ".onnx")
+
+
 def _sha(path: Path) -> str:
     if not path.exists():
         raise AgfasError(f"No identity weights at {path}. Set identity.path to a backbone.pth or an ONNX file.")
-    return folder_sha256(path) if path.is_dir() else file_sha256(path)
+    return _weights_sha(path, _PACK)
+
+
+def _weights_sha(path: Path, suffixes: tuple[str, ...]) -> str:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in suffixes)
+    stamps = [(file.as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return _hash_once(path, suffixes, tuple(stamps))
+
+
+@lru_cache(maxsize=16)
+def _hash_once(path: Path, suffixes: tuple[str, ...], stamps: tuple[tuple[str, int, int], ...]) -> str:
+    """Once in a process for files that stay as they are: a U-Net's 3.4 GB take seconds, and many keys hold it."""
+    return folder_sha256(path, suffixes) if path.is_dir() else file_sha256(path)
 
 
 @lru_cache(maxsize=16)

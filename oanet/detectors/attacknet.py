@@ -7,8 +7,9 @@ activation, one wide layer on the flattened map, where nearly all parameters are
 
 Where code and text differ, the text is the default and the preset `released` the code: dropout is 0.25 after the
 convolutions and 0.5 before the classifier in the text, half and full of one rate in the code, and the full rate
-everywhere in its v2.1. The L2 penalty of 1e-5 is the optimiser's affair here: its gradient is that of a
-`weight_decay` of 2e-5. The paper's first class is bona fide, ours attack.
+everywhere in its v2.1. The L2 penalty of 1e-5, which adds 2e-5 of a weight to its gradient, is the optimiser's affair
+here. AdamW's `weight_decay` of 2e-5 stands for it and is not the same: it shrinks the weights beside Adam, unscaled by
+its denominator. The paper's first class is bona fide, ours attack.
 """
 
 from __future__ import annotations

@@ -10,21 +10,40 @@
 | combined | once, on all | each one's `test` records |
 | all_to_unseen | once, on a list | domains that are not in it |
 
-Every test of several domains is also told for each of them.
+Every test of several domains is also told for each of them. Where targets are never sources, `train_splits` and
+`test_splits` change which of a domain's records are learnt from and tested.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LeaveOneOut(_Settings):
+def _in_order(names: list[str]) -> list[str]:
+    """Each once and in the order of the splits, so that equal choices name equal artefacts."""
+    return [name for name in ("train", "dev", "test") if name in names]
+
+
+class _AcrossDomains(_Settings):
+    """Targets are never sources, so that a source's `test` persons judge nothing and may be learnt from."""
+
+    train_splits: Annotated[list[Literal["train", "test"]], AfterValidator(_in_order)] = Field(
+        default=["train"],
+        min_length=1,
+        description="Records of the sources that are learnt from; `dev` never is, for it sets the threshold.",
+    )
+    test_splits: Annotated[list[Literal["train", "dev", "test"]], AfterValidator(_in_order)] | None = Field(
+        default=None, min_length=1, description="Records of the targets that are tested; where not given, all."
+    )
+
+
+class LeaveOneOut(_AcrossDomains):
     """Every domain is the target once, the others are the sources."""
 
     name: Literal["leave_one_out"] = "leave_one_out"
@@ -35,7 +54,7 @@ class LeaveOneOut(_Settings):
     )
 
 
-class Limited(_Settings):
+class Limited(_AcrossDomains):
     """Few sources, as in M&I to C: one detector per target."""
 
     name: Literal["limited"] = "limited"
@@ -43,7 +62,7 @@ class Limited(_Settings):
     test: list[str] = Field(min_length=1, description="Target domains; each is one split.")
 
 
-class OneAgainstOthers(_Settings):
+class OneAgainstOthers(_AcrossDomains):
     """Every domain is the only source once; all the others are tested together."""
 
     name: Literal["one_against_others"] = "one_against_others"
@@ -81,7 +100,7 @@ class Combined(_Settings):
     )
 
 
-class AllToUnseen(_Settings):
+class AllToUnseen(_AcrossDomains):
     """One detector of a list of domains, judged by others; one list may be left out and is then all the rest."""
 
     name: Literal["all_to_unseen"] = "all_to_unseen"

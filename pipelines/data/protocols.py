@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,16 +31,20 @@ class Split:
 
     Attributes:
         name: short and fit for a folder's name.
-        train_domains: sources, sorted; their `train` records are learnt from.
+        train_domains: sources, sorted; their records of `train_splits` are learnt from.
         dev_domains: their `dev` records, held-out source videos, set the honest threshold.
-        test_domains: targets; all their records are tested, as the field does, but of a target that is a source
-            as well only its `test` records.
+        test_domains: targets; their records of `test_splits` are tested, but of a target that is a source as well
+            only its `test` records.
+        train_splits: `train`, or `train` and `test` where no source is tested.
+        test_splits: None is all, as the field does.
     """
 
     name: str
     train_domains: tuple[str, ...]
     dev_domains: tuple[str, ...]
     test_domains: tuple[str, ...]
+    train_splits: tuple[str, ...] = ("train",)
+    test_splits: tuple[str, ...] | None = None
 
     @property
     def within_domains(self) -> tuple[str, ...]:
@@ -67,6 +71,16 @@ def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
     Raises:
         AgfasError: a domain that the dataset lacks, or too few of them.
     """
+    protocol = _between_domains(settings, available)
+    if isinstance(settings, Within | CrossMatrix | Combined):
+        return protocol
+    learnt, tested = tuple(settings.train_splits), None if settings.test_splits is None else tuple(settings.test_splits)
+    splits = [replace(split, train_splits=learnt, test_splits=tested) for split in protocol.splits]
+    return replace(protocol, splits=tuple(splits))
+
+
+def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
+    """Which domains are trained on and tested."""
     rest = sorted(set(available) - {CORPUS})
     if isinstance(settings, Limited | AllToUnseen):
         train, test = settings.train, settings.test
@@ -157,8 +171,8 @@ def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
 def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     """The rows that a split trains on, chooses with and tests on, rising.
 
-    train: `train` records of the train domains. dev: `dev` records of the dev domains. test: every record of
-    the test domains; of those that are sources too, the `test` records.
+    train: records of the train domains in the split's `train_splits`. dev: `dev` records of the dev domains. test:
+    records of the test domains in its `test_splits`; of those that are sources too, the `test` records.
 
     Args:
         columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; more are ignored.
@@ -175,10 +189,9 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     available = sorted(set(arrays["domain"].tolist()))
     check_domains([*split.train_domains, *split.dev_domains, *split.test_domains], available)
     masks = {
-        "train": np.isin(arrays["domain"], split.train_domains) & (arrays["split"] == "train"),
+        "train": np.isin(arrays["domain"], split.train_domains) & np.isin(arrays["split"], split.train_splits),
         "dev": np.isin(arrays["domain"], split.dev_domains) & (arrays["split"] == "dev"),
-        "test": np.isin(arrays["domain"], split.test_domains)
-        & (~np.isin(arrays["domain"], split.within_domains) | (arrays["split"] == "test")),
+        "test": np.isin(arrays["domain"], split.test_domains) & _is_tested(arrays["domain"], arrays["split"], split),
     }
     _check_held_out(arrays["domain"], arrays["split"], split)
     rows = {part: np.flatnonzero(mask) for part, mask in masks.items()}
@@ -186,6 +199,12 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     for column in ("subject", "video"):
         _check_crossing(arrays["domain"], arrays[column], column, rows, split)
     return rows
+
+
+def _is_tested(domain: np.ndarray, splits: np.ndarray, split: Split) -> np.ndarray:
+    """(N,) bool: whether a record may be tested where its domain is a target."""
+    chosen = np.isin(splits, SPLITS if split.test_splits is None else split.test_splits)
+    return np.where(np.isin(domain, split.within_domains), splits == "test", chosen)
 
 
 def _split(name: str, sources: Sequence[str], targets: Sequence[str]) -> Split:
@@ -236,9 +255,10 @@ def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], split: Split
 
 
 _CLASS_FIX = {
-    "train": "Choose source domains whose `train` records hold both, or prepare the dataset again.",
+    "train": "Choose source domains whose `train` records (or those of protocol.train_splits) hold both, or prepare the"
+    " dataset again.",
     "dev": "Give the sources held-out `dev` subjects with both, for example by more subjects in the dataset.",
-    "test": "Choose a target domain that holds both.",
+    "test": "Choose a target domain that holds both, in protocol.test_splits where that is given.",
 }
 
 

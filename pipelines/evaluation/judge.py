@@ -10,6 +10,7 @@ target: rules that look at sources give the same threshold for all, the papers' 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from pipelines.config import EvaluateSettings
 from pipelines.data.records import ATTACK, BONAFIDE
+from pipelines.errors import AgfasError
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
@@ -31,26 +33,28 @@ THRESHOLDS = THRESHOLD_RULES
 PAPERS = "oracle/target_eer"
 _INTERVALS = ("hter", "auc", "acer")
 # What a result holds; results of an older one are made again from the same scores.
-_CONTENT = 2
+_CONTENT = 3
 
 
 def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     """Judge all splits of an experiment and write `result.json` beside them; found again if nothing changed.
 
+    A result of other settings, or of code that knew other rules, is judged again from the same scores.
+
     Args:
         folder: the experiment's folder, with `SPLIT/scores/step_N-{dev,test}.parquet`.
         settings: the experiment's own rules, bootstrap replicates.
+
+    Raises:
+        AgfasError: there are no scores.
     """
-    tables = sorted(folder.glob("*/scores/*.parquet"))
-    settings_key = {
-        "content": _CONTENT,
-        "selection": settings.selection,
-        "threshold": settings.threshold,
-        "n": settings.replicates,
-    }
-    key = fingerprint([settings_key, [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in tables]])
-    known = folder / "result.json"
-    if known.is_file() and read_json(known).get("key") == key:
+    tables, known = _tables(folder), folder / "result.json"
+    if not tables:
+        raise AgfasError(
+            f"{folder} holds no scores to judge. Run `agfas evaluate` with the experiment's configuration."
+        )
+    key = _key(folder, settings)
+    if _key_of(known) == key:
         return dict(read_json(known))
     splits = {name: judge_all(load_checkpoints(folder / name), settings) for name in _split_names(tables)}
     result = {
@@ -62,6 +66,31 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     }
     write_json(known, result)
     return result
+
+
+def is_judged(folder: Path, settings: EvaluateSettings) -> bool:
+    """Whether `result.json` is there and is of these scores, these settings and today's rules."""
+    return _key_of(folder / "result.json") == _key(folder, settings)
+
+
+def own_numbers(judged: Mapping[str, Any], settings: EvaluateSettings, title: str) -> dict[str, Any]:
+    """What `result.json` holds of one split under the experiment's own rules.
+
+    Args:
+        judged: of the split.
+        settings: name the rules.
+        title: of the experiment, for the refusal.
+
+    Raises:
+        AgfasError: it was judged before those rules were asked for, or were known.
+    """
+    rule = f"{settings.selection}/{settings.threshold}"
+    if rule not in judged["rules"]:
+        raise AgfasError(
+            f"'{title}' was not judged under {rule}, only under {', '.join(judged['rules'])}. Run the command that"
+            " trained it again: its scores are kept, and judging them takes seconds."
+        )
+    return dict(judged["rules"][rule])
 
 
 def load_checkpoints(split_folder: Path) -> list[CheckpointScores]:
@@ -138,6 +167,26 @@ def _judge_one_class(checkpoints: list[CheckpointScores]) -> dict[str, Any]:
                 **({"bpcer": 1 - accepted} if live else {"far": accepted}),
             }
     return rules
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/scores/*.parquet"))
+
+
+def _key(folder: Path, settings: EvaluateSettings) -> str:
+    """Names everything that decides a result."""
+    settings_key = {
+        "content": _CONTENT,
+        "selection": settings.selection,
+        "threshold": settings.threshold,
+        "n": settings.replicates,
+    }
+    scores = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in _tables(folder)]
+    return fingerprint([settings_key, scores])
+
+
+def _key_of(known: Path) -> str | None:
+    return read_json(known).get("key") if known.is_file() else None
 
 
 def _split_names(tables: list[Path]) -> list[str]:

@@ -7,7 +7,7 @@ each kind has a name:
     min_acer   lowest ACER, APCER being the worst attack type's
     max_bpcer  fewest attacks accepted with BPCER at most a given share
     f1         highest F1 of finding attacks
-    youden     highest Youden's J = 1 - FAR - BPCER
+    youden     highest Youden's J = 1 - FAR - BPCER, which is the lowest HTER: all attacks pooled
 """
 
 from __future__ import annotations
@@ -101,8 +101,12 @@ def operating_points(dev: ScoreTable, target: ScoreTable | None, max_bpcer: floa
     return points
 
 
+_SAME = {"eer": "source_dev_eer", "min_acer": "source_dev_min_acer", "youden": "source_dev_min_hter"}
+"""Kinds that are threshold rules of an experiment."""
+
+
 def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
-    rule = {"eer": "source_dev_eer", "min_acer": "source_dev_min_acer"}.get(kind)
+    rule = _SAME.get(kind)
     if rule is not None:
         return choose_threshold(rule, dev, dev)
     curve = roc(dev.label, dev.score)
@@ -111,8 +115,7 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
     if kind == "max_bpcer":
         value = middle_below(curve, _last_within(curve, max_bpcer))
         return Threshold(value, kind, f"BPCER at most {max_bpcer:g} of {where}")
-    gain, what = (_f1(curve), "highest F1") if kind == "f1" else (_youden(curve), "highest Youden's J")
-    return Threshold(middle_below(curve, _best(curve, gain)), kind, f"{what} of {where}")
+    return Threshold(middle_below(curve, _best(curve, _f1(curve))), kind, f"highest F1 of {where}")
 
 
 def _last_within(curve: Roc, max_bpcer: float) -> int:
@@ -124,11 +127,6 @@ def _last_within(curve: Roc, max_bpcer: float) -> int:
 def _f1(curve: Roc) -> np.ndarray:
     """(T,) 2 TP / (2 TP + FP + FN), where an attack is positive and to reject is to call it one."""
     return 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
-
-
-def _youden(curve: Roc) -> np.ndarray:
-    """(T,) rejected share of attacks less that of bona fide, over a common denominator: integers, free of rounding."""
-    return curve.rejected_attacks * curve.bonafide - curve.rejected_bonafide * curve.attacks
 
 
 def _best(curve: Roc, gain: np.ndarray) -> int:

@@ -11,9 +11,10 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.metrics import Roc, roc
 from pipelines.evaluation.scores import ScoreTable
 
-THRESHOLD_RULES = ("source_dev_eer", "source_dev_min_acer", "target_eer")
-SOURCE_RULES = ("source_dev_eer", "source_dev_min_acer")
+SOURCE_RULES = ("source_dev_eer", "source_dev_min_acer", "source_dev_min_hter")
 """Those that never look at the target."""
+
+THRESHOLD_RULES = (*SOURCE_RULES, "target_eer")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ def choose_threshold(rule: str, dev: ScoreTable, target: ScoreTable) -> Threshol
     two neighbouring scores do equally well there; the middle is taken, since a detector that separates its
     sources perfectly would otherwise reject any target face that scores below their weakest live face.
     `source_dev_min_acer` (honest): the lowest ACER of those videos, APCER being the worst attack type's; of
-    equal ones that with APCER and BPCER closest, then the highest, and the middle as above. It is the rule that
-    Kuznetsov et al. state.
+    equal ones that with APCER and BPCER closest, then the highest, and the middle as above. It is ISO/IEC 30107-3's
+    ACER, where a rare attack type that passes weighs as much as a common one.
+    `source_dev_min_hter` (honest): likewise, but with all attack types pooled: the lowest mean of FAR and BPCER. It is
+    the "minimum ACER" of Kuznetsov et al., whose APCER pools all attacks, and highest Youden's J.
     `target_eer` (the papers'): the last minimiser of |FRR - FAR| on the target itself, so HTER is EER there.
 
     Raises:
@@ -55,10 +58,27 @@ def choose_threshold(rule: str, dev: ScoreTable, target: ScoreTable) -> Threshol
 def _of_sources(rule: str, dev: ScoreTable) -> Threshold:
     dev.require_both_classes("The development score table")
     curve = roc(dev.label, dev.score)
-    index = curve.eer_index() if rule == "source_dev_eer" else _min_acer_index(dev, curve)
-    what = "EER" if rule == "source_dev_eer" else "lowest ACER"
+    what, index = _operating_point(rule, dev, curve)
     domains = ", ".join(sorted(set(dev.domain.tolist())))
     return Threshold(middle_below(curve, index), rule, f"{what} of {len(dev)} held-out source videos ({domains})")
+
+
+def _operating_point(rule: str, dev: ScoreTable, curve: Roc) -> tuple[str, int]:
+    """What a rule looks for, in words, and where it lies on the curve."""
+    if rule == "source_dev_eer":
+        return "EER", curve.eer_index()
+    if rule == "source_dev_min_acer":
+        return "lowest ACER", _min_acer_index(dev, curve)
+    return "lowest HTER", _min_hter_index(curve)
+
+
+def _min_hter_index(curve: Roc) -> int:
+    """In wrong decisions times the other class's size: integers, free of rounding."""
+    accepted = (curve.attacks - curve.rejected_attacks) * curve.bonafide
+    rejected = curve.rejected_bonafide * curve.attacks
+    best = np.flatnonzero(accepted + rejected == (accepted + rejected).min())
+    gap = np.abs(accepted - rejected)[best]
+    return int(best[gap == gap.min()][-1])
 
 
 def _min_acer_index(dev: ScoreTable, curve: Roc) -> int:

@@ -116,7 +116,7 @@ def _data_title(experiment: Any) -> str:
     data = experiment.data
     if data.name == "synthetic":
         return f"the built-in synthetic benchmark at {data.size} px"
-    name = " and ".join(data.sources) if data.name == "pictures" else data.path.name
+    name = " and ".join(data.sources) if data.name == "pictures" else data.title
     return f"{name} at {data.size} px"
 
 

@@ -15,7 +15,8 @@ _SELECTIONS = {
 }
 _THRESHOLDS = {
     "source_dev_eer": "equal error rate on held-out videos of the source domains",
-    "source_dev_min_acer": "lowest ACER on held-out videos of the source domains",
+    "source_dev_min_acer": "lowest ACER, of the worst attack type, on held-out videos of the source domains",
+    "source_dev_min_hter": "lowest HTER, all attacks pooled, on held-out videos of the source domains",
     "target_eer": "equal error rate on the test videos themselves, so that HTER is EER",
 }
 

@@ -32,6 +32,8 @@ def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
         "data": ground.title,
         "comparable": ground.own,
         "tested": "; ".join(target.name for target in entry.tested),
+        "papers_rule": table.recipe.settings.rules.papers,
+        "honest_rule": table.recipe.settings.rules.honest,
         "ours_papers_rule": _or_empty(entry.papers.mean),
         "ours_papers_rule_sd": _or_empty(entry.papers.deviation),
         "ours_honest": _or_empty(entry.honest.mean),

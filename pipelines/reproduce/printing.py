@@ -8,6 +8,7 @@ from pipelines.report.cells import MISSING, Cell, Row, Table, to_markdown
 from pipelines.report.targets import Target
 from pipelines.reproduce.differences import between_rules, from_paper, our_gain, paper_gain
 from pipelines.reproduce.numbers import read_papers
+from pipelines.reproduce.rules import RUNNING_BEST
 from pipelines.reproduce.sides import Entry, MadeTable
 from pipelines.reproduce.values import Ours, one_video
 
@@ -158,7 +159,7 @@ def _notes(table: MadeTable) -> str:
     notes = [
         f"The paper's numbers: {papers.source(table.name)}. {paper.pages}",
         f"The paper's rule: {paper.rule}",
-        f"Checkpoint / threshold of ours: {rules.papers} is the papers' rule, {rules.honest} the honest one",
+        f"Checkpoint / threshold of ours: {_papers_rule(rules.papers)}, {rules.honest} the honest one",
         f"Seeds: {', '.join(map(str, recipe.seeds))}"
         + ("; ± is the standard deviation over them" if len(recipe.seeds) > 1 else "; one, so no spread is known"),
         *_video_notes(table),
@@ -168,6 +169,15 @@ def _notes(table: MadeTable) -> str:
         *(f"Not run here: {row.label}: {row.absent}." for row in table.rows if row.absent),
     ]
     return "\n".join(f"- {note}" for note in notes)
+
+
+def _papers_rule(rule: str) -> str:
+    if rule != RUNNING_BEST:
+        return f"{rule} is the papers' rule"
+    return (
+        "the papers' rule takes the lowest HTER, at the target's own EER threshold, and the highest AUC over the kept"
+        " checkpoints, each looked for on the target by itself, so that the two may be of two checkpoints"
+    )
 
 
 def _video_notes(table: MadeTable) -> list[str]:

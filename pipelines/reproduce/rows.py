@@ -164,6 +164,8 @@ def _experiment(recipe: Recipe, changes: dict[str, Any], protocol: ProtocolChoic
     selection, threshold = recipe.settings.rules.honest.split("/")
     content["name"], content["output"], content["seed"] = recipe.settings.paper, str(recipe.root), seed
     content["data"], content["protocol"] = recipe.data(), protocol_on(protocol, recipe.ground.domains)
+    if not recipe.is_small:
+        content["protocol"].update(protocol.full)
     content["evaluate"] = {**content.get("evaluate", {}), "selection": selection, "threshold": threshold}
     for key, value in changes.items():
         set_dotted(content, key, value)

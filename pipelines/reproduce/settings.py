@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipelines.config_file import read_mapping
 from pipelines.errors import AgfasError, nearest
+from pipelines.reproduce.rules import HONEST_RULES, OF_RUNNING_BEST, PAPERS_RULES, RUNNING_BEST
 
 FOLDER = Path("configs/paper")
 
@@ -21,11 +23,22 @@ Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isin
 """A list of which one may be written alone."""
 
 
-class Rules(_Strict):
-    """The two pairs of selection and threshold rule that stand side by side."""
+def _one_of(allowed: Sequence[str]) -> AfterValidator:
+    """A misspelt rule would leave its lines of a table empty."""
 
-    papers: str = Field(description="The paper's own: `oracle/target_eer` looks at the target.")
-    honest: str = Field(description="One that never looks at the target.")
+    def check(rule: str) -> str:
+        if rule not in allowed:
+            raise ValueError(f"'{rule}' is no such rule: {nearest(rule, allowed)}")
+        return rule
+
+    return AfterValidator(check)
+
+
+class Rules(_Strict):
+    """The two ways to a number that stand side by side; a pair is `SELECTION/THRESHOLD`."""
+
+    papers: Annotated[str, _one_of(PAPERS_RULES)] = Field(description="The paper's own: a pair, or `running_best`.")
+    honest: Annotated[str, _one_of(HONEST_RULES)] = Field(description="A pair that never looks at the target.")
 
 
 class ProtocolChoice(_Strict):
@@ -36,6 +49,7 @@ class ProtocolChoice(_Strict):
     """
 
     protocol: dict[str, Any]
+    full: dict[str, Any] = Field({}, description="Keys of the protocol at the paper's size alone.")
     optional: tuple[str, ...] = Field((), description="Datasets without which the rest is run all the same.")
     deal: tuple[str, ...] = Field((), description="The order in which other data's domains take the short names.")
     columns: dict[str, Names] = Field({}, description="What each head of a table tests; a table may give its own.")
@@ -195,6 +209,8 @@ def _check_fits(choice: TableChoice, settings: PaperSettings, path: Path) -> Non
     _check_known(path, "method", _given(choice, "method"), settings.methods)
     if choice.reference:
         _check_known(path, "row (reference)", [choice.reference], printed.rows)
+    if settings.rules.papers == RUNNING_BEST:
+        _check_known(path, f"metric under {RUNNING_BEST}", choice.metrics.values(), OF_RUNNING_BEST)
     for label, row in choice.rows.items():
         if bool(row.absent) == bool(row.method):
             raise AgfasError(f"In {path}: row '{label}' must have either a method or a reason why it is absent.")

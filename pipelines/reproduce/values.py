@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pipelines.report.contents import Group, Trial
 from pipelines.report.gather import read_run
 from pipelines.report.targets import Target, values_of
 from pipelines.reproduce.places import short_name
+from pipelines.reproduce.rules import RUNNING_BEST
 from pipelines.workspace import Workspace
 
 OF_RUNS = ("parameters", "training seconds")
@@ -58,7 +60,7 @@ def value(
     Args:
         groups: of the row's methods; values are averaged over them.
         targets: what the cell tests; values are averaged over them.
-        rule: `selection/threshold`.
+        rule: `selection/threshold`, or `RUNNING_BEST`.
         metric: of `values_of`, one of `OF_RUNS`, or `best` or `worst` before a metric.
         domains: the data's domain by the paper's short name.
     """
@@ -69,9 +71,22 @@ def value(
     kind, _, inner = metric.partition(" ")
     if kind in _EXTREMES:
         return _extreme(groups, targets, rule, inner, kind, domains)
-    found = [values_of(group, target, rule, metric) for group in groups for target in targets]
+    read = _running_best if rule == RUNNING_BEST else partial(values_of, rule=rule)
+    found = [read(group, target, metric=metric) for group in groups for target in targets]
     seeds = sorted(set.intersection(*(set(values) for values in found)))
     return Ours({seed: float(np.mean([values[seed] for values in found])) for seed in seeds})
+
+
+def _running_best(group: Group, target: Target, metric: str) -> dict[int, float]:
+    """The best of all looks at one target by seed; each target is looked at by itself."""
+    values = {}
+    for trial in group.trials:
+        judged = (trial.result or {}).get("splits", {}).get(target.split, {})
+        if target.domain:
+            judged = judged.get("domains", {}).get(target.domain, {})
+        if "papers_best" in judged:
+            values[trial.planned.experiment.seed] = float(judged["papers_best"][metric])
+    return values
 
 
 def videos(groups: Sequence[Group], target: Target) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from pipelines.reproduce.numbers import read_papers
 from pipelines.reproduce.rows import PlannedRow, Recipe, plan_rows, takes_live
 from pipelines.reproduce.settings import FOLDER, PaperSettings, TableChoice, read_table, table_names
 from pipelines.reproduce.work import work_of
+from pipelines.workspace import Workspace
 
 SCALES = ("full", "small")
 
@@ -162,11 +163,25 @@ def _run_rows(recipe: Recipe, rows: list[PlannedRow], jobs: int) -> None:
     sweep.run_planned(planned, jobs)
 
 
+def _judge_again(rows: list[PlannedRow]) -> None:
+    """Bring results up to today's rules that earlier code judged, also those of rows that were not asked for.
+
+    Nothing is trained or scored: a result follows from the scores that were kept.
+    """
+    from pipelines.evaluation.judge import write_result
+
+    for experiment in (item.experiment for row in rows for item in row.planned):
+        workspace = Workspace(experiment)
+        if workspace.faces.is_dir() and (workspace.detector() / "result.json").is_file():
+            write_result(workspace.detector(), experiment.evaluate)
+
+
 def _write(recipe: Recipe, rows: list[PlannedRow], tell: Callable[[str], Any]) -> Path:
     from pipelines.reproduce.export import as_csv
     from pipelines.reproduce.printing import as_markdown
     from pipelines.reproduce.sides import both_sides
 
+    _judge_again(rows)
     made = both_sides(recipe, rows)
     path = recipe.root / "tables" / f"{recipe.table.table.replace('/', '-')}.md"
     text = as_markdown(made)

@@ -71,9 +71,11 @@ def _one_after_another(planned: list[Planned]) -> None:
 
 
 def _side_by_side(planned: list[Planned], jobs: int) -> None:
+    from pipelines.evaluation.judge import is_judged
+
     # Two rows of a plan may be one experiment, which two processes must not train at once.
     unique = {Workspace(item.experiment).detector(): item for item in planned}
-    waiting = [item for folder, item in unique.items() if not (folder / "result.json").is_file()]
+    waiting = [item for folder, item in unique.items() if not is_judged(folder, item.experiment.evaluate)]
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _quiet_worker, (threads,))
     with pool, progress.bar(len(waiting), "experiments", unit="experiment") as shown:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.judge import own_numbers
 from pipelines.evaluation.operating_points import OperatingPoint, Rates, operating_points
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.files import read_json
@@ -75,7 +76,7 @@ def _open_run(root: Path, label: str | None, split: str | None) -> Source:
         raise AgfasError(f"'{planned.title}' has no split '{split}': {nearest(split, splits)}")
     name = split or next(iter(splits))
     rules = planned.experiment.evaluate
-    step = splits[name]["rules"][f"{rules.selection}/{rules.threshold}"]["step"]
+    step = own_numbers(splits[name], rules, planned.title)["step"]
     dev, target = (ScoreTable.load(folder / name / "scores" / f"step_{step:06d}-{role}.parquet") for role in _ROLES)
     title = f"{planned.title}, {name}, checkpoint of step {step} (chosen by '{rules.selection}')"
     return Source(title, dev, target)

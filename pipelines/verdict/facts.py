@@ -57,17 +57,19 @@ def _dataset_name(planned: Planned) -> str:
     data = planned.experiment.data
     if data.name == "synthetic":
         return "the built-in synthetic benchmark"
-    return ", ".join(data.sources) if data.name == "pictures" else data.path.name
+    return ", ".join(data.sources) if data.name == "pictures" else data.title
 
 
 def _counts(columns: dict[str, np.ndarray], split: Split) -> list[Count]:
-    """Faces that the detector learnt from (train) and that its threshold is of (dev)."""
-    chosen = np.isin(columns["domain"], split.train_domains) & np.isin(columns["split"], ("train", "dev"))
+    """Faces that the detector learnt from (the train splits) and that its threshold is of (dev)."""
+    used = (*split.train_splits, "dev")
+    chosen = np.isin(columns["domain"], split.train_domains) & np.isin(columns["split"], used)
     cells: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for row in np.flatnonzero(chosen).tolist():
         attack_type = str(columns["attack_type"][row])
         kind = "live" if attack_type == NO_ATTACK else attack_type
-        cells[str(columns["domain"][row]), kind, str(columns["split"][row])].append(row)
+        part = "dev" if columns["split"][row] == "dev" else "train"
+        cells[str(columns["domain"][row]), kind, part].append(row)
     return [
         Count(
             domain=domain,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.judge import own_numbers
 from pipelines.files import read_json
 from pipelines.plan import Planned, read_plan
 from pipelines.report.gather import is_control
@@ -69,14 +70,13 @@ def choose_split(planned: Planned, split: str | None) -> tuple[str, dict[str, An
     """A split's name and its numbers under the experiment's own rules.
 
     Raises:
-        AgfasError: an unknown split.
+        AgfasError: an unknown split, or one that was not judged under those rules.
     """
     splits = read_json(result_path(planned))["splits"]
     if split is not None and split not in splits:
         raise AgfasError(f"'{planned.title}' has no split '{split}': {nearest(split, splits)}")
-    rules = planned.experiment.evaluate
     name = split or next(iter(splits))
-    return name, splits[name]["rules"][f"{rules.selection}/{rules.threshold}"]
+    return name, own_numbers(splits[name], planned.experiment.evaluate, planned.title)
 
 
 def result_path(planned: Planned) -> Path:

@@ -57,7 +57,7 @@ def _faces(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
         importers: dict[str, str] = {name: source.importer for name, source in data.sources.items()}
     else:
         licence = str(card.get("licence") or _COLLECTED)
-        return [Part(what="training faces", source=data.path.name, licence=licence)]
+        return [Part(what="training faces", source=data.title, licence=licence)]
     return [
         Part(what="training faces", source=name, licence=_importer_licence(importer))
         for name, importer in importers.items()

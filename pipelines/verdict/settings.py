@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from pipelines.config import CueSettings
 from pipelines.cues.names import CONTROLS, RESTORING
+from pipelines.evaluation.thresholds import SOURCE_RULES
 from pipelines.generator_settings import Strict
 
 FORMAT: Final = "agfas face anti-spoofing"
@@ -48,7 +49,7 @@ class ThresholdSettings(Strict):
     @property
     def honest(self) -> bool:
         """Whether neither threshold nor checkpoint was chosen on the videos that the error rates are of."""
-        return self.rule in ("source_dev_eer", "source_dev_min_acer") and self.selection != "oracle"
+        return self.rule in SOURCE_RULES and self.selection != "oracle"
 
 
 class LoadedPart(Strict):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines.config import Experiment
 from pipelines.data.protocol_settings import (
     AllToUnseen,
     Combined,
@@ -30,6 +31,7 @@ from pipelines.data.protocols import (
     within,
 )
 from pipelines.errors import AgfasError
+from pipelines.workspace import Workspace
 
 
 def faces(domains: str = "ABCD", corpus: bool = True) -> dict[str, np.ndarray]:
@@ -143,6 +145,74 @@ def test_indices_follow_the_fields_rule():
     assert set(test["domain"]) == {"A"}
     assert set(test["split"]) == {"train", "dev", "test"}
     np.testing.assert_array_equal(rows["test"], np.flatnonzero(columns["domain"] == "A"))
+
+
+ACROSS = [
+    LeaveOneOut(train_splits=["test", "train"], test_splits=["test", "train"]),
+    Limited(train=["A", "B"], test=["C", "D"], train_splits=["train", "test"], test_splits=["train", "test"]),
+    OneAgainstOthers(train_splits=["train", "test"], test_splits=["train", "test"]),
+    AllToUnseen(test=["D"], train_splits=["train", "test"], test_splits=["train", "test"]),
+]
+
+
+@pytest.mark.parametrize("settings", ACROSS)
+def test_the_papers_lists_leave_dev_to_the_threshold(settings):
+    columns = faces()
+    assert settings.train_splits == ["train", "test"]
+    for split in protocol_splits(settings, columns):
+        rows = indices(columns, split)
+        seen = {part: set(columns["split"][chosen]) for part, chosen in rows.items()}
+        assert seen == {"train": {"train", "test"}, "dev": {"dev"}, "test": {"train", "test"}}
+        assert set(columns["domain"][rows["train"]]) == set(columns["domain"][rows["dev"]]) == set(split.train_domains)
+        who = {part: set(zip(columns["domain"][r], columns["subject"][r], strict=True)) for part, r in rows.items()}
+        assert not who["train"] & who["dev"]
+        assert not (who["train"] | who["dev"]) & who["test"]
+        # Four of six persons of every source are learnt from, and four of every target tested.
+        assert len(who["train"]) == 4 * len(split.train_domains)
+        assert len(who["test"]) == 4 * len(split.test_domains)
+
+
+def test_the_lists_name_other_detectors_and_their_defaults_leave_names_as_they_were(monkeypatch):
+    monkeypatch.setattr("pipelines.workspace.read_card", lambda folder: {"fingerprint": "0"})
+
+    def key(**protocol):
+        return Workspace(Experiment(protocol=LeaveOneOut(domains=["A", "B"], **protocol))).detector_key()["protocol"]
+
+    assert key() == key(train_splits=["train"], test_splits=None) == {"name": "leave_one_out", "domains": ["A", "B"]}
+    assert key(train_splits=["test", "train"]) == {**key(), "train_splits": ["train", "test"]}
+    assert key(test_splits=["test"]) == {**key(), "test_splits": ["test"]}
+
+
+def test_who_is_tested_is_not_learnt_from_even_where_a_split_says_so():
+    columns = faces()
+    with pytest.raises(
+        AgfasError, match=r"subjects are in both train and test, the first is subject 's4' of domain 'A'"
+    ):
+        indices(columns, Split("x", ("A", "B"), ("A", "B"), ("A",), train_splits=("train", "test")))
+
+
+def test_test_splits_that_a_target_lacks_are_named():
+    columns = faces()
+    drop = (columns["domain"] == "A") & (columns["split"] == "test")
+    kept = {name: values[~drop] for name, values in columns.items()}
+    (split, *_) = protocol_splits(LeaveOneOut(test_splits=["test"]), kept)
+    with pytest.raises(AgfasError, match=r"'to_A' has 0 test records of A .* in protocol\.test_splits"):
+        indices(kept, split)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "leave_one_out", "train_splits": ["train", "dev"]},
+        {"name": "leave_one_out", "train_splits": []},
+        {"name": "leave_one_out", "test_splits": []},
+        {"name": "combined", "train_splits": ["train", "test"]},
+        {"name": "cross_matrix", "test_splits": ["test"]},
+    ],
+)
+def test_dev_and_the_tested_are_never_learnt_from(wrong):
+    with pytest.raises(ValidationError):
+        TypeAdapter(ProtocolSettings).validate_python(wrong)
 
 
 def test_lists_serve_as_columns():

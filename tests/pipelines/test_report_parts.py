@@ -231,7 +231,7 @@ def test_too_few_faces_or_no_detector_is_said(study, monkeypatch):
 def test_csv_has_a_line_for_every_domain(root):
     with (root / "report" / "results.csv").open(encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["experiment"] == "strong" and row["seed"] == "1"]
-    assert len(rows) == 3 * 4 * 9
+    assert len(rows) == 3 * 4 * 12
     part = judged(root, "strong")[1]["from_phone"]["domains"]["kiosk"]["rules"]["oracle/target_eer"]
     row = next(r for r in rows if (r["split"], r["domain"], r["rule"]) == ("from_phone", "kiosk", "oracle/target_eer"))
     assert float(row["mcc"]) == part["classification"]["mcc"]

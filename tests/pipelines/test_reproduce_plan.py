@@ -102,6 +102,19 @@ def test_a_dataset_that_nobody_can_have_does_not_stand_in_the_way(tmp_path):
     assert "the rest is run without it" in told(request)
 
 
+def test_the_papers_lists_are_taken_at_its_own_size_alone(tmp_path):
+    lists = {"train_splits": ["train", "test"], "test_splits": ["train", "test"]}
+    wanted = {"agfas/I": lists, "agfas/II": lists, "agfas/VIII": {**lists, "test_splits": None}}
+    for name, expected in wanted.items():
+        full = make_recipe(asked(name, scale="full", output=tmp_path))
+        for row in plan_rows(full):
+            for item in row.planned:
+                assert {key: getattr(item.experiment.protocol, key) for key in lists} == expected
+        small = make_recipe(asked(name, output=tmp_path))
+        protocols = [item.experiment.protocol for row in plan_rows(small) for item in row.planned]
+        assert all((one.train_splits, one.test_splits) == (["train"], None) for one in protocols)
+
+
 def test_places_are_found_in_every_protocol():
     domains = {"M": "m", "C": "c", "I": "i", "O": "o"}
     loo = ProtocolChoice(protocol={"name": "leave_one_out", "domains": ["M", "C", "I", "O", "X"]})
@@ -235,6 +248,23 @@ def test_mistakes_are_answered(request_, match):
         told(request_)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("papers: running_best", "papers: oracle/target_err", "did you mean 'oracle/target_eer'"),
+        ("honest: last/source_dev_eer", "honest: oracle/source_dev_eer", "'oracle/source_dev_eer' is no such rule"),
+        ("honest: last/source_dev_eer", "honest: last/target_eer", "'last/target_eer' is no such rule"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(tmp_path, old, new, match):
+    for name in ("agfas.yaml", "agfas-V.yaml"):
+        shutil.copy(CONFIGS / name, tmp_path / name)
+    text = (tmp_path / "agfas.yaml").read_text(encoding="utf-8")
+    (tmp_path / "agfas.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(AgfasError, match=match):
+        read_table("agfas/V", tmp_path)
+
+
 def test_a_configuration_that_does_not_fit_its_paper_is_refused(tmp_path):
     for name in ("agfas.yaml", "agfas-V.yaml"):
         shutil.copy(CONFIGS / name, tmp_path / name)
@@ -243,6 +273,7 @@ def test_a_configuration_that_does_not_fit_its_paper_is_refused(tmp_path):
         ("dual-branch", "dual branch", "unknown row 'dual branch'"),
         ("method: dual_branch", "method: two_branch", "unknown method 'two_branch'"),
         ("HTER: hter", "HTR: hter", "unknown metric 'HTR'"),
+        ("HTER: hter", "HTER: acer", "unknown metric under running_best 'acer'"),
         ("method: dual_branch", 'method: dual_branch, absent: "no"', "either a method or a reason"),
     ):
         (tmp_path / "agfas-V.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")

@@ -6,14 +6,21 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipelines.evaluation.judge import PAPERS
-from pipelines.files import read_json
+from pipelines.config import EvaluateSettings, Experiment
+from pipelines.errors import AgfasError
+from pipelines.evaluation.judge import PAPERS, is_judged, own_numbers, write_result
+from pipelines.files import read_json, write_json
+from pipelines.plan import Planned
+from pipelines.report.contents import Group, Trial
+from pipelines.report.targets import Target
 from pipelines.reproduce.differences import from_paper, in_videos, minus
 from pipelines.reproduce.printing import as_markdown
+from pipelines.reproduce.rules import RUNNING_BEST
 from pipelines.reproduce.sides import both_sides
-from pipelines.reproduce.values import Ours
+from pipelines.reproduce.values import Ours, value
 from pipelines.stages import reproduce
 from pipelines.workspace import Workspace
 
@@ -54,9 +61,18 @@ def test_ours_are_the_results_of_the_runs(made):
             for metric, name in (("HTER", "hter"), ("AUC", "auc")):
                 line = lines[row.label, head, metric]
                 assert (line["tested"], line["seeds"], line["comparable"]) == (split, "0 1", "False")
-                for column, rule in (("ours_papers_rule", PAPERS), ("ours_honest", "last/source_dev_eer")):
-                    values = [100 * result["splits"][split]["rules"][rule][name] for result in results]
-                    assert float(line[column]) == pytest.approx(sum(values) / 2)
+                judged = [result["splits"][split] for result in results]
+                ours = {
+                    "ours_papers_rule": [part["papers_best"][name] for part in judged],
+                    "ours_honest": [part["rules"]["last/source_dev_eer"][name] for part in judged],
+                }
+                for column, values in ours.items():
+                    assert float(line[column]) == pytest.approx(100 * sum(values) / 2)
+                assert (line["papers_rule"], line["honest_rule"]) == ("running_best", "last/source_dev_eer")
+                # The lowest HTER is the oracle's; the highest AUC may be another checkpoint's.
+                oracle = [part["rules"][PAPERS][name] for part in judged]
+                best = ours["ours_papers_rule"]
+                assert best == pytest.approx(oracle) if name == "hter" else all(np.array(best) >= oracle)
                 assert (line["live_videos"], line["attack_videos"]) == ("5", "10")
 
 
@@ -76,6 +92,41 @@ def test_differences_are_told_in_videos(made):
     assert lines["SSAN-R [25]", "M&I to C", "AUC"]["honest_minus_papers_rule_videos"] == ""
 
 
+def test_the_papers_rule_takes_hter_and_auc_apart_by_seed_and_domain():
+    whole = {"rules": {}, "papers_best": {"hter": 0.3, "hter_step": 10, "auc": 0.8, "auc_step": 20}}
+    part = {"rules": {}, "papers_best": {"hter": 0.1, "hter_step": 20, "auc": 0.9, "auc_step": 10}}
+    live = {"videos": {"bonafide": 3, "attack": 0}, "one_class": {}}
+    result = {"splits": {"to_b": {**whole, "domains": {"b": part, "c": live}}}}
+    trials = tuple(
+        Trial(Planned("a", {}, Experiment(seed=seed)), None, ("to_b",), {}, found)
+        for seed, found in ((0, result), (4, result), (7, None))
+    )
+    group = Group("a", trials, False, 0)
+    targets = {"b": Target("to_b", "b"), "": Target("to_b")}
+    for domain, hter, auc in (("b", 0.1, 0.9), ("", 0.3, 0.8)):
+        assert value([group], [targets[domain]], RUNNING_BEST, "hter", {}).by_seed == {0: hter, 4: hter}
+        assert value([group], [targets[domain]], RUNNING_BEST, "auc", {}).by_seed == {0: auc, 4: auc}
+    both = value([group], list(targets.values()), RUNNING_BEST, "hter", {})
+    assert both.by_seed == pytest.approx({0: 0.2, 4: 0.2})
+    for nowhere in (Target("to_b", "c"), Target("to_b", "d"), Target("to_c")):
+        assert value([group], [nowhere], RUNNING_BEST, "auc", {}).by_seed == {}
+
+
+def test_a_rule_that_was_not_judged_is_named(made):
+    known = read_json(next(made[2].parents[1].glob("detectors/*/result.json")))
+    (split, *_) = known["splits"].values()
+    settings = EvaluateSettings(threshold="source_dev_min_hter")
+    assert own_numbers(split, settings, "a row") == split["rules"]["last/source_dev_min_hter"]
+    del split["rules"]["last/source_dev_min_hter"]
+    with pytest.raises(AgfasError, match=r"'a row' was not judged under last/source_dev_min_hter, only under .*again"):
+        own_numbers(split, settings, "a row")
+
+
+def test_without_scores_nothing_is_judged(tmp_path):
+    with pytest.raises(AgfasError, match=r"holds no scores to judge\. Run `agfas evaluate`"):
+        write_result(tmp_path, EvaluateSettings())
+
+
 def test_other_data_are_labelled_everywhere(made):
     _, text, path = made
     markdown = path.read_text(encoding="utf-8")
@@ -91,6 +142,8 @@ def test_other_data_are_labelled_everywhere(made):
     assert "Not run here: MADDG [19]: no code of ours" in markdown
     assert "5 live, 10 attack, one video is 5.000 points of HTER" in markdown
     assert "| SSAN-R [25]: the paper | 27.33 | 28.75 |" in markdown
+    assert "the papers' rule takes the lowest HTER, at the target's own EER threshold, and the highest AUC" in markdown
+    assert "two checkpoints, last/source_dev_eer the honest one" in markdown
 
 
 def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(made):
@@ -102,6 +155,32 @@ def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(made):
     assert {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")} == before
     assert "detector ssdg_r: 0 of 4 to do" in lines[0]
     assert "SSAN-R [25]: ours, honest rule" in path.read_text(encoding="utf-8")
+
+
+def test_results_of_earlier_code_are_judged_again_from_their_scores(made):
+    asked, _, path = made
+
+    def numbers():
+        return {where: {**line, "not_run": ""} for where, line in records(path).items()}
+
+    before, results = numbers(), sorted(path.parents[1].glob("detectors/*/result.json"))
+    for known in results:
+        old = read_json(known)
+        for split in old["splits"].values():
+            del split["papers_best"]
+            split["rules"] = {rule: numbers for rule, numbers in split["rules"].items() if "min_hter" not in rule}
+        write_json(known, {**old, "key": "of earlier code"})
+        assert not is_judged(known.parent, EvaluateSettings(replicates=100))
+    # Asked for one row; the other one's results are old as well and stand in the same table.
+    again = reproduce.Asked(**{**vars(asked), "only": ROWS[:1]})
+    reproduce.run(again, tell=lambda _: None)
+    assert numbers() == before
+    assert len(results) == 4
+    for known in results:
+        (split, *_) = read_json(known)["splits"].values()
+        assert "source_dev/source_dev_min_hter" in split["rules"]
+        assert is_judged(known.parent, EvaluateSettings(replicates=100))
+        assert not is_judged(known.parent, EvaluateSettings(replicates=200))
 
 
 def test_on_the_papers_own_data_the_difference_from_the_paper_is_told(made):

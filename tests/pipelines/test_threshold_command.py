@@ -14,6 +14,7 @@ from pipelines.cli import app
 from pipelines.errors import AgfasError
 from pipelines.evaluation.operating_points import KINDS, OperatingPoint, operating_points
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.thresholds import choose_threshold
 from pipelines.stages import threshold
 
 LIVE = [0.35, 0.6, 0.7, 0.8, 0.9]
@@ -44,6 +45,7 @@ def test_by_hand(small: ScoreTable) -> None:
     assert points["f1"].dev.f1 == pytest.approx(12 / 14)
     assert points["eer"].threshold.value == pytest.approx(0.55)
     assert points["min_acer"].dev.acer == pytest.approx((1 / 6 + 1 / 5) / 2)
+    assert points["youden"].threshold == choose_threshold("source_dev_min_hter", small, small)
 
 
 @pytest.mark.parametrize("seed", range(4))

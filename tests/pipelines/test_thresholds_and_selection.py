@@ -145,6 +145,37 @@ def test_the_minimum_acer_threshold_lies_in_the_middle_and_is_fixed_on_targets()
     assert values == {0.5}
 
 
+def slow_min_hter(dev):
+    """Count both errors at every threshold."""
+    found = []
+    for threshold in [*np.unique(dev.score), np.nextafter(dev.score.max(), np.inf)]:
+        accepted = dev.score >= threshold
+        found.append((accepted[dev.label == 0].mean() + (~accepted[dev.label == 1]).mean()) / 2)
+    return min(found)
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_the_minimum_hter_threshold_reaches_the_lowest_pooled_error(decimals):
+    for seed in range(8):
+        dev = random_table(70, seed, decimals)
+        chosen = choose_threshold("source_dev_min_hter", dev, GOOD)
+        assert metrics.hter(dev, chosen.value) == pytest.approx(slow_min_hter(dev))
+        assert chosen.rule == "source_dev_min_hter"
+        assert chosen.origin == "lowest HTER of 70 held-out source videos (d)"
+
+
+def test_the_minimum_hter_threshold_lies_in_the_middle_and_is_fixed_on_targets():
+    values = {choose_threshold("source_dev_min_hter", GOOD, target).value for target in (GOOD, BAD, MIDDLING)}
+    assert values == {0.5}
+
+
+def test_of_equal_hters_the_one_with_close_rates_is_taken():
+    # Thirds of three attacks and of three live: rounded sums of them would differ in their last bits.
+    dev = make_table([0, 1, 0, 1, 0, 1], np.arange(1, 7) / 10)
+    assert metrics.hter(dev, 0.15) == pytest.approx(metrics.hter(dev, 0.35)) == pytest.approx(slow_min_hter(dev))
+    assert choose_threshold("source_dev_min_hter", dev, GOOD).value == pytest.approx(0.35)
+
+
 def test_of_equal_acers_the_one_with_close_rates_is_taken():
     dev = make_table([0, 0, 1, 0, 1, 0, 1, 1], np.arange(1, 9) / 10)
     # Between 0.2 and 0.3 the rates are 1/2 and 0, between 0.6 and 0.7 they are 0 and 1/2, and here 1/4 and 1/4.
@@ -158,3 +189,11 @@ def test_the_worst_attack_type_decides_the_minimum_acer():
     dev = make_table(labels, scores, attack_type=kinds)
     assert choose_threshold("source_dev_min_acer", dev, GOOD).value == pytest.approx((0.61 + 0.8) / 2)
     assert choose_threshold("source_dev_eer", dev, GOOD).value < 0.61
+
+
+def test_a_rare_attack_type_weighs_by_its_videos_where_attacks_are_pooled():
+    # Two masks above two of four live: half of the live to stop them is too much for two of eleven attacks.
+    labels, scores = [0] * 11 + [1] * 4, [0.1] * 9 + [0.6, 0.61] + [0.5, 0.55, 0.8, 0.9]
+    dev = make_table(labels, scores, attack_type=["print"] * 9 + ["mask"] * 2 + ["none"] * 4)
+    assert choose_threshold("source_dev_min_hter", dev, GOOD).value == pytest.approx((0.1 + 0.5) / 2)
+    assert choose_threshold("source_dev_min_acer", dev, GOOD).value == pytest.approx((0.61 + 0.8) / 2)
