@@ -1,5 +1,6 @@
 # Sourced by the other scripts: finds Python, makes .venv where it is missing, installs what changed.
-# Extras to install are in AGFAS_EXTRAS (default: none). PYTHON chooses the interpreter.
+# Extras to install are in AGFAS_EXTRAS, such as [dev,ray] (default: none). PYTHON chooses the interpreter, AGFAS_VENV
+# the environment's folder (default: .venv); both are seen from the repository's folder.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,8 +18,19 @@ find_python() {
   return 1
 }
 
+# Extras of two lists, such as "[dev]" and "[demo,dev]", each once: "[demo,dev]".
+joined_extras() {
+  local names
+  names="$(printf '%s,%s' "$1" "$2" | tr -d '][ ' | tr ',' '\n' | sed '/^$/d' | LC_ALL=C sort -u | paste -s -d, -)"
+  if [ -n "$names" ]; then printf '[%s]' "$names"; fi
+}
+
 make_environment() {
-  local venv="${AGFAS_VENV:-.venv}" python stamp wanted
+  local venv="${AGFAS_VENV:-.venv}" python stamp known extras="" wanted
+  case "$venv" in
+    /*) ;;
+    *) venv="$PWD/$venv" ;;
+  esac
   if [ ! -x "$venv/bin/python" ]; then
     python="$(find_python)"
     "$python" -m venv "$venv" || {
@@ -26,13 +38,19 @@ make_environment() {
       return 1
     }
   fi
+  # The stamp says what was installed from which pyproject.toml. Extras that are there stay, asked for or not.
   stamp="$venv/agfas-installed"
-  wanted="$(cksum pyproject.toml) ${AGFAS_EXTRAS:-}"
-  if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+  known="$(cat "$stamp" 2>/dev/null || true)"
+  case "$known" in
+    *"["*) extras="${known##*\[}" ;;
+  esac
+  extras="$(joined_extras "$extras" "${AGFAS_EXTRAS:-}")"
+  wanted="$(cksum pyproject.toml) $extras"
+  if [ "$known" != "$wanted" ]; then
     echo "Installing into $venv; the first time this downloads some gigabytes." >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${AGFAS_EXTRAS:-}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$extras"
     printf '%s\n' "$wanted" > "$stamp"
   fi
-  PATH="$PWD/$venv/bin:$PATH"
+  PATH="$venv/bin:$PATH"
   export PATH
 }

@@ -4,14 +4,27 @@
 here="$PWD"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+# The folder, made where it is missing, as it is called from where the command was given.
+from_here() {
+  case "$1" in
+    "" | --*)
+      echo "quickstart.sh: --output needs the folder to write to, for example --output runs/first" >&2
+      return 2
+      ;;
+  esac
+  cd "$here" && mkdir -p "$1" && cd "$1" && pwd
+}
+
 arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --output) arguments+=(--output "$(cd "$here" && mkdir -p "$2" && cd "$2" && pwd)"); shift 2 ;;
-    --help|-h) sed -n '2,3p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --output) folder="$(from_here "${2-}")"; arguments+=(--output "$folder"); shift 2 ;;
+    --output=*) folder="$(from_here "${1#--output=}")"; arguments+=(--output "$folder"); shift ;;
+    --help|-h) sed -n '2,3p' "scripts/quickstart.sh"; exit 0 ;;
     *) arguments+=("$1"); shift ;;
   esac
 done
 
 make_environment
-exec agfas quickstart configs/quickstart.yaml "${arguments[@]}"
+# An empty array is unset to bash before 4.4, as on macOS.
+exec agfas quickstart configs/quickstart.yaml ${arguments[@]+"${arguments[@]}"}

@@ -16,4 +16,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest "${selection[@]}" "$@"
+# An empty array is unset to bash before 4.4, as on macOS.
+exec python -m pytest ${selection[@]+"${selection[@]}"} "$@"

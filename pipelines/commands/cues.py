@@ -21,13 +21,15 @@ def inspect_dfg(
     output: Output = None,
     timesteps: Annotated[str, typer.Option(help="Comma-separated t of the sampler's grid.")] = "201,401,601,801,999",
     count: Annotated[int, typer.Option(help="Faces of each group at most.")] = 128,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure how well faces are restored by t, with the right, a wrong and no identity."""
     from pipelines.stages import inspect_dfg as stage
     from pipelines.stages.cues import parse_timesteps
 
     experiment = read(config, overrides, output)
-    stage.run(experiment, parse_timesteps(timesteps, experiment), count)
+    chosen = parse_timesteps(timesteps, experiment)
+    stage.print_plan(experiment, chosen, count) if dry_run else stage.run(experiment, chosen, count)
 
 
 def cues(
@@ -35,6 +37,9 @@ def cues(
     overrides: Overrides = None,
     output: Output = None,
     timesteps: Annotated[str | None, typer.Option(help="Several t in one run, e.g. 201,401.")] = None,
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Every face of the dataset, not the protocol's alone.")
+    ] = False,
     status: Annotated[bool, typer.Option("--status", help="Count what is done.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check all shards; recompute a sample and compare.")] = False,
     dry_run: DryRun = False,
@@ -44,14 +49,12 @@ def cues(
 
     experiment = read(config, overrides, output)
     chosen = stage.parse_timesteps(timesteps, experiment)
-    if status:
-        stage.print_status(experiment, chosen)
+    if status or dry_run:
+        stage.print_status(experiment, chosen, all_faces)
     elif verify:
-        stage.verify(experiment, chosen)
-    elif dry_run:
-        print_plan(experiment)
+        stage.verify(experiment, chosen, all_faces)
     else:
-        stage.run_alone(experiment, chosen)
+        stage.run_alone(experiment, chosen, all_faces)
 
 
 def export_cues(
@@ -81,8 +84,10 @@ def probe(
     against: Annotated[
         str | None, typer.Option(help="Label of a sweep whose cues all others are compared with.")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Ask what each cue tells a logistic regression, before any detector is trained on it."""
     from pipelines.stages import probe as stage
 
-    stage.run(read(config, overrides, output), against)
+    experiment = read(config, overrides, output)
+    print_plan(experiment) if dry_run else stage.run(experiment, against)

@@ -87,7 +87,7 @@ def _ray_data() -> Any:
     return ray.data
 
 
-def open_experiment(config: Path, overrides: list[str], timesteps: str | None) -> CueJob:
+def open_experiment(config: Path, overrides: list[str], timesteps: str | None, all_faces: bool = False) -> CueJob:
     """The cue job of an experiment, as `agfas cues` runs it."""
     from pipelines.config_file import read_experiment
     from pipelines.stages import cues as stage
@@ -96,7 +96,7 @@ def open_experiment(config: Path, overrides: list[str], timesteps: str | None) -
 
     experiment = read_experiment(config, overrides)
     faces = faces_stage.run(experiment)
-    chosen = stage.judged_faces(experiment, faces)
+    chosen = stage.chosen_faces(experiment, faces, all_faces)
     return CueJob.open(
         chosen,
         stage.open_sweep(experiment, stage.moments_of(experiment, stage.parse_timesteps(timesteps, experiment))),
@@ -113,12 +113,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path, help="experiment, a YAML file")
     parser.add_argument("overrides", nargs="*", help="key=value")
     parser.add_argument("--timesteps", help="several t in one run, e.g. 201,401")
+    parser.add_argument("--all-faces", action="store_true", help="not the protocol's alone")
     parser.add_argument("--workers", type=int, default=1, help="actors (default: 1)")
     parser.add_argument("--cpus-per-worker", type=float, default=1, help="default: 1")
     parser.add_argument("--gpus-per-worker", type=float, default=0, help="default: 0")
     chosen = parser.parse_intermixed_args(arguments)
     folders = run_on_ray(
-        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps),
+        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps, chosen.all_faces),
         chosen.workers,
         cpus_per_worker=chosen.cpus_per_worker,
         gpus_per_worker=chosen.gpus_per_worker,

@@ -46,12 +46,21 @@ def _write(parts: list[Dataset], folders: Sequence[Path], out: Path) -> None:
     kept = [part.select_columns([*COLUMNS, *(["mask"] if with_masks else [])]).cast(features) for part in parts]
     faces = concatenate_datasets(kept)
     faces.save_to_disk(str(out))
+    cards = [read_card(folder) for folder in folders]
     card: dict[str, Any] = {
         "fingerprint": joined_name(folders),
         "faces": len(faces),
-        "joined": [str(read_card(folder)["fingerprint"]) for folder in folders],
+        "joined": [str(card["fingerprint"]) for card in cards],
+        "recipe": _common([card.get("recipe") or {} for card in cards]),
+        "licence": "; ".join(sorted({str(card["licence"]) for card in cards if card.get("licence")})),
     }
     (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _common(recipes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all parts were made by alike, so that a model of the whole knows how its crops were aligned."""
+    first, *others = recipes
+    return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
 
 
 def _check_domains(folders: Sequence[Path], parts: list[Dataset]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.config import DatasetData, Experiment
+from pipelines.config import Experiment
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import indices, protocol_splits
 from pipelines.errors import AgfasError
@@ -61,8 +61,8 @@ def print_plan(experiment: Experiment) -> None:
 def state(planned: Planned) -> str:
     """How far an experiment is, in words."""
     workspace = Workspace(planned.experiment)
-    if not isinstance(planned.experiment.data, DatasetData) and not workspace.faces.is_dir():
-        return "nothing made yet"  # a dataset that is named has to be there; these are made by the run
+    if workspace.makes_faces() and not workspace.faces.is_dir():
+        return "nothing made yet"
     from pipelines.data.records import load_faces
 
     table = load_faces(workspace.faces)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dfg.baselines.base import Baseline
 from dfg.speed import Speed
 from pipelines.config import CueSettings, Experiment
@@ -30,32 +32,43 @@ AUTOENCODER = 0
 """The t of the control that encodes and decodes without noise."""
 
 
-def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int]) -> dict[int, Path]:
-    """Fill the stores of `moments_of(experiment, timesteps)`; returns their folders."""
+def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int], all_faces: bool = False) -> dict[int, Path]:
+    """Fill the stores of `moments_of(experiment, timesteps)`; returns their folders.
+
+    Args:
+        experiment: its generator must be there.
+        faces: the dataset.
+        timesteps: t of the cues.
+        all_faces: restore every face of the dataset; otherwise those of the protocol's domains, and nothing where
+            stores of all faces are whole already.
+    """
     workspace = Workspace(experiment)
     sweep = open_sweep(experiment, moments_of(experiment, timesteps))
-    chosen = judged_faces(experiment, faces)
-    rank, world_size = rank_and_world()
-    folders = run_cue_job(
-        chosen,
-        sweep,
-        workspace.cues(),
-        dataset_fingerprint=dataset_id(faces, chosen),
-        batch_size=experiment.cue.batch_size,
-        shard_size=experiment.cue.shard_size,
-        rank=rank,
-        world_size=world_size,
-        show_progress=is_main(),
-    )
+    folders = _located(experiment, faces, sweep, all_faces)
+    if not all(map(_is_whole, folders.values())):
+        chosen = chosen_faces(experiment, faces, all_faces)
+        rank, world_size = rank_and_world()
+        folders = run_cue_job(
+            chosen,
+            sweep,
+            workspace.cues(),
+            dataset_fingerprint=dataset_id(faces, chosen),
+            batch_size=experiment.cue.batch_size,
+            shard_size=experiment.cue.shard_size,
+            rank=rank,
+            world_size=world_size,
+            show_progress=is_main(),
+        )
     wait()
     return folders
 
 
-def run_alone(experiment: Experiment, timesteps: Sequence[int]) -> None:
+def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = False) -> None:
     """`agfas cues`: make what is needed first, then the cues."""
     faces = faces_stage.run(experiment)
+    chosen_faces(experiment, faces, all_faces)  # a protocol that does not fit is said before anything long is begun
     train_dfg.run(experiment, faces)
-    folders = run(experiment, faces, timesteps)
+    folders = run(experiment, faces, timesteps, all_faces)
     if is_main():
         for timestep, folder in folders.items():
             print(f"{_named(experiment, timestep)}: {folder}")
@@ -74,19 +87,25 @@ def _named(experiment: Experiment, timestep: int) -> str:
     return f"t = {timestep}" if maker in WITH_TIMESTEP else maker
 
 
-def print_status(experiment: Experiment, timesteps: Sequence[int]) -> None:
+def print_status(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = False) -> None:
     """Count the finished cues of each store; makes nothing."""
-    if not Workspace(experiment).faces.is_dir():
+    workspace = Workspace(experiment)
+    if not workspace.faces.is_dir():
         print("nothing made yet, nor any faces")
         return
-    for timestep, folder in _folders(experiment, timesteps).items():
+    if not (workspace.generator() / "done.json").is_file():
+        print(f"nothing made yet; {workspace.generator_state()}")
+        return
+    faces = faces_stage.run(experiment)
+    sweep = open_sweep(experiment, moments_of(experiment, timesteps))
+    for timestep, folder in _located(experiment, faces, sweep, all_faces).items():
         if folder.is_dir():
             print(f"{_named(experiment, timestep)}: {ShardStore.open(folder).status()}")
         else:
             print(f"{_named(experiment, timestep)}: nothing made yet")
 
 
-def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
+def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = False) -> None:
     """Check every shard, make a sample of the cues again and compare.
 
     Raises:
@@ -95,13 +114,15 @@ def verify(experiment: Experiment, timesteps: Sequence[int]) -> None:
     if not Workspace(experiment).faces.is_dir():
         raise AgfasError("No faces and no cues yet. Run `agfas cues` with the same configuration first.")
     faces = faces_stage.run(experiment)
-    chosen = judged_faces(experiment, faces)
+    sweep = open_sweep(experiment, moments_of(experiment, timesteps))
     failed = []
-    for timestep, folder in _folders(experiment, timesteps).items():
+    for timestep, folder in _located(experiment, faces, sweep, all_faces).items():
         if not folder.is_dir():
             raise AgfasError(
                 f"No cues of {_named(experiment, timestep)} yet. Run `agfas cues` with the same configuration first."
             )
+        over_all = folder == _folder(experiment, faces, every_face(faces), sweep, timestep)
+        chosen = chosen_faces(experiment, faces, over_all)
         source = OneOfSweep(open_sweep(experiment, [timestep]), timestep)
         check = verify_cues(folder, chosen, source)
         print(f"{_named(experiment, timestep)}: {check}")
@@ -161,14 +182,14 @@ def speed_of(cue: CueSettings) -> Speed:
 
 
 def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
-    """The finished store of one t.
+    """The finished store of one t: that of the protocol's faces, or one of all faces.
 
     Raises:
         AgfasError: it is missing or unfinished.
     """
     sweep = open_sweep(experiment, [timestep])
-    folder = _folder(experiment, faces, sweep, timestep)
-    if not folder.is_dir() or ShardStore.open(folder).unfinished():
+    folder = _located(experiment, faces, sweep)[timestep]
+    if not _is_whole(folder):
         raise AgfasError(
             f"The cues of {_named(experiment, timestep)} are not finished. Run `agfas cues` with the same"
             " configuration."
@@ -176,12 +197,40 @@ def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
     return CueStore.open(folder)
 
 
+def chosen_faces(experiment: Experiment, faces: Faces, all_faces: bool) -> ArrayFaces:
+    """Every face of the dataset, or those that detectors see.
+
+    Raises:
+        AgfasError: the protocol does not fit the dataset; every face can be restored all the same.
+    """
+    if all_faces:
+        return every_face(faces)
+    try:
+        return judged_faces(experiment, faces)
+    except AgfasError as error:
+        raise AgfasError(
+            f"{error} For the cues of every face, whatever the protocol: `agfas cues --all-faces`."
+        ) from None
+
+
+def every_face(faces: Faces) -> ArrayFaces:
+    """All faces of the dataset; their pixels stay on disk."""
+    return ArrayFaces([str(key) for key in faces.keys], faces.images)
+
+
 def judged_faces(experiment: Experiment, faces: Faces) -> ArrayFaces:
     """The faces of the protocol's domains: those that detectors see."""
+    rows = np.flatnonzero(judged_rows(experiment, faces))
+    if len(rows) == len(faces):
+        return every_face(faces)
+    return ArrayFaces([str(key) for key in faces.keys[rows]], faces.images[rows])
+
+
+def judged_rows(experiment: Experiment, faces: Faces) -> np.ndarray:
+    """(N,) bool, whether a face is of the protocol's domains."""
     splits = protocol_splits(experiment.protocol, faces.columns())
     domains = {name for split in splits for name in (*split.train_domains, *split.dev_domains, *split.test_domains)}
-    rows = [row for row, domain in enumerate(faces.domains) if domain in domains]
-    return ArrayFaces([str(key) for key in faces.keys[rows]], faces.images[rows])
+    return np.isin(faces.domains, sorted(domains))
 
 
 def dataset_id(faces: Faces, chosen: ArrayFaces) -> str:
@@ -197,17 +246,24 @@ def _maker(experiment: Experiment) -> tuple[Any, str, str]:
     return maker.to(device()), weights, autoencoder
 
 
-def _folders(experiment: Experiment, timesteps: Sequence[int]) -> dict[int, Path]:
-    faces = faces_stage.run(experiment)
-    wanted = moments_of(experiment, timesteps)
-    sweep = open_sweep(experiment, wanted)
-    return {timestep: _folder(experiment, faces, sweep, timestep) for timestep in wanted}
+def _located(experiment: Experiment, faces: Faces, sweep: CueSweep, all_faces: bool = False) -> dict[int, Path]:
+    """The stores' folders by t: of the protocol's faces, in whose place a whole store of all faces serves as well."""
+    every = every_face(faces)
+    folders = {timestep: _folder(experiment, faces, every, sweep, timestep) for timestep in sweep.timesteps}
+    if all_faces:
+        return folders
+    judged = chosen_faces(experiment, faces, all_faces=False)
+    for timestep in sweep.timesteps:
+        own = _folder(experiment, faces, judged, sweep, timestep)
+        if _is_whole(own) or not _is_whole(folders[timestep]):
+            folders[timestep] = own
+    return folders
 
 
-def _folder(experiment: Experiment, faces: Faces, sweep: CueSweep, timestep: int) -> Path:
-    identity = cue_identity(
-        sweep.fingerprint(timestep),
-        dataset_id(faces, judged_faces(experiment, faces)),
-        (faces.size, faces.size),
-    )
+def _folder(experiment: Experiment, faces: Faces, chosen: ArrayFaces, sweep: CueSweep, timestep: int) -> Path:
+    identity = cue_identity(sweep.fingerprint(timestep), dataset_id(faces, chosen), (faces.size, faces.size))
     return Workspace(experiment).cues() / fingerprint(identity)
+
+
+def _is_whole(folder: Path) -> bool:
+    return folder.is_dir() and not ShardStore.open(folder).unfinished()

@@ -12,7 +12,7 @@ from pipelines.cues.reader import CueReader
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
-from pipelines.stages.cues import AUTOENCODER, store_of
+from pipelines.stages.cues import AUTOENCODER, judged_rows, store_of
 from pipelines.workspace import Workspace
 
 
@@ -24,9 +24,10 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     cue = experiment.cue
     restored = autoencoded = None
     if workspace.needs_restoration():
-        restored = PartlyStored(store_of(experiment, faces, workspace.timestep()), faces)
+        judged = judged_rows(experiment, faces)
+        restored = PartlyStored(store_of(experiment, faces, workspace.timestep()), faces, judged)
         if cue.form in CUE_FORMS_WITH_AUTOENCODED:
-            autoencoded = PartlyStored(store_of(experiment, faces, AUTOENCODER), faces)
+            autoencoded = PartlyStored(store_of(experiment, faces, AUTOENCODER), faces, judged)
     return CueReader(
         cue.source,
         [str(key) for key in faces.keys],
@@ -56,14 +57,20 @@ def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
 class PartlyStored:
     """A store's reconstructions under the whole dataset's indices; faces outside the protocol have none.
 
+    Args:
+        store: of the protocol's faces, or of all.
+        faces: the dataset.
+        judged: (N,) bool, whether a face is of the protocol's domains.
+
     Attributes:
-        present: (N,) bool, whether the store holds the face.
+        present: (N,) bool, whether the face has a restoration.
     """
 
-    def __init__(self, store: CueStore, faces: Faces) -> None:
+    def __init__(self, store: CueStore, faces: Faces, judged: np.ndarray) -> None:
         self.store = store
         known = {key: row for row, key in enumerate(store.shards.keys)}
-        self.rows = np.array([known.get(str(key), -1) for key in faces.keys], dtype=np.int64)
+        rows = np.array([known.get(str(key), -1) for key in faces.keys], dtype=np.int64)
+        self.rows = np.where(judged, rows, -1)
         self.present = self.rows >= 0
 
     def __len__(self) -> int:

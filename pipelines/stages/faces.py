@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.config import Experiment, PicturesData, SyntheticData
+from pipelines.config import DatasetData, Experiment, PicturesData, SyntheticData
 from pipelines.data.faces import Faces, open_faces
 from pipelines.data.importers import load_importer
 from pipelines.data.importers.source import SourceFace, with_splits
+from pipelines.data.join import join_faces
 from pipelines.processes import main_process_first
 from pipelines.workspace import Workspace
 
@@ -13,6 +14,8 @@ from pipelines.workspace import Workspace
 def run(experiment: Experiment) -> Faces:
     """The experiment's faces, rendered, imported or decoded first if that was not done yet."""
     workspace = Workspace(experiment)
+    if isinstance(experiment.data, DatasetData) and experiment.data.paths is not None:
+        join_faces(experiment.data.paths, workspace.faces)
     with main_process_first():
         if isinstance(experiment.data, SyntheticData):
             from pipelines.data.synthetic.benchmark import build

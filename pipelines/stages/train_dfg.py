@@ -57,7 +57,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.done is not None:
         return training.folder
-    indices = train_baseline.live_faces(faces, settings.domains)
+    indices = _faces_to_learn_from(settings, faces)
     autoencoder = build_autoencoder(settings.autoencoder, faces, indices)
     if settings.train:
         pipeline, trained_on = _trained(experiment, faces, indices, autoencoder, identity, training)
@@ -67,6 +67,13 @@ def run(experiment: Experiment, faces: Faces) -> Path:
         _save(pipeline, training, trained_on)
     wait()
     return training.folder
+
+
+def _faces_to_learn_from(settings: GeneratorSettings, faces: Faces) -> np.ndarray:
+    """The live faces that something is trained on or fitted to; none are asked for where all weights are given."""
+    if not settings.train and isinstance(settings.autoencoder, PretrainedAutoencoder):
+        return np.array([], dtype=np.int64)
+    return train_baseline.live_faces(faces, settings.domains)
 
 
 def _trained(
@@ -212,8 +219,13 @@ def _start_from(settings: GeneratorSettings) -> Any:
     from diffusers import UNet2DConditionModel
 
     place = str(settings.unet_weights)
+    folder = Path(place, settings.unet_subfolder or "")
+    # Said beforehand, or diffusers logs as an error that the authors' folder has no safetensors.
+    pickled = folder.is_dir() and not any(folder.glob("*.safetensors"))
     try:
-        return UNet2DConditionModel.from_pretrained(place, subfolder=settings.unet_subfolder)
+        return UNet2DConditionModel.from_pretrained(
+            place, subfolder=settings.unet_subfolder, use_safetensors=False if pickled else None
+        )
     except (OSError, ValueError) as error:
         raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
 
@@ -231,7 +243,7 @@ def _latents(
     settings = _settings(experiment)
     key = {
         "schema": SCHEMA,
-        "autoencoder": settings.autoencoder.model_dump(mode="json"),
+        "autoencoder": workspace.autoencoder_key(),
         "identity": fingerprint(workspace.identity_key()),
         "faces": workspace.faces_id(),
         "domains": settings.domains,

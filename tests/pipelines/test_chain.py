@@ -66,7 +66,7 @@ def test_every_number_names_its_rules(judged):
         assert set(split["rules"]) == {
             f"{selection}/{threshold}"
             for selection in ("last", "source_dev", "oracle")
-            for threshold in ("source_dev_eer", "source_dev_min_acer", "target_eer")
+            for threshold in ("source_dev_eer", "source_dev_min_acer", "source_dev_min_hter", "target_eer")
         }
         honest = split["rules"][result["honest"]]
         assert 0 <= honest["hter"] <= 1

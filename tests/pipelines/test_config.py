@@ -96,7 +96,11 @@ def test_with_overrides_leaves_the_original_alone():
     assert changed.cue.timestep == 401
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.name)
+# All but the recipe of `agfas prepare`, which is no experiment.
+EXPERIMENTS = [path for path in sorted(Path("configs").glob("*.yaml")) if path.name != "prepare.yaml"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
 def test_every_configuration_that_comes_with_the_project_is_valid(path):
     from pipelines.plan import expand
 
@@ -119,3 +123,14 @@ def test_the_command_line_answers_without_heavy_imports():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_dataset_is_one_folder_or_several():
+    one = read_experiment(None, ["data={name: dataset, path: faces}"])
+    both = with_overrides(one, {"data.path": None, "data.paths": ["a/faces", "b/photos"]})
+    assert (one.data.title, both.data.title) == ("faces", "faces and photos")
+    for wrong in ({"data.paths": ["a", "b"]}, {"data.path": None}):
+        with pytest.raises(AgfasError, match=r"either path, one folder, or paths"):
+            with_overrides(one, wrong)
+    with pytest.raises(AgfasError, match=r"data\.paths.*at least 2"):
+        with_overrides(both, {"data.paths": ["a"]})

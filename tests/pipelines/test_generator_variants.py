@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from diffusers import AutoencoderKL
+from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
 from output_folder import make_experiment, write_faces
 
 from dfg.identity import IdentityEncoder
@@ -350,41 +350,20 @@ def test_guidance_without_an_identity_is_refused(root, monkeypatch):
 
 @pytest.fixture
 def public(tmp_path) -> Path:
-    """A checkpoint of the layout of the paper's authors, at small width.
-
-    The U-Net's average as diffusers 0.16 wrote it (a pickled state dict beside a configuration that holds the average's
-    own numbers) and insightface's backbone.pth.
-    """
-    unet = build_unet(
-        "sd15", in_channels=4, sample_size=4, block_out_channels=(8, 8, 8, 8), norm_num_groups=4, attention_head_dim=2
-    )
-    place = tmp_path / "sd-models-for-AG-FAS" / "checkpoint-150000" / "unet_ema"
-    average = {"decay": 0.9999, "inv_gamma": 1.0, "min_decay": 0.0, "optimization_step": 150000, "power": 2 / 3}
-    unet.register_to_config(**average, update_after_step=0, use_ema_warmup=False)
-    unet.save_pretrained(place, safe_serialization=False)
-    assert (place / "diffusion_pytorch_model.bin").is_file()
-    backbone = IdentityEncoder.from_preset("iresnet18", embedding_dim=None).backbone
-    torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
-    autoencoder = AutoencoderKL(
-        block_out_channels=(4, 4, 4, 4),
-        norm_num_groups=2,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-    )
-    autoencoder.save_pretrained(tmp_path / "stable-diffusion-v1-5" / "vae")
+    """A checkpoint of the layout of the paper's authors, and Stable Diffusion's autoencoder, at small width."""
+    write_authors_weights(tmp_path)
+    write_autoencoder(tmp_path / "stable-diffusion-v1-5")
     return tmp_path
 
 
 def test_the_public_checkpoints_layout_loads_as_it_is(root, public):
-    place = public / "sd-models-for-AG-FAS" / "checkpoint-150000" / "unet_ema"
+    place = public / UNET_EMA
     experiment = make_experiment(
         root.with_name("public"),
         data={"name": "dataset", "path": str(root.parent / "faces"), "size": 32},
         identity={"name": "backbone", "path": str(public / "backbone.pth")},
         generator={
             "preset": "sd15",
-            "domains": ["kiosk"],
             "unet_weights": str(place),
             "train": False,
             "autoencoder": {"name": "pretrained", "path": str(public / "stable-diffusion-v1-5")},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipelines.data.importers import load_importer
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.names import check_keys, safe_name, with_safe_names
-from pipelines.data.prepare.settings import Recipe, build_recipe, check_options, enhancement_of
+from pipelines.data.prepare.settings import Recipe, SplitSettings, build_recipe, check_options, enhancement_of
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import read_recipe
 
@@ -116,3 +119,24 @@ def test_what_could_not_be_told_apart_is_refused_before_any_work(faces, all_face
 def test_a_name_like_a_further_face_is_fine_where_it_cannot_clash():
     check_keys([face("v"), face("v-face1")], all_faces=False)
     check_keys([face("v"), face("w-face1")], all_faces=True)
+
+
+EXAMPLE = Path(__file__).parents[2] / "configs" / "prepare.yaml"
+
+
+def test_the_example_recipe_says_the_defaults():
+    assert read_recipe(EXAMPLE, {}, []) == Recipe()
+
+
+def test_what_the_example_recipe_leaves_out_is_allowed_too():
+    """Its commented keys, each with its example; together with the others they are all that there are."""
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    found = [re.fullmatch(r"# ([a-z_]+): (.*?)(?:\s+# .*)?", line) for line in lines]
+    others = dict(match.groups() for match in found if match)
+    recipe = read_recipe(EXAMPLE, {name: yaml.safe_load(text) for name, text in others.items()}, [])
+    assert all(getattr(recipe, name) != getattr(Recipe(), name) for name in others)
+    said = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    assert set(said) | set(others) == set(Recipe.model_fields)
+    assert set(said) & set(others) == set()
+    assert set(said["splits"]) == set(SplitSettings.model_fields)
+    check_options(recipe, load_importer("hf"))
