@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from pipelines.benchmarks.cues import CONTENDERS, PUBLIC, recipe_benchmark
 from pipelines.benchmarks.dfg_step import INSIDE, STORED, dfg_step_benchmark
+from pipelines.benchmarks.int8 import int8_benchmark
 from pipelines.benchmarks.parts import Size, build_generator, psnr
+from pipelines.errors import AgfasError
 
 UNET = (
     ("block_out_channels", (8, 8, 8)),
@@ -47,3 +51,14 @@ def test_psnr_of_one_grey_level():
     picture = torch.zeros(1, 3, 4, 4)
     assert psnr(picture, picture) == float("inf")
     assert psnr(picture + 1 / 127.5, picture) == pytest.approx(48.13, abs=0.01)
+
+
+def test_eight_bits_are_measured_where_their_libraries_are(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(AgfasError, match="pip install openvino nncf"):
+        int8_benchmark(TINY, batch_size=1, repeats=1)
+    monkeypatch.setattr("pipelines.benchmarks.int8._openvino", lambda noise, draw: {})
+    rows = int8_benchmark(TINY, batch_size=1, repeats=1)
+    assert rows[0]["ratio"] == 1.0
+    assert rows[0]["error_db"] == float("inf")
+    assert all(10 < row["error_db"] < 80 for row in rows[1:])
