@@ -7,13 +7,21 @@ import errno
 import io
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import AgfasError
+
+_HOST = platform.node()
+# Tells this process's temporary files from those of a dead one that had the same number, as in containers.
+_TOKEN = os.urandom(4).hex()
+_SUFFIX = ".tmp"
+_SECONDS_UNTIL_STALE = 24 * 3600.0
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -22,10 +30,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         AgfasError: no room or no permission; what was at `path` before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
+        _put_back(path)
         try:
             write(temporary)
             _sync_tree(temporary)
@@ -95,27 +104,105 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A hidden name beside `path` that says who writes it, for `remove_stale`."""
+    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{_TOKEN}{_SUFFIX}")
+
+
+def remove_stale(folder: Path) -> int:
+    """Remove the temporary files and folders that no living process is writing, and return how many there were.
+
+    What a process of this machine wrote is stale once that process is gone; what another machine wrote, after a day.
+    Where `folder` cannot be written they stay: they are rubbish, not harm.
+    """
+    stale = [path for path in folder.glob(f".*{_SUFFIX}") if _is_stale(path)]
+    with suppress(OSError):
+        for path in stale:
+            _remove(path)
+    return len(stale)
+
+
+def _is_stale(path: Path) -> bool:
+    stem, _, token = path.name[: -len(_SUFFIX)].rpartition(".")
+    stem, _, process = stem.rpartition(".")
+    # Windows cannot be asked for a process by a signal; there, as for another machine, only the age counts.
+    if os.name == "nt" or not stem.endswith(f".{_HOST}") or not process.isdigit():
+        return _age(path) > _SECONDS_UNTIL_STALE
+    if int(process) == os.getpid():
+        return token != _TOKEN
+    return not _is_alive(int(process))
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
 def _sync_tree(path: Path) -> None:
-    files = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb+") as stream:
+    """Make a file, or a folder with everything in it, survive a power cut; of a folder the deepest first."""
+    if not path.is_dir():
+        _sync_file(path)
+        return
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _sync_file(Path(folder, name))
+        sync_folder(Path(folder))
+
+
+def _sync_file(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb+") as stream:
             os.fsync(stream.fileno())
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Move `new` to `path`; a folder that is there steps aside first, since nothing can be moved onto it."""
+    """Move `new` to `path`; a folder that is there steps aside first, since nothing can be moved onto it.
+
+    In the end it lies at `new`, for the caller to remove. So what stands aside is always whole, and a kill between
+    the renames loses nothing, see `_put_back`.
+    """
     if not path.is_dir():
         os.replace(new, path)
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-    _remove(aside)
+    aside = _aside(path)
     os.rename(path, aside)
-    os.rename(new, path)
-    _remove(aside)
+    try:
+        os.rename(new, path)
+    except OSError:
+        os.rename(aside, path)
+        raise
+    os.rename(aside, new)
+
+
+def _put_back(path: Path) -> None:
+    """Give a folder its name again that a killed `_replace` left aside, unless its successor has the name."""
+    aside = _aside(path)
+    if not aside.is_dir():
+        return
+    if path.exists():
+        _remove(aside)
+    else:
+        os.rename(aside, path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,11 @@
 """Who makes which task at this moment: locks that the system drops when their process dies.
 
-One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up. Claims
-only save work: a store stays right without them, since the same task gives the same bytes whoever makes it.
+One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up.
+
+Where the file system has no locks, nothing here keeps writers apart, and one process alone is safe. Two would make
+the same tasks, and could replace each other's shard or list a task at the same moment. That is harmless while they make
+the same bytes; machines that differ in a grey level may leave a shard under the other one's checksum, and a line of the
+manifest may be lost or torn. `agfas cues --verify` finds such shards, and the next run makes them again.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ class Claims:
     """The claims of one process on one store's tasks.
 
     Attributes:
-        supported: False on a file system without locks; then every claim succeeds.
+        supported: False once the file system has turned out to be without locks; from then on every claim succeeds,
+            and `committing` keeps nobody out.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +48,7 @@ class Claims:
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """Only one process at a time is inside this block."""
+        """Only one process at a time is inside this block, where there are locks."""
         self._lock(fcntl.LOCK_EX, _COMMIT)
         try:
             yield

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import AgfasError
-from pipelines.files import sync_folder
+from pipelines.files import sync_folder, temporary_beside
 
-_HOST = os.uname().nodename
-# Tells this process's temporary files from those of a dead one that had the same number, as in containers.
-_TOKEN = secrets.token_hex(4)
-_SUFFIX = ".tmp"
-_SECONDS_UNTIL_STALE = 24 * 3600.0
 _MIB = 1 << 20
 
 
 def write_temporary(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
     """Write `pieces` to a hidden file beside `path`, fsync it and return it; on a failure it is removed."""
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{_TOKEN}{_SUFFIX}")
+    temporary = temporary_beside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
@@ -64,46 +57,6 @@ def append_line(path: Path, line: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def remove_stale(folder: Path) -> int:
-    """Remove the temporary files that no living process is writing, and return how many there were.
-
-    A file of this machine is stale once its process is gone; a file of another machine after a day. Where the
-    folder cannot be written they stay: they are rubbish, not harm.
-    """
-    stale = [path for path in folder.glob(f".*{_SUFFIX}") if _is_stale(path)]
-    with suppress(OSError):
-        for path in stale:
-            path.unlink(missing_ok=True)
-    return len(stale)
-
-
-def _is_stale(path: Path) -> bool:
-    stem, _, token = path.name[: -len(_SUFFIX)].rpartition(".")
-    stem, _, process = stem.rpartition(".")
-    if not stem.endswith(f".{_HOST}") or not process.isdigit():
-        return _age(path) > _SECONDS_UNTIL_STALE
-    if int(process) == os.getpid():
-        return token != _TOKEN
-    return not _is_alive(int(process))
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:

@@ -32,10 +32,11 @@ from pipelines.cues.description import (
     read_description,
     restore_keys,
 )
-from pipelines.cues.durable import explained_failures, publish, remove_stale, write_temporary
+from pipelines.cues.durable import explained_failures, publish, write_temporary
 from pipelines.cues.layout import encode, map_arrays
 from pipelines.cues.manifest import Manifest, ShardEntry
 from pipelines.errors import AgfasError
+from pipelines.files import remove_stale
 from pipelines.fingerprint import file_sha256, fingerprint
 
 MANIFEST_NAME = "manifest.jsonl"

@@ -12,6 +12,7 @@ from dfg.baselines.base import Baseline
 from dfg.speed import Speed
 from pipelines.config import CueSettings, Experiment
 from pipelines.cues.baseline_sources import BaselineSweep
+from pipelines.cues.description import STORE_NAME
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.names import WITH_TIMESTEP
@@ -266,4 +267,5 @@ def _folder(experiment: Experiment, faces: Faces, chosen: ArrayFaces, sweep: Cue
 
 
 def _is_whole(folder: Path) -> bool:
-    return folder.is_dir() and not ShardStore.open(folder).unfinished()
+    # Another process may have made the folder just now, or a killed one: with this file, its last, it is a store.
+    return (folder / STORE_NAME).is_file() and not ShardStore.open(folder).unfinished()

@@ -4,7 +4,8 @@ checkpoints/step_000200/
   model.safetensors       parameters and buffers of the objective
   optimizer.safetensors   the optimiser's tensors, named PARAMETER.STATE
   ema.safetensors         the averaged parameters, where there is an average
-  state.json              step, the optimiser's plain numbers, and what is watched, where anything is
+  state.json              step, the optimiser's plain numbers, what is watched, where anything is, and the scaler of
+                          fp16 gradients, where there is one
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     watch: DevWatch | None = None,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write `folder/step_N` and remove the older ones."""
 
@@ -40,7 +42,8 @@ def save_checkpoint(
         if average is not None:
             save_file(_contiguous(average.shadow), target / "ema.safetensors")
         watched = {} if watch is None else {"watch": watch.state()}
-        write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched})
+        scaled = {} if scaler is None else {"scaler": scaler.state_dict()}
+        write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched, **scaled})
 
     path = folder / f"step_{step:06d}"
     write_atomically(path, write)
@@ -54,8 +57,12 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     watch: DevWatch | None = None,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> int:
-    """Load the newest checkpoint into model, optimiser, average and watch; return its step, or 0 without any."""
+    """Load the newest checkpoint into model, optimiser, average, watch and scaler; return its step, or 0 without any.
+
+    A scaler finds nothing in the checkpoint of an older version, and then begins anew.
+    """
     found = _checkpoints(folder)
     if not found:
         return 0
@@ -67,6 +74,8 @@ def load_checkpoint(
         average.load(load_file(newest / "ema.safetensors"))
     if watch is not None:
         watch.load(state["watch"])
+    if scaler is not None and state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
     return int(state["step"])
 
 

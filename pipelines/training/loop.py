@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.state import AcceleratorState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType, broadcast
 from torch import nn
 
 from oanet.objectives.base import Objective
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, nearest
+from pipelines.files import remove_stale
 from pipelines.generator_settings import LoopSettings
 from pipelines.processes import on_cpu
 from pipelines.progress import bar
@@ -40,7 +43,15 @@ AfterStep = Callable[[int, nn.Module], None]
 
 
 def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
-    """Devices, processes, precision and trackers, as `accelerate launch` or a plain start gives them."""
+    """Devices, processes, precision and trackers, as `accelerate launch` or a plain start gives them.
+
+    Raises:
+        AgfasError: a tracker is not known, or its package is not installed.
+    """
+    _check_trackers(settings.trackers)
+    # One command may train several models in different precisions, but accelerate keeps the first one's for the whole
+    # process and offers no public way to take another. What it knows of devices and processes stays.
+    AcceleratorState._reset_state(reset_partial_state=False)
     accelerator = Accelerator(
         cpu=on_cpu(),
         mixed_precision=settings.mixed_precision,
@@ -51,6 +62,20 @@ def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
     if settings.trackers:
         accelerator.init_trackers("agfas")
     return accelerator
+
+
+def _check_trackers(names: list[str]) -> None:
+    """Refuse a tracker that accelerate would leave out without a word, since its package is not installed."""
+    listed = set(LoggerType.list())
+    installed = {str(name) for name in get_available_trackers()} | (set(LOGGER_TYPE_TO_CLASS) - listed)
+    for name in names:
+        if name not in listed | installed:
+            raise AgfasError(f"trackers: there is no '{name}'; {nearest(name, listed | installed)}")
+        if name not in installed | {"all"}:
+            raise AgfasError(
+                f"trackers: the package of '{name}' is not installed. Install it (tensorboard and trackio come with"
+                f" `pip install 'agfas[tracking]'`), or leave '{name}' out; metrics.jsonl is written in any case."
+            )
 
 
 def fit(
@@ -89,7 +114,11 @@ def fit(
     optimizer = make_optimizer(objective, settings)
     average = WeightAverage(objective, settings.ema_decay) if settings.ema_decay > 0 else None
     checkpoints = run.folder / "checkpoints"
-    first = load_checkpoint(checkpoints, objective, optimizer, average, watch)
+    if accelerator.is_main_process:
+        # A save that was killed leaves a copy of all weights, which nothing else would ever remove.
+        for folder in (run.folder, checkpoints):
+            remove_stale(folder)
+    first = load_checkpoint(checkpoints, objective, optimizer, average, watch, accelerator.scaler)
     model, optimizer = accelerator.prepare(objective, optimizer)
     if average is not None:
         average.shadow = {name: value.to(accelerator.device) for name, value in average.shadow.items()}
@@ -131,7 +160,7 @@ def fit(
             if finished % settings.checkpoint_every == 0 and finished < settings.steps:
                 accelerator.wait_for_everyone()
                 if accelerator.is_main_process:
-                    save_checkpoint(checkpoints, finished, bare, optimizer, average, watch)
+                    save_checkpoint(checkpoints, finished, bare, optimizer, average, watch, accelerator.scaler)
     if average is not None:
         average.copy_to(accelerator.unwrap_model(model))
     # Not end_training(): that would also take down the process group, which the next stage needs.
@@ -173,27 +202,37 @@ def _one_step(
     settings: LoopSettings,
     step: int,
 ) -> dict[str, float]:
-    """One optimiser step over its micro-batches; returns the mean of the scalar parts."""
+    """One optimiser step; returns the scalar parts, each the mean over micro-batches and processes."""
     totals: dict[str, float] = {}
     progress = step / settings.steps
     for micro_batch in micro_batches:
         with accelerator.accumulate(model):
             parts = model(_to_device(micro_batch, accelerator.device), progress)
-            loss = parts["loss"]
-            if not torch.isfinite(loss):
+            told = _told(accelerator, parts)
+            if not math.isfinite(told["loss"]):
                 raise AgfasError(
-                    f"The loss became {loss.item()} at step {step + 1}. Lower the learning rate, or clip the"
+                    f"The loss became {told['loss']} at step {step + 1}. Lower the learning rate, or clip the"
                     " gradient with max_grad_norm=1; with fp16, try bf16."
                 )
-            accelerator.backward(loss)
+            accelerator.backward(parts["loss"])
             if settings.max_grad_norm > 0 and accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-        for name, value in parts.items():
-            if isinstance(value, torch.Tensor) and value.ndim == 0:
-                totals[name] = totals.get(name, 0.0) + value.item() / len(micro_batches)
+        for name, value in told.items():
+            totals[name] = totals.get(name, 0.0) + value / len(micro_batches)
     return totals
+
+
+def _told(accelerator: Accelerator, parts: Mapping[str, Any]) -> dict[str, float]:
+    """The scalar parts, each the mean over the processes: of the whole batch, and the same on every process.
+
+    Then a loss that is not finite on one process ends them all; alone, it would leave the others waiting for it.
+    They are read in one piece, since each reading waits for the device.
+    """
+    scalars = {name: value for name, value in parts.items() if isinstance(value, torch.Tensor) and value.ndim == 0}
+    values = [value.detach().to(accelerator.device, torch.float32) for value in scalars.values()]
+    return dict(zip(scalars, accelerator.reduce(torch.stack(values), "mean").tolist(), strict=True))
 
 
 def _prefetch(batches: Batches, settings: LoopSettings, accelerator: Accelerator, first: int) -> Any:

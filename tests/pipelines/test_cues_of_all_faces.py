@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,20 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     assert np.array_equal(shuffled.batch(rows), donors.batch(rows))
     with pytest.raises(IndexError, match="outside the protocol's domains"):
         found.batch(np.setdiff1d(np.arange(len(faces)), rows))
+
+
+def test_a_store_that_was_only_begun_is_made(tmp_path):
+    """As by a process that was killed, or by another one that is a moment ahead."""
+    experiment = experiment_in(tmp_path, ("kiosk", "phone"))
+    faces = faces_stage.run(experiment)
+    cues.run_alone(experiment, [201])
+    whole = stores(experiment)
+    for name in whole:
+        shutil.rmtree(Workspace(experiment).cues() / name)
+        (Workspace(experiment).cues() / name / "shards").mkdir(parents=True)
+    cues.run(experiment, faces, [201])
+    assert stores(experiment) == whole
+    assert len(cues.store_of(experiment, faces, 201)) == len(faces)
 
 
 def test_one_domain_needs_no_protocol(tmp_path):

@@ -1,11 +1,13 @@
-"""The training loop: resumed equals uninterrupted, accumulation equals one batch, averages, schedules."""
+"""The training loop: resumed equals uninterrupted, accumulation equals one batch, averages, schedules, trackers."""
 
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 import torch
+from accelerate import tracking
 from torch import nn
 
 from pipelines.errors import AgfasError
@@ -85,6 +87,20 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     assert [line["loss"] for line in run.metrics()] == expected
 
 
+def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
+    run = Run(tmp_path / "run", {})
+    name = f".{{}}.{os.uname().nodename}.{{}}.00000000.tmp"
+    dead, alive = 2**22 + 1, os.getppid()
+    left = [run.folder / "checkpoints" / name.format("step_000002", dead), run.folder / name.format("pipeline", dead)]
+    kept = run.folder / "checkpoints" / name.format("step_000004", alive)
+    for folder in (*left, kept):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+    fit(Plain(), batches, LoopSettings(steps=1), run, title="resumed")
+    assert not any(folder.exists() for folder in left)
+    assert kept.exists()
+
+
 def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     def halves(step, rank, world_size):
         whole = draw(step // 2)
@@ -160,3 +176,43 @@ def test_a_torn_line_of_metrics_is_left_out(tmp_path):
     with (run.folder / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 2, "lo')
     assert run.metrics() == [{"step": 1, "loss": 2.0}]
+
+
+class Remembering(tracking.GeneralTracker):
+    """Keeps what it is given."""
+
+    name = "remembering"
+    requires_logging_directory = False
+    lines: list = []  # noqa: RUF012
+    finished = 0
+
+    def __init__(self, run_name: str) -> None:
+        super().__init__()
+        self.run_name = run_name
+
+    @property
+    def tracker(self):
+        return self
+
+    def log(self, values, step=None, **options):
+        self.lines.append((step, values))
+
+    def finish(self):
+        type(self).finished += 1
+
+
+def test_a_tracker_is_given_the_lines_of_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "remembering", Remembering)
+    run = Run(tmp_path / "run", {})
+    fit(Plain(), batches, LoopSettings(steps=4, log_every=2, trackers=["remembering"]), run, title="tracked")
+    assert [{"step": step, **values} for step, values in Remembering.lines] == run.metrics()
+    assert [step for step, _ in Remembering.lines] == [2, 4]
+    assert Remembering.finished == 1
+
+
+def test_a_tracker_without_its_package_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "_available_trackers", [])
+    with pytest.raises(AgfasError, match=r"'tensorboard' is not installed.*pip install 'agfas\[tracking\]'"):
+        fit(Plain(), batches, LoopSettings(trackers=["tensorboard"]), Run(tmp_path / "run", {}), title="tracked")
+    with pytest.raises(AgfasError, match="there is no 'tensorbord'; did you mean 'tensorboard'"):
+        fit(Plain(), batches, LoopSettings(trackers=["tensorbord"]), Run(tmp_path / "run", {}), title="tracked")

@@ -1,4 +1,7 @@
-"""Two processes on a CPU (gloo): the loss curve, the weights and the whole chain equal those of one."""
+"""Two processes on a CPU (gloo): the loss curve, the weights and the whole chain equal those of one.
+
+And what they must agree on: a loss that is not finite on one of them, and a precision after another one.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +86,69 @@ def test_training_in_two_processes_equals_one(tmp_path):
     one, two = (load_file(tmp_path / str(count) / "final.safetensors") for count in (1, 2))
     assert [(tmp_path / name / "processes.txt").read_text() for name in ("1", "2")] == ["1", "2"]
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
-    # What is logged is the main process's share of the batch, so the curves agree in their course, not in a digit.
-    assert len(losses(tmp_path / "1")) == len(losses(tmp_path / "2")) == 12
+    assert len(losses(tmp_path / "1")) == 12
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+
+
+# Trains in bf16, then in float32; in the third training the loss of the second process alone is no number.
+TOGETHER = """
+import sys
+from pathlib import Path
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import save_file
+from torch import nn
+from pipelines.errors import AgfasError
+from pipelines.generator_settings import LoopSettings
+from pipelines.processes import rank_and_world
+from pipelines.training.loop import fit
+from pipelines.training.run import Run
+
+
+class Line(nn.Module):
+    def __init__(self, broken_from=99):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.broken_from = nn.Linear(4, 1), broken_from
+
+    def forward(self, batch, progress=0.0):
+        loss = (self.net(batch["x"]) - batch["x"].sum(1, keepdim=True)).square().mean()
+        if rank_and_world()[0] == 1 and progress * 6 >= self.broken_from:
+            loss = loss * float("nan")
+        return {"loss": loss}
+
+
+def batches(step, rank, world_size):
+    return {"x": torch.randn(8, 4, generator=torch.Generator().manual_seed(step))[rank * 4 : rank * 4 + 4]}
+
+
+folder = Path(sys.argv[1])
+weights = {}
+for precision in ("bf16", "no"):
+    model = Line()
+    settings = LoopSettings(steps=6, learning_rate=0.01, mixed_precision=precision, log_every=1)
+    fit(model, batches, settings, Run(folder / precision, {}), title=precision)
+    assert AcceleratorState().mixed_precision == precision
+    weights |= {f"{precision}.{name}": value for name, value in model.state_dict().items()}
+rank, world_size = rank_and_world()
+assert world_size == 2
+save_file(weights, folder / f"rank{rank}.safetensors")
+try:
+    fit(Line(broken_from=2), batches, LoopSettings(steps=6), Run(folder / "broken", {}), title="broken")
+except AgfasError as error:
+    (folder / f"rank{rank}.txt").write_text(str(error))
+"""
+
+
+def test_two_processes_change_their_precision_and_end_together(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TOGETHER)
+    launch(2, script, tmp_path / "out")
+    one, two = (load_file(tmp_path / "out" / f"rank{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert not torch.equal(one["bf16.net.weight"], one["no.net.weight"])
+    for rank in (0, 1):
+        assert "became nan at step 3" in (tmp_path / "out" / f"rank{rank}.txt").read_text()
 
 
 def test_the_chain_in_two_processes(tmp_path):
