@@ -51,6 +51,7 @@ def test_what_the_user_has_set_stays():
     assert run("keep", MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
 
 
+@pytest.mark.slow
 def test_both_ways_train_alike():
     rows = freed_memory_benchmark(steps=1, repeats=1)
     assert rows[0]["ratio"] == 1.0
