@@ -13,7 +13,7 @@ KEPT, GIVEN_BACK = "kept", "given back (malloc as it is)"
 DETECTOR, PIXELS = "training the tiny OA-Net, 48 faces of 64 pixels", "restoring 64 faces of 64 pixels by AnoDDPM"
 
 
-def freed_memory_benchmark(rounds: int = 12, repeats: int = 5) -> list[dict[str, Any]]:
+def freed_memory_benchmark(rounds: int = 12, repeats: int = 3) -> list[dict[str, Any]]:
     """Time optimiser steps of a detector, and calls of a U-Net in pixels; every run is a fresh process.
 
     Returns:
