@@ -1,8 +1,9 @@
 """Freed memory is kept for the next step instead of being given back to the system.
 
 A training step on a CPU frees some hundred megabytes of activations and asks for as many again a moment later. glibc
-gives large freed blocks back at once, so the kernel must find and zero the same pages in every step: a fifth to a half
-of the processor's time, the more processes run the more. `python scripts/bench.py freed-memory` measures it.
+gives large freed blocks back at once, so the kernel must find and zero the same pages in every step: a third of the
+processor's time where blocks are large, as in a U-Net in pixels, and little where they are small. `python
+scripts/bench.py freed-memory` measures both.
 """
 
 from __future__ import annotations
