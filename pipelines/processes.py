@@ -1,21 +1,29 @@
-"""Which of the launched processes this is, and what it computes on."""
+"""Which of the launched processes this is, and what it computes on.
+
+torch and accelerate are imported when they are asked, so that a command that only prints a plan does not wait for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-from accelerate import PartialState
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def on_cpu() -> bool:
     """Whether there is no accelerator. accelerate must be told, or it takes several processes on a CPU for one."""
+    import torch
+
     return not torch.accelerator.is_available()
 
 
 def state() -> PartialState:
     """accelerate's view of the processes, set up on first use."""
+    from accelerate import PartialState
+
     return PartialState(cpu=on_cpu())
 
 

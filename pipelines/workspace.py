@@ -121,10 +121,13 @@ class Workspace:
         """Run folder of the generator."""
         return self.root / "generator" / fingerprint(self.generator_key())
 
+    def has_generator(self) -> bool:
+        """Whether the generator is finished; the faces must exist."""
+        return (self.generator() / "done.json").is_file()
+
     def generator_state(self) -> str:
         """How far the generator is, in words; the faces must exist."""
-        folder = self.generator()
-        return f"generator {'trained' if (folder / 'done.json').is_file() else 'not trained'}: {folder}"
+        return f"generator {'trained' if self.has_generator() else 'not trained'}: {self.generator()}"
 
     def latents(self) -> Path:
         """Folder of the stored latents and tokens."""

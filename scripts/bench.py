@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe | cue-write | resume | dfg-step | dfg-step-sd15 |
-int8 | loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx | prepare-memory`.
+"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe | cue-parts | cue-write | resume | dfg-step |
+dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx |
+prepare-memory`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "cue-write": "pipelines.benchmarks.cue_write:cue_write_benchmark",
     "resume": "pipelines.benchmarks.resume:resume_benchmark",
     "cues-recipe": "pipelines.benchmarks.cues:compact_benchmark",
+    "cue-parts": "pipelines.benchmarks.cue_parts:cue_parts_benchmark",
     "int8": "pipelines.benchmarks.int8:int8_benchmark",
     "dfg-step": "pipelines.benchmarks.dfg_step:compact_benchmark",
     "dfg-step-sd15": "pipelines.benchmarks.dfg_step:sd15_benchmark",

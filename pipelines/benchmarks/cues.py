@@ -123,7 +123,7 @@ class _Run(ABC):
     """
 
     def __init__(self, pipeline: DeFakePipeline, timestep: int) -> None:
-        self.pipeline, self.timestep = _copy(pipeline), timestep
+        self.pipeline, self.timestep = copied(pipeline), timestep
         self.seconds: list[float] = []
         self.restored = torch.zeros(())
 
@@ -184,7 +184,8 @@ def _recipe_row(name: str, run: _Run, public: _Run, size: Size, faces: ArrayFace
     }
 
 
-def _copy(pipeline: DeFakePipeline) -> DeFakePipeline:
+def copied(pipeline: DeFakePipeline) -> DeFakePipeline:
+    """A generator of its own with the same weights."""
     parts = {name: copy.deepcopy(part) for name, part in pipeline.components.items()}
     return DeFakePipeline(**parts)
 

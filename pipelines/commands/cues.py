@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Config, DryRun, Output, Overrides, print_plan, read, run_stages
+from pipelines.commands.options import Config, DryRun, Output, Overrides, read, run_stages
 
 
 def train_dfg(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
@@ -87,7 +87,11 @@ def probe(
     dry_run: DryRun = False,
 ) -> None:
     """Ask what each cue tells a logistic regression, before any detector is trained on it."""
+    experiment = read(config, overrides, output)
+    if dry_run:
+        from pipelines.stages.chain import print_plan
+
+        return print_plan(experiment)
     from pipelines.stages import probe as stage
 
-    experiment = read(config, overrides, output)
-    print_plan(experiment) if dry_run else stage.run(experiment, against)
+    stage.run(experiment, against)

@@ -42,10 +42,3 @@ def run_stages(config: Path, overrides: list[str] | None, output: Path | None, d
 
     experiment = read(config, overrides, output)
     chain.print_plan(experiment) if dry_run else chain.run(experiment, last)
-
-
-def print_plan(experiment: Experiment) -> None:
-    """What would be run, and the state of each part."""
-    from pipelines.stages import chain
-
-    chain.print_plan(experiment)

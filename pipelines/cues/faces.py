@@ -32,14 +32,17 @@ class ArrayFaces:
     Attributes:
         keys: one per face, unique.
         images: (N, H, W, 3) uint8.
+        rows: (len(keys),) where each face lies in `images`; None where they are in the same order. So some of the faces
+            of a dataset are named without a copy of their pixels.
     """
 
     keys: Sequence[str]
     images: np.ndarray
+    rows: np.ndarray | None = None
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """Pictures of the faces at `indices`: (len(indices), H, W, 3) uint8."""
-        return np.asarray(self.images[indices])
+        return np.asarray(self.images[indices if self.rows is None else self.rows[indices]])
 
 
 class DatasetFaces:

@@ -48,14 +48,14 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         AgfasError: there are no scores.
     """
-    tables, known = _tables(folder), folder / "result.json"
+    tables, path = _tables(folder), folder / "result.json"
     if not tables:
         raise AgfasError(
             f"{folder} holds no scores to judge. Run `agfas evaluate` with the experiment's configuration."
         )
-    key = _key(folder, settings)
-    if _key_of(known) == key:
-        return dict(read_json(known))
+    key, known = _key(folder, settings), _known(path)
+    if known.get("key") == key:
+        return known
     splits = {name: judge_all(load_checkpoints(folder / name), settings) for name in _split_names(tables)}
     result = {
         "key": key,
@@ -64,13 +64,13 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
         "splits": splits,
         "mean": _means(splits),
     }
-    write_json(known, result)
+    write_json(path, result)
     return result
 
 
 def is_judged(folder: Path, settings: EvaluateSettings) -> bool:
     """Whether `result.json` is there and is of these scores, these settings and today's rules."""
-    return _key_of(folder / "result.json") == _key(folder, settings)
+    return _known(folder / "result.json").get("key") == _key(folder, settings)
 
 
 def own_numbers(judged: Mapping[str, Any], settings: EvaluateSettings, title: str) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _key(folder: Path, settings: EvaluateSettings) -> str:
     return fingerprint([settings_key, scores])
 
 
-def _key_of(known: Path) -> str | None:
-    return read_json(known).get("key") if known.is_file() else None
+def _known(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _split_names(tables: list[Path]) -> list[str]:

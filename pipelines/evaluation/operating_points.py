@@ -21,7 +21,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import Roc, report, roc
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.evaluation.thresholds import Threshold, choose_threshold, middle_below
+from pipelines.evaluation.thresholds import Threshold, choose_threshold, closest, middle_below
 
 KINDS = ("eer", "min_acer", "max_bpcer", "f1", "youden")
 
@@ -115,7 +115,9 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
     if kind == "max_bpcer":
         value = middle_below(curve, _last_within(curve, max_bpcer))
         return Threshold(value, kind, f"BPCER at most {max_bpcer:g} of {where}")
-    return Threshold(middle_below(curve, _best(curve, _f1(curve))), kind, f"highest F1 of {where}")
+    gain = _f1(curve)
+    index = closest(curve, np.flatnonzero(gain == gain.max()))
+    return Threshold(middle_below(curve, index), kind, f"highest F1 of {where}")
 
 
 def _last_within(curve: Roc, max_bpcer: float) -> int:
@@ -127,14 +129,6 @@ def _last_within(curve: Roc, max_bpcer: float) -> int:
 def _f1(curve: Roc) -> np.ndarray:
     """(T,) 2 TP / (2 TP + FP + FN), where an attack is positive and to reject is to call it one."""
     return 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
-
-
-def _best(curve: Roc, gain: np.ndarray) -> int:
-    """Where the gain is highest; of several, where FAR and BPCER are closest, then the highest threshold."""
-    best = np.flatnonzero(gain == gain.max())
-    accepted_attacks = curve.attacks - curve.rejected_attacks
-    gap = np.abs(curve.rejected_bonafide * curve.attacks - accepted_attacks * curve.bonafide)[best]
-    return int(best[gap == gap.min()][-1])
 
 
 def _rates(videos: ScoreTable, threshold: float) -> Rates:

@@ -73,12 +73,21 @@ def _operating_point(rule: str, dev: ScoreTable, curve: Roc) -> tuple[str, int]:
 
 
 def _min_hter_index(curve: Roc) -> int:
-    """In wrong decisions times the other class's size: integers, free of rounding."""
-    accepted = (curve.attacks - curve.rejected_attacks) * curve.bonafide
-    rejected = curve.rejected_bonafide * curve.attacks
-    best = np.flatnonzero(accepted + rejected == (accepted + rejected).min())
-    gap = np.abs(accepted - rejected)[best]
+    accepted, rejected = _weighed_errors(curve)
+    cost = accepted + rejected
+    return closest(curve, np.flatnonzero(cost == cost.min()))
+
+
+def closest(curve: Roc, best: np.ndarray) -> int:
+    """Of operating points that are equally good, that where FAR and BPCER are closest, then the highest threshold."""
+    accepted, rejected = _weighed_errors(curve)
+    gap = np.abs(rejected - accepted)[best]
     return int(best[gap == gap.min()][-1])
+
+
+def _weighed_errors(curve: Roc) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) accepted attacks and rejected bona fide, each times the other class's size: integers, free of rounding."""
+    return (curve.attacks - curve.rejected_attacks) * curve.bonafide, curve.rejected_bonafide * curve.attacks
 
 
 def _min_acer_index(dev: ScoreTable, curve: Roc) -> int:

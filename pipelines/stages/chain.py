@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pipelines.config import Experiment
-from pipelines.data.faces import Faces
 from pipelines.data.protocols import indices, protocol_splits
 from pipelines.errors import AgfasError
 from pipelines.plan import Planned, expand, record
 from pipelines.processes import is_main
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.data.faces import Faces
 
 
 def run(experiment: Experiment, last: str) -> None:
@@ -73,6 +77,5 @@ def state(planned: Planned) -> str:
     judged = "evaluated" if (folder / "result.json").is_file() else "not evaluated"
     generator = ""
     if workspace.needs_restoration():
-        finished = (workspace.generator() / "done.json").is_file()
-        generator = f"generator {'trained' if finished else 'not trained'}, "
+        generator = f"generator {'trained' if workspace.has_generator() else 'not trained'}, "
     return f"{generator}{trained} of {len(splits)} detectors trained, {judged}; {folder}"

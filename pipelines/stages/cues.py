@@ -94,7 +94,7 @@ def print_status(experiment: Experiment, timesteps: Sequence[int], all_faces: bo
     if not workspace.faces.is_dir():
         print("nothing made yet, nor any faces")
         return
-    if not (workspace.generator() / "done.json").is_file():
+    if not workspace.has_generator():
         print(f"nothing made yet; {workspace.generator_state()}")
         return
     faces = faces_stage.run(experiment)
@@ -116,16 +116,15 @@ def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = F
         raise AgfasError("No faces and no cues yet. Run `agfas cues` with the same configuration first.")
     faces = faces_stage.run(experiment)
     sweep = open_sweep(experiment, moments_of(experiment, timesteps))
+    over_all = _folders(experiment, faces, every_face(faces), sweep)
     failed = []
     for timestep, folder in _located(experiment, faces, sweep, all_faces).items():
         if not folder.is_dir():
             raise AgfasError(
                 f"No cues of {_named(experiment, timestep)} yet. Run `agfas cues` with the same configuration first."
             )
-        over_all = folder == _folder(experiment, faces, every_face(faces), sweep, timestep)
-        chosen = chosen_faces(experiment, faces, over_all)
-        source = OneOfSweep(open_sweep(experiment, [timestep]), timestep)
-        check = verify_cues(folder, chosen, source)
+        chosen = chosen_faces(experiment, faces, all_faces=folder == over_all[timestep])
+        check = verify_cues(folder, chosen, OneOfSweep(sweep, timestep))
         print(f"{_named(experiment, timestep)}: {check}")
         if not check.ok:
             failed.append(_named(experiment, timestep))
@@ -182,20 +181,20 @@ def speed_of(cue: CueSettings) -> Speed:
     return Speed(cue.dtype, cue.channels_last, cue.compile, cue.attention, cue.autoencoder_dtype)
 
 
-def store_of(experiment: Experiment, faces: Faces, timestep: int) -> CueStore:
-    """The finished store of one t: that of the protocol's faces, or one of all faces.
+def stores_of(experiment: Experiment, faces: Faces, timesteps: Sequence[int]) -> dict[int, CueStore]:
+    """The finished stores by t: those of the protocol's faces, or of all faces. The generator is opened once for all.
 
     Raises:
-        AgfasError: it is missing or unfinished.
+        AgfasError: one is missing or unfinished.
     """
-    sweep = open_sweep(experiment, [timestep])
-    folder = _located(experiment, faces, sweep)[timestep]
-    if not _is_whole(folder):
-        raise AgfasError(
-            f"The cues of {_named(experiment, timestep)} are not finished. Run `agfas cues` with the same"
-            " configuration."
-        )
-    return CueStore.open(folder)
+    folders = _located(experiment, faces, open_sweep(experiment, timesteps))
+    for timestep, folder in folders.items():
+        if not _is_whole(folder):
+            raise AgfasError(
+                f"The cues of {_named(experiment, timestep)} are not finished. Run `agfas cues` with the same"
+                " configuration."
+            )
+    return {timestep: CueStore.open(folder) for timestep, folder in folders.items()}
 
 
 def chosen_faces(experiment: Experiment, faces: Faces, all_faces: bool) -> ArrayFaces:
@@ -222,9 +221,7 @@ def every_face(faces: Faces) -> ArrayFaces:
 def judged_faces(experiment: Experiment, faces: Faces) -> ArrayFaces:
     """The faces of the protocol's domains: those that detectors see."""
     rows = np.flatnonzero(judged_rows(experiment, faces))
-    if len(rows) == len(faces):
-        return every_face(faces)
-    return ArrayFaces([str(key) for key in faces.keys[rows]], faces.images[rows])
+    return ArrayFaces([str(key) for key in faces.keys[rows]], faces.images, rows)
 
 
 def judged_rows(experiment: Experiment, faces: Faces) -> np.ndarray:
@@ -249,21 +246,17 @@ def _maker(experiment: Experiment) -> tuple[Any, str, str]:
 
 def _located(experiment: Experiment, faces: Faces, sweep: CueSweep, all_faces: bool = False) -> dict[int, Path]:
     """The stores' folders by t: of the protocol's faces, in whose place a whole store of all faces serves as well."""
-    every = every_face(faces)
-    folders = {timestep: _folder(experiment, faces, every, sweep, timestep) for timestep in sweep.timesteps}
+    over_all = _folders(experiment, faces, every_face(faces), sweep)
     if all_faces:
-        return folders
-    judged = chosen_faces(experiment, faces, all_faces=False)
-    for timestep in sweep.timesteps:
-        own = _folder(experiment, faces, judged, sweep, timestep)
-        if _is_whole(own) or not _is_whole(folders[timestep]):
-            folders[timestep] = own
-    return folders
+        return over_all
+    own = _folders(experiment, faces, chosen_faces(experiment, faces, all_faces=False), sweep)
+    return {t: over_all[t] if _is_whole(over_all[t]) and not _is_whole(own[t]) else own[t] for t in own}
 
 
-def _folder(experiment: Experiment, faces: Faces, chosen: ArrayFaces, sweep: CueSweep, timestep: int) -> Path:
-    identity = cue_identity(sweep.fingerprint(timestep), dataset_id(faces, chosen), (faces.size, faces.size))
-    return Workspace(experiment).cues() / fingerprint(identity)
+def _folders(experiment: Experiment, faces: Faces, chosen: ArrayFaces, sweep: CueSweep) -> dict[int, Path]:
+    """Of the stores that hold these faces, by t."""
+    root, dataset, size = Workspace(experiment).cues(), dataset_id(faces, chosen), (faces.size, faces.size)
+    return {t: root / fingerprint(cue_identity(sweep.fingerprint(t), dataset, size)) for t in sweep.timesteps}
 
 
 def _is_whole(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from pipelines.cues.reader import CueReader
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
-from pipelines.stages.cues import AUTOENCODER, judged_rows, store_of
+from pipelines.stages.cues import AUTOENCODER, judged_rows, stores_of
 from pipelines.workspace import Workspace
 
 
@@ -24,10 +24,12 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     cue = experiment.cue
     restored = autoencoded = None
     if workspace.needs_restoration():
+        timestep, with_autoencoded = workspace.timestep(), cue.form in CUE_FORMS_WITH_AUTOENCODED
+        wanted = sorted({timestep, *([AUTOENCODER] if with_autoencoded else [])})
         judged = judged_rows(experiment, faces)
-        restored = PartlyStored(store_of(experiment, faces, workspace.timestep()), faces, judged)
-        if cue.form in CUE_FORMS_WITH_AUTOENCODED:
-            autoencoded = PartlyStored(store_of(experiment, faces, AUTOENCODER), faces, judged)
+        stored = {t: PartlyStored(store, faces, judged) for t, store in stores_of(experiment, faces, wanted).items()}
+        restored = stored[timestep]
+        autoencoded = stored[AUTOENCODER] if with_autoencoded else None
     return CueReader(
         cue.source,
         [str(key) for key in faces.keys],

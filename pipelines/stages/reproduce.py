@@ -65,7 +65,7 @@ def run(asked: Asked, jobs: int = 1, dry_run: bool = False, tell: Callable[[str]
     recipe = make_recipe(asked)
     _check_rows(asked, recipe.table)
     rows = plan_rows(recipe, asked.only)
-    if is_main():
+    if dry_run or is_main():
         tell("\n".join(plan_lines(recipe, rows)))
     if dry_run:
         return None

@@ -13,7 +13,7 @@ from pipelines.config import Experiment
 from pipelines.errors import AgfasError
 from pipelines.plan import Planned, expand, record
 from pipelines.processes import is_main
-from pipelines.stages import chain, faces
+from pipelines.stages import chain
 from pipelines.stages.chain import print_plan as print_plan
 from pipelines.workspace import Workspace
 
@@ -40,7 +40,7 @@ def run_planned(planned: list[Planned], jobs: int = 1) -> None:
         planned: the experiments, recorded in the folder's plan.
         jobs: as of `run`.
     """
-    from pipelines.stages import train_detector
+    from pipelines.stages import faces, train_detector
 
     if jobs < 1:
         raise AgfasError(f"--jobs must be at least 1, not {jobs}.")
@@ -106,7 +106,7 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def _train_and_judge(experiment: Experiment) -> None:
-    from pipelines.stages import evaluate, train_detector
+    from pipelines.stages import evaluate, faces, train_detector
 
     opened = faces.run(experiment)
     train_detector.run(experiment, opened)

@@ -1,59 +1,22 @@
-"""The cue job: equal bytes however it is run, one encode for several t, and verification."""
+"""The cue job: equal bytes however it is run, and one encode for several t."""
 
 from __future__ import annotations
 
 import multiprocessing
-import threading
-import time
 
 import numpy as np
 import pytest
 import torch
+from cue_job_parts import AUTOENCODER, COUNT, FACES, KEYS, SIZE, WEIGHTS, Blur, make, shard_bytes, tiny_pipeline
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
-from dfg.autoencoder import PatchAutoencoder
-from dfg.identity import IdentityEncoder
-from dfg.pipeline import DeFakePipeline
-from dfg.schedule import sd_scheduler
-from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces, as_face_images
-from pipelines.cues.job import OrderedFaces, run_cue_job, to_pixels, to_unit_range
+from pipelines.cues.job import OrderedFaces, to_pixels, to_unit_range
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import AutoencoderSource, CueSource, CueSweep, DfgSource, DfgSweep
-from pipelines.cues.store import CueStore, cue_status
-from pipelines.cues.verify import verify_cues
+from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
-
-SIZE, COUNT = 16, 11
-KEYS = [f"cam{i % 2}/s{i // 4}/v{i // 2}/{i:03d}" for i in range(COUNT)]
-WEIGHTS, AUTOENCODER = "weights", "autoencoder"
-
-
-def some_images(count=COUNT, seed=0):
-    coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
-    return coarse.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
-
-
-FACES = ArrayFaces(KEYS, some_images())
-
-
-def tiny_pipeline():
-    autoencoder = PatchAutoencoder(patch_size=4, latent_channels=8)
-    autoencoder.fit(to_unit_range(some_images(32, seed=1)))
-    identity = IdentityEncoder.from_preset(
-        "tiny", layers=(1, 1, 1, 1), widths=(4, 4, 4, 8), input_size=16, embedding_dim=None
-    )
-    unet = build_unet(
-        "tiny",
-        in_channels=8,
-        sample_size=4,
-        cross_attention_dim=8,
-        block_out_channels=(8, 8, 8),
-        attention_head_dim=4,
-        norm_num_groups=4,
-    )
-    return DeFakePipeline(autoencoder, unet, sd_scheduler(), identity)
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +27,6 @@ def pipeline():
 @pytest.fixture
 def sweep(pipeline):
     return DfgSweep(pipeline, [0, 201, 401], WEIGHTS, AUTOENCODER, num_inference_steps=10)
-
-
-class Blur:
-    """A source without a model: values move half-way to their mean, and by a shift that the key decides."""
-
-    timestep = 3
-
-    def __init__(self, strength=0.5):
-        self.strength = strength
-        self.calls = []
-
-    def fingerprint(self):
-        return {"name": "blur", "strength": self.strength}
-
-    def __call__(self, image, keys):
-        self.calls.append((tuple(image.shape), list(keys)))
-        shift = torch.tensor([int(key[-3:]) / 500 for key in keys])[:, None, None, None]
-        return image + self.strength * (image.mean((1, 2, 3), keepdim=True) - image) + shift
-
-
-def make(root, source, faces=FACES, **options):
-    settings = {"dataset_fingerprint": "faces", "batch_size": 2, "shard_size": 4, "show_progress": False}
-    return run_cue_job(faces, source, root, **{**settings, **options})
-
-
-def shard_bytes(folder):
-    return {path.name: path.read_bytes() for path in (folder / "shards").iterdir()}
 
 
 def test_cues_are_the_pipelines_own(tmp_path, pipeline, sweep):
@@ -312,146 +248,3 @@ def test_no_face_and_no_batch(tmp_path):
         OrderedFaces.of(ArrayFaces([], FACES.images[:0]))
     with pytest.raises(AgfasError, match="batch_size"):
         make(tmp_path, Blur(), batch_size=0)
-
-
-def test_join_counts_and_names_what_is_missing(tmp_path):
-    store = CueStore.open(make(tmp_path, Blur())[3])
-    with pytest.raises(AgfasError, match=r"1 of 12 keys are not in .* first being elsewhere"):
-        store.join([*KEYS, "elsewhere"])
-    store.shards.revoke(1)
-    missing = sorted(KEYS)[4:8]
-    with pytest.raises(AgfasError, match=f"4 of 11 faces have no cue .* first being {', '.join(missing[:3])}"):
-        store.join(sorted(KEYS))
-    assert len(store.join(sorted(KEYS)[:4])) == 4
-    status = cue_status(store.shards.folder)
-    assert (status.finished_tasks, status.tasks, status.finished_rows, status.rows) == (2, 3, 7, 11)
-    assert "7 of 11 rows, 2 of 3 shards" in str(status)
-
-
-def test_other_stores_are_not_cue_stores(tmp_path):
-    with pytest.raises(AgfasError, match="store of latents, not of cues"):
-        CueStore(ShardStore.create_or_open(tmp_path, {"kind": "latents"}, KEYS, 4))
-
-
-def test_verification_of_a_sound_store(tmp_path, pipeline):
-    source = DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10)
-    folder = make(tmp_path, source)[201]
-    check = verify_cues(folder, FACES, source, sample=5)
-    assert check.ok
-    assert check.identical == check.faces >= 5
-    assert (check.shards, check.broken, check.levels) == (3, (), 0)
-    other_shape = verify_cues(folder, FACES, source, sample=5, batch_size=3)
-    assert other_shape.levels <= 1
-    assert "wrong checksum" in str(check)
-
-
-def test_verification_drops_a_broken_shard_and_the_next_run_mends_it(tmp_path):
-    folder = make(tmp_path, Blur())[3]
-    clean = shard_bytes(folder)
-    path = folder / "shards" / "00002.safetensors"
-    broken = bytearray(path.read_bytes())
-    broken[len(broken) // 2] ^= 1
-    path.write_bytes(broken)
-    check = verify_cues(folder, FACES, Blur())
-    assert not check.ok
-    assert check.broken == (2,)
-    assert "made again by the next run: shard 2" in str(check)
-    assert cue_status(folder).finished_tasks == 2
-    make(tmp_path, Blur())
-    assert shard_bytes(folder) == clean
-    assert verify_cues(folder, FACES, Blur()).ok
-
-
-def test_verification_finds_other_pixels(tmp_path):
-    folder = make(tmp_path, Blur())[3]
-    check = verify_cues(folder, ArrayFaces(KEYS, some_images(seed=5)), Blur())
-    assert not check.ok
-    assert check.levels > 1
-    assert "more than rounding explains" in str(check)
-
-
-def test_verification_refuses_another_source_or_dataset(tmp_path):
-    folder = make(tmp_path, Blur())[3]
-    with pytest.raises(AgfasError, match="these differ: strength"):
-        verify_cues(folder, FACES, Blur(0.25))
-    with pytest.raises(AgfasError, match="made over 11 faces, other ones than the 3"):
-        verify_cues(folder, ArrayFaces(KEYS[:3], FACES.images[:3]), Blur())
-
-
-class Staged:
-    """A source of two stages, each of which takes its time."""
-
-    timesteps = (3,)
-
-    def __init__(self, seconds=0.0):
-        self.seconds = seconds
-        self.threads = set()
-
-    def fingerprint(self, timestep):
-        return {"name": "staged"}
-
-    def prepare(self, image, keys, timesteps):
-        assert not torch.is_grad_enabled()
-        self.threads.add(threading.current_thread().name)
-        time.sleep(self.seconds)
-        return image.mean((2, 3), keepdim=True)
-
-    def restore_prepared(self, prepared, keys, timesteps):
-        time.sleep(self.seconds)
-        shift = torch.tensor([int(key[-3:]) / 500 for key in keys])[:, None, None, None]
-        return {t: (prepared + shift).expand(-1, -1, SIZE, SIZE) for t in timesteps}
-
-    def restore(self, image, keys, timesteps):
-        return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)
-
-
-class Plain(Staged):
-    """The same without its stages."""
-
-    prepare = None
-    restore_prepared = None
-
-    def restore(self, image, keys, timesteps):
-        with torch.no_grad():
-            return Staged.restore_prepared(self, Staged.prepare(self, image, keys, timesteps), keys, timesteps)
-
-
-def test_stages_give_the_same_bytes_in_another_thread(tmp_path):
-    staged = Staged()
-    folder = make(tmp_path / "staged", staged)[3]
-    assert staged.threads == {"ahead_0"}
-    plain = Plain()
-    assert isinstance(plain, CueSweep)
-    assert shard_bytes(make(tmp_path / "plain", plain)[3]) == shard_bytes(folder)
-    assert verify_cues(folder, FACES, SingleStaged()).ok
-
-
-class SingleStaged(Staged):
-    """The staged source as `verify_cues` takes it: without a t to be asked for."""
-
-    timestep = 3
-
-    def fingerprint(self):
-        return {"name": "staged"}
-
-    def __call__(self, image, keys):
-        return self.restore(image, keys, (3,))[3]
-
-
-def test_stages_overlap(tmp_path):
-    """Eight batches of two stages of 40 ms take nine stages, not sixteen."""
-    faces = ArrayFaces([f"{i:03d}" for i in range(16)], some_images(16))
-    begun = time.perf_counter()
-    make(tmp_path, Staged(0.04), faces, shard_size=16)
-    assert time.perf_counter() - begun < 15 * 0.04
-
-
-def test_a_picture_that_cannot_be_read_ahead_is_named(tmp_path):
-    class Torn(ArrayFaces):
-        def batch(self, indices):
-            if 6 in indices:
-                raise AgfasError("the picture of face 6 cannot be decoded")
-            return super().batch(indices)
-
-    with pytest.raises(AgfasError, match="face 6"):
-        make(tmp_path, Blur(), Torn(KEYS, FACES.images))

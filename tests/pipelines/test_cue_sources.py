@@ -184,7 +184,7 @@ def test_a_source_is_a_function_of_its_face(root, label):
     singles = [source.restore(image[i : i + 1], [keys[i]], [timestep])[timestep] for i in order]
     torch.testing.assert_close(restored[order], torch.cat(singles), atol=1e-4, rtol=0)
     # What the store holds is what a verdict makes of the same face.
-    store = cues.store_of(experiment, faces_stage.run(experiment), timestep)
+    store = cues.stores_of(experiment, faces_stage.run(experiment), [timestep])[timestep]
     rows = np.array([store.shards.keys.index(key) for key in keys])
     difference = store.reconstructions(rows).astype(int) - to_pixels(restored, keys).astype(int)
     assert np.abs(difference).max() <= 1

@@ -46,7 +46,7 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     cues.run_alone(experiment, [201], all_faces=True)
     whole = stores(experiment)
     assert len(whole) == 2  # t = 0 and t = 201
-    assert len(cues.store_of(experiment, faces, 201)) == len(faces)
+    assert len(cues.stores_of(experiment, faces, [201])[201]) == len(faces)
     found = cue_reader(experiment, faces)
     shuffled = cue_reader(with_overrides(experiment, {"cue.source": "shuffled"}), faces)
     cues.run(experiment, faces, [201])
@@ -60,7 +60,7 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     alone = with_overrides(experiment, {"output": str(tmp_path / "alone")})
     cues.run_alone(alone, [201])
     assert not stores(alone) & whole
-    assert len(cues.store_of(alone, faces, 201)) < len(faces)
+    assert len(cues.stores_of(alone, faces, [201])[201]) < len(faces)
     rows = np.flatnonzero(cues.judged_rows(experiment, faces))
     assert np.array_equal(found.batch(rows), cue_reader(alone, faces).batch(rows))
     donors = cue_reader(with_overrides(alone, {"cue.source": "shuffled"}), faces)
@@ -80,7 +80,7 @@ def test_a_store_that_was_only_begun_is_made(tmp_path):
         (Workspace(experiment).cues() / name / "shards").mkdir(parents=True)
     cues.run(experiment, faces, [201])
     assert stores(experiment) == whole
-    assert len(cues.store_of(experiment, faces, 201)) == len(faces)
+    assert len(cues.stores_of(experiment, faces, [201])[201]) == len(faces)
 
 
 def test_one_domain_needs_no_protocol(tmp_path):
@@ -91,7 +91,7 @@ def test_one_domain_needs_no_protocol(tmp_path):
     cues.run_alone(experiment, [201], all_faces=True)
     # It is the one that a protocol of this domain needs.
     judged = with_overrides(experiment, {"protocol": {"name": "within"}})
-    assert cues.store_of(judged, faces_stage.run(judged), 201)
+    assert cues.stores_of(judged, faces_stage.run(judged), [201])[201]
     assert len(stores(experiment)) == 2
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from pipelines.benchmarks.cue_parts import TYPES, cue_parts_benchmark
 from pipelines.benchmarks.cues import CONTENDERS, PUBLIC, recipe_benchmark
 from pipelines.benchmarks.dfg_step import INSIDE, STORED, dfg_step_benchmark
 from pipelines.benchmarks.int8 import int8_benchmark
@@ -51,6 +52,15 @@ def test_psnr_of_one_grey_level():
     picture = torch.zeros(1, 3, 4, 4)
     assert psnr(picture, picture) == float("inf")
     assert psnr(picture + 1 / 127.5, picture) == pytest.approx(48.13, abs=0.01)
+
+
+def test_the_parts_of_a_cue_are_timed_in_both_types():
+    rows = cue_parts_benchmark(TINY, batch_size=1, repeats=1)
+    assert [row["type"] for row in rows] == list(TYPES)
+    for row in rows:
+        whole = row["encode"] + 41 * row["call"] + row["decode"]
+        assert min(row["encode"], row["call"], row["decode"]) > 0
+        assert row["encode + 41 calls + decode"] == pytest.approx(whole)
 
 
 def test_eight_bits_are_measured_where_their_libraries_are(monkeypatch):

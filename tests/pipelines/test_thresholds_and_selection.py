@@ -130,21 +130,6 @@ def slow_min_acer(dev):
     return min(metrics.acer(dev, threshold) for threshold in candidates)
 
 
-@pytest.mark.parametrize("decimals", [None, 1])
-def test_the_minimum_acer_threshold_reaches_the_lowest_acer(decimals):
-    for seed in range(8):
-        dev = random_table(70, seed, decimals)
-        chosen = choose_threshold("source_dev_min_acer", dev, GOOD)
-        assert metrics.acer(dev, chosen.value) == pytest.approx(slow_min_acer(dev))
-        assert chosen.rule == "source_dev_min_acer"
-        assert chosen.origin == "lowest ACER of 70 held-out source videos (d)"
-
-
-def test_the_minimum_acer_threshold_lies_in_the_middle_and_is_fixed_on_targets():
-    values = {choose_threshold("source_dev_min_acer", GOOD, target).value for target in (GOOD, BAD, MIDDLING)}
-    assert values == {0.5}
-
-
 def slow_min_hter(dev):
     """Count both errors at every threshold."""
     found = []
@@ -154,18 +139,25 @@ def slow_min_hter(dev):
     return min(found)
 
 
+MINIMA = {"acer": (metrics.acer, slow_min_acer), "hter": (metrics.hter, slow_min_hter)}
+
+
 @pytest.mark.parametrize("decimals", [None, 1])
-def test_the_minimum_hter_threshold_reaches_the_lowest_pooled_error(decimals):
+@pytest.mark.parametrize("name", MINIMA)
+def test_the_minimum_threshold_reaches_the_lowest_error(name, decimals):
+    error, slow = MINIMA[name]
     for seed in range(8):
         dev = random_table(70, seed, decimals)
-        chosen = choose_threshold("source_dev_min_hter", dev, GOOD)
-        assert metrics.hter(dev, chosen.value) == pytest.approx(slow_min_hter(dev))
-        assert chosen.rule == "source_dev_min_hter"
-        assert chosen.origin == "lowest HTER of 70 held-out source videos (d)"
+        chosen = choose_threshold(f"source_dev_min_{name}", dev, GOOD)
+        assert error(dev, chosen.value) == pytest.approx(slow(dev))
+        assert chosen.rule == f"source_dev_min_{name}"
+        assert chosen.origin == f"lowest {name.upper()} of 70 held-out source videos (d)"
 
 
-def test_the_minimum_hter_threshold_lies_in_the_middle_and_is_fixed_on_targets():
-    values = {choose_threshold("source_dev_min_hter", GOOD, target).value for target in (GOOD, BAD, MIDDLING)}
+@pytest.mark.parametrize("name", MINIMA)
+def test_the_minimum_threshold_lies_in_the_middle_and_is_fixed_on_targets(name):
+    rule = f"source_dev_min_{name}"
+    values = {choose_threshold(rule, GOOD, target).value for target in (GOOD, BAD, MIDDLING)}
     assert values == {0.5}
 
 

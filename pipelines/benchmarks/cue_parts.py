@@ -1,0 +1,55 @@
+"""Where the time of a cue goes: encoding, one call of the U-Net and decoding, in float32 and in bfloat16."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dfg.pipeline import DeFakePipeline
+from dfg.speed import Speed
+from pipelines.benchmarks.cues import copied
+from pipelines.benchmarks.parts import COMPACT, Size, build_generator
+
+TYPES = {
+    "float32": Speed(),
+    "bfloat16, channels last": Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16"),
+}
+
+
+def cue_parts_benchmark(size: Size = COMPACT, batch_size: int = 2, repeats: int = 5) -> list[dict[str, Any]]:
+    """Time the parts of a restoration of an untrained generator; types and parts take turns.
+
+    Returns:
+        A row per type: seconds a face of each part, and of a cue of 41 calls as their sum.
+    """
+    generator = build_generator(size)
+    work = {name: _parts(copied(generator), speed, size, batch_size) for name, speed in TYPES.items()}
+    seconds: dict[tuple[str, str], list[float]] = {(name, part): [] for name in work for part in work[name]}
+    for turn in range(repeats + 1):  # the first warms up
+        for name, part in list(seconds) if turn % 2 == 0 else list(reversed(seconds)):
+            start = time.perf_counter()
+            work[name][part]()
+            if turn:
+                seconds[name, part].append((time.perf_counter() - start) / batch_size)
+    rows = []
+    for name, parts in work.items():
+        median = {part: statistics.median(seconds[name, part]) for part in parts}
+        whole = median["encode"] + 41 * median["call"] + median["decode"]
+        rows.append({"benchmark": "cue-parts", "type": name, **median, "encode + 41 calls + decode": whole})
+    return rows
+
+
+def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) -> dict[str, Callable[[], Any]]:
+    speed.apply(pipeline)
+    image = torch.rand(batch_size, 3, size.image_size, size.image_size) * 2 - 1
+    latents, tokens = pipeline.encode(image), pipeline.identity_tokens(image)
+
+    def call() -> None:
+        with pipeline.told(tokens) as told:
+            pipeline.predict_noise(latents, 801, told)
+
+    return {"encode": lambda: pipeline.encode(image), "call": call, "decode": lambda: pipeline.decode(latents)}

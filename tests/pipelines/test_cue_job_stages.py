@@ -1,0 +1,94 @@
+"""The cue job one batch ahead: the same bytes, sooner."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+from cue_job_parts import FACES, KEYS, SIZE, Blur, make, shard_bytes, some_images
+
+from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.sources import CueSweep
+from pipelines.cues.verify import verify_cues
+from pipelines.errors import AgfasError
+
+
+class Staged:
+    """A source of two stages, each of which takes its time."""
+
+    timesteps = (3,)
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+        self.threads = set()
+
+    def fingerprint(self, timestep):
+        return {"name": "staged"}
+
+    def prepare(self, image, keys, timesteps):
+        assert not torch.is_grad_enabled()
+        self.threads.add(threading.current_thread().name)
+        time.sleep(self.seconds)
+        return image.mean((2, 3), keepdim=True)
+
+    def restore_prepared(self, prepared, keys, timesteps):
+        time.sleep(self.seconds)
+        shift = torch.tensor([int(key[-3:]) / 500 for key in keys])[:, None, None, None]
+        return {t: (prepared + shift).expand(-1, -1, SIZE, SIZE) for t in timesteps}
+
+    def restore(self, image, keys, timesteps):
+        return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)
+
+
+class Plain(Staged):
+    """The same without its stages."""
+
+    prepare = None
+    restore_prepared = None
+
+    def restore(self, image, keys, timesteps):
+        with torch.no_grad():
+            return Staged.restore_prepared(self, Staged.prepare(self, image, keys, timesteps), keys, timesteps)
+
+
+def test_stages_give_the_same_bytes_in_another_thread(tmp_path):
+    staged = Staged()
+    folder = make(tmp_path / "staged", staged)[3]
+    assert staged.threads == {"ahead_0"}
+    plain = Plain()
+    assert isinstance(plain, CueSweep)
+    assert shard_bytes(make(tmp_path / "plain", plain)[3]) == shard_bytes(folder)
+    assert verify_cues(folder, FACES, SingleStaged()).ok
+
+
+class SingleStaged(Staged):
+    """The staged source as `verify_cues` takes it: without a t to be asked for."""
+
+    timestep = 3
+
+    def fingerprint(self):
+        return {"name": "staged"}
+
+    def __call__(self, image, keys):
+        return self.restore(image, keys, (3,))[3]
+
+
+def test_stages_overlap(tmp_path):
+    """Eight batches of two stages of 40 ms take nine stages, not sixteen."""
+    faces = ArrayFaces([f"{i:03d}" for i in range(16)], some_images(16))
+    begun = time.perf_counter()
+    make(tmp_path, Staged(0.04), faces, shard_size=16)
+    assert time.perf_counter() - begun < 15 * 0.04
+
+
+def test_a_picture_that_cannot_be_read_ahead_is_named(tmp_path):
+    class Torn(ArrayFaces):
+        def batch(self, indices):
+            if 6 in indices:
+                raise AgfasError("the picture of face 6 cannot be decoded")
+            return super().batch(indices)
+
+    with pytest.raises(AgfasError, match="face 6"):
+        make(tmp_path, Blur(), Torn(KEYS, FACES.images))
