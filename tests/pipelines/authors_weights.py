@@ -9,8 +9,7 @@ from diffusers import AutoencoderKL
 
 from dfg.identity import IdentityEncoder
 from dfg.unet import build_unet
-
-UNET_EMA = Path("sd-models-for-AG-FAS") / "checkpoint-150000" / "unet_ema"
+from pipelines.benchmarks.paper_layout import UNET_EMA as UNET_EMA
 
 
 def write_authors_weights(folder: Path) -> None:

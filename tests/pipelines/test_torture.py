@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from pipelines.cues.torture import damage, program
+from pipelines.cues.torture import damage, kills, program
 from pipelines.cues.torture.checks import Witness, checksums
 from pipelines.cues.torture.processes import KILLED, Tortured
 from pipelines.cues.torture.worker import Orders, job, open_stores
@@ -106,6 +106,14 @@ def test_a_violation_is_told_and_is_the_exit_code(tmp_path, monkeypatch, capsys,
     assert f"| kill | how | 3 | outcome | {len(violations)} | 0.5 |" in captured.out
     assert captured.err == "".join(f"kill: {violation}\n" for violation in violations)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_job_that_is_quicker_than_its_killers_is_killed_in_its_writes_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(kills, "_SECONDS_UNTIL_DEATH", 0.0)
+    result = kills.RandomKills(tmp_path, tasks=2, kills=9, seed=1).run()
+    assert result.violations == []
+    assert result.kills >= 9
+    assert result.half_in_write
 
 
 def test_too_few_kills_inside_a_write_are_a_violation():

@@ -16,7 +16,8 @@ from pipelines.cues.torture.worker import TIMESTEPS, Orders, job
 
 PROCESSES = 2
 # A task gives every t a header, three arrays and a line in the manifest; a process dies within its first six tasks.
-_WRITES_UNTIL_DEATH = 6 * len(TIMESTEPS) * 5
+_WRITES_OF_A_TASK = 5 * len(TIMESTEPS)
+_TASKS_UNTIL_DEATH = 6
 _SECONDS_UNTIL_DEATH = 0.4
 
 
@@ -48,6 +49,11 @@ class Killings:
         """Kills inside a write that are sure to be."""
         return self.ordered + self.timed_in_write
 
+    @property
+    def half_in_write(self) -> bool:
+        """Whether at least every other kill is sure to have fallen into a write."""
+        return 2 * self.in_write >= self.kills
+
 
 @dataclass(frozen=True)
 class _Victim:
@@ -67,7 +73,7 @@ class RandomKills:
     Args:
         folder: empty, for the stores.
         tasks: of each store.
-        kills: to make at least; every other one is ordered to fall into a write.
+        kills: to make at least; at least every other one falls into a write, by order where chance does not see to it.
         seed: of the moments.
     """
 
@@ -79,8 +85,11 @@ class RandomKills:
         self._result = Killings()
 
     def run(self) -> Killings:
-        """Kill, and let the job end in peace whenever it is about to end or enough have died."""
-        while self._result.kills < self._kills:
+        """Kill, and let the job end in peace whenever it is about to end or enough have died.
+
+        A job that ends before its killers come is begun anew, at most five times for each kill that was asked for.
+        """
+        while not self._enough() and self._result.finished < 5 * self._kills:
             self._root = self._folder / f"killed-{self._result.finished}"
             self._witness = Witness(self._root, self._clean)
             self._kill_until_finished()
@@ -92,7 +101,7 @@ class RandomKills:
         while True:
             rank = self._next_dead(victims)
             died = self._bury(victims.pop(rank))
-            if not died or self._result.kills >= self._kills:
+            if not died or self._enough():
                 break
             victims[rank] = self._start(rank)
         for victim in victims.values():
@@ -100,10 +109,14 @@ class RandomKills:
                 victim.tortured.process.kill()
             self._bury(victim)
 
+    def _enough(self) -> bool:
+        return self._result.kills >= self._kills and self._result.half_in_write
+
     def _start(self, rank: int) -> _Victim:
         orders = Orders(self._root, self._tasks, rank, PROCESSES)
-        if self._result.ordered <= self._result.timed:
-            write = self._draws.randint(1, _WRITES_UNTIL_DEATH)
+        if self._result.ordered <= self._result.timed or not self._result.half_in_write:
+            tasks = min(_TASKS_UNTIL_DEATH, max(1, self._tasks // PROCESSES))
+            write = self._draws.randint(1, tasks * _WRITES_OF_A_TASK)
             orders = replace(orders, die_in_write=write, share=self._draws.random())
             return _Victim(Tortured.start(orders), math.inf)
         delay = self._draws.uniform(0, _SECONDS_UNTIL_DEATH)

@@ -75,7 +75,7 @@ def _timed(do: Callable[[], Any]) -> tuple[Any, float]:
 
 def _add_killings(report: Report, result: Killings, seconds: float) -> None:
     violations = list(result.violations)
-    if 2 * result.in_write < result.kills:
+    if not result.half_in_write:
         violations.append(f"only {result.in_write} of {result.kills} kills are sure to have fallen into a write")
     report.add(
         "SIGKILL at random moments",
