@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -19,8 +20,10 @@ class Speed:
     Attributes:
         dtype: of the U-Net, `float32` or `bfloat16`; None leaves it.
         channels_last: memory layout of U-Net and autoencoder in which convolutions are faster on most processors.
-        compile: torch.compile of the U-Net; minutes at the first batch of a shape.
-        attention: `sdpa` or `xformers`.
+        compile: torch.compile of the U-Net; a minute or more at the first batch of a shape. On a processor its weights
+            are taken as constants and kept a second time in the order that the convolutions read them in; they must
+            not change afterwards.
+        attention: `sdpa`, `eager` or `xformers`; see `dfg.attention.use_attention`.
         autoencoder_dtype: of the autoencoder, likewise. Its decoder is where rounding shows in the picture, so it keeps
             float32 unless it is asked for by itself.
     """
@@ -53,10 +56,17 @@ class Speed:
         use_attention(unet, self.attention)
         if self.compile:
             install_held(unet)
-            unet.compile(dynamic=False)
+            # Of diffusers' own cached functions, at every compilation; nothing that a user could act on.
+            warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
+            unet.compile(dynamic=False, options=_frozen(unet))
 
     def fingerprint(self) -> dict[str, Any]:
         """What differs from the defaults, but for the types, which the parts themselves tell."""
         default = asdict(Speed())
         given = {field.name: getattr(self, field.name) for field in fields(self) if "dtype" not in field.name}
         return {name: value for name, value in given.items() if value != default[name]}
+
+
+def _frozen(unet: torch.nn.Module) -> dict[str, Any] | None:
+    """Options of torch.compile: by default a call on a processor puts every weight in order anew."""
+    return {"freezing": True} if next(unet.parameters()).device.type == "cpu" else None

@@ -120,7 +120,7 @@ class CueSettings(Strict):
     )
     channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
     compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
-    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
+    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
     samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
     normalize: Literal["per_face", "none"] = "per_face"
@@ -219,7 +219,7 @@ class TrainSettings(LoopSettings):
 
     steps: int = Field(4000, ge=0, description="0 trains nothing and takes `detector.weights` as they were published.")
     batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = "sgd"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]

@@ -28,11 +28,13 @@ class LoopSettings(Strict):
 
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(32, ge=1, description="Samples of one step over all processes.")
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
+        "adamw", description="`adamw_fused` rounds otherwise and reads weights and moments once: for large models."
+    )
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     momentum: Unit = Field(0.9, description="For `sgd`.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw`.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw` and `adamw_fused`.")
     schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
     warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
     max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
@@ -155,7 +157,7 @@ class GeneratorSettings(Strict):
     gradient_checkpointing: bool = Field(
         False, description="Compute activations again in the backward pass: half the memory, a third more time."
     )
-    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
+    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
     autoencoder: AutoencoderSettings = PatchSettings()
     domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")

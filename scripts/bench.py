@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe | cue-parts | cue-write | resume | dfg-step |
-dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx |
+"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe [--generator DIR] | cue-parts | cue-write | resume |
+dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx |
 prepare-memory`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
@@ -21,7 +21,7 @@ BENCHMARKS = {
     "cues": "pipelines.benchmarks.cues:cues_benchmark",
     "cue-write": "pipelines.benchmarks.cue_write:cue_write_benchmark",
     "resume": "pipelines.benchmarks.resume:resume_benchmark",
-    "cues-recipe": "pipelines.benchmarks.cues:compact_benchmark",
+    "cues-recipe": "pipelines.benchmarks.cues_recipe:compact_benchmark",
     "cue-parts": "pipelines.benchmarks.cue_parts:cue_parts_benchmark",
     "int8": "pipelines.benchmarks.int8:int8_benchmark",
     "dfg-step": "pipelines.benchmarks.dfg_step:compact_benchmark",
@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
     parser.add_argument("--weights", type=Path, help="YuNet's ONNX file, for `prepare`")
+    parser.add_argument("--generator", type=Path, help="folder of a trained generator, for `cues-recipe`")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
-    given = {"weights": chosen.weights} if chosen.name == "prepare" else {}
+    options = {"prepare": {"weights": chosen.weights}, "cues-recipe": {"generator": chosen.generator}}
     try:
-        rows = getattr(import_module(module), function)(**given)
+        rows = getattr(import_module(module), function)(**options.get(chosen.name, {}))
     except AgfasError as error:
         parser.exit(1, f"{error}\n")
     text = f"{table(rows)}\n\n{machine()}\n"

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from dfg.pipeline import DeFakePipeline
 from dfg.speed import Speed
-from pipelines.benchmarks.cues import copied
 from pipelines.benchmarks.parts import COMPACT, Size, build_generator
+from pipelines.memory import keep_freed_memory
 
 TYPES = {
     "float32": Speed(),
     "bfloat16, channels last": Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16"),
+    "bfloat16, channels last, U-Net compiled": Speed(
+        "bfloat16", channels_last=True, autoencoder_dtype="bfloat16", compile=True
+    ),
 }
 
 
-def cue_parts_benchmark(size: Size = COMPACT, batch_size: int = 2, repeats: int = 5) -> list[dict[str, Any]]:
-    """Time the parts of a restoration of an untrained generator; types and parts take turns.
+def cue_parts_benchmark(
+    size: Size = COMPACT, batch_size: int = 2, repeats: int = 5, types: Mapping[str, Speed] = TYPES
+) -> list[dict[str, Any]]:
+    """Time the parts of a restoration of an untrained generator, freed memory kept; types and parts take turns.
 
     Returns:
         A row per type: seconds a face of each part, and of a cue of 41 calls as their sum.
     """
+    keep_freed_memory()
     generator = build_generator(size)
-    work = {name: _parts(copied(generator), speed, size, batch_size) for name, speed in TYPES.items()}
+    work = {name: _parts(_copied(generator), speed, size, batch_size) for name, speed in types.items()}
     seconds: dict[tuple[str, str], list[float]] = {(name, part): [] for name in work for part in work[name]}
     for turn in range(repeats + 1):  # the first warms up
         for name, part in list(seconds) if turn % 2 == 0 else list(reversed(seconds)):
@@ -53,3 +60,8 @@ def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) 
             pipeline.predict_noise(latents, 801, told)
 
     return {"encode": lambda: pipeline.encode(image), "call": call, "decode": lambda: pipeline.decode(latents)}
+
+
+def _copied(pipeline: DeFakePipeline) -> DeFakePipeline:
+    parts = {name: copy.deepcopy(part) for name, part in pipeline.components.items()}
+    return DeFakePipeline(**parts)

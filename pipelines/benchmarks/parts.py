@@ -55,7 +55,20 @@ def build_generator(size: Size) -> DeFakePipeline:
     latent_size = size.image_size // 2 ** (len(size.autoencoder) - 1)
     unet: Any = build_unet(size.preset, in_channels=4, sample_size=latent_size, **dict(size.unet))
     encoder = IdentityEncoder.from_preset(size.identity, embedding_dim=None)
+    _take_statistics(encoder)
     return DeFakePipeline(autoencoder.eval(), unet.eval(), sd_scheduler(), encoder)
+
+
+@torch.no_grad()
+def _take_statistics(encoder: IdentityEncoder) -> None:
+    """Give the batch norms those of some noise: without, random convolutions make tokens of a hundred million."""
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the average over all batches, of which there is one
+    side = encoder.config["input_size"]
+    encoder.backbone.train()
+    encoder.backbone.trunk(torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    encoder.eval()
 
 
 def psnr(picture: torch.Tensor, reference: torch.Tensor) -> float:

@@ -177,7 +177,11 @@ def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
     return torch.optim.AdamW(
-        parameters, settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        parameters,
+        settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=settings.optimizer == "adamw_fused" or None,
     )
 
 

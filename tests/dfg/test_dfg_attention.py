@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
 from dfg.attention import HeldCrossAttention, identity_held, install_held, use_attention
 from dfg.pipeline import DeFakePipeline
@@ -99,6 +101,27 @@ def test_processors_put_in_for_good_stay_and_forget(pipeline, faces, keys):
     assert all(isinstance(processor, HeldCrossAttention) and processor.key is None for processor in processors)
 
 
+def test_eager_attention_is_the_same_attention(pipeline, faces, keys):
+    wanted = pipeline(faces, timestep=201, keys=keys).image
+    use_attention(pipeline.unet, "eager")
+    layers = [module for module in pipeline.unet.modules() if isinstance(module, Attention)]
+    assert all(isinstance(layer.processor, AttnProcessor) for layer in layers)
+    torch.testing.assert_close(pipeline(faces, timestep=201, keys=keys).image, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_eager_attention_held_or_not_the_bits_are_the_same(pipeline, faces, projections):
+    use_attention(pipeline.unet, "eager")
+    tokens = pipeline.identity_tokens(faces)
+    noisy = torch.randn(4, 48, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = pipeline.unet(noisy, 401, encoder_hidden_states=tokens).sample
+        before = dict(projections)
+        with pipeline.told(tokens) as told:
+            held = pipeline.predict_noise(noisy, 401, told)
+    assert torch.equal(held, plain)
+    assert {place: count - before[place] for place, count in projections.items()} == dict.fromkeys(before, len(faces))
+
+
 def test_guidance_is_its_formula(pipeline, faces, keys):
     noisy = torch.randn(4, 48, 8, 8, generator=torch.Generator().manual_seed(1))
     tokens = pipeline.identity_tokens(faces)
@@ -145,7 +168,7 @@ def test_xformers_without_cuda_is_refused(unet):
 
 def test_an_unknown_kernel_is_refused(unet):
     use_attention(unet, "sdpa")
-    with pytest.raises(ValueError, match="sdpa, xformers"):
+    with pytest.raises(ValueError, match="sdpa, eager, xformers"):
         use_attention(unet, "flash")
 
 
@@ -153,7 +176,9 @@ def test_an_unknown_kernel_is_refused(unet):
 def test_a_compiled_unet_is_traced_once_for_all_faces_t_and_steps(pipeline, faces, keys, monkeypatch):
     """With dynamo's plain backend: the same bits, one graph, and no second one for other faces' keys and values."""
     plain = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, dynamic, options: plain(self, backend="eager", dynamic=dynamic)
+    )
     wanted = [pipeline(faces, timestep=t, num_inference_steps=10, keys=keys).image for t in (201, 301)]
     Speed(compile=True).apply(pipeline)
     torch._dynamo.utils.counters.clear()
@@ -161,6 +186,18 @@ def test_a_compiled_unet_is_traced_once_for_all_faces_t_and_steps(pipeline, face
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     pipeline(-faces, timestep=201, num_inference_steps=10, keys=keys)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_unet_takes_every_face_for_itself(pipeline, faces, keys):
+    """With the real compiler and weights frozen: the keys and values that are held are not."""
+    others = faces.flip(0).contiguous()
+    wanted = [pipeline(some, timestep=101, keys=keys).image for some in (faces, others)]
+    Speed(compile=True, channels_last=True).apply(pipeline)
+    found = [pipeline(some, timestep=101, keys=keys).image for some in (faces, others)]
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(found[0], found[1], atol=1e-2)
 
 
 def test_an_unknown_type_is_refused():

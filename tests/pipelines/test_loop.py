@@ -13,7 +13,7 @@ from torch import nn
 from pipelines.errors import AgfasError
 from pipelines.generator_settings import LoopSettings
 from pipelines.training.ema import WeightAverage
-from pipelines.training.loop import fit, learning_rate
+from pipelines.training.loop import fit, learning_rate, make_optimizer
 from pipelines.training.run import Run
 
 
@@ -54,7 +54,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adamw_fused"])
 def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     settings = LoopSettings(
         steps=20,
@@ -85,6 +85,17 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     assert [line["step"] for line in run.metrics()] == list(range(2, 21, 2))
     expected = [line["loss"] for line in Run(tmp_path / "whole", {"a": 1}).metrics()]
     assert [line["loss"] for line in run.metrics()] == expected
+
+
+def test_fused_adamw_is_adamw_but_for_rounding(tmp_path):
+    weights = {}
+    for optimizer in ("adamw", "adamw_fused"):
+        model = Plain()
+        settings = LoopSettings(steps=20, optimizer=optimizer, learning_rate=0.05, weight_decay=0.1, betas=(0.8, 0.9))
+        assert make_optimizer(model, settings).defaults["fused"] == (True if optimizer == "adamw_fused" else None)
+        fit(model, batches, settings, Run(tmp_path / optimizer, {}), title=optimizer)
+        weights[optimizer] = torch.nn.utils.parameters_to_vector(model.parameters())
+    torch.testing.assert_close(weights["adamw"], weights["adamw_fused"], atol=1e-5, rtol=1e-5)
 
 
 def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
