@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Benchmarks by name: `python scripts/bench.py cues | cues-recipe [--generator DIR] | cue-parts | cue-write | resume |
-dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | prepare --weights yunet.onnx |
-prepare-memory`.
+dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | idle-thread | prepare-memory |
+prepare --weights yunet.onnx`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -31,6 +31,7 @@ BENCHMARKS = {
     "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",
     "render": "pipelines.benchmarks.render:render_benchmark",
     "freed-memory": "pipelines.benchmarks.freed_memory:freed_memory_benchmark",
+    "idle-thread": "pipelines.benchmarks.idle_thread:idle_thread_benchmark",
     "prepare": "pipelines.benchmarks.prepare:prepare_benchmark",
     "prepare-memory": "pipelines.benchmarks.prepare_memory:memory_benchmark",
 }

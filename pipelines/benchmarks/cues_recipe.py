@@ -82,4 +82,4 @@ def race(runs: Mapping[str, Contender], repeats: int) -> dict[str, list[float]]:
 
 def compact_benchmark(generator: Path | None = None) -> list[dict[str, Any]]:
     """At 112 M parameters and 256 pixels, 41 calls; few faces, since each takes the better part of ten seconds."""
-    return recipe_benchmark(COMPACT, count=4, repeats=3, generator=generator)
+    return recipe_benchmark(COMPACT, count=2, repeats=5, generator=generator)

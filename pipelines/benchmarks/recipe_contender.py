@@ -40,7 +40,6 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "bfloat16 U-Net and autoencoder": {"speed": _ALL_HALF},
     "bfloat16, U-Net compiled": {"speed": _COMPILED},
     "dpmsolver++, 8 calls": {"scheduler": "dpmsolver++", "calls": 8},
-    "unipc, 8 calls": {"scheduler": "unipc", "calls": 8},
     "dpmsolver++, 8 calls, bfloat16, U-Net compiled": {"scheduler": "dpmsolver++", "calls": 8, "speed": _COMPILED},
 }
 

@@ -150,7 +150,12 @@ class StagedSweep(Protocol):
     """A `CueSweep` that can do what comes before its loop (encoding, identity) one batch ahead, in a second thread.
 
     `restore(image, keys, timesteps)` must equal `restore_prepared(prepare(image, keys, timesteps), keys, timesteps)`.
+
+    Attributes:
+        prepares_ahead: whether it should: beside a loop that has the processor's cores already it is in its way.
     """
+
+    prepares_ahead: bool
 
     def prepare(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> Any:
         """What the loop needs of faces (B, 3, H, W) in [-1, 1]; called under `torch.no_grad`."""
@@ -213,12 +218,17 @@ class CueMaker:
         filled = [*rows, *[rows[-1]] * (self.batch_size - len(rows))]
         places = np.minimum(np.arange(self.batch_size), len(rows) - 1)
         keys = [self.faces.keys[row] for row in filled]
-        tensor = to_unit_range(images[places])
-        if isinstance(self.sweep, StagedSweep):
-            restore = partial(self.sweep.restore_prepared, self.sweep.prepare(tensor, keys, timesteps))
-        else:
-            restore = partial(self.sweep.restore, tensor)
-        return _Prepared(images, keys, timesteps, restore)
+        if isinstance(self.sweep, StagedSweep) and self.sweep.prepares_ahead:
+            prepared = self.sweep.prepare(to_unit_range(images[places]), keys, timesteps)
+            return _Prepared(images, keys, timesteps, partial(self.sweep.restore_prepared, prepared))
+        # No tensor in this thread: it would get OpenMP workers of its own, and with more workers than cores, idle
+        # or not, those of the loop go to sleep at every barrier.
+        return _Prepared(images, keys, timesteps, partial(self._restore_read, images[places]))
+
+    def _restore_read(
+        self, pictures: np.ndarray, keys: Sequence[str], timesteps: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        return self.sweep.restore(to_unit_range(pictures), keys, timesteps)
 
     def _finish(self, batch: _Prepared) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         restored = batch.restore(batch.keys, batch.timesteps)

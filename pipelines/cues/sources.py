@@ -149,6 +149,11 @@ class DfgSweep:
         changed = {name: value for name, value in sampling.items() if value != default[name]}
         return {**changed, **self.speed.fingerprint()}
 
+    @property
+    def prepares_ahead(self) -> bool:
+        """Whether encoding may overlap the loop of the batch before: where the loop leaves the processor its cores."""
+        return bool(self.pipeline.device.type != "cpu")
+
     def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
         return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)

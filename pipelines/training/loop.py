@@ -240,13 +240,21 @@ def _told(accelerator: Accelerator, parts: Mapping[str, Any]) -> dict[str, float
 
 
 def _prefetch(batches: Batches, settings: LoopSettings, accelerator: Accelerator, first: int) -> Any:
-    """Make the next step's data in a thread while this one trains."""
+    """Make the next step's data in a thread while this one trains; on a processor, in turn with it.
+
+    There a thread that touches tensors gets OpenMP workers of its own, and with more workers than cores, idle or not,
+    those of the training sleep at every barrier: bench `idle-thread`.
+    """
     count = settings.gradient_accumulation
 
     def make(step: int) -> list[Any]:
         rank, world_size = accelerator.process_index, accelerator.num_processes
         return [batches(step * count + k, rank, world_size) for k in range(count)]
 
+    if accelerator.device.type == "cpu":
+        for step in range(first, settings.steps):
+            yield step, make(step)
+        return
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = pool.submit(make, first) if first < settings.steps else None
         for step in range(first, settings.steps):

@@ -19,6 +19,7 @@ class Staged:
     """A source of two stages, each of which takes its time."""
 
     timesteps = (3,)
+    prepares_ahead = True
 
     def __init__(self, seconds=0.0):
         self.seconds = seconds
@@ -38,6 +39,7 @@ class Staged:
         shift = torch.tensor([int(key[-3:]) / 500 for key in keys])[:, None, None, None]
         return {t: (prepared + shift).expand(-1, -1, SIZE, SIZE) for t in timesteps}
 
+    @torch.no_grad()
     def restore(self, image, keys, timesteps):
         return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)
 
@@ -61,6 +63,14 @@ def test_stages_give_the_same_bytes_in_another_thread(tmp_path):
     assert isinstance(plain, CueSweep)
     assert shard_bytes(make(tmp_path / "plain", plain)[3]) == shard_bytes(folder)
     assert verify_cues(folder, FACES, SingleStaged()).ok
+
+
+def test_stages_that_would_be_in_each_other_s_way_follow_one_another(tmp_path):
+    staged, ahead = Staged(), Staged()
+    staged.prepares_ahead = False
+    folder = make(tmp_path / "behind", staged)[3]
+    assert staged.threads == {threading.current_thread().name}
+    assert shard_bytes(folder) == shard_bytes(make(tmp_path / "ahead", ahead)[3])
 
 
 class SingleStaged(Staged):

@@ -10,6 +10,7 @@ import torch
 from pipelines.benchmarks.cue_parts import TYPES, cue_parts_benchmark
 from pipelines.benchmarks.cues_recipe import race, recipe_benchmark
 from pipelines.benchmarks.dfg_step import HALF, INSIDE, STORED, dfg_step_benchmark
+from pipelines.benchmarks.idle_thread import ALONE, IDLE, idle_thread_benchmark
 from pipelines.benchmarks.int8 import int8_benchmark
 from pipelines.benchmarks.parts import Size, build_generator, psnr
 from pipelines.benchmarks.recipe_contender import PUBLIC, Alone, Ours, Public, Task, to_eight_bits
@@ -110,6 +111,13 @@ def test_the_parts_of_a_cue_are_timed_in_both_types():
         whole = row["encode"] + 41 * row["call"] + row["decode"]
         assert min(row["encode"], row["call"], row["decode"]) > 0
         assert row["encode + 41 calls + decode"] == pytest.approx(whole)
+
+
+def test_a_step_beside_an_idle_thread_is_held_against_one_alone():
+    rows = idle_thread_benchmark(rounds=1, repeats=1)
+    assert [row["contender"] for row in rows] == [ALONE, IDLE]
+    assert rows[1]["ratio"] == 1
+    assert rows[0]["steps_per_second"] > 0
 
 
 def test_eight_bits_are_measured_where_their_libraries_are(monkeypatch):
