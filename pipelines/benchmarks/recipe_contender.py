@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class Task:
     timestep: int
     count: int
     batch_size: int
-    generator: Path | None = None
+    generator: Path | str | None = None
 
     def build(self) -> tuple[DeFakePipeline, ArrayFaces]:
         """The generator and the faces."""
@@ -151,7 +151,7 @@ class Alone:
     """
 
     def __init__(self, task: Task, name: str) -> None:
-        self._order = pickle.dumps((task, name)).hex()
+        self._order = json.dumps({"task": asdict(task), "name": name}, default=str)
         self._plain = name == PUBLIC
 
     def __enter__(self) -> Alone:
@@ -201,7 +201,8 @@ class Alone:
 
 def serve(order: str) -> None:
     """The process: answers `time` with seconds, and a path once the restorations stand there."""
-    task, name = pickle.loads(bytes.fromhex(order))
+    given = json.loads(order)
+    task, name = Task(**{**given["task"], "size": Size(**given["task"]["size"])}), given["name"]
     if name != PUBLIC:
         keep_freed_memory()
     contender: Here = Public(task) if name == PUBLIC else Ours(task, name)
