@@ -106,8 +106,8 @@ def install_held(unet: nn.Module) -> None:
 def use_attention(unet: Any, kernel: str) -> None:
     """Choose the attention kernel: torch's own (`sdpa`, the default), two products and a softmax, or that of xformers.
 
-    `eager` keeps every weight of the attention in memory. In bfloat16 on a processor, at the narrow heads of these
-    U-Nets, it is faster than torch's fused kernel all the same, and twice as fast backwards; see bench `dfg-step`.
+    `eager` keeps every weight of the attention in memory; at narrow heads, in bfloat16 on a processor, it can be the
+    faster one all the same.
 
     Raises:
         ValueError: no such kernel; or xformers without CUDA or without the package.

@@ -22,6 +22,11 @@ _SETTINGS = {
 }
 
 
+def plain_environment() -> dict[str, str]:
+    """This process's environment without settings of malloc: that of a program which does not keep freed memory."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+
 def keep_freed_memory() -> bool:
     """Tell glibc's malloc to keep it, here and in every process that this one starts.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,15 +11,14 @@ import torch
 
 from dfg.pipeline import DeFakePipeline
 from dfg.speed import Speed
-from pipelines.benchmarks.parts import COMPACT, Size, build_generator
+from pipelines.benchmarks.parts import ALL_HALF, COMPACT, COMPILED, Size, build_generator
+from pipelines.benchmarks.turns import in_turns
 from pipelines.memory import keep_freed_memory
 
 TYPES = {
     "float32": Speed(),
-    "bfloat16, channels last": Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16"),
-    "bfloat16, channels last, U-Net compiled": Speed(
-        "bfloat16", channels_last=True, autoencoder_dtype="bfloat16", compile=True
-    ),
+    "bfloat16, channels last": ALL_HALF,
+    "bfloat16, channels last, U-Net compiled": COMPILED,
 }
 
 
@@ -33,18 +31,15 @@ def cue_parts_benchmark(
         A row per type: seconds a face of each part, and of a cue of 41 calls as their sum.
     """
     keep_freed_memory()
-    generator = build_generator(size)
-    work = {name: _parts(_copied(generator), speed, size, batch_size) for name, speed in types.items()}
+    work = {name: _parts(build_generator(size), speed, size, batch_size) for name, speed in types.items()}
     seconds: dict[tuple[str, str], list[float]] = {(name, part): [] for name in work for part in work[name]}
-    for turn in range(repeats + 1):  # the first warms up
-        for name, part in list(seconds) if turn % 2 == 0 else list(reversed(seconds)):
-            start = time.perf_counter()
-            work[name][part]()
-            if turn:
-                seconds[name, part].append((time.perf_counter() - start) / batch_size)
-    rows = []
+    for name, part in in_turns(list(seconds), repeats + 1):
+        start = time.perf_counter()
+        work[name][part]()
+        seconds[name, part].append((time.perf_counter() - start) / batch_size)
+    rows = []  # without each first, which warms up
     for name, parts in work.items():
-        median = {part: statistics.median(seconds[name, part]) for part in parts}
+        median = {part: statistics.median(seconds[name, part][1:]) for part in parts}
         whole = median["encode"] + 41 * median["call"] + median["decode"]
         rows.append({"benchmark": "cue-parts", "type": name, **median, "encode + 41 calls + decode": whole})
     return rows
@@ -60,8 +55,3 @@ def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) 
             pipeline.predict_noise(latents, 801, told)
 
     return {"encode": lambda: pipeline.encode(image), "call": call, "decode": lambda: pipeline.decode(latents)}
-
-
-def _copied(pipeline: DeFakePipeline) -> DeFakePipeline:
-    parts = {name: copy.deepcopy(part) for name, part in pipeline.components.items()}
-    return DeFakePipeline(**parts)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.benchmarks.loader import _pictures as smooth_pictures
+from pipelines.benchmarks.turns import in_turns
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays, cue_identity
 from pipelines.files import sync_folder
@@ -40,13 +41,12 @@ def cue_write_benchmark(
     readers = {_PLAIN: _read_png, _OURS: _read_store}
     seconds: dict[str, list[float]] = {name: [] for name in writers}
     equal = dict.fromkeys(writers, True)
-    for turn in range(repeats):
-        for name in list(writers) if turn % 2 == 0 else list(reversed(writers)):
-            with tempfile.TemporaryDirectory() as folder:
-                start = time.perf_counter()
-                writers[name](Path(folder))
-                seconds[name].append(time.perf_counter() - start)
-                equal[name] &= np.array_equal(readers[name](Path(folder), count), restored)
+    for name in in_turns(writers, repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            writers[name](Path(folder))
+            seconds[name].append(time.perf_counter() - start)
+            equal[name] &= np.array_equal(readers[name](Path(folder), count), restored)
     rates = {name: count / statistics.median(runs) for name, runs in seconds.items()}
     return [
         {

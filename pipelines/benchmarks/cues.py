@@ -16,6 +16,7 @@ from dfg.identity import IdentityEncoder
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
+from pipelines.benchmarks.turns import in_turns
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.sources import DfgSweep
@@ -34,9 +35,8 @@ def cues_benchmark(count: int = 64, size: int = 64, repeats: int = 5) -> list[di
     pipeline = tiny_pipeline(images)
     faces = ArrayFaces([f"bench/s{place:05d}/v/000" for place in range(count)], images)
     seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
-    for turn in range(repeats):
-        for name in list(SETTINGS) if turn % 2 == 0 else list(reversed(SETTINGS)):
-            seconds[name].append(_run(faces, pipeline, SETTINGS[name]))
+    for name in in_turns(SETTINGS, repeats):
+        seconds[name].append(_run(faces, pipeline, SETTINGS[name]))
     return [
         {
             "benchmark": "cues",

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.benchmarks.parts import COMPACT, Size, psnr
 from pipelines.benchmarks.recipe_contender import CONTENDERS, PUBLIC, Alone, Contender, Task, to_eight_bits
+from pipelines.benchmarks.turns import in_turns
 from pipelines.errors import AgfasError
 
 
@@ -47,7 +48,7 @@ def recipe_benchmark(
         raise AgfasError(
             f"{generator} is no generator's folder (no model_index.json). Give runs/.../generator/*/pipeline."
         )
-    task = Task(size, timestep, count, batch_size, generator)
+    task = Task(size, timestep, count, batch_size, str(generator) if generator else None)
     names = [PUBLIC, *contenders]
     with ExitStack() as stack:
         runs = {name: stack.enter_context(Alone(task, name)) for name in names}
@@ -74,9 +75,8 @@ def race(runs: Mapping[str, Contender], repeats: int) -> dict[str, list[float]]:
     for run in runs.values():
         run.time()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats):
-        for name in list(runs) if turn % 2 == 0 else list(reversed(list(runs))):
-            seconds[name].append(runs[name].time())
+    for name in in_turns(runs, repeats):
+        seconds[name].append(runs[name].time())
     return seconds
 
 

@@ -21,6 +21,7 @@ from dfg.attention import use_attention
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from pipelines.benchmarks.parts import COMPACT, SD15, Size, build_generator
+from pipelines.benchmarks.turns import in_turns
 from pipelines.data.faces import Faces, to_unit_batch
 from pipelines.generator_settings import LoopSettings
 from pipelines.memory import keep_freed_memory
@@ -31,7 +32,7 @@ from pipelines.training.loop import make_optimizer
 STORED, INSIDE = "stored latents and tokens", "encoding inside the step"
 HALF = "encoding inside the step, in bfloat16"
 
-# The faster attention kernel of each: see `dfg.attention.use_attention`.
+# Precision and attention kernel of each race: see `dfg.attention.use_attention`.
 PRECISIONS = {"no": "sdpa", "bf16": "eager"}
 
 
@@ -93,9 +94,8 @@ def _race(training: Training, batches: dict[str, LatentBatches], steps: int, rep
     for encoded in batches.values():  # once unmeasured: moments and gradients are made by the first step
         training.time(encoded, 0, 1)
     seconds: dict[str, list[float]] = {name: [] for name in batches}
-    for turn in range(repeats):
-        for name in list(batches) if turn % 2 == 0 else list(reversed(batches)):
-            seconds[name].append(training.time(batches[name], turn * steps, steps))
+    for name in in_turns(batches, repeats):
+        seconds[name].append(training.time(batches[name], len(seconds[name]) * steps, steps))
     median = {name: statistics.median(pieces) for name, pieces in seconds.items()}
     return [
         {

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.benchmarks.turns import in_turns
+from pipelines.memory import plain_environment
+
 KEPT, GIVEN_BACK = "kept", "given back (malloc as it is)"
 DETECTOR, PIXELS = "training the tiny OA-Net, 48 faces of 64 pixels", "restoring 64 faces of 64 pixels by AnoDDPM"
 
@@ -25,9 +28,8 @@ def freed_memory_benchmark(rounds: int = 12, repeats: int = 3) -> list[dict[str,
 
 def _race(work: str, rounds: int, repeats: int) -> list[dict[str, Any]]:
     runs: dict[str, list[tuple[float, float, float]]] = {GIVEN_BACK: [], KEPT: []}
-    for turn in range(repeats):
-        for name in list(runs) if turn % 2 == 0 else list(reversed(runs)):
-            runs[name].append(_run(work, name == KEPT, rounds))
+    for name in in_turns(runs, repeats):
+        runs[name].append(_run(work, name == KEPT, rounds))
     plain = statistics.median(seconds for seconds, _, _ in runs[GIVEN_BACK])
     ends = {end for found in runs.values() for _, _, end in found}
     return [
@@ -111,7 +113,8 @@ WORK: dict[str, Callable[[], Callable[[], float]]] = {DETECTOR: detector_step, P
 
 def _run(work: str, kept: bool, rounds: int) -> tuple[float, float, float]:
     program = f"from pipelines.benchmarks.freed_memory import measure; measure({work!r}, {kept}, {rounds})"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=plain_environment()
+    )
     seconds, share, end = map(float, done.stdout.split()[-3:])
     return seconds, share, end

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from pipelines.benchmarks.freed_memory import detector_step
+from pipelines.benchmarks.turns import in_turns
 from pipelines.memory import keep_freed_memory
 
 ALONE, IDLE = "no other thread", "beside an idle thread that made a batch"
@@ -29,14 +30,13 @@ def idle_thread_benchmark(rounds: int = 10, repeats: int = 5) -> list[dict[str, 
     keep_freed_memory()
     step = detector_step()
     seconds: dict[str, list[float]] = {ALONE: [], IDLE: []}
-    for turn in range(repeats):
-        for name in list(seconds) if turn % 2 == 0 else list(reversed(seconds)):
-            with _company(name):
+    for name in in_turns(seconds, repeats):
+        with _company(name):
+            step()
+            start = time.perf_counter()
+            for _ in range(rounds):
                 step()
-                start = time.perf_counter()
-                for _ in range(rounds):
-                    step()
-                seconds[name].append((time.perf_counter() - start) / rounds)
+            seconds[name].append((time.perf_counter() - start) / rounds)
     median = {name: statistics.median(found) for name, found in seconds.items()}
     return [
         {

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from pipelines.benchmarks.parts import COMPACT, Size, build_generator
+from pipelines.benchmarks.turns import in_turns
 from pipelines.errors import AgfasError
 
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -55,11 +56,10 @@ def int8_benchmark(size: Size = COMPACT, batch_size: int = 2, repeats: int = 5) 
         expected = contenders[PLAIN](*given)
         errors = {name: _decibels(predict(*given), expected) for name, predict in contenders.items()}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        for turn in range(repeats):
-            for name in list(contenders) if turn % 2 == 0 else list(reversed(contenders)):
-                start = time.perf_counter()
-                contenders[name](*given)
-                seconds[name].append(time.perf_counter() - start)
+        for name in in_turns(contenders, repeats):
+            start = time.perf_counter()
+            contenders[name](*given)
+            seconds[name].append(time.perf_counter() - start)
     median = {name: statistics.median(runs) for name, runs in seconds.items()}
     return [
         {

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from oanet.cue import form_cue
+from pipelines.benchmarks.turns import in_turns
 from pipelines.cues.reader import CueReader
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays, cue_identity
@@ -57,12 +58,11 @@ def _race(
     batches = {name: make(first) for name, make in contenders.items()}
     plain, ours = batches.values()
     difference = max(float((a - b).abs().max()) for a, b in zip(plain, ours, strict=True))
-    for turn in range(repeats):
-        for name in list(contenders) if turn % 2 == 0 else list(reversed(contenders)):
-            start = time.perf_counter()
-            for place in range(0, len(order), batch_size):
-                contenders[name](order[place : place + batch_size])
-            seconds[name].append(time.perf_counter() - start)
+    for name in in_turns(contenders, repeats):
+        start = time.perf_counter()
+        for place in range(0, len(order), batch_size):
+            contenders[name](order[place : place + batch_size])
+        seconds[name].append(time.perf_counter() - start)
     rates = {name: len(order) / statistics.median(runs) for name, runs in seconds.items()}
     slow = rates["two PNG files per face"]
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import seeded
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
+from dfg.speed import Speed
 from dfg.unet import build_unet
 
 # Stable Diffusion's: 83.7 M parameters.
@@ -36,6 +37,11 @@ class Size:
     identity: str = "iresnet18"
     unet: tuple[tuple[str, Any], ...] = ()
 
+
+# How a generator is run on a processor that knows bfloat16.
+HALF = Speed("bfloat16", channels_last=True)
+ALL_HALF = replace(HALF, autoencoder_dtype="bfloat16")
+COMPILED = replace(ALL_HALF, compile=True)
 
 COMPACT, SD15 = Size("compact"), Size("sd15")
 

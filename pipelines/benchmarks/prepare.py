@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pipelines.benchmarks.turns import in_turns
 from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.faces import Cutter, DetectorFactory
@@ -76,9 +77,8 @@ def benchmark_with(make_detector: DetectorFactory, count: int, repeats: int) -> 
         race = _Race(Path(name), make_detector, count)
         draw_pictures(race.pictures, count)
         contenders: list[Callable[[], None]] = [race.run_stages, partial(race.run_job, 1), partial(race.run_job, 2)]
-        for turn in range(repeats):
-            for contender in contenders if turn % 2 == 0 else reversed(contenders):
-                contender()
+        for contender in in_turns(contenders, repeats):
+            contender()
         return race.rows()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,30 +16,25 @@ import numpy as np
 import torch
 
 from dfg.pipeline import DeFakePipeline
-from dfg.speed import Speed
-from pipelines.benchmarks.parts import Size, build_generator
+from pipelines.benchmarks.parts import ALL_HALF, COMPILED, HALF, Size, build_generator
 from pipelines.benchmarks.public_recipe import restore_publicly, write_pictures
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job, to_unit_range
 from pipelines.cues.sources import DfgSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
-from pipelines.memory import keep_freed_memory
+from pipelines.memory import keep_freed_memory, plain_environment
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
-
-_HALF = Speed("bfloat16", channels_last=True)
-_ALL_HALF = Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16")
-_COMPILED = Speed("bfloat16", channels_last=True, autoencoder_dtype="bfloat16", compile=True)
 
 # What each changes; the first differs from the public recipe in nothing that moves a bit on purpose.
 CONTENDERS: dict[str, dict[str, Any]] = {
     "ours, the same calls": {},
-    "bfloat16 U-Net": {"speed": _HALF},
-    "bfloat16 U-Net and autoencoder": {"speed": _ALL_HALF},
-    "bfloat16, U-Net compiled": {"speed": _COMPILED},
+    "bfloat16 U-Net": {"speed": HALF},
+    "bfloat16 U-Net and autoencoder": {"speed": ALL_HALF},
+    "bfloat16, U-Net compiled": {"speed": COMPILED},
     "dpmsolver++, 8 calls": {"scheduler": "dpmsolver++", "calls": 8},
-    "dpmsolver++, 8 calls, bfloat16, U-Net compiled": {"scheduler": "dpmsolver++", "calls": 8, "speed": _COMPILED},
+    "dpmsolver++, 8 calls, bfloat16, U-Net compiled": {"scheduler": "dpmsolver++", "calls": 8, "speed": COMPILED},
 }
 
 
@@ -59,13 +53,13 @@ class Task:
     timestep: int
     count: int
     batch_size: int
-    generator: Path | str | None = None
+    generator: str | None = None
 
     def build(self) -> tuple[DeFakePipeline, ArrayFaces]:
         """The generator and the faces."""
         if self.generator is None:
             return build_generator(self.size), bench_faces(self.count, self.size.image_size)
-        pipeline = DeFakePipeline.from_pretrained(str(self.generator))
+        pipeline = DeFakePipeline.from_pretrained(self.generator)
         return pipeline, bench_faces(self.count, _pixels(pipeline))
 
 
@@ -151,19 +145,17 @@ class Alone:
     """
 
     def __init__(self, task: Task, name: str) -> None:
-        self._order = json.dumps({"task": asdict(task), "name": name}, default=str)
-        self._plain = name == PUBLIC
+        self._order = json.dumps({"task": asdict(task), "name": name})
 
     def __enter__(self) -> Alone:
         self._errors = tempfile.TemporaryFile("w+")
-        given = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
         self._process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "pipelines.benchmarks.recipe_contender", self._order],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=given,
+            env=plain_environment(),
         )
         return self
 

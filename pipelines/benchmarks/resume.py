@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.benchmarks.turns import in_turns
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.shards import ShardStore
@@ -56,11 +57,10 @@ def resume_benchmark(count: int = 200_000, shard_size: int = 256, repeats: int =
 def _race(contenders: dict[str, Callable[[], int]], count: int, repeats: int) -> list[dict[str, Any]]:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     found = {name: look() for name, look in contenders.items()}
-    for turn in range(repeats):
-        for name in list(contenders) if turn % 2 == 0 else list(reversed(contenders)):
-            start = time.perf_counter()
-            contenders[name]()
-            seconds[name].append(time.perf_counter() - start)
+    for name in in_turns(contenders, repeats):
+        start = time.perf_counter()
+        contenders[name]()
+        seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(runs) for name, runs in seconds.items()}
     return [
         {

@@ -14,6 +14,7 @@ from pipelines.benchmarks.idle_thread import ALONE, IDLE, idle_thread_benchmark
 from pipelines.benchmarks.int8 import int8_benchmark
 from pipelines.benchmarks.parts import Size, build_generator, psnr
 from pipelines.benchmarks.recipe_contender import PUBLIC, Alone, Ours, Public, Task, to_eight_bits
+from pipelines.benchmarks.turns import in_turns
 from pipelines.errors import AgfasError
 
 UNET = (
@@ -111,6 +112,10 @@ def test_the_parts_of_a_cue_are_timed_in_both_types():
         whole = row["encode"] + 41 * row["call"] + row["decode"]
         assert min(row["encode"], row["call"], row["decode"]) > 0
         assert row["encode + 41 calls + decode"] == pytest.approx(whole)
+
+
+def test_contenders_take_turns():
+    assert "".join(in_turns("AB", 3)) == "ABBAAB"
 
 
 def test_a_step_beside_an_idle_thread_is_held_against_one_alone():

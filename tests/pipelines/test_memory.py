@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import sys
 
 import pytest
 
 from pipelines.benchmarks.freed_memory import freed_memory_benchmark
+from pipelines.memory import plain_environment
 
 glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
@@ -30,10 +30,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def run(how: str, **settings: str) -> list[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True,
-        env={**environment, **settings},
+        env={**plain_environment(), **settings},
     )  # fmt: skip
     return done.stdout.split()
 

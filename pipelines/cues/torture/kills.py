@@ -114,7 +114,7 @@ class RandomKills:
 
     def _start(self, rank: int) -> _Victim:
         orders = Orders(self._root, self._tasks, rank, PROCESSES)
-        if self._result.ordered <= self._result.timed or not self._result.half_in_write:
+        if self._result.ordered <= self._result.timed:
             tasks = min(_TASKS_UNTIL_DEATH, max(1, self._tasks // PROCESSES))
             write = self._draws.randint(1, tasks * _WRITES_OF_A_TASK)
             orders = replace(orders, die_in_write=write, share=self._draws.random())
