@@ -1,4 +1,4 @@
-"""Writing so that a reader sees either the old file or the whole new one."""
+"""Durable writes: a reader sees the old file or the whole new one, also after a kill, a power cut or a full disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _HOST = platform.node()
 _TOKEN = os.urandom(4).hex()
 _SUFFIX = ".tmp"
 _SECONDS_UNTIL_STALE = 24 * 3600.0
+_MIB = 1 << 20
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -73,24 +74,83 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def explained_errors(place: Path) -> Iterator[None]:
-    """Turn a full disk and a folder without permission into one sentence."""
+def explained_errors(place: Path, bytes_to_come: int = 0) -> Iterator[None]:
+    """Turn a full disk or a folder without permission into one sentence.
+
+    Args:
+        place: what is written, for the message.
+        bytes_to_come: room that the rest of the work needs, for the message; 0 where unknown.
+
+    Raises:
+        AgfasError: in place of an OSError of those kinds.
+    """
     try:
         yield
     except OSError as error:
-        raise explain_os_error(error, place) from error
+        raise explain_os_error(error, place, bytes_to_come) from error
 
 
-def explain_os_error(error: OSError, place: Path) -> Exception:
+def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exception:
     """The error as one sentence that says what to do, where the cause is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        room = f"free {-(-bytes_to_come // _MIB)} MB" if bytes_to_come else "free some space"
+        return AgfasError(f"disk full while writing {place}: nothing already made is lost, {room} and run again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return AgfasError(
-            f"The disk is full while writing {place}. What was finished before is whole; free some space and run"
-            " the same command again, and it goes on from there."
+            f"{place} cannot be written ({error.strerror}): nothing already made is lost. Allow writing there or"
+            " choose another folder, and run again."
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return AgfasError(f"{place} cannot be written ({error.strerror}). Choose another folder with --output.")
     return error
+
+
+def write_temporary(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
+    """Write `pieces` to a hidden file beside `path`, fsync it and return it; on a failure it is removed."""
+    temporary = temporary_beside(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            for piece in pieces:
+                _write_all(descriptor, memoryview(piece).cast("B"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name and make the name survive a power cut."""
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file that readers see whole or not at all."""
+    publish(write_temporary(path, pieces), path)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line with a single write and fsync it.
+
+    A line torn by a crash stays where it is, as rubbish; the new line starts after it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+        payload = (b"\n" if torn else b"") + line + b"\n"
+        if os.write(descriptor, payload) != len(payload):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,29 +11,34 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# The benchmarks are imported as `scripts.bench.NAME`, from wherever this file is run.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from pipelines.errors import AgfasError
+from pipelines.markdown import table
 
 BENCHMARKS = {
-    "cues": "pipelines.benchmarks.cues:cues_benchmark",
-    "cue-write": "pipelines.benchmarks.cue_write:cue_write_benchmark",
-    "resume": "pipelines.benchmarks.resume:resume_benchmark",
-    "cues-recipe": "pipelines.benchmarks.cues_recipe:compact_benchmark",
-    "cue-parts": "pipelines.benchmarks.cue_parts:cue_parts_benchmark",
-    "int8": "pipelines.benchmarks.int8:int8_benchmark",
-    "dfg-step": "pipelines.benchmarks.dfg_step:compact_benchmark",
-    "dfg-step-sd15": "pipelines.benchmarks.dfg_step:sd15_benchmark",
-    "loader": "pipelines.benchmarks.loader:loader_benchmark",
-    "metrics": "pipelines.evaluation.benchmark:metrics_benchmark",
-    "bootstrap": "pipelines.evaluation.benchmark:bootstrap_benchmark",
-    "render": "pipelines.benchmarks.render:render_benchmark",
-    "freed-memory": "pipelines.benchmarks.freed_memory:freed_memory_benchmark",
-    "idle-thread": "pipelines.benchmarks.idle_thread:idle_thread_benchmark",
-    "prepare": "pipelines.benchmarks.prepare:prepare_benchmark",
-    "prepare-memory": "pipelines.benchmarks.prepare_memory:memory_benchmark",
+    "cues": "scripts.bench.cues:cues_benchmark",
+    "cue-write": "scripts.bench.cue_write:cue_write_benchmark",
+    "resume": "scripts.bench.resume:resume_benchmark",
+    "cues-recipe": "scripts.bench.cues_recipe:compact_benchmark",
+    "cue-parts": "scripts.bench.cue_parts:cue_parts_benchmark",
+    "int8": "scripts.bench.int8:int8_benchmark",
+    "dfg-step": "scripts.bench.dfg_step:compact_benchmark",
+    "dfg-step-sd15": "scripts.bench.dfg_step:sd15_benchmark",
+    "loader": "scripts.bench.loader:loader_benchmark",
+    "metrics": "scripts.bench.metrics:metrics_benchmark",
+    "bootstrap": "scripts.bench.metrics:bootstrap_benchmark",
+    "render": "scripts.bench.render:render_benchmark",
+    "freed-memory": "scripts.bench.freed_memory:freed_memory_benchmark",
+    "idle-thread": "scripts.bench.idle_thread:idle_thread_benchmark",
+    "prepare": "scripts.bench.prepare:prepare_benchmark",
+    "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",
 }
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -52,18 +57,16 @@ def main() -> None:
         rows = getattr(import_module(module), function)(**options.get(chosen.name, {}))
     except AgfasError as error:
         parser.exit(1, f"{error}\n")
-    text = f"{table(rows)}\n\n{machine()}\n"
+    text = f"{as_markdown(rows)}\n\n{machine()}\n"
     print(text)
     if chosen.write:
         write_section(chosen.name, text)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def as_markdown(rows: list[dict[str, Any]]) -> str:
     """Rows as a Markdown table."""
     names = list(dict.fromkeys(name for row in rows for name in row if name != "benchmark"))
-    lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
-    lines += ["| " + " | ".join(cell(row.get(name, "")) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    return table(names, [[cell(row.get(name, "")) for name in names] for row in rows])
 
 
 def cell(value: Any) -> str:

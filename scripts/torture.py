@@ -8,9 +8,12 @@ broken, or where the final bytes are not a clean run's.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from pipelines.cues.torture.program import main
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from pipelines.errors import AgfasError
+from scripts.torture.program import main
 
 if __name__ == "__main__":
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipelines.config import Experiment
+    from pipelines.experiment.config import Experiment
 
 Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401.")]
@@ -28,7 +28,7 @@ ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights
 
 def read(config: Path, overrides: list[str] | None, output: Path | None) -> Experiment:
     """The experiment of a file, with what the command line says otherwise."""
-    from pipelines.config_file import read_experiment
+    from pipelines.experiment.file import read_experiment
 
     given = list(overrides or [])
     if output is not None:

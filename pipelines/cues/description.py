@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cues.claims import CLAIMS_NAME, Claims
-from pipelines.cues.durable import write_whole
 from pipelines.errors import AgfasError
+from pipelines.files import write_whole
 
 SCHEMA = 1
 STORE_NAME, KEYS_NAME = "store.json", "keys.txt"

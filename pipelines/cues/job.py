@@ -18,6 +18,7 @@ from pipelines.cues.sources import CueSource, CueSweep, as_sweep
 from pipelines.cues.store import cue_arrays, cue_identity
 from pipelines.cues.tasks import run_tasks
 from pipelines.errors import AgfasError
+from pipelines.pixels import to_uint8, to_unit_range
 
 
 def run_cue_job(
@@ -245,13 +246,6 @@ def batches_of(rows: range, batch_size: int) -> list[range]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def to_unit_range(images: np.ndarray) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    count, height, width, channels = images.shape
-    values = torch.empty(count, channels, height, width)
-    return values.copy_(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)).div_(127.5).sub_(1)
-
-
 def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:
     """(B, 3, H, W), clamped to [-1, 1] -> (B, H, W, 3) uint8.
 
@@ -265,8 +259,7 @@ def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:
             f"the restoration of {keys[broken[0]]} has values that are not finite. Use float32 or bfloat16,"
             " and check the generator's weights."
         )
-    pixels = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return to_uint8(values)
 
 
 def _of_equal_shards(stores: dict[int, ShardStore]) -> list[dict[int, ShardStore]]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.cues.durable import append_line
+from pipelines.files import append_line
 from pipelines.fingerprint import canonical_json
 
 

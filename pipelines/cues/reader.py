@@ -14,8 +14,8 @@ from dfg.noise import noise_for_keys
 from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
 from pipelines.cues.names import CONTROLS, RESTORING, WITHOUT_PICTURES
-from pipelines.data.faces import to_unit_face
 from pipelines.errors import AgfasError, nearest
+from pipelines.pixels import to_unit_face
 
 CUE_KINDS = (*RESTORING, *CONTROLS)
 

@@ -32,11 +32,10 @@ from pipelines.cues.description import (
     read_description,
     restore_keys,
 )
-from pipelines.cues.durable import explained_failures, publish, write_temporary
 from pipelines.cues.layout import encode, map_arrays
 from pipelines.cues.manifest import Manifest, ShardEntry
 from pipelines.errors import AgfasError
-from pipelines.files import remove_stale
+from pipelines.files import explained_errors, publish, remove_stale, write_temporary
 from pipelines.fingerprint import file_sha256, fingerprint
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -84,7 +83,7 @@ class ShardStore:
         digest = hashlib.sha256(data).hexdigest()
         folder = Path(root) / fingerprint(identity)
         if not (folder / STORE_NAME).is_file():
-            with explained_failures(folder):
+            with explained_errors(folder):
                 create(folder, identity, data, len(keys), shard_size)
         description = read_description(folder)
         if description["keys_sha256"] != digest:
@@ -93,7 +92,7 @@ class ShardStore:
                 " its identity is the same. Give the dataset a fingerprint of its content, or remove the"
                 " folder."
             )
-        with explained_failures(folder):
+        with explained_errors(folder):
             restore_keys(folder, data)
         remove_stale(folder)
         remove_stale(folder / "shards")
@@ -168,7 +167,7 @@ class ShardStore:
         Raises:
             AgfasError: the folder cannot be written.
         """
-        with explained_failures(self.folder):
+        with explained_errors(self.folder):
             return Claims(self.folder / CLAIMS_NAME)
 
     def write(self, task: int, arrays: Mapping[str, np.ndarray], made: dict[str, Any] | None = None) -> ShardEntry:
@@ -193,7 +192,7 @@ class ShardStore:
             digest.update(piece)
         size = sum(len(piece) for piece in pieces)
         entry = ShardEntry(task, _file_of(task), digest.hexdigest(), size, count, made or {})
-        with explained_failures(self.folder, size * len(self.unfinished())):
+        with explained_errors(self.folder, size * len(self.unfinished())):
             self._commit(entry, pieces)
         return self.entry(task)
 
@@ -278,7 +277,7 @@ class ShardStore:
 
     def revoke(self, task: int) -> None:
         """Take a shard off the list, so that it is made again."""
-        with explained_failures(self.folder), self.claims.committing():
+        with explained_errors(self.folder), self.claims.committing():
             self._manifest.revoke(task)
         self.refresh()
 

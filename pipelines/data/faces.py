@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from PIL import Image
 
@@ -137,38 +136,3 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image)
-
-
-def to_tensor_range(pixels: np.ndarray) -> np.ndarray:
-    """uint8 pixels (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
-    values = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
-    values /= 127.5
-    values -= 1.0
-    return values
-
-
-def to_unit_face(pixels: np.ndarray, mirrored: bool = False) -> torch.Tensor:
-    """One uint8 picture (H, W, 3) as float32 (3, H, W) in [-1, 1], mirrored left to right if wanted.
-
-    Its memory stays in the order of the pixels (channels last), which spares the slow transposition.
-    """
-    picture = torch.from_numpy(np.ascontiguousarray(pixels))
-    if mirrored:
-        picture = picture.flip(1)
-    return picture.to(torch.float32).div_(127.5).sub_(1).permute(2, 0, 1)
-
-
-def to_unit_batch(pixels: np.ndarray, mirrored: np.ndarray | None = None) -> torch.Tensor:
-    """uint8 pictures (B, H, W, 3) as float32 (B, 3, H, W) in [-1, 1], channels last in memory.
-
-    Picture by picture: one fits the processor's cache, a batch does not.
-
-    Args:
-        pixels: the pictures.
-        mirrored: (B,) bool, those to mirror left to right.
-    """
-    count, height, width, channels = pixels.shape
-    batch = torch.empty(count, height, width, channels).permute(0, 3, 1, 2)
-    for place in range(count):
-        batch[place] = to_unit_face(pixels[place], mirrored is not None and bool(mirrored[place]))
-    return batch

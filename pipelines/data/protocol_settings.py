@@ -18,11 +18,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipelines.settings import Strict
 
 
 def _in_order(names: list[str]) -> list[str]:
@@ -30,7 +28,7 @@ def _in_order(names: list[str]) -> list[str]:
     return [name for name in ("train", "dev", "test") if name in names]
 
 
-class _AcrossDomains(_Settings):
+class _AcrossDomains(Strict):
     """Targets are never sources, so that a source's `test` persons judge nothing and may be learnt from."""
 
     train_splits: Annotated[list[Literal["train", "test"]], AfterValidator(_in_order)] = Field(
@@ -73,7 +71,7 @@ class OneAgainstOthers(_AcrossDomains):
     )
 
 
-class Within(_Settings):
+class Within(Strict):
     """Every domain by itself: learnt from its `train` records, judged by its `test` records."""
 
     name: Literal["within"] = "within"
@@ -82,7 +80,7 @@ class Within(_Settings):
     )
 
 
-class CrossMatrix(_Settings):
+class CrossMatrix(Strict):
     """Every domain is the only source once and all are tested: a matrix with the within-tests on its diagonal."""
 
     name: Literal["cross_matrix"] = "cross_matrix"
@@ -91,7 +89,7 @@ class CrossMatrix(_Settings):
     )
 
 
-class Combined(_Settings):
+class Combined(Strict):
     """One detector of all domains' `train` records, judged by each one's `test` records."""
 
     name: Literal["combined"] = "combined"

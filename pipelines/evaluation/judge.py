@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import EvaluateSettings
 from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
 from pipelines.evaluation.bootstrap import intervals
@@ -25,6 +24,7 @@ from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
 from pipelines.evaluation.thresholds import SOURCE_RULES, THRESHOLD_RULES, choose_threshold
+from pipelines.experiment.config import EvaluateSettings
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
 

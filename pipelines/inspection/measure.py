@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from dfg.pipeline import DeFakePipeline, Told
 from dfg.schedule import add_noise
-from pipelines.config import CueSettings
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
+from pipelines.experiment.config import CueSettings
+from pipelines.pixels import to_unit_range
 from pipelines.processes import device
 
 CONDITIONS = ("identity", "wrong", "none")
@@ -66,7 +67,7 @@ def conditions_of(pipeline: DeFakePipeline) -> tuple[str, ...]:
 @torch.no_grad()
 def open_subjects(pipeline: DeFakePipeline, faces: Faces, indices: np.ndarray, seed: int) -> Subjects:
     """Encode the faces at `indices`."""
-    image = torch.from_numpy(to_tensor_range(faces.images[indices]))
+    image = to_unit_range(faces.images[indices])
     parts = [part.to(device()) for part in image.split(_BATCH)]
     latents = torch.cat([pipeline.encode(part) for part in parts])
     noise = pipeline.draw_noise(latents, [str(key) for key in faces.keys[indices]], seed=seed)

@@ -9,8 +9,8 @@ from typing import Any
 
 from pipelines.data.records import NO_ATTACK
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.plan import Planned
-from pipelines.workspace import Workspace
+from pipelines.experiment.plan import Planned
+from pipelines.experiment.workspace import Workspace
 
 
 @dataclass(frozen=True)

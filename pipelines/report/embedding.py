@@ -104,7 +104,7 @@ def _features(trial: Trial, split: str, step: int, shown: ScoreTable) -> np.ndar
     """(N, D) float64."""
     import torch
 
-    from pipelines.data.faces import to_tensor_range
+    from pipelines.pixels import to_unit_range
 
     opened = open_detector(trial, split, step, shown.key.tolist())
     parts = []
@@ -112,7 +112,7 @@ def _features(trial: Trial, split: str, step: int, shown: ScoreTable) -> np.ndar
         for start in range(0, len(opened.rows), _BATCH):
             rows = opened.rows[start : start + _BATCH]
             cue = None if opened.reader is None else opened.reader.batch(rows)
-            image = torch.from_numpy(to_tensor_range(opened.faces.images[rows]))
+            image = to_unit_range(opened.faces.images[rows])
             parts.append(opened.detector(image, cue).features.double().numpy())
     return np.concatenate(parts)
 

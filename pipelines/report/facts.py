@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import Experiment
 from pipelines.data.records import NO_ATTACK
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.plan import PLAN_NAME
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json, file_sha256, folder_sha256
-from pipelines.plan import PLAN_NAME
 from pipelines.report.cells import MISSING, Cell, Row, Table
 from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun
-from pipelines.workspace import Workspace
 
 
 def data_table(data: Data) -> Table:

@@ -11,12 +11,12 @@ from pipelines.data.protocols import protocol_splits
 from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.judge import PAPERS
+from pipelines.experiment.plan import Planned, read_plan
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json
-from pipelines.plan import Planned, read_plan
 from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun, Trial
 from pipelines.training.run import read_metrics
-from pipelines.workspace import Workspace
 
 
 def gather(root: Path) -> Gathered:

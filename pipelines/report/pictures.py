@@ -12,8 +12,8 @@ from PIL import Image
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.workspace import Workspace
 from pipelines.report.contents import Study, Trial
-from pipelines.workspace import Workspace
 
 # Standard deviations of a cue that black and white stand for.
 _CUE_RANGE = 3.0
@@ -184,14 +184,14 @@ def _make(trial: Trial, split: str, step: int, keys: list[str]) -> list[dict[str
     """The pictures of the faces of these keys."""
     import torch
 
-    from pipelines.data.faces import to_tensor_range
+    from pipelines.pixels import to_unit_range
 
     opened = open_detector(trial, split, step, keys)
     faces, rows, reader = opened.faces, opened.rows, opened.reader
     cue = None if reader is None else reader.batch(rows)
     needs = Workspace(trial.planned.experiment).needs_restoration()
     restored = reader.cues(rows)[1] if reader is not None and needs else None
-    image = torch.from_numpy(to_tensor_range(faces.images[rows]))
+    image = to_unit_range(faces.images[rows])
     made = []
     with torch.no_grad():
         for i in range(len(rows)):

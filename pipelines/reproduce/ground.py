@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.data.records import CARD_NAME, load_faces
-from pipelines.data.synthetic.settings import CORPUS, DOMAINS, SyntheticSettings
 from pipelines.errors import AgfasError, nearest
 from pipelines.reproduce.settings import PaperSettings, ProtocolChoice
+from pipelines.synthetic.settings import CORPUS, DOMAINS, SyntheticSettings
 
 SYNTHETIC = "synthetic"
 

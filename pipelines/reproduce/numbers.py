@@ -7,19 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from pipelines.config_file import read_mapping
 from pipelines.errors import AgfasError, nearest
+from pipelines.experiment.file import read_mapping
+from pipelines.settings import Strict
 
 DATA = Path(__file__).with_name("papers.yaml")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Printed(_Strict):
+class Printed(Strict):
     """One printed number, and a word that stands before it, such as the dataset of a best transfer."""
 
     value: float
@@ -30,7 +27,7 @@ class Printed(_Strict):
 _Printed = Annotated[Printed, BeforeValidator(lambda value: value if isinstance(value, dict) else {"value": value})]
 
 
-class Paper(_Strict):
+class Paper(Strict):
     """A paper.
 
     Attributes:
@@ -47,7 +44,7 @@ class Paper(_Strict):
     videos: dict[str, tuple[int, int]]
 
 
-class PaperTable(_Strict):
+class PaperTable(Strict):
     """One table as printed: its columns are its heads times its metrics, in that order.
 
     Attributes:
@@ -103,7 +100,7 @@ class Number:
     source: str
 
 
-class Papers(_Strict):
+class Papers(Strict):
     """All papers and their tables; a table's name is `PAPER/NUMBER`."""
 
     papers: dict[str, Paper]

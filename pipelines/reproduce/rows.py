@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import DETECTORS, INFERENCE_ONLY, NOT_REBUILT, OBJECTIVES, takes_cue
-from pipelines.config import Experiment
-from pipelines.config_file import build_experiment, set_dotted
 from pipelines.data.join import joined_name
 from pipelines.data.protocols import CORPUS
-from pipelines.plan import Planned
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import build_experiment, set_dotted
+from pipelines.experiment.plan import Planned
 from pipelines.reproduce.ground import Ground
 from pipelines.reproduce.places import protocol_on
 from pipelines.reproduce.settings import Method, PaperSettings, ProtocolChoice, RowChoice, Size, TableChoice

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from pipelines.config_file import read_mapping
 from pipelines.errors import AgfasError, nearest
+from pipelines.experiment.file import read_mapping
 from pipelines.reproduce.rules import HONEST_RULES, OF_RUNNING_BEST, PAPERS_RULES, RUNNING_BEST
+from pipelines.settings import Strict, explain
 
 FOLDER = Path("configs/paper")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -34,14 +31,14 @@ def _one_of(allowed: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Rules(_Strict):
+class Rules(Strict):
     """The two ways to a number that stand side by side; a pair is `SELECTION/THRESHOLD`."""
 
     papers: Annotated[str, _one_of(PAPERS_RULES)] = Field(description="The paper's own: a pair, or `running_best`.")
     honest: Annotated[str, _one_of(HONEST_RULES)] = Field(description="A pair that never looks at the target.")
 
 
-class ProtocolChoice(_Strict):
+class ProtocolChoice(Strict):
     """A protocol over the paper's short names of datasets.
 
     A column or row says what it tests as `SOURCE>TARGET`: `>M` is the split that tests M, `3DMAD>CSMAD` one domain of a
@@ -63,7 +60,7 @@ class ProtocolChoice(_Strict):
         return [name for part in self.parts() for name in part]
 
 
-class Method(_Strict):
+class Method(Strict):
     """What a row is here: overrides of an experiment, at the paper's size and at a small one.
 
     Attributes:
@@ -72,13 +69,13 @@ class Method(_Strict):
         needs: `masks` where the faces must have parsing masks.
     """
 
-    set: dict[str, Any] = {}
-    full: dict[str, Any] = {}
-    small: dict[str, Any] = {}
+    set: dict[str, Any] = Field({})
+    full: dict[str, Any] = Field({})
+    small: dict[str, Any] = Field({})
     needs: tuple[str, ...] = ()
 
 
-class Size(_Strict):
+class Size(Strict):
     """One size of a paper's experiments.
 
     Attributes:
@@ -92,10 +89,10 @@ class Size(_Strict):
     experiment: dict[str, Any]
     seeds: tuple[int, ...] = Field(min_length=1)
     differs: tuple[str, ...] = ()
-    rates: dict[str, dict[str, float]] = {}
+    rates: dict[str, dict[str, float]] = Field({})
 
 
-class PaperSettings(_Strict):
+class PaperSettings(Strict):
     """What all tables of a paper share.
 
     Attributes:
@@ -111,7 +108,7 @@ class PaperSettings(_Strict):
 
     paper: str
     datasets: dict[str, str]
-    closed: dict[str, str] = {}
+    closed: dict[str, str] = Field({})
     live: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rules: Rules
@@ -121,7 +118,7 @@ class PaperSettings(_Strict):
     small: Size
 
 
-class RowChoice(_Strict):
+class RowChoice(Strict):
     """What a row of a table is here.
 
     Attributes:
@@ -133,12 +130,12 @@ class RowChoice(_Strict):
 
     absent: str = ""
     method: Names = ()
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field({})
     protocol: str = ""
     at: Names = ()
 
 
-class TableChoice(_Strict):
+class TableChoice(Strict):
     """One table.
 
     Attributes:
@@ -155,7 +152,7 @@ class TableChoice(_Strict):
     table: str
     settings: str
     protocol: str
-    columns: dict[str, Names] = {}
+    columns: dict[str, Names] = Field({})
     metrics: dict[str, str]
     reference: str = ""
     notes: tuple[str, ...] = ()
@@ -194,8 +191,7 @@ def _read(path: Path, model: Any) -> Any:
     try:
         return model.model_validate(read_mapping(path))
     except ValidationError as error:
-        item = error.errors()[0]
-        raise AgfasError(f"In {path}: {'.'.join(map(str, item['loc']))}: {item['msg']}.") from None
+        raise AgfasError(explain(error, model, str(path))) from None
 
 
 def _check_fits(choice: TableChoice, settings: PaperSettings, path: Path) -> None:

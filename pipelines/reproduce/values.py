@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 
 from pipelines.data.protocols import Split
+from pipelines.experiment.plan import Planned
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.plan import Planned
 from pipelines.report.contents import Group, Trial
 from pipelines.report.gather import read_run
 from pipelines.report.targets import Target, values_of
 from pipelines.reproduce.places import short_name
 from pipelines.reproduce.rules import RUNNING_BEST
-from pipelines.workspace import Workspace
 
 OF_RUNS = ("parameters", "training seconds")
 """Metrics of the trainings themselves."""

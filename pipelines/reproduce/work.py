@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.config import Experiment, SyntheticData
 from pipelines.cues.names import WITH_TIMESTEP
 from pipelines.data.protocols import Split
+from pipelines.experiment.config import Experiment, SyntheticData
+from pipelines.experiment.workspace import Workspace
 from pipelines.reproduce.ground import Ground
 from pipelines.reproduce.places import splits_on
 from pipelines.reproduce.rows import PlannedRow
-from pipelines.workspace import Workspace
 
 KINDS = ("identity", "generator", "restoration", "detector")
 """In the order in which they are made."""

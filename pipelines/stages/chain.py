@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.config import Experiment
 from pipelines.data.protocols import indices, protocol_splits
 from pipelines.errors import AgfasError
-from pipelines.plan import Planned, expand, record
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.plan import Planned, expand, record
+from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.data.faces import Faces

@@ -10,7 +10,6 @@ import numpy as np
 
 from dfg.baselines.base import Baseline
 from dfg.speed import Speed
-from pipelines.config import CueSettings, Experiment
 from pipelines.cues.baseline_sources import BaselineSweep
 from pipelines.cues.description import STORE_NAME
 from pipelines.cues.faces import ArrayFaces
@@ -23,11 +22,12 @@ from pipelines.cues.verify import verify_cues
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import protocol_splits
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import CueSettings, Experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.processes import device, is_main, rank_and_world, wait
 from pipelines.stages import faces as faces_stage
 from pipelines.stages import train_dfg
-from pipelines.workspace import Workspace
 
 AUTOENCODER = 0
 """The t of the control that encodes and decodes without noise."""

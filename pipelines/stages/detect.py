@@ -116,7 +116,7 @@ class Overlays:
 
     def write(self, medium: Medium, verdict: Verdict) -> None:
         """Write the next one; none for what was refused."""
-        from pipelines.report.overlay import draw_overlay
+        from pipelines.verdict.overlay import draw_overlay
 
         if self.folder is None or verdict.verdict == REFUSED:
             self.written.append(None)

@@ -10,16 +10,17 @@ import torch
 from torch.nn import functional
 
 from oanet.objectives import Objective
-from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
-from pipelines.data.faces import Faces, open_faces, to_tensor_range
+from pipelines.data.faces import Faces, open_faces
 from pipelines.data.protocols import CORPUS, Split
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.workspace import Workspace
+from pipelines.pixels import to_unit_range
 from pipelines.processes import device, main_process_first
 from pipelines.training.batches import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.watch import DevWatch
-from pipelines.workspace import Workspace
 
 
 def count_domains(experiment: Experiment, split: Split) -> int:
@@ -112,7 +113,7 @@ def dev_loss(detector: Any, faces: Faces, reader: CueReader | None, rows: np.nda
     total = 0.0
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        image = torch.from_numpy(to_tensor_range(faces.images[part])).to(device())
+        image = to_unit_range(faces.images[part]).to(device())
         cue = None if reader is None else reader.batch(part).to(device())
         label = torch.from_numpy(faces.labels[part]).to(device())
         total += functional.cross_entropy(detector(image, cue).logits, label, reduction="sum").item()

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from oanet.names import CUE_FORMS_WITH_AUTOENCODED
-from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.stages.cues import AUTOENCODER, judged_rows, stores_of
-from pipelines.workspace import Workspace
 
 
 def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:

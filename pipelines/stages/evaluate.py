@@ -9,16 +9,17 @@ import numpy as np
 import torch
 
 from oanet.detectors import load_detector
-from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.data.protocols import Split, indices, protocol_splits
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
+from pipelines.pixels import to_unit_range
 from pipelines.processes import device
 from pipelines.stages.detector_cues import cue_reader
-from pipelines.workspace import Workspace
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
@@ -44,7 +45,7 @@ def score_faces(detector: Any, faces: Faces, reader: CueReader | None, rows: np.
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            image = torch.from_numpy(to_tensor_range(faces.images[part])).to(device())
+            image = to_unit_range(faces.images[part]).to(device())
             cue = None if reader is None else reader.batch(part).to(device())
             scores.append(detector(image, cue).probability_bonafide.double().cpu().numpy())
     return np.concatenate(scores)

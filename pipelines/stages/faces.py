@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipelines.config import DatasetData, Experiment, PicturesData, SyntheticData
 from pipelines.data.faces import Faces, open_faces
 from pipelines.data.importers import load_importer
 from pipelines.data.importers.source import SourceFace, with_splits
 from pipelines.data.join import join_faces
+from pipelines.experiment.config import DatasetData, Experiment, PicturesData, SyntheticData
+from pipelines.experiment.workspace import Workspace
 from pipelines.processes import main_process_first
-from pipelines.workspace import Workspace
 
 
 def run(experiment: Experiment) -> Faces:
@@ -18,7 +18,7 @@ def run(experiment: Experiment) -> Faces:
         join_faces(experiment.data.paths, workspace.faces)
     with main_process_first():
         if isinstance(experiment.data, SyntheticData):
-            from pipelines.data.synthetic.benchmark import build
+            from pipelines.synthetic.benchmark import build
 
             build(experiment.data.settings(), workspace.faces)
         if isinstance(experiment.data, PicturesData) and not workspace.faces.is_dir():

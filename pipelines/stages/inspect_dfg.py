@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from dfg.pipeline import DeFakePipeline
-from pipelines.config import Experiment
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import csv_text, write_json, write_text
 from pipelines.inspection.cameras import fit_cameras, mean_divergence, mean_floor
 from pipelines.inspection.measure import (
@@ -33,7 +34,6 @@ from pipelines.processes import device
 from pipelines.progress import bar
 from pipelines.stages import faces as faces_stage
 from pipelines.stages import train_dfg
-from pipelines.workspace import Workspace
 
 HELD_OUT, OTHERS = "live, held out", "live, other domains"
 

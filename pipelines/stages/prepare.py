@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from pipelines.config_file import read_mapping
 from pipelines.data.duplicates import joined_sentences
 from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.counts import as_text, expectation
@@ -17,6 +16,7 @@ from pipelines.data.prepare.result import refused_share
 from pipelines.data.prepare.settings import Recipe, build_recipe
 from pipelines.data.prepare.sources import Sources, find_sources
 from pipelines.errors import AgfasError
+from pipelines.experiment.file import read_mapping
 from pipelines.files import read_json
 
 

@@ -17,19 +17,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from pipelines.config import Experiment
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.data.protocols import Split, indices, protocol_splits
 from pipelines.errors import AgfasError, nearest
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.plan import Planned, expand
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import csv_text, write_text
-from pipelines.plan import Planned, expand
+from pipelines.pixels import to_unit_range
 from pipelines.progress import track
 from pipelines.stages import chain
 from pipelines.stages import faces as faces_stage
 from pipelines.stages.detector_cues import cue_reader
-from pipelines.workspace import Workspace
 
 _BATCH = 128
 
@@ -131,7 +132,7 @@ def _all_statistics(faces: Faces, rows: np.ndarray, reader: Any) -> np.ndarray:
     parts = []
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
-        image = torch.from_numpy(to_tensor_range(faces.images[part])) if reader is None else reader.batch(part)
+        image = to_unit_range(faces.images[part]) if reader is None else reader.batch(part)
         parts.append(image_statistics(image).double().numpy())
     return np.concatenate(parts)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.config import Experiment
-from pipelines.config_file import with_overrides
 from pipelines.errors import AgfasError
-from pipelines.generator_settings import TrainedIdentity
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import with_overrides
+from pipelines.experiment.generator import TrainedIdentity
 from pipelines.stages.sweep import print_plan as print_plan
 from pipelines.stages.sweep import run as run
 

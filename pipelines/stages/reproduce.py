@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import AgfasError, nearest
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_text
 from pipelines.processes import is_main
 from pipelines.reproduce import ground as grounds
@@ -19,7 +20,6 @@ from pipelines.reproduce.numbers import read_papers
 from pipelines.reproduce.rows import PlannedRow, Recipe, plan_rows, takes_live
 from pipelines.reproduce.settings import FOLDER, PaperSettings, TableChoice, read_table, table_names
 from pipelines.reproduce.work import work_of
-from pipelines.workspace import Workspace
 
 SCALES = ("full", "small")
 

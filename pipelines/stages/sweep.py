@@ -9,13 +9,13 @@ from multiprocessing import get_context
 from threading import Thread
 
 from pipelines import progress
-from pipelines.config import Experiment
 from pipelines.errors import AgfasError
-from pipelines.plan import Planned, expand, record
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.plan import Planned, expand, record
+from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main
 from pipelines.stages import chain
 from pipelines.stages.chain import print_plan as print_plan
-from pipelines.workspace import Workspace
 
 
 def run(experiment: Experiment, jobs: int = 1) -> None:

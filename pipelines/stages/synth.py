@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from pipelines.data.records import load_faces
 from pipelines.data.sheet import contact_sheet
-from pipelines.data.synthetic.benchmark import build
-from pipelines.data.synthetic.settings import SyntheticSettings
 from pipelines.errors import AgfasError
+from pipelines.settings import explain
+from pipelines.synthetic.benchmark import build
+from pipelines.synthetic.settings import SyntheticSettings
 
 
 def run(out: Path, options: dict[str, Any]) -> None:
@@ -20,9 +21,7 @@ def run(out: Path, options: dict[str, Any]) -> None:
     try:
         settings = SyntheticSettings(**given)
     except ValidationError as error:
-        item = error.errors()[0]
-        reason = item["msg"].removeprefix("Value error, ")
-        raise AgfasError(f"The benchmark cannot be made: {item['loc'][0]} = {item['input']!r}: {reason}.") from None
+        raise AgfasError(explain(error, SyntheticSettings, "the benchmark's options")) from None
     build(settings, out)
     faces = load_faces(out)
     contact_sheet(faces, out / "contact_sheet.png")

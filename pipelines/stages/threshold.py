@@ -10,9 +10,9 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.judge import own_numbers
 from pipelines.evaluation.operating_points import OperatingPoint, Rates, operating_points
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.plan import Planned, read_plan
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.plan import Planned, read_plan
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True)

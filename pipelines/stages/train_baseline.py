@@ -14,18 +14,19 @@ from dfg.baselines import build_baseline, load_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
-from pipelines.config import Experiment
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.generator import AnoddpmSettings, BaselineSettings, DeepSvddSettings, MemaeSettings
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_atomically
 from pipelines.fingerprint import folder_sha256
-from pipelines.generator_settings import AnoddpmSettings, BaselineSettings, DeepSvddSettings, MemaeSettings
+from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
 from pipelines.training.image_batches import LiveFaceBatches
 from pipelines.training.latents import nested_share
 from pipelines.training.loop import AfterStep, fit
 from pipelines.training.run import Run
-from pipelines.workspace import Workspace
 
 # Faces embedded at once for the centre of Deep SVDD.
 _BATCH = 64
@@ -105,7 +106,7 @@ def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -
 
     def images() -> Iterator[torch.Tensor]:
         for start in range(0, len(indices), _BATCH):
-            yield torch.from_numpy(to_tensor_range(faces.images[indices[start : start + _BATCH]]))
+            yield to_unit_range(faces.images[indices[start : start + _BATCH]])
 
     def after_step(step: int, objective: nn.Module) -> None:
         if step == last_of_pretraining:

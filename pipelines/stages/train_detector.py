@@ -10,17 +10,17 @@ import torch
 from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.detectors import Detector, build_detector
 from oanet.objectives import build_objective
-from pipelines.config import Experiment
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Split, indices, protocol_splits
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main, wait
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
 from pipelines.stages.detector_cues import cue_reader
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
-from pipelines.workspace import Workspace
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:

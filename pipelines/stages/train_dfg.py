@@ -17,12 +17,10 @@ from dfg.pipeline import DeFakePipeline
 from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet, checkpoint_gradients
-from pipelines.config import Experiment
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
-from pipelines.files import write_atomically
-from pipelines.fingerprint import fingerprint, folder_sha256
-from pipelines.generator_settings import (
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.generator import (
     AutoencoderSettings,
     BaselineSettings,
     GeneratorSettings,
@@ -31,13 +29,16 @@ from pipelines.generator_settings import (
     PretrainedAutoencoder,
     TaesdSettings,
 )
+from pipelines.experiment.workspace import SCHEMA, Workspace
+from pipelines.files import write_atomically
+from pipelines.fingerprint import fingerprint, folder_sha256
+from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
 from pipelines.stages import train_baseline, train_identity
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, nested_share, store_latents
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
-from pipelines.workspace import SCHEMA, Workspace
 
 # The patch transform is fitted on this many faces; its few hundred numbers do not need more.
 _FIT_FACES = 2000
@@ -143,7 +144,7 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
     if isinstance(settings, PatchSettings):
         autoencoder = PatchAutoencoder(settings.patch_size, settings.latent_channels, whitening=settings.whitening)
         chosen = indices[:: max(1, len(indices) // _FIT_FACES)]
-        autoencoder.fit(torch.from_numpy(to_tensor_range(faces.images[chosen])))
+        autoencoder.fit(to_unit_range(faces.images[chosen]))
         return autoencoder.eval()
     try:
         autoencoder = _load_autoencoder(settings).eval()
@@ -152,7 +153,7 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
     if isinstance(settings, TaesdSettings):
         # Its state dicts carry no scale, and the schedule is made for latents of unit variance.
         chosen = indices[:: max(1, len(indices) // _SCALE_FACES)]
-        calibrate_scale(autoencoder, torch.from_numpy(to_tensor_range(faces.images[chosen])))
+        calibrate_scale(autoencoder, to_unit_range(faces.images[chosen]))
     return autoencoder
 
 

@@ -10,16 +10,17 @@ from sklearn.metrics import roc_auc_score
 
 from dfg.arcface import ArcFaceObjective
 from dfg.identity import IdentityEncoder, OnnxIdentityEncoder
-from pipelines.config import Experiment
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.generator import BackboneIdentity, NoIdentity, OnnxIdentity, TrainedIdentity
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
-from pipelines.generator_settings import BackboneIdentity, NoIdentity, OnnxIdentity, TrainedIdentity
+from pipelines.pixels import to_unit_range
 from pipelines.processes import device, is_main, wait
 from pipelines.training.batches import IdentityBatches
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
-from pipelines.workspace import Workspace
 
 
 def run(experiment: Experiment, faces: Faces) -> Any:
@@ -87,7 +88,7 @@ def verification_auc(encoder: IdentityEncoder, faces: Faces, domains: list[str])
     if len(set(subjects)) < 2 or len(set(subjects)) == len(subjects):
         return None
     torch.nn.Module.to(encoder.eval(), device())
-    image = torch.from_numpy(to_tensor_range(faces.images[indices])).to(device())
+    image = to_unit_range(faces.images[indices]).to(device())
     embedding = torch.cat([encoder.embed(part) for part in image.split(64)])
     similarity = (embedding @ embedding.T).cpu().numpy()
     same = subjects[:, None] == subjects[None, :]

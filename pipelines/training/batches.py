@@ -6,7 +6,6 @@ two processes can each compute their own share of one global batch.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -14,8 +13,10 @@ import numpy as np
 import torch
 
 from oanet.batch import FaceBatch
-from pipelines.data.faces import Faces, to_unit_batch
+from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
+from pipelines.pixels import to_unit_batch
+from pipelines.streams import stream
 from pipelines.training.maps import TargetMaps
 
 
@@ -38,12 +39,6 @@ class Order:
         if self._last is None or self._last[0] != number:
             self._last = (number, stream(self.seed, self.name, number).permutation(self.count))
         return self._last[1]
-
-
-def stream(seed: int, *names: object) -> np.random.Generator:
-    """A random stream of its own for every seed and name."""
-    text = ":".join(str(part) for part in (seed, *names))
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 def share(total: int, rank: int, world_size: int, what: str = "batch_size") -> slice:

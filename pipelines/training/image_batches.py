@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipelines.data.faces import Faces, to_unit_batch
-from pipelines.training.batches import Order, share, stream
+from pipelines.data.faces import Faces
+from pipelines.pixels import to_unit_batch
+from pipelines.streams import stream
+from pipelines.training.batches import Order, share
 
 
 class LiveFaceBatches:

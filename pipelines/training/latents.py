@@ -18,8 +18,9 @@ import torch
 from dfg.latents import encode_latents
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.tasks import run_tasks
-from pipelines.data.faces import Faces, to_tensor_range
+from pipelines.data.faces import Faces
 from pipelines.fingerprint import fingerprint
+from pipelines.pixels import to_unit_range
 from pipelines.processes import device, rank_and_world, wait
 from pipelines.training.batches import LatentViews
 
@@ -145,7 +146,7 @@ def store_latents(
 
 @torch.no_grad()
 def _encode(pixels: np.ndarray, autoencoder: Any, identity: Any, views: int) -> dict[str, np.ndarray]:
-    image = torch.from_numpy(to_tensor_range(pixels))
+    image = to_unit_range(pixels)
     arrays: dict[str, np.ndarray] = {}
     for view in range(views):
         turned = image.flip(-1) if view else image

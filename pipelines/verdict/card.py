@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfg.baselines.names import BASELINES
-from pipelines.config import CueSettings
 from pipelines.cues.names import RESTORING
+from pipelines.experiment.config import CueSettings
 from pipelines.verdict.answers import RULE
 from pipelines.verdict.settings import About, Measured, ModelSettings, SavedModel
 

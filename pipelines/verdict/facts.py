@@ -13,11 +13,11 @@ from pipelines.data.protocols import Split, protocol_splits
 from pipelines.data.records import NO_ATTACK, load_faces, read_card
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.plan import Planned
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.plan import Planned
 from pipelines.verdict.licences import parts_of
 from pipelines.verdict.settings import About, Count, GeneratorFacts, Measured, ModelSettings
-from pipelines.workspace import Workspace
 
 _COLUMNS = ("label", "domain", "subject", "video", "split", "attack_type")
 _RATES = ("hter", "far", "bpcer", "acer", "auc")

@@ -9,15 +9,15 @@ from typing import Any
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.judge import own_numbers
+from pipelines.experiment.plan import Planned, read_plan
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.plan import Planned, read_plan
 from pipelines.report.gather import is_control
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
 from pipelines.verdict.loaded import Loaded, part_of_detector, part_of_parser
 from pipelines.verdict.preparation import face_settings
 from pipelines.verdict.scorer import Scorer
 from pipelines.verdict.settings import ModelSettings, ThresholdSettings
-from pipelines.workspace import Workspace
 
 
 def open_run(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Experiment, PicturesData
-from pipelines.generator_settings import BaselineSettings
+from pipelines.experiment.config import Experiment, PicturesData
+from pipelines.experiment.generator import BaselineSettings
 from pipelines.verdict.settings import ModelSettings, Part
 
 _OURS = "Apache-2.0, within the terms of the faces it was trained on"

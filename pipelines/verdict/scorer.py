@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.config import CueSettings
 from pipelines.cues.names import MAKERS, moment
+from pipelines.experiment.config import CueSettings
 from pipelines.verdict.settings import WITH_RESTORATION
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Scorer:
         """
         import torch
 
-        from pipelines.data.faces import to_tensor_range
+        from pipelines.pixels import to_unit_range
 
         reader = self._reader(crops, masks)
-        image = torch.from_numpy(to_tensor_range(crops)).to(self.device)
+        image = to_unit_range(crops).to(self.device)
         cue = None if reader is None else reader.batch(np.arange(len(crops)))
         with torch.no_grad():
             on_device = None if cue is None else cue.to(self.device)
@@ -106,7 +106,8 @@ class Scorer:
 
     def _restore(self, crops: np.ndarray, keys: Sequence[str]) -> dict[int, np.ndarray]:
         """The crops at each t as the cue store keeps them: (B, H, W, 3) uint8."""
-        from pipelines.cues.job import to_pixels, to_unit_range
+        from pipelines.cues.job import to_pixels
+        from pipelines.pixels import to_unit_range
 
         assert self.sweep is not None
         made = self.sweep.restore(to_unit_range(crops).to(self.device), keys, self.sweep.timesteps)

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.config import CueSettings
 from pipelines.cues.names import CONTROLS, RESTORING
 from pipelines.evaluation.thresholds import SOURCE_RULES
-from pipelines.generator_settings import Strict
+from pipelines.experiment.config import CueSettings
+from pipelines.experiment.generator import Strict
 
 FORMAT: Final = "agfas face anti-spoofing"
 VERSION: Final = 1

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 
 from dfg.identity import IdentityEncoder
 from dfg.unet import build_unet
-from pipelines.benchmarks.paper_layout import UNET_EMA as UNET_EMA
+from scripts.bench.paper_layout import UNET_EMA as UNET_EMA
 
 
 def write_authors_weights(folder: Path) -> None:

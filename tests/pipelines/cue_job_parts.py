@@ -11,7 +11,8 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import run_cue_job, to_unit_range
+from pipelines.cues.job import run_cue_job
+from pipelines.pixels import to_unit_range
 
 SIZE, COUNT = 16, 11
 

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from verdict_run import PaintedFaces, paint
 
-from pipelines.data.synthetic.benchmark import plan_videos, render_faces
-from pipelines.data.synthetic.settings import SyntheticSettings
 from pipelines.demo.judge import Judge
+from pipelines.synthetic.benchmark import plan_videos, render_faces
+from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.verdict import FaceAntiSpoofing
 
 PANELS = ["face", "restoration", "cue, part 1", "cue, part 2", "attention"]

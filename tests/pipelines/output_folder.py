@@ -14,15 +14,15 @@ from PIL import Image
 
 from oanet.detectors import build_detector
 from oanet.names import CUE_CHANNELS
-from pipelines.config import Experiment
-from pipelines.config_file import build_experiment
 from pipelines.data.protocols import indices, protocol_splits
 from pipelines.data.records import CARD_NAME, face_features, face_key, load_faces
 from pipelines.evaluation.judge import write_result
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import build_experiment
+from pipelines.experiment.plan import Planned, expand, record
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json, write_text
-from pipelines.plan import Planned, expand, record
-from pipelines.workspace import Workspace
 
 DOMAINS = ("kiosk", "phone", "webcam")
 KINDS = ("none", "none", "print", "replay", "mask")

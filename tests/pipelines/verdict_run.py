@@ -18,9 +18,9 @@ from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from pipelines.data.detection.base import DetectedFace
 from pipelines.data.faces import open_faces
+from pipelines.experiment.plan import Planned
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_json
-from pipelines.plan import Planned
-from pipelines.workspace import Workspace
 
 SIZE = 32
 SWEEP = {

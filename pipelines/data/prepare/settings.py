@@ -5,37 +5,32 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import AgfasError, nearest
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from pipelines.settings import Strict, Unit, explain
 
 # How the work is done, not what comes out. Of weights the models say themselves which they are.
 _NOT_OF_THE_RESULT = {"workers", "max_refused", "allow_missing", "weights", "parsing_weights"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SplitSettings(_Strict):
+class SplitSettings(Strict):
     """How subjects are dealt out to train, dev and test."""
 
     official: bool = Field(True, description="Keep the splits that a dataset's own lists give; False deals all anew.")
-    train: Share = Field(0.6, description="Share of the videos for training.")
-    dev: Share = Field(0.2, description="Share held out to choose with; test takes the rest.")
-    dev_from_train: Share = Field(
-        0.0, description="Share of the official `train` videos moved to `dev` where a dataset has no official dev set."
+    train: Unit = Field(0.6, description="Unit of the videos for training.")
+    dev: Unit = Field(0.2, description="Unit held out to choose with; test takes the rest.")
+    dev_from_train: Unit = Field(
+        0.0, description="Unit of the official `train` videos moved to `dev` where a dataset has no official dev set."
     )
     seed: int = Field(0, ge=0, description="Another seed deals equal subjects out in another order.")
     join_near_duplicates: bool = Field(
         True,
         description="Deal near-duplicate pictures out together where no person is known. Persons are never joined.",
     )
-    largest_group: Share = Field(
+    largest_group: Unit = Field(
         0.5, description="Greatest share of a domain's videos of a label that may be joined so; more is left apart."
     )
 
@@ -50,7 +45,7 @@ class SplitSettings(_Strict):
         return self.model_dump(exclude={"join_near_duplicates", "largest_group"})
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Source, faces, filters and splits of one `agfas prepare`."""
 
     importer: str = Field("folder", description="The layout of SOURCE.")
@@ -67,10 +62,10 @@ class Recipe(_Strict):
     detector_options: dict[str, Any] = Field(default_factory=dict, description="Its thresholds and sizes.")
     aligned: bool = Field(False, description="The pictures are crops already: their central square is taken as it is.")
     all_faces: bool = Field(False, description="Keep every face of a picture; otherwise the largest.")
-    min_score: Share = Field(0.0, description="Faces of a lower detector score are taken for none.")
+    min_score: Unit = Field(0.0, description="Faces of a lower detector score are taken for none.")
     max_yaw: float | None = Field(None, gt=0, le=90, description="Degrees; faces turned further are refused.")
     max_pitch: float | None = Field(None, gt=0, le=90, description="Degrees; faces tilted further are refused.")
-    min_quality: Share | None = Field(None, description="Faces of a lower quality score are refused.")
+    min_quality: Unit | None = Field(None, description="Faces of a lower quality score are refused.")
     enhance: bool | dict[str, Any] = Field(
         False, description="Apply the enhancement chain, with its defaults or with these of its parameters."
     )
@@ -79,7 +74,7 @@ class Recipe(_Strict):
     ratio: float | None = Field(
         None, ge=1, description="The larger class has at most so many times the faces of the smaller one in a split."
     )
-    max_refused: Share = Field(
+    max_refused: Unit = Field(
         0.01, description="Exit code 1 where a larger share could not be used; what limits keep out does not count."
     )
     allow_missing: bool = Field(False, description="Go on where a dataset is not complete.")
@@ -112,7 +107,7 @@ def build_recipe(content: dict[str, Any], where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise AgfasError(f"In {where}: " + " ".join(_explain(dict(item)) for item in error.errors())) from None
+        raise AgfasError(explain(error, Recipe, where)) from None
     _check_names(recipe, where)
     return recipe
 
@@ -164,12 +159,3 @@ def enhancement_of(recipe: Recipe) -> Any:
         return Enhancement(**given)
     except (TypeError, ValueError) as error:
         raise AgfasError(f"the enhancement cannot be set so: {error}.") from None
-
-
-def _explain(item: dict[str, Any]) -> str:
-    place = [str(part) for part in item["loc"]]
-    if item["type"] == "extra_forbidden":
-        model = SplitSettings if place[:-1] == ["splits"] else Recipe
-        return f"unknown key '{'.'.join(place)}'; {nearest(place[-1], model.model_fields)}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"'{'.'.join(place)}' = {item.get('input')!r}: {message}." if place else f"{message}."

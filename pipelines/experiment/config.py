@@ -1,0 +1,353 @@
+"""One typed experiment: a YAML file, validated, with dotted overrides.
+
+A field's description states what changing it does. Unknown keys are refused with the nearest name. Nothing here
+imports torch, so that reading a configuration costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective, takes_cue
+from pipelines.cues.names import MAKERS, WITHOUT_PICTURES
+from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
+from pipelines.errors import nearest
+from pipelines.experiment.generator import (
+    AnoddpmSettings,
+    GeneratorSettings,
+    IdentitySettings,
+    LoopSettings,
+    MakerSettings,
+    TrainedIdentity,
+)
+from pipelines.experiment.published import check_published
+from pipelines.settings import Strict, named
+from pipelines.synthetic.settings import SyntheticSettings
+
+
+class SyntheticData(SyntheticSettings):
+    """The built-in benchmark, rendered on first use."""
+
+    name: Literal["synthetic"] = "synthetic"
+
+    def settings(self) -> SyntheticSettings:
+        """Without the name, which the generator of faces does not know."""
+        return SyntheticSettings(**self.model_dump(exclude={"name"}))
+
+
+class DatasetData(Strict):
+    """Face datasets on disk, as `agfas synth` or `agfas prepare` wrote them: one by `path`, or several by `paths`."""
+
+    name: Literal["dataset"]
+    path: Path | None = Field(None, description="Folder of the Hugging Face dataset.")
+    paths: list[Path] | None = Field(
+        None, min_length=2, description="Folders of several, which are joined to one; none may share a domain."
+    )
+    size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
+
+    @property
+    def title(self) -> str:
+        """The folders' names, for people."""
+        folders = self.paths or [path for path in (self.path,) if path is not None]
+        return " and ".join(folder.name for folder in folders)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> DatasetData:
+        if (self.path is None) == (self.paths is None):
+            raise ValueError(
+                "a dataset takes either path, one folder, or paths, a list of at least two; in place of a path that the"
+                " configuration has, give data.path=null and data.paths=[ONE,OTHER]"
+            )
+        return self
+
+
+class PictureSource(Strict):
+    """A folder of aligned pictures in a known layout."""
+
+    importer: Literal["folder", "nuaa", "live"] = "folder"
+    path: Path
+    limit: int | None = Field(None, ge=1, description="Take so many pictures, evenly spaced; all where not given.")
+
+
+class PicturesData(Strict):
+    """Folders of pictures that are aligned crops already; a domain each."""
+
+    name: Literal["pictures"]
+    size: int = Field(96, ge=16, description="Side of the square crop in pixels.")
+    sources: dict[str, PictureSource] = Field(description="By the name of the domain.")
+
+
+DataSettings = Annotated[SyntheticData | DatasetData | PicturesData, Field(discriminator="name"), named("synthetic")]
+
+
+class CueSettings(Strict):
+    """Which anomalous cue the detector sees."""
+
+    source: Literal[
+        "dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "autoencoder", "shuffled", "zero", "noise"
+    ] = Field(
+        "dfg",
+        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
+        " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
+        " controls.",
+    )
+    timestep: int = Field(
+        801,
+        ge=1,
+        le=999,
+        description="How far a face is noised before it is restored; `anoddpm` takes 200 in the paper, and as many"
+        " ancestral steps back unless `calls` says fewer. `memae` and `deep_svdd` have no t, `samples` or `calls`.",
+    )
+    num_inference_steps: int = Field(
+        50, ge=1, le=1000, description="Grid of the generator's sampler; t = 801 of 50 is 41 calls. For `dfg` alone."
+    )
+    scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
+        "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
+    )
+    calls: int | None = Field(
+        None, ge=1, description="Calls of the U-Net from t down, evenly spaced; those of the grid where not given."
+    )
+    guidance_scale: float = Field(
+        1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the calls' work."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the U-Net; the rest stays float32.")
+    autoencoder_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the autoencoder, whose rounding shows in the picture: measure before you trust it."
+    )
+    channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
+    compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
+    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
+    samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
+    form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
+    normalize: Literal["per_face", "none"] = "per_face"
+    mask: Literal["none", "face"] = Field(
+        "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
+    )
+    seed: int = Field(0, description="Seed of the noise streams.")
+    batch_size: int = Field(32, ge=1, description="Faces restored at once.")
+    shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
+
+    @model_validator(mode="after")
+    def _known_form(self) -> CueSettings:
+        if self.form not in CUE_FORMS:
+            raise ValueError(f"unknown form '{self.form}': {nearest(self.form, CUE_FORMS)}")
+        return self
+
+
+# Options of the cue that change how the De-fake Face Generator is run, and that no baseline knows.
+_OF_THE_GENERATOR = (
+    "scheduler",
+    "guidance_scale",
+    "dtype",
+    "autoencoder_dtype",
+    "channels_last",
+    "compile",
+    "attention",
+)
+
+
+class DetectorSettings(BaseModel):
+    """A detector by its name; every other key is an argument of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "oanet"
+
+    @model_validator(mode="after")
+    def _known_name(self) -> DetectorSettings:
+        check_detector(self.name, [option for option in self.options() if option != "preset"])
+        takes_cue(self.name, self.options())
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self.model_extra or {})
+
+
+class ObjectiveSettings(BaseModel):
+    """An objective by its name; every other key is an argument of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "ssdg"
+
+    @model_validator(mode="after")
+    def _known_name(self) -> ObjectiveSettings:
+        check_objective(self.name, self.options())
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self.model_extra or {})
+
+
+class PlateauSettings(Strict):
+    """When `schedule: plateau` lowers the rate; the defaults are Kuznetsov et al.'s."""
+
+    factor: float = Field(0.5, gt=0, lt=1, description="What the rate is multiplied by.")
+    patience: int = Field(7, ge=1, description="Looks without a better loss before it is.")
+    min_delta: float = Field(1e-4, ge=0, description="A loss must fall by more than this to count as better.")
+    min_learning_rate: float = Field(1e-9, ge=0)
+
+
+class EarlyStoppingSettings(Strict):
+    """When the training ends before its last step."""
+
+    patience: int = Field(15, ge=1, description="Looks without a better loss before it ends.")
+    min_delta: float = Field(0.0, ge=0, description="A loss must fall by more than this to count as better.")
+
+
+class ExtraLiveSettings(Strict):
+    """Extra live faces in every step, as Table III of the AG-FAS paper: live to attack stays one to one."""
+
+    dataset: str = Field(
+        "corpus",
+        description="`corpus`, the benchmark's live corpus in the same dataset; or a prepared dataset's folder.",
+    )
+    ratio: float = Field(1.0, gt=0, description="Extra live faces to the training domains' own; 1 is the paper's.")
+    domain: Literal["own", "none"] = Field(
+        "own",
+        description="Their domain label: `own` is one more training domain, which SSDG's and SSAN's discriminators"
+        " tell from the others; `none` keeps them from the discriminators.",
+    )
+
+
+class TrainSettings(LoopSettings):
+    """The detector's training. The defaults are the paper's; the batch follows from `per_cell`."""
+
+    steps: int = Field(4000, ge=0, description="0 trains nothing and takes `detector.weights` as they were published.")
+    batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = "sgd"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]
+        "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stands still."
+    )
+    warmup: int = Field(400, ge=0)
+    per_cell: int = Field(10, ge=1, description="Faces of each training domain and label in a step.")
+    flip: Literal["shared", "independent", "none"] = Field(
+        "shared",
+        description="`independent` flips face and restoration apart, as the public code does by mistake.",
+    )
+    shift: int = Field(0, ge=0, description="Random shift in pixels, the same for face and cue.")
+    evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
+    plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
+    early_stopping: EarlyStoppingSettings | None = None
+    look_every: int = Field(
+        50,
+        ge=1,
+        description="Steps between looks at the source dev loss, for `schedule: plateau` and `early_stopping`.",
+    )
+    extra_live: ExtraLiveSettings | None = None
+    depth_maps: Path | None = Field(
+        None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY; pseudo-depth where not given."
+    )
+    reflection_maps: Path | None = Field(None, description="Folder of the attacks' reflection maps, named likewise.")
+
+    @property
+    def watches(self) -> bool:
+        """Whether the training looks at the source dev loss."""
+        return self.schedule == "plateau" or self.early_stopping is not None
+
+    @model_validator(mode="after")
+    def _watched(self) -> TrainSettings:
+        if self.schedule != "plateau" and self.plateau != PlateauSettings():
+            raise ValueError("plateau is read by schedule: plateau alone: set that schedule, or leave it out")
+        if self.ema_decay > 0:
+            raise ValueError("ema_decay is for generators: a detector is judged by its own weights; leave it out")
+        return self
+
+
+class EvaluateSettings(Strict):
+    """How scores become numbers."""
+
+    threshold: Literal["source_dev_eer", "source_dev_min_acer", "source_dev_min_hter", "target_eer"] = "source_dev_eer"
+    selection: Literal["last", "source_dev", "oracle"] = "last"
+    replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
+    batch_size: int = Field(64, ge=1)
+
+
+class Variant(Strict):
+    """One row of a study: a label and the overrides that make it."""
+
+    label: str
+    set: dict[str, Any] = Field({})
+
+
+class SweepSettings(Strict):
+    """A grid of experiments: every variant under every combination of the axes' values."""
+
+    axes: dict[str, list[Any]] = Field({})
+    variants: list[Variant] = Field([Variant(label="base")])
+
+
+class Experiment(Strict):
+    """Everything that decides a result."""
+
+    name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
+    output: Path | None = Field(None, description="Folder for everything that is made; runs/NAME where not given.")
+    seed: int = Field(0, ge=0, description="Seed of the detector's weights and of its draws.")
+    data: DataSettings = SyntheticData()
+    identity: IdentitySettings = TrainedIdentity()
+    generator: MakerSettings = GeneratorSettings()
+    cue: CueSettings = CueSettings()
+    detector: DetectorSettings = DetectorSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    train: TrainSettings = TrainSettings()
+    protocol: Annotated[ProtocolSettings, named("leave_one_out")] = LeaveOneOut()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    sweep: SweepSettings | None = None
+
+    @model_validator(mode="after")
+    def _cue_of_its_maker(self) -> Experiment:
+        source, maker = self.cue.source, self.generator.name
+        if source in MAKERS and MAKERS[source] != maker:
+            raise ValueError(
+                f"cue.source = {source} needs generator.name = {MAKERS[source]}, not {maker}: give both, for example"
+                f" generator: {{name: {MAKERS[source]}}}; a sweep's variant replaces the whole block"
+            )
+        if source == "dfg_no_identity" and self.identity.name != "none":
+            raise ValueError(
+                f"cue.source = dfg_no_identity needs identity: {{name: none}}, not {self.identity.name}: the generator"
+                " is trained under a zero condition"
+            )
+        if maker != "dfg":
+            self._check_baseline_cue()
+        return self
+
+    @model_validator(mode="after")
+    def _trained_or_published(self) -> Experiment:
+        check_published(self.detector.name, self.detector.options().get("weights"), self.train.steps)
+        return self
+
+    def _check_baseline_cue(self) -> None:
+        """Refuse what a baseline cannot do; what it merely does not need is left alone."""
+        cue, maker = self.cue, self.generator
+        if cue.source == "autoencoder":
+            raise ValueError(f"cue.source = autoencoder is the t = 0 of generator.name = dfg; {maker.name} has none")
+        if cue.form in CUE_FORMS_WITH_AUTOENCODED and cue.source not in WITHOUT_PICTURES:
+            raise ValueError(
+                f"cue.form = {cue.form} compares with an autoencoder's reconstruction, which {maker.name} has not:"
+                " use residual"
+            )
+        for option in _OF_THE_GENERATOR:
+            if getattr(cue, option) != CueSettings.model_fields[option].default:
+                raise ValueError(f"cue.{option} is an option of generator.name = dfg; leave it out for {maker.name}")
+        if isinstance(maker, AnoddpmSettings) and cue.source not in WITHOUT_PICTURES:
+            _check_ancestral(cue, maker)
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds everything this experiment makes."""
+        return self.output or Path("runs") / self.name
+
+
+def _check_ancestral(cue: CueSettings, maker: AnoddpmSettings) -> None:
+    if cue.timestep > maker.train_timesteps:
+        raise ValueError(
+            f"cue.timestep = {cue.timestep} is beyond generator.train_timesteps = {maker.train_timesteps}: such noise"
+            " anoddpm has never seen"
+        )
+    if cue.calls is not None and cue.calls > cue.timestep:
+        raise ValueError(f"cue.calls = {cue.calls} must be at most cue.timestep = {cue.timestep} for anoddpm")

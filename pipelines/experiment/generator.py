@@ -1,0 +1,226 @@
+"""The settings of whatever restores faces: identity encoder, autoencoder, generator or baseline, and their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from dfg.baselines.names import check_baseline
+from pipelines.settings import Strict, Unit, named
+
+
+class LoopSettings(Strict):
+    """How a model is trained; the same loop for every model."""
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(32, ge=1, description="Samples of one step over all processes.")
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
+        "adamw", description="`adamw_fused` rounds otherwise and reads weights and moments once: for large models."
+    )
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: Unit = Field(0.9, description="For `sgd`.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw` and `adamw_fused`.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
+    warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
+    max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
+    gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step; memory falls, time does not.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Average of the weights; 0 keeps none.")
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints: what a crash can cost.")
+    log_every: int = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
+    trackers: list[str] = Field([], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard].")
+
+
+class TrainedIdentity(Strict):
+    """A small ArcFace trained on the live faces' identities as the chain's first step."""
+
+    name: Literal["trained"] = "trained"
+    preset: Literal["tiny", "iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "tiny"
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces are its classes.")
+    scale: float = Field(32.0, gt=0, description="ArcFace's s.")
+    margin: float = Field(0.3, ge=0, description="ArcFace's angular margin m in radians.")
+    loop: LoopSettings = LoopSettings(steps=400, batch_size=64, learning_rate=1e-3, schedule="cosine", warmup=20)
+
+
+class BackboneIdentity(Strict):
+    """An ArcFace state dict, `backbone.pth` in insightface's layout."""
+
+    name: Literal["backbone"]
+    path: Path
+    preset: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "iresnet18"
+
+
+class OnnxIdentity(Strict):
+    """A recognition pack in ONNX, such as insightface's."""
+
+    name: Literal["onnx"]
+    path: Path
+    tensor: str | None = Field(None, description="The map before pooling; found by its shape where not given.")
+    input_mean: float = 127.5
+    input_scale: float = Field(127.5, gt=0, description="The net's input is (pixel - input_mean) / input_scale.")
+
+
+class NoIdentity(Strict):
+    """No identity: the condition is zero, as the paper's ablation."""
+
+    name: Literal["none"]
+
+
+IdentitySettings = Annotated[
+    TrainedIdentity | BackboneIdentity | OnnxIdentity | NoIdentity,
+    Field(discriminator="name"),
+    named("trained"),
+]
+
+
+class PatchSettings(Strict):
+    """A linear patch transform, fitted to the live faces in closed form."""
+
+    name: Literal["patch"] = "patch"
+    patch_size: int = Field(4, ge=1, description="Factor between pixels and latents.")
+    latent_channels: int = Field(24, ge=1, description="Kept directions; all patch_size^2 x 3 make it lossless.")
+    whitening: Unit = Field(
+        1.0,
+        description="1 gives every channel unit variance, so that noise reaches fine detail no sooner than"
+        " coarse; 0 keeps the variances, so that noise takes fine detail first.",
+    )
+
+
+class TaesdSettings(Strict):
+    """A tiny pretrained autoencoder in taesd's layout, two state dicts."""
+
+    name: Literal["taesd"]
+    encoder: Path
+    decoder: Path
+
+
+class PretrainedAutoencoder(Strict):
+    """AutoencoderKL or AutoencoderTiny in diffusers' layout, from a folder or a hub id."""
+
+    name: Literal["pretrained"]
+    path: str
+    subfolder: str = "vae"
+
+
+AutoencoderSettings = Annotated[
+    PatchSettings | TaesdSettings | PretrainedAutoencoder, Field(discriminator="name"), named("patch")
+]
+
+
+class GeneratorSettings(Strict):
+    """The De-fake Face Generator and its training on live faces only."""
+
+    name: Literal["dfg"] = "dfg"
+    preset: Literal["tiny", "compact", "sd15"] = "tiny"
+    unet: dict[str, Any] = Field({}, description="Overrides of the preset, by UNet2DConditionModel's names.")
+    precondition: bool = Field(
+        False,
+        description="Start from the best linear denoiser of the latents; lets a small U-Net restore after minutes.",
+    )
+    unet_weights: str | None = Field(None, description="Folder or hub id of U-Net weights to start from.")
+    unet_subfolder: str | None = Field(None, description="Where they lie in it: `unet` in Stable Diffusion's layout.")
+    train: bool = Field(True, description="False takes `unet_weights` as they are, such as the public checkpoint.")
+    prediction: Literal["epsilon", "v_prediction"] = Field(
+        "epsilon", description="What the U-Net predicts: the noise, as the paper's, or the velocity."
+    )
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="Weights the loss by timestep, so that none outweighs the others; 5 is usual."
+    )
+    condition_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of faces trained with zero tokens; what `cue.guidance_scale` needs."
+    )
+    tokens: Literal["zero_pad", "projection"] = Field(
+        "zero_pad", description="How 512-wide identity tokens meet the U-Net's width; `projection` learns a linear map."
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the live faces that the U-Net is trained on; a smaller share is part of a larger one."
+        " The autoencoder is fitted to all of them.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: half the memory, a third more time."
+    )
+    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
+    autoencoder: AutoencoderSettings = PatchSettings()
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")
+    loop: LoopSettings = LoopSettings(steps=1000, learning_rate=3e-4, ema_decay=0.999, max_grad_norm=1.0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> GeneratorSettings:
+        if self.precondition and self.prediction != "epsilon":
+            raise ValueError(
+                "precondition starts from a denoiser that predicts the noise: it needs prediction: epsilon"
+            )
+        if self.precondition and self.unet_weights:
+            raise ValueError("precondition builds a U-Net of its own: it cannot start from unet_weights")
+        if not self.train and not self.unet_weights:
+            raise ValueError("train: false takes given weights as they are: name them with unet_weights")
+        if not self.train and self.tokens == "projection":
+            raise ValueError("tokens: projection is learned in training: it needs train: true")
+        return self
+
+
+# Adam without decay of the weights, as the baselines' own code.
+_BASELINE_LOOP = LoopSettings(steps=1000, weight_decay=0.0)
+
+
+class BaselineSettings(Strict):
+    """What the baselines of the paper's Table IV have in common; all are trained on the pixels of live faces."""
+
+    name: str
+    preset: Literal["tiny", "paper"] = Field("tiny", description="`paper` is for faces of 256 pixels.")
+    options: dict[str, Any] = Field({}, description="Overrides of the preset, by the constructor's names.")
+    share: float = Field(
+        1.0, gt=0, le=1, description="Share of the live faces it is trained on; a smaller share is part of a larger."
+    )
+    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    flip: bool = Field(True, description="Mirror faces at random.")
+    loop: LoopSettings = _BASELINE_LOOP
+
+    @model_validator(mode="after")
+    def _known_options(self) -> BaselineSettings:
+        check_baseline(self.name, self.preset, self.options)
+        return self
+
+
+class MemaeSettings(BaselineSettings):
+    """MemAE: an autoencoder with a memory of live faces."""
+
+    name: Literal["memae"]
+    entropy_weight: float = Field(2e-4, ge=0, description="Of the addressing's entropy; higher uses fewer slots.")
+
+
+class DeepSvddSettings(BaselineSettings):
+    """Deep SVDD's autoencoder, with its one-class loss on the bottleneck."""
+
+    name: Literal["deep_svdd"]
+    compactness_weight: float = Field(0.01, ge=0, description="Of the squared distance to the centre, per coordinate.")
+    pretraining: float = Field(
+        0.5, gt=0, lt=1, description="Share of the steps without the distance; then the centre is fixed."
+    )
+
+
+class AnoddpmSettings(BaselineSettings):
+    """AnoDDPM with Gaussian noise: a diffusion model of pixels, without identity."""
+
+    name: Literal["anoddpm"]
+    train_timesteps: int = Field(
+        1000,
+        ge=1,
+        le=1000,
+        description="Noise is drawn from the first so many of the 1,000 steps; a cue from t needs no more than t.",
+    )
+    loop: LoopSettings = LoopSettings(steps=1000, weight_decay=0.0, ema_decay=0.999)
+
+
+MakerSettings = Annotated[
+    GeneratorSettings | MemaeSettings | DeepSvddSettings | AnoddpmSettings,
+    Field(discriminator="name"),
+    named("dfg"),
+]

@@ -1,0 +1,138 @@
+"""The cue job over a Ray cluster, in place of `accelerate launch`: `pip install 'agfas[ray]'`, then
+
+    python -m pipelines.stages.ray_cues CONFIG [key=value ...] --workers 8 --gpus-per-worker 1 [--timesteps 201,401]
+
+Ray Data deals the unfinished tasks of the manifest to a pool of actors, each of which has opened the job once. The
+tasks are the local job's, and so are the bytes. The folder of stores must be shared by all machines. Started again it
+goes on where it was; an actor that dies is started again, and its task given to another.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.cues.job import CueJob
+from pipelines.errors import AgfasError
+
+_MAKER, _TASK, _MISTAKE = "maker", "task", "mistake"
+
+
+def run_on_ray(
+    open_job: Callable[[], CueJob], workers: int, *, cpus_per_worker: float = 1, gpus_per_worker: float = 0
+) -> dict[int, Path]:
+    """Make every missing cue of a job and return when its stores are whole.
+
+    Args:
+        open_job: opens the job; called here, and once in each actor, so it must be importable there.
+        workers: actors.
+        cpus_per_worker, gpus_per_worker: that Ray keeps free for each.
+
+    Returns:
+        The stores' folders by t.
+
+    Raises:
+        AgfasError: Ray is not installed, fewer than one worker, or what the job itself raises in an actor.
+    """
+    data = _ray_data()
+    if workers < 1:
+        raise AgfasError(f"workers must be at least 1, not {workers}.")
+    job = open_job()
+    tasks = [{_MAKER: number, _TASK: task} for number, maker in enumerate(job.makers) for task in maker.unfinished()]
+    if tasks:
+        # A block for each task, so that an actor asks for the next one when it is done with one.
+        dealt = data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+            TaskMaker,
+            batch_size=1,
+            compute=data.ActorPoolStrategy(size=min(workers, len(tasks))),
+            fn_constructor_args=(open_job,),
+            num_cpus=cpus_per_worker,
+            num_gpus=gpus_per_worker,
+            max_restarts=-1,
+        )
+        mistakes = [row[_MISTAKE] for row in dealt.take_all() if row[_MISTAKE]]
+        if mistakes:
+            raise AgfasError(mistakes[0])
+    return job.folders
+
+
+class TaskMaker:
+    """An actor: opens the job once and makes the tasks that it is given."""
+
+    def __init__(self, open_job: Callable[[], CueJob]) -> None:
+        self.job = open_job()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Make a batch of tasks; answers with the sentence of a mistake, empty where there was none."""
+        return {_MISTAKE: np.array([self._made(*pair) for pair in zip(batch[_MAKER], batch[_TASK], strict=True)])}
+
+    def _made(self, maker: int, task: int) -> str:
+        try:
+            self.job.makers[int(maker)].run(only=[int(task)], show_progress=False)
+        except AgfasError as error:
+            return str(error)
+        return ""
+
+
+def _ray_data() -> Any:
+    try:
+        import ray.data
+    except ImportError as error:
+        raise AgfasError(f"Ray is not installed ({error}). Run: pip install 'agfas[ray]'") from None
+    return ray.data
+
+
+def open_experiment(config: Path, overrides: list[str], timesteps: str | None, all_faces: bool = False) -> CueJob:
+    """The cue job of an experiment, as `agfas cues` runs it."""
+    from pipelines.experiment.file import read_experiment
+    from pipelines.experiment.workspace import Workspace
+    from pipelines.stages import cues as stage
+    from pipelines.stages import faces as faces_stage
+
+    experiment = read_experiment(config, overrides)
+    faces = faces_stage.run(experiment)
+    chosen = stage.chosen_faces(experiment, faces, all_faces)
+    return CueJob.open(
+        chosen,
+        stage.open_sweep(experiment, stage.moments_of(experiment, stage.parse_timesteps(timesteps, experiment))),
+        Workspace(experiment).cues(),
+        dataset_fingerprint=stage.dataset_id(faces, chosen),
+        batch_size=experiment.cue.batch_size,
+        shard_size=experiment.cue.shard_size,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The cue job over a Ray cluster; faces and generator must exist.")
+    parser.add_argument("config", type=Path, help="experiment, a YAML file")
+    parser.add_argument("overrides", nargs="*", help="key=value")
+    parser.add_argument("--timesteps", help="several t in one run, e.g. 201,401")
+    parser.add_argument("--all-faces", action="store_true", help="not the protocol's alone")
+    parser.add_argument("--workers", type=int, default=1, help="actors (default: 1)")
+    parser.add_argument("--cpus-per-worker", type=float, default=1, help="default: 1")
+    parser.add_argument("--gpus-per-worker", type=float, default=0, help="default: 0")
+    chosen = parser.parse_intermixed_args(arguments)
+    folders = run_on_ray(
+        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps, chosen.all_faces),
+        chosen.workers,
+        cpus_per_worker=chosen.cpus_per_worker,
+        gpus_per_worker=chosen.gpus_per_worker,
+    )
+    for timestep, folder in folders.items():
+        print(f"t = {timestep}: {folder}")
+
+
+if __name__ == "__main__":
+    # By its name, since what belongs to `__main__` is not importable in an actor.
+    from pipelines.stages import ray_cues
+
+    try:
+        ray_cues.main()
+    except AgfasError as mistake:
+        raise SystemExit(f"agfas: {mistake}") from None

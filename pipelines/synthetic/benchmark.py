@@ -1,0 +1,271 @@
+"""Plans and writes the built-in benchmark: its videos, and their frames as a face dataset on disk."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.data.records import (
+    ATTACK,
+    BONAFIDE,
+    CARD_NAME,
+    COLUMNS,
+    NO_ATTACK,
+    face_features,
+    face_key,
+    read_card,
+)
+from pipelines.errors import AgfasError
+from pipelines.fingerprint import fingerprint
+from pipelines.progress import bar
+from pipelines.streams import stream
+from pipelines.synthetic.domains import PAD_DOMAINS
+from pipelines.synthetic.settings import CORPUS, SyntheticSettings
+from pipelines.synthetic.videos import Video, shoot
+
+# Raise it with every change of a picture's bytes: fingerprints of what was made from them must change too.
+GENERATOR_VERSION = 1
+# Below this many faces a second process costs more to start than it saves.
+_FACES_WORTH_A_POOL = 1500
+_VIDEOS_A_TASK = 16
+
+
+def benchmark_fingerprint(settings: SyntheticSettings) -> str:
+    """What decides the benchmark's bytes: its settings and the generator's version."""
+    return fingerprint({"generator": GENERATOR_VERSION, "settings": settings.model_dump(mode="json")})
+
+
+def plan_videos(settings: SyntheticSettings) -> list[Video]:
+    """Every video of the benchmark, in the order of the dataset: the domains, then the corpus."""
+    videos: list[Video] = []
+    for domain in settings.domains:
+        subjects = [f"{domain}{number:03d}" for number in range(settings.subjects)]
+        splits = _splits(settings.seed, domain, subjects, (0.6, 0.2))
+        for subject in subjects:
+            videos += _subject_videos(settings, domain, subject, splits[subject])
+    people = [f"{CORPUS}{number:04d}" for number in range(settings.corpus_subjects)]
+    splits = _splits(settings.seed, CORPUS, people, (0.9, 0.1))
+    for subject in people:
+        names = (f"{subject}-live-{number}" for number in range(settings.corpus_images))
+        videos += [Video(CORPUS, subject, name, NO_ATTACK, splits[subject], 1) for name in names]
+    return videos
+
+
+def _splits(seed: int, domain: str, subjects: list[str], shares: tuple[float, float]) -> dict[str, str]:
+    """Split of every subject, in an order of chance; train and dev take their shares, test the rest."""
+    order = stream(seed, domain, "splits").permutation(len(subjects))
+    train = round(shares[0] * len(subjects))
+    dev = train + round(shares[1] * len(subjects))
+    names = ["train" if rank < train else "dev" if rank < dev else "test" for rank in range(len(subjects))]
+    return {subjects[index]: names[rank] for rank, index in enumerate(order)}
+
+
+def _subject_videos(settings: SyntheticSettings, domain: str, subject: str, split: str) -> Iterator[Video]:
+    for number in range(settings.live_videos):
+        yield Video(domain, subject, f"{subject}-live-{number}", NO_ATTACK, split, settings.frames)
+    mix = PAD_DOMAINS[domain].mix
+    rng = stream(settings.seed, domain, subject, "attack kinds")
+    kinds = rng.choice(list(mix), size=settings.attack_videos, p=list(mix.values()))
+    for number, kind in enumerate(kinds):
+        yield Video(domain, subject, f"{subject}-{kind}-{number}", str(kind), split, settings.frames)
+
+
+def render_faces(videos: Iterable[Video], seed: int, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Render videos in memory.
+
+    Args:
+        videos: which, of `plan_videos`.
+        seed: the benchmark's seed.
+        size: side of the crops in pixels.
+
+    Returns:
+        (n, size, size, 3) uint8 RGB, and for each face the columns of a face dataset but `image`.
+    """
+    pictures, records = [], []
+    for video in videos:
+        frames, landmarks = shoot(video, seed, size)
+        pictures.append(frames)
+        records += [_record(video, frame, points) for frame, points in enumerate(landmarks)]
+    return np.concatenate(pictures), records
+
+
+def _record(video: Video, frame: int, landmarks: np.ndarray) -> dict[str, Any]:
+    return {
+        "key": face_key(video.domain, video.subject, video.name, frame),
+        "label": BONAFIDE if video.attack_type == NO_ATTACK else ATTACK,
+        "attack_type": video.attack_type,
+        "domain": video.domain,
+        "subject": video.subject,
+        "video": video.name,
+        "frame": frame,
+        "split": video.split,
+        "landmarks": landmarks.tolist(),
+    }
+
+
+def _encoded(task: tuple[list[Video], int, int]) -> list[dict[str, Any]]:
+    """A worker's task: the records of some videos with PNG bytes for pictures."""
+    pictures, records = render_faces(*task)
+    for picture, record in zip(pictures, records, strict=True):
+        stored = io.BytesIO()
+        Image.fromarray(picture).save(stored, "PNG", compress_level=4)
+        record["image"] = {"bytes": stored.getvalue(), "path": None}
+    return records
+
+
+def _all_records(settings: SyntheticSettings, workers: int) -> list[dict[str, Any]]:
+    videos = plan_videos(settings)
+    faces = sum(video.frames for video in videos)
+    tasks = [
+        (videos[start : start + _VIDEOS_A_TASK], settings.seed, settings.size)
+        for start in range(0, len(videos), _VIDEOS_A_TASK)
+    ]
+    records: list[dict[str, Any]] = []
+    with bar(faces, "Rendering faces", unit="face") as progress:
+        for part in _map(tasks, workers if faces >= _FACES_WORTH_A_POOL else 1):
+            records += part
+            progress.update(len(part))
+    return records
+
+
+def _map(tasks: list, workers: int) -> Iterator[list[dict[str, Any]]]:
+    """The tasks' results in order, whatever the number of processes."""
+    if workers <= 1:
+        yield from map(_encoded, tasks)
+        return
+    # Spawned rather than forked: a fork after PyTorch has started its threads may hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_encoded, tasks)
+
+
+def build(settings: SyntheticSettings, out: Path, workers: int | None = None) -> Path:
+    """Write the benchmark as a face dataset; a finished one of the same settings is left as it is.
+
+    Args:
+        settings: what to make.
+        out: folder of the dataset; appears only when complete.
+        workers: processes that render; the cores by default, 8 at most. The bytes do not depend on it.
+            With more than one, a script that calls this must guard its main part by
+            `if __name__ == "__main__":`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        AgfasError: `out` holds something else.
+    """
+    identity = benchmark_fingerprint(settings)
+    if _finished(out, identity):
+        return out
+    records = _all_records(settings, workers or min(os.cpu_count() or 1, 8))
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(records, partial, _card(settings, identity, records))
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _finished(out: Path, identity: str) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / CARD_NAME).is_file():
+        raise AgfasError(f"{out} exists and is no benchmark. Name another folder, or remove this one.")
+    found = read_card(out).get("fingerprint")
+    if found != identity:
+        raise AgfasError(
+            f"{out} holds a benchmark of other settings (fingerprint {found}, these give {identity}). "
+            "Name another folder, remove this one, or use the settings in its card."
+        )
+    return True
+
+
+def _write(records: list[dict[str, Any]], folder: Path, card: dict[str, Any]) -> None:
+    from datasets import Dataset
+
+    columns = {name: [record[name] for record in records] for name in COLUMNS}
+    Dataset.from_dict(columns, features=face_features()).save_to_disk(str(folder))
+    with (folder / CARD_NAME).open("w", encoding="utf-8") as file:
+        json.dump(card, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _card(settings: SyntheticSettings, identity: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "fingerprint": identity,
+        "kind": "synthetic",
+        "generator_version": GENERATOR_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "faces": len(records),
+        "counts": _counts(records),
+    }
+
+
+def _counts(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Faces by domain, then by attack type, then by split."""
+    counter = Counter((record["domain"], record["attack_type"], record["split"]) for record in records)
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for (domain, kind, split), number in sorted(counter.items()):
+        counts.setdefault(domain, {}).setdefault(kind, {})[split] = number
+    return counts
+
+
+def render_speed(size: int = 64, seconds: float = 5.0, workers: int = 1) -> dict[str, float]:
+    """Faces a second, render, attacks and capture with JPEG included, over videos of all domains in turn.
+
+    Args:
+        size: side of the crops in pixels.
+        seconds: about how long to measure.
+        workers: processes at once; each renders other videos.
+
+    Returns:
+        `faces_per_second` of all processes together, `live_faces_per_second` over live videos alone,
+        `faces_per_cpu_second`: what one core gives, however busy the machine is with other work; `faces`.
+    """
+    if workers == 1:
+        return _speed(size, seconds, 0)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(_speed, [size] * workers, [seconds] * workers, range(workers)))
+    total = {name: sum(part[name] for part in parts) for name in parts[0]}
+    return {**total, "faces_per_cpu_second": total["faces_per_cpu_second"] / workers}
+
+
+def _speed(size: int, seconds: float, seed: int) -> dict[str, float]:
+    settings = SyntheticSettings(seed=seed, size=size, subjects=5, corpus_subjects=0)
+    videos = plan_videos(settings)
+    order = stream(seed, "speed").permutation(len(videos))
+    render_faces([videos[order[0]]], seed, size)
+    busy = time.process_time()
+    spent, faces = {True: 0.0, False: 0.0}, {True: 0, False: 0}
+    for index in itertools.cycle(order):
+        video = videos[index]
+        start = time.perf_counter()
+        shoot(video, seed, size)
+        live = video.attack_type == NO_ATTACK
+        spent[live] += time.perf_counter() - start
+        faces[live] += video.frames
+        if sum(spent.values()) > seconds:
+            break
+    total = sum(faces.values())
+    return {
+        "faces_per_second": total / sum(spent.values()),
+        "faces_per_cpu_second": total / (time.process_time() - busy),
+        "live_faces_per_second": faces[True] / max(spent[True], 1e-9),
+        "faces": total,
+    }

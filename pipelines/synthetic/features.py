@@ -1,0 +1,184 @@
+"""Eyes, brows, nose, mouth, beard and glasses, painted on a canvas in head coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.synthetic.canvas import Canvas
+from pipelines.synthetic.identity import Identity
+from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Pose
+
+_DARK = (0.012, 0.008, 0.007)
+
+
+def foreshorten(pose: Pose, side: float) -> float:
+    """How much narrower a feature at one side looks when the head turns; `side` is -1, 0 or 1."""
+    rest = 0.42 * side
+    return float(np.clip(np.cos(rest + pose.yaw) / np.cos(rest), 0.55, 1.25))
+
+
+def paint_eye(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
+    """Socket, eyeball behind the lids, lashes and crease of one eye."""
+    cu, cv = pose.place(side * who.eye_spacing / 2, 0.0, EYE_DEPTH)
+    half = who.eye_half_width * foreshorten(pose, side)
+    window = canvas.window(cu, cv, half * 1.9, 0.36)
+    if canvas.u[window].size == 0:
+        return
+    du, y = canvas.u[window] - cu, canvas.v[window] - cv
+    _paint_socket(canvas, window, du / (half * 1.9), y / 0.34, who)
+    outward = du * side
+    y = y + who.eye_tilt * outward
+    x = outward / half
+    arch = np.maximum(1.0 - x * x, -0.6)
+    opening = who.eye_open * (1.0 + 0.25 * pose.brow_raise) * (1.0 - pose.eye_close)
+    top, bottom = -opening * arch * (1.08 - 0.12 * x), (0.55 * opening + 0.01) * arch
+    eye = canvas.cover(np.maximum(top - y, y - bottom))
+    _paint_ball(canvas, window, eye, (du, y, top), who, pose, half)
+    reach = np.clip((1.12 - np.abs(x)) * 6.0, 0.0, 1.0)
+    lash = canvas.cover(np.abs(y - top) - 0.016 * (1.3 + 0.5 * x), 0.02) * reach
+    canvas.paint(window, 0.85 * lash, _DARK)
+    crease = canvas.cover(np.abs(y - top + 0.062) - 0.006, 0.035) * reach
+    canvas.darken(window, crease, 0.38)
+    canvas.darken(window, canvas.cover(np.abs(y - bottom) - 0.004, 0.03) * reach, 0.35)
+    bag = canvas.cover(np.abs(y - bottom - 0.085) - 0.01, 0.06) * reach
+    canvas.darken(window, bag, 0.10 + 0.20 * who.age)
+
+
+def _paint_socket(canvas: Canvas, window, x: np.ndarray, y: np.ndarray, who: Identity) -> None:
+    depth = np.maximum(1.0 - x * x - y * y, 0.0)
+    canvas.darken(window, depth, 0.16 + 0.24 * who.socket)
+
+
+def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float) -> None:
+    du, y, top = where
+    shade = np.clip((y - top) / 0.05, 0.45, 1.0) * np.clip(1.25 - np.abs(du) / half * 0.5, 0.5, 1.0)
+    canvas.paint(window, eye, np.array([0.50, 0.47, 0.455], dtype=np.float32)[:, None, None] * shade)
+    du = du - 0.07 * float(np.clip(pose.gaze_u + 2.0 * pose.yaw, -1.5, 1.5))
+    dv = y + 0.012 - 0.03 * pose.gaze_v
+    distance = np.sqrt(du * du + dv * dv)
+    iris = np.array(who.iris, dtype=np.float32)[:, None, None] * (0.75 + 0.5 * np.clip(dv / who.iris_radius, -0.5, 1.0))
+    canvas.paint(window, eye * canvas.cover(distance - who.iris_radius), _DARK)
+    canvas.paint(window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0))
+    canvas.paint(window, eye * canvas.cover(distance - 0.40 * who.iris_radius), (0.004, 0.004, 0.004))
+    glint = np.hypot(du + 0.030, dv + 0.036)
+    canvas.paint(window, eye * canvas.cover(glint - 0.016) * 0.8, (0.8, 0.8, 0.8))
+
+
+def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
+    """One eyebrow: a tapering arched stroke of the hair's colour."""
+    lift = who.brow_height + 0.07 * pose.brow_raise
+    cu, cv = pose.place(side * who.eye_spacing * 0.53, -lift, EYE_DEPTH + 0.06)
+    half = who.brow_half_length * foreshorten(pose, side)
+    window = canvas.window(cu, cv, half * 1.25, 0.28)
+    x = (canvas.u[window] - cu) * side / half
+    y = canvas.v[window] - cv - who.brow_arch * (x * x - 0.4) + who.brow_tilt * x
+    thick = who.brow_thickness * (1.0 - 0.35 * x - 0.2 * x * x)
+    distance = np.maximum(np.abs(y) - thick, (np.abs(x) - 1.0) * half)
+    hairs = 0.82 + 0.18 * np.sin(150.0 * canvas.u[window] + 60.0 * side * canvas.v[window])
+    mask = canvas.cover(distance, 0.035) * hairs * who.brow_density
+    canvas.paint(window, mask, 0.55 * np.array(who.hair) + 0.004)
+
+
+def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
+    """Nostrils, wings and the shadow below the tip; the ridge itself is relief."""
+    cu, cv = pose.place(0.0, who.nose_length, NOSE_DEPTH - 0.12)
+    width = who.nose_half_width
+    window = canvas.window(cu, cv, width * 1.9, 0.42)
+    u, v = canvas.u[window] - cu, canvas.v[window] - cv
+    x = np.abs(u)
+    under = np.maximum(1.0 - (u / (1.15 * width)) ** 2 - ((v - 0.135) / 0.12) ** 2, 0.0)
+    canvas.darken(window, under, 0.40)
+    wing = np.sqrt((x - 0.60 * width) ** 2 + (v - 0.02) ** 2) - 0.42 * width
+    crease = canvas.cover(np.abs(wing) - 0.006, 0.035) * np.clip((x / width - 0.65) * 4.0, 0.0, 1.0)
+    canvas.darken(window, crease * (np.abs(v) < 0.16), 0.42)
+    nostril = np.sqrt(((x - 0.46 * width) / 1.5) ** 2 + (v - 0.085 + 0.25 * pose.pitch) ** 2) - 0.030
+    canvas.paint(window, 0.85 * canvas.cover(nostril, 0.025), 0.10 * np.array(who.skin))
+
+
+def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
+    """Lips, the line between them, teeth and dark when open."""
+    cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)
+    half = who.mouth_half_width * (1.0 + 0.12 * pose.smile) * foreshorten(pose, 0.0)
+    window = canvas.window(cu, cv, half * 1.35, 0.42)
+    x = (canvas.u[window] - cu) / half
+    y = canvas.v[window] - cv + 0.10 * pose.smile * (x * x - 0.35)
+    arch = np.maximum(1.0 - x * x, -0.4)
+    gap = 0.13 * min(pose.mouth_open, 1.0) * arch
+    cupid = 1.0 - 0.28 * np.maximum(1.0 - (x / 0.22) ** 2, 0.0)
+    top, bottom = -gap - who.upper_lip * arch * cupid * 1.15, gap + who.lower_lip * arch
+    lips = canvas.cover(np.maximum(top - y, y - bottom), 0.02)
+    fold = np.maximum(1.0 - (x / 0.9) ** 2 - ((y - who.lower_lip - 0.10) / 0.09) ** 2, 0.0)
+    canvas.darken(window, fold, 0.20)
+    tone = np.where(y < 0.0, 0.80, 1.08 - 1.2 * np.abs(y - gap - 0.5 * who.lower_lip)).astype(np.float32)
+    canvas.paint(window, lips, np.array(who.lips, dtype=np.float32)[:, None, None] * tone)
+    inside = canvas.cover(np.abs(y) - gap) * (arch > 0.0)
+    canvas.paint(window, inside, (0.05, 0.012, 0.012))
+    teeth = inside * canvas.cover(y + 0.15 * gap - 0.02) * np.clip((gap - 0.025) * 25.0, 0.0, 1.0)
+    canvas.paint(window, teeth * 0.9, (0.70, 0.66, 0.58))
+    line = canvas.cover(np.abs(np.abs(y) - gap) - 0.007, 0.022) * np.clip((1.06 - np.abs(x)) * 9.0, 0.0, 1.0)
+    canvas.paint(window, 0.75 * line, 0.22 * np.array(who.lips))
+
+
+def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
+    """The lines from the nose to the mouth's corners and across the forehead, deeper with age and smiling."""
+    deep = 0.10 + 0.30 * who.age + 0.15 * max(pose.smile, 0.0)
+    cu, cv = pose.place(0.0, (who.nose_length + who.mouth_v) / 2, NOSE_DEPTH - 0.25)
+    window = canvas.window(cu, cv, 0.75, 0.32)
+    x, y = np.abs(canvas.u[window] - cu), canvas.v[window] - cv
+    line = np.abs(x - who.nose_half_width - 0.12 - 0.38 * (y + 0.22)) - 0.01
+    canvas.darken(window, canvas.cover(line, 0.06) * np.clip(1.0 - (y / 0.3) ** 2, 0.0, 1.0), deep)
+    if who.age > 0.45:
+        cu, cv = pose.place(0.0, -0.62, EYE_DEPTH)
+        window = canvas.window(cu, cv, 0.6, 0.2)
+        wave = np.cos((canvas.v[window] - cv + 0.06 * canvas.u[window] ** 2) * 48.0)
+        fade = np.clip(1.0 - ((canvas.u[window] - cu) / 0.6) ** 2, 0.0, 1.0)
+        canvas.darken(window, np.clip(wave - 0.55, 0.0, 1.0) * fade, 0.7 * (who.age - 0.4))
+
+
+def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, grain: np.ndarray) -> None:
+    """Stubble, beard, goatee or moustache; `face` is the face's coverage, `grain` the pigment noise."""
+    if who.beard == "none":
+        return
+    cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)
+    u, v = (canvas.u - cu), (canvas.v - cv)
+    parts = []
+    if who.beard in ("stubble", "full"):
+        parts.append(np.clip((v + 0.20 + 0.02 / 0.3 - 0.95 * (np.abs(u) - 0.42)) * 4.0, 0.0, 1.0) * (np.abs(u) > 0.1))
+        parts[-1] = np.maximum(np.clip((v - 0.16) * 8.0, 0.0, 1.0), parts[-1] * np.clip((np.abs(u) - 0.40) * 8.0, 0, 1))
+    if who.beard == "goatee":
+        parts.append(canvas.cover(np.hypot(u / 1.1, v - 0.42) - 0.34, 0.10))
+    if who.beard != "goatee" or who.beard_density > 0.7:
+        parts.append(canvas.cover(np.maximum(np.abs(u) - who.mouth_half_width, np.abs(v + 0.17) - 0.075), 0.07))
+    mask = parts[0]
+    for part in parts[1:]:
+        mask = np.maximum(mask, part)
+    strength = (0.34 if who.beard == "stubble" else 0.85) * who.beard_density
+    mask = np.clip(mask * face * strength * (1.0 + 2.2 * grain), 0.0, 1.0)
+    canvas.paint(canvas.whole, mask, 0.7 * np.array(who.hair) + 0.006)
+
+
+def paint_glasses(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray) -> None:
+    """Rims around both eyes, a bridge, and a faint veil on the lenses."""
+    if who.glasses == "none":
+        return
+    thick = who.glasses_thickness
+    for side in (-1.0, 1.0):
+        cu, cv = pose.place(side * who.eye_spacing * 0.53, 0.05, EYE_DEPTH + 0.14)
+        half_u, half_v = who.glasses_size * foreshorten(pose, side), who.glasses_size * 0.78
+        window = canvas.window(cu, cv, half_u * 2.2, half_v * 1.3)
+        x, y = np.abs(canvas.u[window] - cu) / half_u, np.abs(canvas.v[window] - cv) / half_v
+        power = 2 if who.glasses == "round" else 4
+        radius = (x**power + y**power) ** np.float32(1.0 / power)
+        distance = (radius - 1.0) * half_v
+        lens = canvas.cover(distance)
+        streak = np.clip(1.0 - np.abs(x * side + y - 0.7) * 3.0, 0.0, 1.0)
+        canvas.paint(window, lens * (0.03 + 0.07 * streak), (0.8, 0.85, 0.9))
+        canvas.paint(window, canvas.cover(np.abs(distance) - thick), who.glasses_colour)
+        arm = canvas.cover(np.maximum(np.abs(canvas.v[window] - cv + 0.1) - thick, 0.0))
+        outer = (canvas.u[window] - cu) * side > half_u
+        canvas.paint(window, arm * outer * face[window], who.glasses_colour)
+    cu, cv = pose.place(0.0, 0.0, EYE_DEPTH + 0.24)
+    gap = max(who.eye_spacing * 0.53 - who.glasses_size, 0.05)
+    window = canvas.window(cu, cv, gap, 0.12)
+    bar = np.maximum(np.abs(canvas.v[window] - cv) - 0.9 * thick, np.abs(canvas.u[window] - cu) - gap)
+    canvas.paint(window, canvas.cover(bar), who.glasses_colour)

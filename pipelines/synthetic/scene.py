@@ -1,0 +1,184 @@
+"""How a face is seen: pose, expression, light and background of one frame, and the alignment of its crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.synthetic.identity import Colour, Identity
+
+# AG-FAS alignment template: x, y as parts of the crop; eyes, nose, mouth corners, left first.
+TEMPLATE = np.array([[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]])
+# Depths before the head's axis, in interpupillary units: turning the head moves what lies nearer more.
+EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Angles in radians; expression parts in [0, 1] (`smile` from -1); alignment errors in crop parts."""
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    mouth_open: float = 0.0
+    smile: float = 0.0
+    brow_raise: float = 0.0
+    eye_close: float = 0.0
+    gaze_u: float = 0.0
+    gaze_v: float = 0.0
+    tilt: float = 0.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    zoom: float = 1.0
+
+    def place(self, u: float, v: float, depth: float) -> tuple[float, float]:
+        """Where a point of the head lands after turning (orthographic)."""
+        return (
+            u * float(np.cos(self.yaw)) + depth * float(np.sin(self.yaw)),
+            v * float(np.cos(self.pitch)) + depth * float(np.sin(self.pitch)),
+        )
+
+
+@dataclass(frozen=True)
+class Light:
+    """A key light from `direction` (unit, z towards the viewer) and light from everywhere; linear RGB."""
+
+    direction: tuple[float, float, float]
+    key: Colour
+    ambient: Colour
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """Colours (linear RGB) of what is behind the person, and what he wears."""
+
+    base: Colour
+    other: Colour
+    angle: float
+    shapes: tuple[tuple[float, float, float, float, Colour], ...]
+    cloth: Colour
+
+
+def head_landmarks(identity: Identity, pose: Pose) -> np.ndarray:
+    """(5, 2) landmarks in head units: eyes, nose tip, mouth corners, turned by the pose."""
+    eye = identity.eye_spacing / 2
+    mouth = identity.mouth_half_width * (1.0 + 0.12 * pose.smile)
+    corner = identity.mouth_v - 0.07 * pose.smile + 0.03 * pose.mouth_open
+    points = (
+        (-eye, 0.0, EYE_DEPTH),
+        (eye, 0.0, EYE_DEPTH),
+        (0.0, identity.nose_length, NOSE_DEPTH),
+        (-mouth, corner, MOUTH_DEPTH),
+        (mouth, corner, MOUTH_DEPTH),
+    )
+    return np.array([pose.place(*point) for point in points])
+
+
+def crop_transform(landmarks: np.ndarray, pose: Pose, plane: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine map from head units to parts of the aligned crop.
+
+    Args:
+        landmarks: (5, 2) in head units.
+        pose: gives the errors of the landmark detector (tilt, shift, zoom).
+        plane: (2, 2) distortion of the picture plane before alignment; the identity for a live face.
+    """
+    warped = landmarks @ plane.T
+    source = warped[:, 0] + 1j * warped[:, 1]
+    target = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
+    centred = source - source.mean()
+    turn = np.sum(np.conj(centred) * (target - target.mean())) / np.sum(np.abs(centred) ** 2)
+    turn = turn * pose.zoom * np.exp(1j * pose.tilt)
+    move = target.mean() - turn * source.mean() + pose.shift_x + 1j * pose.shift_y
+    similar = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]]) @ plane
+    return np.column_stack([similar, [move.real, move.imag]])
+
+
+def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> Pose:
+    """Pose and expression of a video's first frame; `turn` is the deviation of yaw in radians."""
+    return Pose(
+        yaw=float(np.clip(rng.normal(0.0, turn), -0.45, 0.45)),
+        pitch=float(np.clip(rng.normal(0.0, 0.09), -0.22, 0.22)),
+        mouth_open=float(max(0.0, rng.normal(-0.15, 0.35))),
+        smile=float(np.clip(rng.normal(0.2, 0.45), -0.5, 1.0)),
+        brow_raise=float(rng.uniform(-0.3, 0.6)),
+        eye_close=float(np.clip(rng.normal(0.08, 0.15), 0.0, 0.6)),
+        gaze_u=float(rng.normal(0.0, 0.3)),
+        gaze_v=float(rng.normal(0.0, 0.15)),
+        **_alignment(rng),
+    )
+
+
+def move(pose: Pose, rng: np.random.Generator) -> Pose:
+    """The same head a moment later: small changes of pose and expression, another alignment error."""
+    return replace(
+        pose,
+        yaw=pose.yaw + float(rng.normal(0.0, 0.035)),
+        pitch=pose.pitch + float(rng.normal(0.0, 0.025)),
+        mouth_open=max(0.0, pose.mouth_open + float(rng.normal(0.0, 0.12))),
+        smile=float(np.clip(pose.smile + rng.normal(0.0, 0.12), -0.5, 1.0)),
+        eye_close=1.0 if rng.random() < 0.04 else pose.eye_close,
+        gaze_u=pose.gaze_u + float(rng.normal(0.0, 0.15)),
+        **_alignment(rng),
+    )
+
+
+def realign(pose: Pose, rng: np.random.Generator) -> Pose:
+    """The frozen head of a photograph, with another alignment error."""
+    return replace(pose, **_alignment(rng))
+
+
+def _alignment(rng: np.random.Generator) -> dict[str, float]:
+    tilt, x, y = rng.normal(0.0, (0.018, 0.007, 0.007))
+    return {
+        "tilt": float(tilt),
+        "shift_x": float(x),
+        "shift_y": float(y),
+        "zoom": float(1.0 + rng.normal(0.0, 0.012)),
+    }
+
+
+def draw_light(rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]) -> Light:
+    """A light.
+
+    Args:
+        rng: source of chance.
+        side: deviation of the horizontal direction; 0.3 is frontal, 1 often from the side.
+        key: range of the key light's share of all light, in [0, 1].
+        warmth: range of log red over blue of the key light.
+    """
+    x, y = rng.normal(0.0, side), rng.normal(-0.45, 0.35)
+    norm = float(np.sqrt(x * x + y * y + 1.0))
+    share, warm = float(rng.uniform(*key)), float(rng.uniform(*warmth))
+    ambient_warm = warm * 0.4 + float(rng.normal(0.0, 0.08))
+    return Light(
+        direction=(float(x) / norm, float(y) / norm, 1.0 / norm),
+        key=_tinted(1.25 * share, warm),
+        ambient=_tinted(1.0 - share, ambient_warm),
+    )
+
+
+def _tinted(level: float, warm: float) -> Colour:
+    return level * float(np.exp(warm / 2)), level, level * float(np.exp(-warm / 2))
+
+
+def draw_backdrop(rng: np.random.Generator, brightness: tuple[float, float], shapes: int) -> Backdrop:
+    """A background between plain and cluttered; `brightness` is the range of its mean reflectance."""
+
+    def colour(saturation: float) -> Colour:
+        level = float(rng.uniform(*brightness))
+        red, green, blue = (level * float(np.exp(saturation * x)) for x in rng.normal(0.0, 1.0, 3))
+        return min(red, 0.9), min(green, 0.9), min(blue, 0.9)
+
+    base = colour(0.15)
+    other = base if rng.random() < 0.4 else colour(0.2)
+    blobs = tuple(
+        (
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0, 1)),
+            float(rng.uniform(0.1, 0.4)),
+            float(rng.uniform(0.1, 0.5)),
+            colour(0.35),
+        )
+        for _ in range(int(rng.integers(0, shapes + 1)))
+    )
+    return Backdrop(base, other, float(rng.uniform(0, 6.283)), blobs, colour(0.6))

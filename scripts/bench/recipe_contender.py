@@ -1,0 +1,230 @@
+"""One contender of bench `cues-recipe`, and the process in which it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from dfg.pipeline import DeFakePipeline
+from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.job import run_cue_job
+from pipelines.cues.sources import DfgSweep
+from pipelines.cues.store import CueStore
+from pipelines.errors import AgfasError
+from pipelines.memory import keep_freed_memory, plain_environment
+from pipelines.pixels import to_unit_range
+from scripts.bench.parts import ALL_HALF, COMPILED, HALF, Size, build_generator
+from scripts.bench.public_recipe import restore_publicly, write_pictures
+
+PUBLIC = "the public recipe (float32, eager, PNG)"
+
+# What each changes; the first differs from the public recipe in nothing that moves a bit on purpose.
+CONTENDERS: dict[str, dict[str, Any]] = {
+    "ours, the same calls": {},
+    "bfloat16 U-Net": {"speed": HALF},
+    "bfloat16 U-Net and autoencoder": {"speed": ALL_HALF},
+    "bfloat16, U-Net compiled": {"speed": COMPILED},
+    "dpmsolver++, 8 calls": {"scheduler": "dpmsolver++", "calls": 8},
+    "dpmsolver++, 8 calls, bfloat16, U-Net compiled": {"scheduler": "dpmsolver++", "calls": 8, "speed": COMPILED},
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all contenders do.
+
+    Attributes:
+        size: of an untrained generator.
+        timestep: t of every cue.
+        count, batch_size: faces in all and at once.
+        generator: folder of a trained one in place of `size`.
+    """
+
+    size: Size
+    timestep: int
+    count: int
+    batch_size: int
+    generator: str | None = None
+
+    def build(self) -> tuple[DeFakePipeline, ArrayFaces]:
+        """The generator and the faces."""
+        if self.generator is None:
+            return build_generator(self.size), bench_faces(self.count, self.size.image_size)
+        pipeline = DeFakePipeline.from_pretrained(self.generator)
+        return pipeline, bench_faces(self.count, _pixels(pipeline))
+
+
+class Contender(Protocol):
+    """What can be timed and looked at."""
+
+    def time(self) -> float:
+        """Restore and write all faces once; seconds."""
+        ...
+
+    def restored(self) -> torch.Tensor:
+        """(n, 3, H, W) in [-1, 1], of the last time."""
+        ...
+
+
+class Here(ABC):
+    """A contender in this process; it may change the type or the layout of the generator's weights.
+
+    Attributes:
+        images: (n, 3, H, W), the last run's.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.pipeline, self.faces = task.build()
+        self.images = torch.zeros(())
+
+    def time(self) -> float:
+        """Restore and write all faces once; seconds."""
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            self.images = self.make(Path(folder))
+            return time.perf_counter() - start
+
+    def restored(self) -> torch.Tensor:
+        """(n, 3, H, W) in [-1, 1], of the last time."""
+        return self.images
+
+    @abstractmethod
+    def make(self, folder: Path) -> torch.Tensor:
+        """Restore all faces and write them below `folder`."""
+
+
+class Public(Here):
+    """The public recipe."""
+
+    def make(self, folder: Path) -> torch.Tensor:
+        """Restore all faces and write a PNG of each."""
+        pieces = []
+        for start in range(0, len(self.faces.keys), self.task.batch_size):
+            chosen = slice(start, start + self.task.batch_size)
+            keys, image = self.faces.keys[chosen], to_unit_range(self.faces.images[chosen])
+            pieces.append(restore_publicly(self.pipeline, image, keys, self.task.timestep))
+            write_pictures(folder, pieces[-1], keys)
+        return torch.cat(pieces)
+
+
+class Ours(Here):
+    """The cue job with some options."""
+
+    def __init__(self, task: Task, name: str) -> None:
+        super().__init__(task)
+        self.sweep = DfgSweep(self.pipeline, [task.timestep], "benchmark", **CONTENDERS[name])
+
+    def make(self, folder: Path) -> torch.Tensor:
+        """Restore all faces and write their store."""
+        stores = run_cue_job(
+            self.faces,
+            self.sweep,
+            folder,
+            dataset_fingerprint="benchmark",
+            batch_size=self.task.batch_size,
+            show_progress=False,
+        )
+        return to_unit_range(CueStore.open(stores[self.task.timestep]).reconstructions(self.faces.keys))
+
+
+class Alone:
+    """A contender in a process of its own, which is started on entering and ended on leaving.
+
+    Raises:
+        AgfasError: the process died; what it wrote last is told.
+    """
+
+    def __init__(self, task: Task, name: str) -> None:
+        self._order = json.dumps({"task": asdict(task), "name": name})
+
+    def __enter__(self) -> Alone:
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-m", "scripts.bench.recipe_contender", self._order],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=plain_environment(),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def time(self) -> float:
+        """Restore and write all faces once; seconds."""
+        return float(self._ask("time"))
+
+    def restored(self) -> torch.Tensor:
+        """(n, 3, H, W) in [-1, 1], of the last time."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "restored.npy"
+            self._ask(str(path))
+            return torch.from_numpy(np.load(path))
+
+    def _ask(self, request: str) -> str:
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert answers is not None
+        try:
+            print(request, file=requests, flush=True)
+            answer = answers.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self._process.wait()
+            self._errors.seek(0)
+            raise AgfasError(f"A contender of the benchmark died: {self._errors.read().strip()[-2000:]}")
+        return answer
+
+
+def serve(order: str) -> None:
+    """The process: answers `time` with seconds, and a path once the restorations stand there."""
+    given = json.loads(order)
+    task, name = Task(**{**given["task"], "size": Size(**given["task"]["size"])}), given["name"]
+    if name != PUBLIC:
+        keep_freed_memory()
+    contender: Here = Public(task) if name == PUBLIC else Ours(task, name)
+    for line in sys.stdin:
+        request = line.strip()
+        if request == "time":
+            print(contender.time(), flush=True)
+        else:
+            np.save(request, contender.restored().numpy())
+            print("saved", flush=True)
+
+
+def to_eight_bits(picture: torch.Tensor) -> torch.Tensor:
+    """What is left of a picture in [-1, 1] when it is stored."""
+    return ((picture + 1) * 127.5).round() / 127.5 - 1
+
+
+def bench_faces(count: int, size: int) -> ArrayFaces:
+    """Blocks of colour: smooth enough for an autoencoder."""
+    coarse = np.random.default_rng(0).integers(0, 256, (count, size // 8, size // 8, 3), dtype=np.uint8)
+    return ArrayFaces([f"bench/s{place:05d}/v/000" for place in range(count)], coarse.repeat(8, 1).repeat(8, 2))
+
+
+def _pixels(pipeline: DeFakePipeline) -> int:
+    """Side of the faces that a trained generator was made for."""
+    latents = pipeline.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
+    config = pipeline.unet.config
+    return int(config.get("sample_size") or config["unet"]["sample_size"]) * 64 // latents
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

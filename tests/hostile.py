@@ -1,0 +1,320 @@
+"""A folder of hostile files: everything that somebody's picture collection may hold, and what must come of each.
+
+The files are made here, byte by byte where no encoder would write them. `python tests/hostile.py FOLDER`
+writes them; `docs/robustness.md` has the table of what `agfas prepare` does with them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+READ, REFUSED, PASSED_OVER = "read", "refused", "passed over"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hostile file.
+
+    Attributes:
+        name: relative to the folder; the part before the first dot says what it is.
+        outcome: `read`, `refused`, or `passed over` for what is no picture by its name, or a link.
+        reason: words that the reason of a refusal must hold; empty where it is read or passed over.
+        make: writes it at a path.
+    """
+
+    name: str
+    outcome: str
+    reason: str
+    make: Callable[[Path], None]
+
+
+def write_corpus(folder: Path) -> list[Case]:
+    """Write every hostile file below `folder`/bonafide, and one good picture in `folder`/attack.
+
+    Returns:
+        The cases that this system can hold: names and links that it refuses are left out.
+    """
+    (folder / "attack").mkdir(parents=True, exist_ok=True)
+    (folder / "bonafide").mkdir(exist_ok=True)
+    (folder / "attack" / "good.png").write_bytes(encode("PNG"))
+    made = []
+    for case in cases():
+        path = folder / "bonafide" / case.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            case.make(path)
+        except OSError:
+            continue
+        made.append(case)
+    return made
+
+
+def cases() -> list[Case]:
+    """All cases, good ones among them."""
+    return [*_pictures(), *_broken(), *_bombs(), *_strangers(), *_names(), *_links(), *_videos()]
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (96, 96), seed: int = 0) -> Image.Image:
+    """A smooth coloured picture."""
+    coarse = np.random.default_rng(seed).integers(40, 216, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def encode(format_name: str, mode: str = "RGB", seed: int = 0, **options: object) -> bytes:
+    """A picture's bytes in one of Pillow's formats."""
+    stream = io.BytesIO()
+    picture(mode, seed=seed).save(stream, format_name, **options)
+    return stream.getvalue()
+
+
+def _bytes(data: bytes) -> Callable[[Path], None]:
+    return lambda path: _write(path, data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _good(name: str, data: bytes) -> Case:
+    return Case(name, READ, "", _bytes(data))
+
+
+def _bad(name: str, reason: str, data: bytes) -> Case:
+    return Case(name, REFUSED, reason, _bytes(data))
+
+
+def _pictures() -> list[Case]:
+    """Sound files of every kind that is read."""
+    wide = np.linspace(0, 65535, 96 * 96).reshape(96, 96).astype(np.uint16)
+    frames = [picture(seed=seed) for seed in range(3)]
+    return [
+        _good("jpeg.jpg", encode("JPEG")),
+        _good("jpeg-upper-case.JPG", encode("JPEG")),
+        _good("jpeg-grey.jpg", encode("JPEG", "L")),
+        _good("jpeg-cmyk.jpg", encode("JPEG", "CMYK")),
+        _good("jpeg-progressive.jpeg", encode("JPEG", progressive=True)),
+        _good("jpeg-quality-1.jpg", encode("JPEG", quality=1)),
+        _good("jpeg-trailing-rubbish.jpg", encode("JPEG") + b"\0" * 999 + b"rubbish"),
+        _good("jpeg-broken-exif.jpg", encode("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")),
+        _good("jpeg-broken-profile.jpg", encode("JPEG", icc_profile=b"not a colour profile")),
+        *[_good(f"jpeg-exif-{turn}.jpg", encode("JPEG", exif=_orientation(turn))) for turn in range(1, 9)],
+        _good("jpeg-exif-99.jpg", encode("JPEG", exif=_orientation(99))),
+        _good("png.png", encode("PNG")),
+        _good("png-alpha.png", encode("PNG", "RGBA")),
+        _good("png-grey-alpha.png", encode("PNG", "LA")),
+        _good("png-palette.png", encode("PNG", "P")),
+        _good("png-palette-transparent.png", encode("PNG", "P", transparency=0)),
+        _good("png-one-bit.png", encode("PNG", "1")),
+        _good("png-16-bit-grey.png", _saved(Image.fromarray(wide), "PNG")),
+        _good("png-16-bit-colour.png", png_16_bit_colour()),
+        _good("png-animated.png", _saved(frames[0], "PNG", save_all=True, append_images=frames[1:])),
+        _good("webp.webp", encode("WEBP")),
+        _good("webp-lossless-alpha.webp", encode("WEBP", "RGBA", lossless=True)),
+        _good("webp-animated.webp", _saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])),
+        _good("bmp.bmp", encode("BMP")),
+        _good("bmp-palette.bmp", encode("BMP", "P")),
+        _good("bmp-one-bit.bmp", encode("BMP", "1")),
+        _good("grey.pgm", encode("PPM", "L")),
+        _good("colour.ppm", encode("PPM")),
+        _good("jpeg-called.png", encode("JPEG")),
+        _good("png-called.jpg", encode("PNG")),
+    ]
+
+
+def _broken() -> list[Case]:
+    """Files that began as pictures."""
+    jpeg, png, webp, bmp = encode("JPEG"), encode("PNG"), encode("WEBP"), encode("BMP")
+    return [
+        _bad("empty.jpg", "empty", b""),
+        _bad("empty.png", "empty", b""),
+        _bad("one-byte.jpg", "not a picture", b"\xff"),
+        _bad("jpeg-header-only.jpg", "damaged", jpeg[:20]),
+        *[_bad(f"jpeg-cut-at-{share}.jpg", "damaged", jpeg[: len(jpeg) * share // 100]) for share in (25, 60, 95)],
+        *[_bad(f"png-cut-at-{share}.png", "damaged", png[: len(png) * share // 100]) for share in (1, 50, 90)],
+        _bad("png-header-checksum.png", "damaged", _flip(png, 29)),
+        _bad("png-pixel-rubbish.png", "damaged", png_chunks((b"IDAT", b"this is no zlib stream"))),
+        _bad("png-without-pixels.png", "damaged", png_chunks()),
+        _bad("png-zero-wide.png", "damaged", png_chunks(size=(0, 96))),
+        _bad("webp-cut.webp", "damaged", webp[: len(webp) // 2]),
+        _bad("bmp-cut.bmp", "damaged", bmp[: len(bmp) // 2]),
+        _bad("pgm-cut.pgm", "damaged", encode("PPM", "L")[:99]),
+        _bad("zeros.jpg", "not a picture", b"\0" * 5000),
+        _bad("noise.png", "not a picture", np.random.default_rng(0).bytes(5000)),
+    ]
+
+
+def _bombs() -> list[Case]:
+    """Small files that want much memory."""
+    text = b"Comment\0\0" + zlib.compress(b"A" * 50_000_000)
+    return [
+        _bad(
+            "bomb-60000-square.png",
+            "million",
+            png_chunks((b"IDAT", zlib.compress(b"\0" * 10_000)), size=(60_000, 60_000)),
+        ),
+        _bad(
+            "bomb-9434-square.png", "million", png_chunks((b"IDAT", zlib.compress(b"\0" * 10_000)), size=(9434, 9434))
+        ),
+        _bad("bomb-65000-square.jpg", "million", _jpeg_of_size(65_000, 65_000)),
+        _bad("bomb-text.png", "damaged", png_chunks((b"zTXt", text), (b"IDAT", zlib.compress(b"\0" * 100)))),
+        _bad("bomb-99999-square.pgm", "million", b"P5 99999 99999 255\n" + b"\0" * 99),
+        _bad("bomb-40000-square.bmp", "million", _bmp_of_size(40_000, 40_000)),
+    ]
+
+
+def _strangers() -> list[Case]:
+    """Other kinds of files behind a picture's name, and files that no name makes a picture."""
+    return [
+        _bad("text.jpg", "not a picture", b"I am a text.\n"),
+        _bad("page.png", "not a picture", b"<html><body>404</body></html>"),
+        _bad("vector.jpg", "not a picture", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
+        _bad("zip.jpg", "not a picture", b"PK\x03\x04" + b"\0" * 200),
+        _bad("gif-called.jpg", "not a picture", encode("GIF", "P")),
+        _bad("tiff-called.png", "not a picture", encode("TIFF")),
+        _bad("postscript-called.png", "not a picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
+        Case("notes.txt", PASSED_OVER, "", _bytes(b"notes")),
+        Case("Thumbs.db", PASSED_OVER, "", _bytes(b"\0" * 100)),
+        Case("scan.tiff", PASSED_OVER, "", _bytes(encode("TIFF"))),
+        Case("folder.jpg/inside.png", READ, "", _bytes(encode("PNG", seed=1))),
+        Case("pipe.jpg", REFUSED, "no regular file", os.mkfifo),
+    ]
+
+
+def _names() -> list[Case]:
+    """Sound pictures under names that break scripts."""
+    names = [
+        "with space.png", "a..b.png", "..hidden-by-dots.png", "-rf.png", "semi;colon.png", "quote'\".png",
+        "per%20cent.png", "new\nline.png", "tab\t.png", "back\\slash.png", "ümläut-日本語-🙂.png", "x" * 240 + ".png",
+        "comma,.png", "$HOME.png", "star*.png",
+    ]  # fmt: skip
+    found = [_good(name, encode("PNG", seed=number + 10)) for number, name in enumerate(names)]
+    return [*found, Case(".hidden.png", READ, "", _bytes(encode("PNG", seed=30))), _not_unicode()]
+
+
+def _not_unicode() -> Case:
+    def make(path: Path) -> None:
+        _write(Path(os.fsdecode(os.fsencode(path.parent) + b"/latin-\xe9.png")), encode("PNG", seed=31))
+
+    return Case(os.fsdecode(b"latin-\xe9.png"), READ, "", make)
+
+
+def _links() -> list[Case]:
+    def link_to(target: str) -> Callable[[Path], None]:
+        return lambda path: _link(path, target)
+
+    return [
+        Case("link-to-picture.png", PASSED_OVER, "", link_to("png.png")),
+        Case("link-to-nothing.png", PASSED_OVER, "", link_to("nowhere.png")),
+        Case("link-to-itself.png", PASSED_OVER, "", link_to("link-to-itself.png")),
+        Case("link-outside.png", PASSED_OVER, "", link_to("/etc/hostname")),
+        Case("loop", PASSED_OVER, "", link_to("..")),
+    ]
+
+
+def _link(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def _videos() -> list[Case]:
+    return [
+        _bad("empty.mp4", "empty", b""),
+        _bad("text.mp4", "video", b"I am a text, not a video.\n"),
+        _bad("picture-called.avi", "video", encode("PNG")[:50]),
+        Case("cut.mp4", REFUSED, "video", lambda path: _write(path, video_bytes()[:300])),
+        Case("sound-only.mp4", REFUSED, "no pictures", lambda path: _write(path, sound_bytes())),
+        Case("one-frame.mp4", READ, "", lambda path: _write(path, video_bytes(frames=1))),
+        Case("video.mp4", READ, "", lambda path: _write(path, video_bytes(frames=12))),
+    ]
+
+
+def _orientation(turn: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    return exif.tobytes()
+
+
+def _saved(image: Image.Image, format_name: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format_name, **options)
+    return stream.getvalue()
+
+
+def _flip(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def png_chunks(
+    *chunks: tuple[bytes, bytes], size: tuple[int, int] = (96, 96), depth: int = 8, colour: int = 2
+) -> bytes:
+    """A PNG of the given chunks between its header and its end, all checksums right."""
+    header = (b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
+    body = b"".join(_chunk(*chunk) for chunk in (header, *chunks, (b"IEND", b"")))
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_16_bit_colour() -> bytes:
+    """What Pillow reads and does not write: 16 bits a channel."""
+    rows = np.random.default_rng(2).integers(0, 65536, (96, 96 * 3)).astype(">u2")
+    data = b"".join(b"\0" + row.tobytes() for row in rows)
+    return png_chunks((b"IDAT", zlib.compress(data)), depth=16)
+
+
+def _jpeg_of_size(width: int, height: int) -> bytes:
+    """A JPEG whose frame header says that it is larger than it is."""
+    data = encode("JPEG")
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
+
+
+def _bmp_of_size(width: int, height: int) -> bytes:
+    data = encode("BMP")
+    return data[:18] + struct.pack("<ii", width, height) + data[26:]
+
+
+def video_bytes(frames: int = 8) -> bytes:
+    """A small video of moving pictures."""
+    import av
+
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4") as container:
+        track = container.add_stream("mpeg4", rate=10)
+        track.width, track.height, track.pix_fmt = 96, 96, "yuv420p"
+        for number in range(frames):
+            frame = av.VideoFrame.from_image(picture(seed=number))
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    return stream.getvalue()
+
+
+def sound_bytes() -> bytes:
+    """An MP4 file without pictures."""
+    import av
+
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4") as container:
+        track = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(track.encode(frame))
+        container.mux(track.encode())
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    written = write_corpus(Path(sys.argv[1]))
+    print(f"{len(written)} hostile files in {sys.argv[1]}")

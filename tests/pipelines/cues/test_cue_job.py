@@ -1,0 +1,251 @@
+"""The cue job: equal bytes however it is run, and one encode for several t."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+from cue_job_parts import AUTOENCODER, COUNT, FACES, KEYS, SIZE, WEIGHTS, Blur, make, shard_bytes, tiny_pipeline
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Pictures
+
+from pipelines.cues.faces import ArrayFaces, as_face_images
+from pipelines.cues.job import OrderedFaces, to_pixels
+from pipelines.cues.shards import ShardStore
+from pipelines.cues.sources import AutoencoderSource, CueSource, CueSweep, DfgSource, DfgSweep
+from pipelines.cues.store import CueStore
+from pipelines.errors import AgfasError
+from pipelines.pixels import to_unit_range
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return tiny_pipeline()
+
+
+@pytest.fixture
+def sweep(pipeline):
+    return DfgSweep(pipeline, [0, 201, 401], WEIGHTS, AUTOENCODER, num_inference_steps=10)
+
+
+def test_cues_are_the_pipelines_own(tmp_path, pipeline, sweep):
+    folders = make(tmp_path, sweep)
+    assert set(folders) == {0, 201, 401}
+    image = to_unit_range(FACES.images)
+    for timestep, folder in folders.items():
+        expected = pipeline(image, timestep=timestep, num_inference_steps=10, keys=KEYS).image
+        pixels = CueStore.open(folder).join(KEYS)[:].astype(int)
+        # Another batch shape than the job's: at most a grey level, on a few values.
+        difference = np.abs(pixels - to_pixels(expected, KEYS))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
+    lower, higher = (CueStore.open(folders[t]).reconstructions(KEYS) for t in (201, 401))
+    assert not np.array_equal(lower, higher)
+
+
+def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
+    counts = dict.fromkeys(("encode", "identity_tokens", "restore_latents", "decode"), 0)
+    pipeline = tiny_pipeline()
+    for name in counts:
+        method = getattr(pipeline, name)
+
+        def counted(*arguments, name=name, method=method):
+            counts[name] += len(arguments[0])
+            return method(*arguments)
+
+        monkeypatch.setattr(pipeline, name, counted)
+    sweep = DfgSweep(pipeline, [0, 201, 401, 601], WEIGHTS, AUTOENCODER, num_inference_steps=5)
+    make(tmp_path, sweep, batch_size=4, shard_size=4)
+    faces = 12  # the last batch is filled up to four
+    assert counts == {
+        "encode": faces,
+        "identity_tokens": faces,
+        "restore_latents": 3 * faces,
+        "decode": 4 * faces,
+    }
+    make(tmp_path, sweep)
+    assert counts["encode"] == faces
+
+
+def test_a_sweep_gives_the_bytes_of_its_single_sources(tmp_path, pipeline, sweep):
+    together = make(tmp_path / "together", sweep)
+    singles: dict[int, CueSource] = {0: AutoencoderSource(pipeline, AUTOENCODER)}
+    singles.update({t: DfgSource(pipeline, WEIGHTS, t, num_inference_steps=10) for t in (201, 401)})
+    for timestep, source in singles.items():
+        alone = make(tmp_path / "alone", source)[timestep]
+        assert alone.name == together[timestep].name
+        assert shard_bytes(alone) == shard_bytes(together[timestep])
+
+
+def test_several_samples_are_averaged(tmp_path, pipeline):
+    image, keys = torch.rand(3, 3, 32, 32) * 2 - 1, ["a", "b", "c"]
+    mean = DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=5, samples=3)
+    singles = [DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=seed) for seed in (5, 6, 7)]
+    restored = [single(image, keys) for single in singles]
+    torch.testing.assert_close(mean(image, keys), sum(restored) / 3, atol=1e-6, rtol=0)
+    assert not torch.equal(restored[0], restored[1])
+    assert mean.fingerprint() != singles[0].fingerprint()
+
+
+def test_a_run_makes_only_what_is_missing(tmp_path, pipeline, sweep):
+    clean = {t: shard_bytes(folder) for t, folder in make(tmp_path / "clean", sweep).items()}
+    folders = make(tmp_path / "late", DfgSource(pipeline, WEIGHTS, 401, num_inference_steps=10))
+    ShardStore.open(folders[401]).revoke(1)
+    folders = make(tmp_path / "late", sweep)
+    assert {t: shard_bytes(folder) for t, folder in folders.items()} == clean
+
+
+def process(root, rank, world_size):
+    torch.set_num_threads(1)
+    make(root, DfgSweep(tiny_pipeline(), [0, 201], WEIGHTS, AUTOENCODER, 10), rank=rank, world_size=world_size)
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_give_the_same_bytes(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    process(tmp_path / "one", 0, 1)
+    torch.set_num_threads(threads)
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=process, args=(tmp_path / "two", rank, 2)) for rank in (0, 1)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    names = sorted(folder.name for folder in (tmp_path / "one").iterdir())
+    assert names == sorted(folder.name for folder in (tmp_path / "two").iterdir())
+    for name in names:
+        assert shard_bytes(tmp_path / "one" / name) == shard_bytes(tmp_path / "two" / name)
+
+
+def test_batches_have_one_shape_and_each_face_its_own_key(tmp_path):
+    source = Blur()
+    folder = make(tmp_path, source, batch_size=3, shard_size=4)[3]
+    assert {shape for shape, _ in source.calls} == {(3, 3, SIZE, SIZE)}
+    ordered = sorted(KEYS)
+    assert [keys for _, keys in source.calls[:2]] == [ordered[:3], [ordered[3]] * 3]
+    expected = to_pixels(Blur()(to_unit_range(FACES.images), KEYS), KEYS)
+    np.testing.assert_array_equal(CueStore.open(folder).join(KEYS)[:], expected)
+
+
+@pytest.mark.parametrize("splits", [[(0, 2, 3)], [(1, 2, 2), (0, 2, 1)], [(2, 3, 1), (5, 8, 4), (0, 1, 1)]])
+def test_any_split_of_the_tasks_gives_the_same_bytes(tmp_path, sweep, splits):
+    clean = {t: shard_bytes(folder) for t, folder in make(tmp_path / "clean", sweep).items()}
+    for rank, world_size, batches in splits:
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "split", Interrupted(sweep, batches), rank=rank, world_size=world_size)
+    folders = make(tmp_path / "split", sweep)
+    assert {t: shard_bytes(folder) for t, folder in folders.items()} == clean
+
+
+class Interrupted:
+    """A sweep that is stopped from the keyboard after some batches."""
+
+    def __init__(self, sweep, batches):
+        self.sweep, self.batches, self.timesteps = sweep, batches, sweep.timesteps
+
+    def fingerprint(self, timestep):
+        return self.sweep.fingerprint(timestep)
+
+    def restore(self, image, keys, timesteps):
+        if self.batches == 0:
+            raise KeyboardInterrupt
+        self.batches -= 1
+        return self.sweep.restore(image, keys, timesteps)
+
+
+@pytest.mark.parametrize(("batch_size", "shard_size"), [(1, 1), (5, 7), (32, 256)])
+def test_the_order_of_the_dataset_does_not_enter(tmp_path, batch_size, shard_size):
+    turned = ArrayFaces(KEYS[::-1], FACES.images[::-1])
+    options = {"batch_size": batch_size, "shard_size": shard_size}
+    one, other = (
+        make(tmp_path / "1", Blur(), **options)[3],
+        make(tmp_path / "2", Blur(), turned, **options)[3],
+    )
+    assert shard_bytes(one) == shard_bytes(other)
+
+
+def test_residual_statistics(tmp_path):
+    store = CueStore.open(make(tmp_path, Blur())[3])
+    joined = store.join(KEYS)
+    residual = (FACES.images.astype(np.float64) - joined[:]).reshape(COUNT, -1) / 127.5
+    np.testing.assert_allclose(joined.residual_mean(), residual.mean(1), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(joined.residual_std(), residual.std(1, ddof=1), rtol=1e-6)
+    assert joined.shape == (COUNT, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(joined[3], joined[[3]][0])
+
+
+def test_identity_names_the_store_and_nothing_else_does(tmp_path, pipeline):
+    def folder(**options):
+        source = DfgSource(pipeline, **{"weights_sha256": "w", "timestep": 201, "num_inference_steps": 10, **options})
+        return next(iter(make(tmp_path, source, faces=ArrayFaces(KEYS[:1], FACES.images[:1])).values())).name
+
+    one = folder()
+    assert folder() == one
+    others = {folder(timestep=301), folder(num_inference_steps=5), folder(seed=1), folder(weights_sha256="v")}
+    assert len(others | {one}) == 5
+    scheduler = DfgSource(pipeline, "w").fingerprint()["scheduler"]
+    assert (scheduler["class"], scheduler["beta_schedule"]) == ("DDIMScheduler", "scaled_linear")
+    assert not any(name.startswith("_") for name in scheduler)  # such as diffusers' version
+
+
+def test_protocols():
+    sweep = DfgSweep(tiny_pipeline(), [201], WEIGHTS, num_inference_steps=10)
+    assert isinstance(sweep, CueSweep)
+    assert isinstance(Blur(), CueSource)
+    assert not isinstance(Blur(), CueSweep)
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "message"),
+    [
+        ([], "each once"),
+        ([201, 201], "each once"),
+        ([0], "autoencoder_sha256"),
+        ([202], "not on the grid of 10"),
+    ],
+)
+def test_sweeps_that_cannot_be(pipeline, timesteps, message):
+    with pytest.raises(AgfasError, match=message):
+        DfgSweep(pipeline, timesteps, WEIGHTS, num_inference_steps=10)
+
+
+def test_values_that_are_not_finite_name_the_face(tmp_path):
+    class Broken(Blur):
+        def __call__(self, image, keys):
+            return torch.where(torch.tensor([key == KEYS[3] for key in keys])[:, None, None, None], torch.nan, image)
+
+    with pytest.raises(AgfasError, match=f"restoration of {KEYS[3]} has values that are not finite"):
+        make(tmp_path, Broken())
+
+
+def test_datasets_are_decoded(tmp_path):
+    dataset = Dataset.from_dict(
+        {"key": KEYS, "image": [Pictures.fromarray(picture) for picture in FACES.images]},
+        features=Features({"key": Value("string"), "image": Image()}),
+    )
+    assert shard_bytes(make(tmp_path / "1", Blur(), dataset)[3]) == shard_bytes(make(tmp_path / "2", Blur())[3])
+    wide = Dataset.from_dict(
+        {"key": ["a", "b"], "image": [Pictures.new("RGB", (8, 8)), Pictures.new("RGB", (9, 8))]},
+        features=Features({"key": Value("string"), "image": Image()}),
+    )
+    with pytest.raises(AgfasError, match="8x8, 9x8"):
+        make(tmp_path, Blur(), wide)
+    truncated = Dataset.from_dict(
+        {"key": ["a"], "image": [{"bytes": b"\x89PNG\r\n\x1a\nrubbish", "path": None}]},
+        features=Features({"key": Value("string"), "image": Image()}),
+    )
+    with pytest.raises(AgfasError, match="picture of a cannot be decoded"):
+        make(tmp_path, Blur(), truncated)
+    with pytest.raises(AgfasError, match="not int"):
+        as_face_images(7)
+
+
+def test_no_face_and_no_batch(tmp_path):
+    with pytest.raises(AgfasError, match="dataset is empty"):
+        OrderedFaces.of(ArrayFaces([], FACES.images[:0]))
+    with pytest.raises(AgfasError, match="batch_size"):
+        make(tmp_path, Blur(), batch_size=0)

@@ -1,0 +1,92 @@
+"""The cue job's memory does not grow with the number of faces.
+
+The measured job is this file run as a script, so that nothing else moves its memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SIDE, BATCH = 64, 32
+ALLOWED = 8 << 20
+REPOSITORY = Path(__file__).parents[3]
+
+
+class DrawnFaces:
+    """Faces that exist while they are asked for."""
+
+    def __init__(self, count):
+        self.keys = [f"d/s{i // 40:05d}/v{i // 4:06d}/{i:07d}" for i in range(count)]
+
+    def batch(self, indices):
+        """(n, H, W, 3) uint8 out of the faces' numbers."""
+        ramp = np.arange(SIDE * SIDE * 3, dtype=np.uint32).reshape(SIDE, SIDE, 3)
+        return (ramp + np.asarray(indices, dtype=np.uint32)[:, None, None, None] * 7).astype(np.uint8)
+
+
+class Stub:
+    """Gives a face back half as bright and notes how much memory the process holds; one that hoards keeps it too."""
+
+    def __init__(self, hoards):
+        self.hoards, self.kept, self.resident = hoards, [], []
+
+    def fingerprint(self):
+        return {"name": "stub"}
+
+    def __call__(self, image, keys):
+        self.resident.append(resident_bytes())
+        if self.hoards:
+            self.kept.append((image * 127).byte())
+        return image / 2
+
+
+def resident_bytes():
+    """Memory that the process holds at this moment."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def growth(root, count, hoards=False):
+    """Growth of the peak from the first quarter of a run to the last, in bytes."""
+    command = [sys.executable, __file__, str(root), str(count), str(int(hoards))]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return int(result.stdout.split()[-1])
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+
+
+@needs_proc
+def test_memory_is_flat_over_five_thousand_cues(tmp_path):
+    assert growth(tmp_path, 5_000) < ALLOWED
+
+
+@needs_proc
+def test_a_source_that_hoards_is_seen(tmp_path):
+    assert growth(tmp_path, 3_000, hoards=True) > 2 * ALLOWED
+
+
+@needs_proc
+@pytest.mark.slow
+def test_memory_is_flat_over_a_hundred_thousand_cues(tmp_path):
+    assert growth(tmp_path, 100_000) < ALLOWED
+
+
+if __name__ == "__main__":
+    from pipelines.cues.job import run_cue_job
+
+    root, count, hoards = Path(sys.argv[1]), int(sys.argv[2]), bool(int(sys.argv[3]))
+    source = Stub(hoards)
+    faces = DrawnFaces(count)
+    gc.collect()
+    settings = {"dataset_fingerprint": "drawn", "batch_size": BATCH, "shard_size": 4 * BATCH, "show_progress": False}
+    run_cue_job(faces, source, root, **settings)
+    quarter = len(source.resident) // 4
+    print(max(source.resident[-quarter:]) - max(source.resident[:quarter]))

@@ -1,0 +1,121 @@
+"""Importers: what a file's name says, on folder trees made in each layout; splits by subject."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.data.importers import IMPORTERS, load_importer
+from pipelines.data.importers.source import SourceFace, pictures_in, with_splits
+from pipelines.data.pictures import import_pictures, pictures_fingerprint
+from pipelines.data.records import load_faces
+from pipelines.errors import AgfasError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_nuaa_persons_sessions_and_frames(tmp_path):
+    touch(tmp_path, "bonafide/0003/0003_00_01_02_57.jpg", "attack/0003/0003_01_08_03_478.jpg")
+    live, attack = load_importer("nuaa")(tmp_path, "nuaa")
+    assert (live.label, live.attack_type, live.subject, live.frame) == (1, "none", "0003", 57)
+    assert live.video == "bonafide-0003_00_01_02"
+    assert (attack.label, attack.attack_type, attack.subject, attack.frame) == (0, "print", "0003", 478)
+    assert attack.video == "attack-0003_01_08_03"
+
+
+def test_nuaa_refuses_a_name_that_it_does_not_know(tmp_path):
+    touch(tmp_path, "bonafide/0003/holiday.jpg", "attack/0003/0003_01_08_03_478.jpg")
+    with pytest.raises(AgfasError, match=r"holiday\.jpg"):
+        load_importer("nuaa")(tmp_path, "nuaa")
+
+
+def test_folder_with_subjects(tmp_path):
+    touch(tmp_path, "bonafide/ann/1.png", "bonafide/bob/1.png", "attack/ann/1.png", "attack/ann/2.png")
+    faces = load_importer("folder")(tmp_path, "mine")
+    assert [(face.subject, face.label) for face in faces] == [("ann", 1), ("bob", 1), ("ann", 0), ("ann", 0)]
+    assert len({face.video for face in faces}) == 3
+
+
+def test_folder_without_subjects_keeps_neighbours_together(tmp_path):
+    touch(tmp_path, *[f"bonafide/{number}.png" for number in range(90)], "attack/1.png")
+    faces = [face for face in load_importer("folder")(tmp_path, "mine") if face.label == 1]
+    assert [face.path.stem for face in faces] == [str(number) for number in range(90)]
+    assert [face.subject for face in faces] == [f"bonafide-run-{number // 40:04d}" for number in range(90)]
+
+
+def test_live_pictures_are_their_own_subjects(tmp_path):
+    touch(tmp_path, "20_0_0_1.jpg", "20_0_0_2.jpg")
+    faces = load_importer("live")(tmp_path, "utkface")
+    assert [face.subject for face in faces] == ["20_0_0_1", "20_0_0_2"]
+    assert all(face.label == 1 for face in faces)
+
+
+def test_links_and_other_files_are_left_alone(tmp_path):
+    touch(tmp_path, "a.png", "notes.txt")
+    os.symlink(tmp_path, tmp_path / "loop")
+    os.symlink(tmp_path / "a.png", tmp_path / "b.png")
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 50])
+def test_no_subject_is_in_two_splits(count):
+    faces = [
+        SourceFace(Path(f"{subject}-{frame}.png"), frame % 2, "x", "d", f"s{subject}", "v", frame)
+        for subject in range(count)
+        for frame in range(4)
+    ]
+    dealt = with_splits(faces)
+    of_subject = {face.subject: set() for face in dealt}
+    for face in dealt:
+        of_subject[face.subject].add(face.split)
+    assert all(len(splits) == 1 for splits in of_subject.values())
+    used = set().union(*of_subject.values())
+    assert used == {"train", "dev", "test"} if count >= 3 else used <= {"train", "dev", "test"}
+    assert [face.split for face in with_splits(faces[::-1])[::-1]] == [face.split for face in dealt]
+
+
+def test_a_dataset_of_pictures(tmp_path):
+    picture = np.zeros((30, 50, 3), np.uint8)
+    picture[:, 10:40] = 200  # the central square
+    for name in ("bonafide/ann/1.png", "attack/ann/1.png", "bonafide/bob/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / name)
+    found = with_splits(load_importer("folder")(tmp_path, "mine"))
+    import_pictures(found, tmp_path / "faces", 32)
+    faces = load_faces(tmp_path / "faces")
+    assert len(faces) == 3
+    assert faces[0]["image"].size == (32, 32)
+    assert np.asarray(faces[0]["image"]).min() > 150
+    assert (tmp_path / "faces" / "refused.csv").read_text().strip() == "path,reason"
+
+
+def test_the_fingerprint_is_of_the_bytes_not_of_the_place(tmp_path):
+    for place in ("here", "there"):
+        touch(tmp_path, f"{place}/bonafide/a/1.png", f"{place}/attack/a/1.png")
+    here, there = (load_importer("folder")(tmp_path / place, "d") for place in ("here", "there"))
+    assert pictures_fingerprint(here, 32) == pictures_fingerprint(there, 32)
+    (tmp_path / "there" / "attack" / "a" / "1.png").write_bytes(b"other")
+    assert pictures_fingerprint(here, 32) != pictures_fingerprint(there, 32)
+
+
+@pytest.mark.parametrize("name", IMPORTERS)
+def test_every_importer_says_when_there_is_nothing(name, tmp_path):
+    with pytest.raises(AgfasError):
+        load_importer(name)(tmp_path / "absent", "d")
+
+
+def test_the_configuration_names_importers_that_there_are():
+    from typing import get_args
+
+    from pipelines.experiment.config import PictureSource
+
+    assert set(get_args(PictureSource.model_fields["importer"].annotation)) <= set(IMPORTERS)

@@ -1,0 +1,99 @@
+"""Every configuration of configs/objectives: it reads, and at tiny size it trains, is judged and is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from oanet.names import OBJECTIVES
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import read_experiment, with_overrides
+from pipelines.experiment.plan import expand
+from pipelines.experiment.workspace import Workspace
+from pipelines.stages import chain, sweep
+from pipelines.stages import report as report_stage
+from pipelines.stages.train_detector import check_options
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "objectives").glob("*.yaml"))
+ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem != "ssdg_per_target"]
+QUICK = ("sa_fas", "label_smoothing")  # a hook after the step; a watched dev loss and an early end
+
+SMALL = {
+    "data": {
+        "name": "synthetic", "size": 32, "domains": ["webcam", "phone", "tablet"], "subjects": 5, "live_videos": 1,
+        "attack_videos": 1, "frames": 1, "corpus_subjects": 5, "corpus_images": 2,
+    },
+    "protocol": {"name": "limited", "train": ["phone", "webcam"], "test": ["tablet"]},
+    "train.steps": 4,
+    "train.warmup": 0,
+    "train.per_cell": 2,
+    "evaluate.replicates": 100,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """One output folder, so that the faces are made once."""
+    return tmp_path_factory.mktemp("objectives")
+
+
+def small(path: Path, root: Path) -> Experiment:
+    experiment = read_experiment(path)
+    changes = {**SMALL, "output": str(root), "name": path.stem}
+    if experiment.train.watches:
+        changes |= {"train.look_every": 1, "train.early_stopping.patience": 1, "train.early_stopping.min_delta": 9.0}
+    return with_overrides(experiment, changes)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_can_be_built(path):
+    for planned in expand(read_experiment(path)):
+        offline = {"detector.pretrained": False} if planned.experiment.detector.options().get("pretrained") else {}
+        check_options(with_overrides(planned.experiment, offline))
+
+
+def test_every_objective_has_a_configuration():
+    # FLIP's objective stands with its detector: it goes with no other.
+    paths = [*CONFIGS, CONFIGS[0].parents[1] / "detectors" / "flip_mcl.yaml"]
+    assert {read_experiment(path).objective.name for path in paths} == set(OBJECTIVES)
+
+
+def test_ssdg_has_the_papers_weights_for_each_target():
+    path = next(path for path in CONFIGS if path.stem == "ssdg_per_target")
+    weights = {}
+    for planned in expand(read_experiment(path)):
+        (target,) = planned.experiment.protocol.test
+        options = planned.experiment.objective.options()
+        weights[target] = (options.get("lambda_triplet", 1.0), options.get("lambda_adversarial", 0.5))
+    assert weights == {"msu": (1.0, 0.5), "casia": (1.0, 0.5), "replay": (1.0, 0.5), "oulu": (2.0, 0.1)}
+
+
+def trained_judged_reported(path: Path, root: Path) -> None:
+    experiment = small(path, root)
+    if experiment.sweep is not None:
+        sweep.run(experiment)
+    else:
+        chain.run(experiment, "evaluate")
+    for planned in expand(experiment):
+        folder = Workspace(planned.experiment).detector()
+        done = json.loads((folder / "phone_webcam_to_tablet" / "done.json").read_text())
+        # The first look sets the best, the second is no better by so much: the end.
+        assert done["snapshots"][-1] == (2 if experiment.train.watches else 4)
+        result = json.loads((folder / "result.json").read_text())
+        assert set(result["splits"]) == {"phone_webcam_to_tablet"}
+    page = report_stage.run(root).read_text()
+    assert experiment.detector.name in page
+    assert experiment.objective.name in page
+
+
+@pytest.mark.parametrize("path", [p for p in ON_THE_BENCHMARK if p.stem in QUICK], ids=lambda path: path.stem)
+def test_it_trains_is_judged_and_reported(path, root):
+    trained_judged_reported(path, root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in ON_THE_BENCHMARK if p.stem not in QUICK], ids=lambda path: path.stem)
+def test_the_others_too(path, root):
+    trained_judged_reported(path, root)

@@ -1,0 +1,234 @@
+"""A report shows the numbers of result.json, marks controls, and drops nothing."""
+
+from __future__ import annotations
+
+import csv
+import html
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from output_folder import DOMAINS, make_experiment, make_output, write_faces
+
+from pipelines.errors import AgfasError
+from pipelines.evaluation.bootstrap import mean_interval, paired_difference
+from pipelines.evaluation.selection import SELECTION_RULES
+from pipelines.evaluation.thresholds import THRESHOLD_RULES
+from pipelines.experiment.workspace import Workspace
+from pipelines.files import read_json
+from pipelines.report.differences import Comparison
+from pipelines.report.gather import gather
+from pipelines.report.tables import leave_out_table
+from pipelines.stages import report
+
+SWEEP = {
+    "axes": {"seed": [0, 1]},
+    "variants": [
+        {"label": "image_only", "set": {"detector": {"name": "image_only"}}},
+        {"label": "oanet t=401", "set": {"cue.timestep": 401}},
+        {"label": "oanet <shuffled>", "set": {"cue.source": "shuffled"}},
+    ],
+}
+HONEST, PAPERS = "last/source_dev_eer", "oracle/target_eer"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """A sweep of three labels and two seeds, one experiment of which is half done, and its report."""
+    root = tmp_path_factory.mktemp("report") / "sweep"
+    write_faces(root.parent / "faces")
+    make_output(root, make_experiment(root, sweep=SWEEP), ("oanet t=401 (seed=1)",), {"oanet t=401": 2.5})
+    report.run(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(written) -> str:
+    return (written / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def results(root: Path, label: str) -> list[dict]:
+    """The contents of result.json of a label's finished experiments."""
+    planned = [trial.planned for trial in gather(root).trials if trial.planned.label == label]
+    paths = [Workspace(item.experiment).detector() / "result.json" for item in planned]
+    return [read_json(path) for path in paths if path.is_file()]
+
+
+def cells_of(page: str, heading: str, row: str) -> list[str]:
+    """The text of a table's row, found by the table's heading and the row's name."""
+    table = page.split(f"<h3>{html.escape(heading)}</h3>")[1].split("</table>")[0]
+    line = next(part for part in table.split("<tr") if f'scope="row">{html.escape(row)}' in part)
+    return [re.sub("<[^>]+>", " ", cell).strip() for cell in re.findall(r"<td.*?>(.*?)</td>", line, re.S)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "heading"), [(HONEST, f"Results under {HONEST}"), (PAPERS, f"The papers' rule: {PAPERS}")]
+)
+def test_leave_one_out_table_holds_the_numbers_of_result_json(written, page, rule, heading):
+    page = page.replace("&#39;", "&#x27;")
+    found = results(written, "image_only")
+    cells = cells_of(page, heading, "image_only")
+    assert len(cells) == 2 * (len(DOMAINS) + 1)
+    for place, (metric, split) in enumerate((m, d) for m in ("hter", "auc") for d in (None, *DOMAINS)):
+        if split is None:
+            values = [result["mean"][rule][metric] for result in found]
+        else:
+            values = [result["splits"][f"to_{split}"]["rules"][rule][metric] for result in found]
+        expected = f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+        assert cells[place].startswith(expected)
+        if split is not None:
+            pairs = [result["splits"][f"to_{split}"]["rules"][rule]["intervals"][metric] for result in found]
+            low, high = 100 * np.mean(pairs, axis=0)
+            assert cells[place].endswith(f"[{low:.1f}, {high:.1f}]")
+
+
+def test_running_best_stands_beside_the_rules(written, page):
+    cells = cells_of(page, "Mean HTER under every rule", "image_only")
+    for cell, metric in zip(cells[-2:], ("hter", "auc"), strict=True):
+        best = [np.mean([split["papers_best"][metric] for split in result["splits"].values()])
+                for result in results(written, "image_only")]  # fmt: skip
+        assert cell == f"{100 * np.mean(best):.1f} ± {100 * np.std(best, ddof=1):.1f}"
+
+
+def test_csv_holds_every_number_in_full(written):
+    with (written / "report" / "results.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    result = results(written, "oanet t=401")[0]
+    chosen = [row for row in rows if row["experiment"] == "oanet t=401" and row["seed"] == "0"]
+    assert len(chosen) == len(DOMAINS) * len(SELECTION_RULES) * len(THRESHOLD_RULES)
+    for row in chosen:
+        numbers = result["splits"][row["split"]]["rules"][row["rule"]]
+        for metric in ("hter", "auc", "eer", "apcer", "bpcer", "acer", "threshold"):
+            assert float(row[metric]) == numbers[metric]
+        assert row["threshold_origin"] == numbers["threshold_origin"]
+        assert (row["honest"] == "True") == (row["rule"] == HONEST)
+    assert {row["control"] for row in rows if row["experiment"] == "oanet <shuffled>"} == {"True"}
+    waiting = [row for row in rows if row["experiment"] == "oanet t=401" and row["seed"] == "1"]
+    assert [row["state"] for row in waiting] == ["unfinished: 1 of 3 detectors trained, 0 of 3 judged"]
+
+
+def test_markdown_has_the_same_cells_as_the_page(written, page):
+    text = (written / "report" / "results.md").read_text(encoding="utf-8")
+    line = next(
+        line for line in text.split(f"## Results under {HONEST}")[1].splitlines() if line.startswith("| image_only")
+    )
+    cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+    shown = [" ".join(cell.split()) for cell in cells_of(page, f"Results under {HONEST}", "image_only")]
+    assert cells == shown
+
+
+def test_unfinished_experiment_is_listed_and_marks_its_row(written, page):
+    assert "1 of 6 experiments are unfinished" in page
+    assert "oanet t=401 (seed=1): 1 of 3 detectors trained, 0 of 3 judged" in page
+    assert "1 of 2 unfinished" in page
+    assert "- oanet t=401 (seed=1): 1 of 3" in (written / "report" / "results.md").read_text(encoding="utf-8")
+
+
+def test_controls_are_marked_and_stand_last(written):
+    study = gather(written).studies[0]
+    rows = leave_out_table(study, HONEST, "t").rows
+    assert [row.name for row in rows] == ["image_only", "oanet t=401", "oanet <shuffled>"]
+    assert [row.note for row in rows] == ["", "1 of 2 unfinished", "control"]
+
+
+def test_page_needs_nothing_from_elsewhere_and_escapes_names(page):
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "<link" not in page
+    assert "<script" not in page
+    assert "http" not in page
+    assert "oanet &lt;shuffled&gt;" in page
+    assert "<shuffled>" not in page
+
+
+def test_differences_agree_with_the_bootstrap_of_single_tables(written):
+    study = gather(written).studies[0]
+    comparison = Comparison(study)
+    baseline, method, control = study.groups
+    found = comparison.difference(control, baseline)
+    assert found is not None
+    assert found.seeds == 2
+    means = [trial.mean(HONEST, "hter") for trial in (*control.trials, *baseline.trials)]
+    assert found.mean == pytest.approx((means[0] + means[1] - means[2] - means[3]) / 2)
+    assert comparison.difference(method, baseline).seeds == 1
+
+    tables, thresholds = [], []
+    for trial in baseline.trials:
+        for split in trial.splits:
+            tables.append(trial.test_scores(split, HONEST))
+            thresholds.append(trial.numbers(split, HONEST)["threshold"])
+    expected = mean_interval(tables, thresholds, "hter", comparison.replicates)
+    assert comparison.interval_of(baseline) == pytest.approx(expected)
+
+
+def test_difference_of_one_split_and_seed_is_the_paired_one(tmp_path):
+    root = tmp_path / "single"
+    write_faces(tmp_path / "faces")
+    limited = {"name": "limited", "train": ["kiosk", "phone"], "test": ["webcam"]}
+    sweep = {"variants": SWEEP["variants"][:2]}
+    make_output(root, make_experiment(root, protocol=limited, sweep=sweep))
+    study = gather(root).studies[0]
+    comparison = Comparison(study)
+    a, b = (group.trials[0] for group in study.groups)
+    split = study.splits[0]
+    expected = paired_difference(
+        b.test_scores(split, HONEST), a.test_scores(split, HONEST),
+        b.numbers(split, HONEST)["threshold"], a.numbers(split, HONEST)["threshold"],
+        "hter", comparison.replicates,
+    )  # fmt: skip
+    found = comparison.difference(study.groups[1], study.groups[0])
+    assert (found.mean, found.low, found.high) == pytest.approx(tuple(expected))
+
+
+def test_report_of_a_plan_of_which_nothing_is_made(tmp_path):
+    from pipelines.experiment.plan import expand, record
+
+    root = tmp_path / "empty"
+    record(root, expand(make_experiment(root, sweep=SWEEP)))
+    page = report.run(root).read_text(encoding="utf-8")
+    assert "6 of 6 experiments are unfinished" in page
+    assert "nothing made yet: its faces are missing" in page
+
+
+def test_report_of_one_experiment(tmp_path):
+    root = tmp_path / "one"
+    write_faces(tmp_path / "faces")
+    make_output(root, make_experiment(root, detector={"name": "image_only"}))
+    page = report.run(root).read_text(encoding="utf-8")
+    assert "1 of 1 experiments finished" in page
+    assert "1 (0); ± is the standard deviation over seeds" in page
+    assert " ± " not in "".join(cells_of(page, f"Results under {HONEST}", "image_only"))
+
+
+def test_other_rules_and_other_faces_never_share_a_table(tmp_path):
+    root = tmp_path / "two"
+    write_faces(tmp_path / "faces")
+    variants = [{"label": "a", "set": {}}, {"label": "b", "set": {"protocol": {"name": "one_against_others"}}}]
+    make_output(root, make_experiment(root, sweep={"variants": variants}))
+    studies = gather(root).studies
+    assert [study.title for study in studies] == [
+        "leave one out on faces at 16 px",
+        "one against others on faces at 16 px",
+    ]
+    assert studies[1].splits == tuple(f"from_{name}" for name in DOMAINS)
+
+
+def test_synthetic_numbers_come_with_their_warning(tmp_path):
+    from pipelines.experiment.plan import expand, record
+
+    root = tmp_path / "synthetic"
+    record(root, expand(make_experiment(root, data={"name": "synthetic"})))
+    page = report.run(root).read_text(encoding="utf-8")
+    assert "must never be set beside numbers of papers" in page
+
+
+def test_timings_are_the_sum_of_the_logged_steps(written):
+    gathered = gather(written)
+    run = next(iter(gathered.trials[0].runs.values()))
+    assert run.steps == 100
+    assert run.seconds == pytest.approx(50.0)
+
+
+def test_folder_that_is_no_output_is_refused(tmp_path):
+    with pytest.raises(AgfasError, match="no output folder"):
+        report.run(tmp_path)

@@ -1,0 +1,272 @@
+"""The report's matrices, shapes, features, statistics and groups: what is drawn and said is what was measured."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, Value
+from output_folder import make_experiment, make_output, save_detector, write_faces
+from score_tables import make_table
+
+from pipelines.data.records import CARD_NAME, face_features, load_faces
+from pipelines.errors import AgfasError
+from pipelines.evaluation.statistics import pairwise_tests
+from pipelines.experiment.workspace import Workspace
+from pipelines.files import read_json, write_json
+from pipelines.report import domains, groups, shapes
+from pipelines.report.differences import Comparison
+from pipelines.report.embedding import feature_map, neighbour_map, principal_axes, sample_rows
+from pipelines.report.gather import gather
+from pipelines.report.radar import Radar
+from pipelines.report.statistics import study_statistics
+from pipelines.report.targets import Target, targets_of, values_of
+from pipelines.stages import report
+
+HONEST = "last/source_dev_eer"
+DOMAINS = ("kiosk", "phone", "webcam")
+SWEEP = {
+    "axes": {"seed": [0, 1]},
+    "variants": [
+        {"label": "plain", "set": {"objective": {"name": "erm"}}},
+        {"label": "strong", "set": {"objective": {"name": "ssdg"}}},
+    ],
+}
+IMAGE_ONLY = {"name": "image_only", "preset": "tiny", "image_size": 32}
+
+
+def people(folder: Path, subjects: int) -> None:
+    """A face dataset that records its persons: half of each domain's are female, ages in two bands."""
+    write_faces(folder.parent / "plain", subjects=subjects, size=32)
+    rows = load_faces(folder.parent / "plain").to_list()
+    for row in rows:
+        number = int(re.sub(r"\D", "", row["subject"]))
+        row |= {"sex": "female" if number % 2 else "male", "age": 25 if number % 3 else 70, "ethnicity": ""}
+    features = face_features()
+    features.update({"age": Value("int32"), "sex": Value("string"), "ethnicity": Value("string")})
+    Dataset.from_list(rows, features=features).save_to_disk(str(folder))
+    write_json(folder / CARD_NAME, {"fingerprint": "0123456789abcdef", "faces": len(rows)})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A cross-dataset matrix of two methods and three seeds, its faces' persons recorded, and its report."""
+    root = tmp_path_factory.mktemp("parts") / "sweep"
+    people(root.parent / "faces", subjects=8)
+    experiment = make_experiment(
+        root,
+        data={"name": "dataset", "path": str(root.parent / "faces"), "size": 32},
+        detector=IMAGE_ONLY,
+        protocol={"name": "cross_matrix"},
+        sweep=SWEEP,
+    )
+    planned = make_output(root, experiment, skill={"plain": 0.8, "strong": 2.5})
+    save_detector(planned[-2], seed=0)
+    report.run(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def study(root):
+    return gather(root).studies[0]
+
+
+@pytest.fixture(scope="module")
+def page(root) -> str:
+    return (root / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def judged(root: Path, label: str) -> list[dict]:
+    trials = [trial for trial in gather(root).trials if trial.planned.label == label]
+    return [read_json(Workspace(trial.planned.experiment).detector() / "result.json")["splits"] for trial in trials]
+
+
+def test_targets_are_the_domains_of_every_split(root, study):
+    found = targets_of(study)
+    assert found == [Target(f"from_{source}", target) for source in DOMAINS for target in DOMAINS]
+    values = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "hter")
+    for seed, splits in enumerate(judged(root, "plain")):
+        assert values[seed] == splits["from_kiosk"]["domains"]["phone"]["rules"][HONEST]["hter"]
+    recall = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "recall")
+    far = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "far")
+    assert recall == pytest.approx({seed: 1 - rate for seed, rate in far.items()})
+
+
+def test_heat_maps_hold_the_means_and_frame_the_diagonal(root, study):
+    figures = domains.matrix_figures(study)
+    assert [name for name, _ in figures] == ["plain", "strong"]
+    svg = figures[0][1]
+    cells = re.findall(r"<title>(\w+), (\w+): ([\d.]+)</title>", svg)
+    assert len(cells) == 9
+    for source, target, shown in cells:
+        values = [
+            splits[f"from_{source}"]["domains"][target]["rules"][HONEST]["hter"] for splits in judged(root, "plain")
+        ]
+        assert shown == f"{100 * np.mean(values):.1f}"
+    assert svg.count('class="frame"') == 3
+
+
+def test_within_and_across_are_means_of_the_diagonal_and_the_rest(root, study):
+    (plain, _) = domains.within_and_across(study).rows
+    diagonal = [
+        np.mean([splits[f"from_{name}"]["domains"][name]["rules"][HONEST]["hter"] for name in DOMAINS])
+        for splits in judged(root, "plain")
+    ]
+    assert plain.cells[0].text == f"{100 * np.mean(diagonal):.1f} ± {100 * np.std(diagonal, ddof=1):.1f}"
+
+
+def test_every_seed_and_target_is_an_observation_of_the_tests(study, page):
+    found = study_statistics(study, Comparison(study))
+    assert [row.cells[4].text for row in found.summary.rows] == ["18", "18"]
+    values = [
+        {
+            (seed, target): value
+            for target in targets_of(study)
+            for seed, value in values_of(group, target, HONEST, "hter").items()
+        }
+        for group in study.groups
+    ]
+    (pair,) = pairwise_tests({"plain": values[0], "strong": values[1]})
+    assert found.pairs.rows[0].cells[4].text == f"{pair.p_holm:.3g}"
+    assert pair.differs
+    assert found.words[0].startswith("plain and strong differ by")
+    assert "in favour of strong" in found.words[0]
+    assert "F(1, 34)" in dict(found.summary.made)["Analysis of variance"]
+    assert found.words[0] in page
+
+
+def test_group_tables_tell_rates_persons_and_the_gap(root, study, page):
+    tables = {table.title: table for table in groups.group_tables(study)}
+    assert set(tables) == {f"{t.name}: by {factor}" for t in targets_of(study) for factor in ("age", "sex")}
+    table = tables["from_kiosk on phone: by sex"]
+    assert table.columns == ("BPCER plain", "APCER plain", "BPCER strong", "APCER strong")
+    assert [row.name for row in table.rows] == ["female", "male", "largest difference"]
+    # 4 persons of each sex in the domain are too few to compare.
+    assert ", 4 persons, too few" in table.rows[0].cells[0].small
+    assert table.rows[2].cells[0].small == "fewer than two groups are large enough"
+    faces = load_faces(root.parent / "faces")
+    females = {
+        f"{d}/{v}" for d, v, s in zip(faces["domain"], faces["video"], faces["sex"], strict=True) if s == "female"
+    }
+    trial = study.groups[0].trials[0]
+    scores = trial.test_scores("from_kiosk", HONEST)
+    chosen = (scores.domain == "phone") & (scores.label == 1) & np.isin(scores.key, sorted(females))
+    rejected = np.mean(scores.score[chosen] < trial.numbers("from_kiosk", HONEST)["threshold"])
+    assert table.rows[0].cells[0].text == f"{100 * rejected:.1f}"
+    assert "By demographic group" in page
+
+
+def test_without_recorded_persons_there_are_no_groups(tmp_path):
+    root = tmp_path / "out"
+    write_faces(tmp_path / "faces")
+    make_output(root, make_experiment(root, detector={"name": "image_only"}))
+    (study,) = gather(root).studies
+    assert groups.group_tables(study) == []
+    assert domains.matrix_figures(study) == []
+    assert domains.within_and_across(study) is None
+    assert study_statistics(study, Comparison(study)) is None
+
+
+def test_radar_and_trade_off_show_the_means(study):
+    metrics, by_target = shapes.radar_figures(study)
+    values = [list(values_of(study.groups[1], t, HONEST, "auc").values()) for t in targets_of(study)]
+    assert f"strong: AUC {100 * np.mean(values):.1f}," in metrics
+    assert by_target.count('class="line ') == 2
+    (rates,) = shapes.trade_off_figures(study)
+    apcer = np.mean([list(values_of(study.groups[1], t, HONEST, "apcer").values()) for t in targets_of(study)])
+    assert f"strong: APCER {100 * apcer:.1f} %" in rates
+
+
+def test_a_radars_rim_and_centre():
+    radar = Radar("r", ["a", "b", "c", "d"], 50, 100)
+    radar.line([100, 50, 20, 75], "c0", "x")
+    points = re.search(r'class="line c0" points="([^"]+)"', radar.svg()).group(1)
+    assert points == "190.0,70.0 190.0,174.0 190.0,174.0 138.0,174.0"
+
+
+def test_the_feature_map_shows_faces_of_every_domain_and_label(study, page):
+    found = feature_map(study)
+    assert len(found.charts) == 4
+    assert [name for name, _ in found.domains] == list(DOMAINS)
+    by_label = found.charts[0]
+    # All records: the made-up development scores are of everything that is not tested.
+    assert by_label.count("<circle") == 3 * 8 * 5
+    assert by_label.count('class="dot live point"') == 3 * 8 * 2
+    assert "phone, live" in by_label
+    assert found.charts[2] in page
+
+
+def test_features_are_projected_as_they_should_be():
+    generator = np.random.default_rng(0)
+    centres = np.repeat(np.eye(3) * 20, 20, axis=0)
+    features = np.hstack([centres, np.zeros((60, 5))]) + generator.normal(size=(60, 8))
+    axes = principal_axes(features)
+    assert np.var(axes[:, 0]) == pytest.approx(np.linalg.eigvalsh(np.cov(features.T, bias=True))[-1])
+    places = neighbour_map(features)
+    np.testing.assert_array_equal(places, neighbour_map(features))
+    group = np.repeat(range(3), 20)
+    nearest = [np.argsort(np.linalg.norm(places - place, axis=1))[1] for place in places]
+    assert np.mean(group[nearest] == group) == 1.0
+
+
+def test_a_sample_is_even_and_repeatable():
+    table = make_table([1] * 300 + [0] * 20, np.linspace(0, 1, 320))
+    rows = sample_rows(table, 30)
+    assert len(rows) == 30
+    assert np.sum(table.label[rows]) == 15
+    np.testing.assert_array_equal(rows, sample_rows(table, 30))
+    assert not np.array_equal(rows, sample_rows(table, 30, seed=1))
+    assert len(sample_rows(table, 1000)) == 320
+
+
+def test_too_few_faces_or_no_detector_is_said(study, monkeypatch):
+    monkeypatch.setattr("pipelines.report.embedding._FEWEST", 1000)
+    with pytest.raises(AgfasError, match="1000 faces or more"):
+        feature_map(study)
+
+
+def test_csv_has_a_line_for_every_domain(root):
+    with (root / "report" / "results.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["experiment"] == "strong" and row["seed"] == "1"]
+    assert len(rows) == 3 * 4 * 12
+    part = judged(root, "strong")[1]["from_phone"]["domains"]["kiosk"]["rules"]["oracle/target_eer"]
+    row = next(r for r in rows if (r["split"], r["domain"], r["rule"]) == ("from_phone", "kiosk", "oracle/target_eer"))
+    assert float(row["mcc"]) == part["classification"]["mcc"]
+    assert float(row["hter"]) == part["hter"] == pytest.approx(part["eer"])
+
+
+def test_a_domain_of_live_faces_alone_has_its_bpcer(tmp_path):
+    root = tmp_path / "out"
+    write_faces(tmp_path / "faces", subjects=8)
+    rows = load_faces(tmp_path / "faces").to_list()
+    for row in rows:
+        if row["domain"] == "webcam":
+            row |= {"label": 1, "attack_type": "none"}
+    Dataset.from_list(rows, features=face_features()).save_to_disk(str(tmp_path / "live"))
+    write_json(tmp_path / "live" / CARD_NAME, read_json(tmp_path / "faces" / CARD_NAME))
+    make_output(
+        root,
+        make_experiment(
+            root,
+            data={"name": "dataset", "path": str(tmp_path / "live"), "size": 16},
+            detector={"name": "image_only"},
+            protocol={"name": "all_to_unseen", "train": ["kiosk"], "test": ["phone", "webcam"]},
+        ),
+    )
+    (study,) = gather(root).studies
+    assert targets_of(study) == [Target("all_to_unseen", "phone")]
+    assert targets_of(study, one_class=True)[1] == Target("all_to_unseen", "webcam")
+    trial = study.trials[0]
+    numbers = trial.domains("all_to_unseen")["webcam"]["one_class"][HONEST]
+    scores = trial.test_scores("all_to_unseen", HONEST)
+    rejected = np.mean(scores.score[scores.domain == "webcam"] < numbers["threshold"])
+    assert numbers["bpcer"] == pytest.approx(rejected)
+    assert "hter" not in numbers
+    assert numbers["threshold"] == trial.numbers("all_to_unseen", HONEST)["threshold"]
+    (table,) = domains.domain_tables(study)
+    assert "webcam lacks one class" in dict(table.made)["Domains"]
+    report.run(root)
+    assert "webcam, image_only" in (root / "report" / "results.md").read_text(encoding="utf-8")

@@ -1,0 +1,281 @@
+"""`agfas reproduce`: places, ground, rows, cost, and what is told of what is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from output_folder import write_faces
+
+from oanet.names import DETECTORS
+from pipelines.data.join import join_faces, joined_name
+from pipelines.data.records import load_faces, read_card
+from pipelines.errors import AgfasError
+from pipelines.files import read_json, write_json
+from pipelines.report.targets import Target
+from pipelines.reproduce.cost import Rate, describe, rates_of
+from pipelines.reproduce.numbers import read_papers
+from pipelines.reproduce.places import protocol_on, short_name, targets_at
+from pipelines.reproduce.rows import plan_rows
+from pipelines.reproduce.settings import ProtocolChoice, read_table, table_names
+from pipelines.reproduce.work import Work, work_of
+from pipelines.stages import reproduce
+from pipelines.stages.reproduce import Asked, make_recipe
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "paper"
+TABLES = table_names(CONFIGS)
+
+
+def asked(table: str, on: tuple[str, ...] = ("synthetic",), **options) -> Asked:
+    return Asked(table, on, configs=CONFIGS, **options)
+
+
+def told(request: Asked, **options) -> str:
+    lines: list[str] = []
+    reproduce.run(request, dry_run=True, tell=lines.append, **options)
+    return "\n".join(lines)
+
+
+def prepared(folder: Path, *domains: str, live: bool = False) -> str:
+    """A tiny face dataset with these domains; only its live faces where asked."""
+    write_faces(folder, domains)
+    if live:
+        faces = load_faces(folder).filter(lambda label: label == 1, input_columns="label")
+        faces.save_to_disk(str(folder.with_name(folder.name + "-live")))
+        shutil.rmtree(folder)
+        folder.with_name(folder.name + "-live").rename(folder)
+    write_json(folder / "face_dataset.json", {"fingerprint": f"of {folder.name}", "faces": 1})
+    return str(folder)
+
+
+def test_the_issues_tables_have_a_configuration_each():
+    assert list(read_papers().tables) == TABLES
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_is_planned_on_the_benchmark_or_says_why_not(name, tmp_path):
+    recipe = make_recipe(asked(name, output=tmp_path))
+    rows = plan_rows(recipe)
+    assert [row.label for row in rows] == list(read_papers().tables[name].rows)
+    for row in rows:
+        # Four capture domains stand for the first four datasets; the fifth has no domain, yet no row is lost.
+        assert bool(row.absent) != bool(row.planned)
+        assert all(item.experiment.root == tmp_path for item in row.planned)
+        assert {item.experiment.seed for item in row.planned} <= {0}
+    assert any(row.planned for row in rows)
+
+
+@pytest.mark.parametrize("name", ["agfas/VI", "agfas/VIII", "kuznetsov/18"])
+def test_on_the_papers_own_data_everything_is_missing_and_nothing_is_run(name, tmp_path):
+    text = told(asked(name, (), data=tmp_path / "data", output=tmp_path / "out"))
+    choice, settings = read_table(name, CONFIGS)
+    for short in settings.protocols[choice.protocol].names():
+        assert f"needs {short}: missing: {tmp_path / 'data' / settings.datasets[short]}" in text
+    assert "Nothing is run" in text
+    assert "waits for what is missing" in text
+    assert "no time can be told" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_found_and_the_rest_named(tmp_path):
+    prepared(tmp_path / "msu_mfsd", "msu_mfsd")
+    text = told(asked("agfas/II", (), data=tmp_path))
+    assert f"needs M: found at {tmp_path / 'msu_mfsd'}" in text
+    assert "agfas prepare SOURCE --importer oulu_npu --domain oulu_npu" in text
+    assert "needs ffhq: missing" in text
+
+
+def test_a_dataset_that_nobody_can_have_does_not_stand_in_the_way(tmp_path):
+    for importer in ("threedmad", "csmad", "msspoof", "replay_attack"):
+        prepared(tmp_path / importer, importer)
+    request = asked("kuznetsov/15", (), data=tmp_path, output=tmp_path / "out")
+    recipe = make_recipe(request)
+    assert not recipe.ground.missing
+    assert recipe.ground.own
+    assert recipe.ground.domains == {
+        "3DMAD": "threedmad", "CSMAD": "csmad", "MSSpoof": "msspoof", "Replay-Attack": "replay_attack",
+    }  # fmt: skip
+    (planned, *_) = plan_rows(recipe)[0].planned
+    assert planned.experiment.data.path == recipe.joined(recipe.ground.folders)
+    assert planned.experiment.data.size == 256
+    assert "the rest is run without it" in told(request)
+
+
+def test_the_papers_lists_are_taken_at_its_own_size_alone(tmp_path):
+    lists = {"train_splits": ["train", "test"], "test_splits": ["train", "test"]}
+    wanted = {"agfas/I": lists, "agfas/II": lists, "agfas/VIII": {**lists, "test_splits": None}}
+    for name, expected in wanted.items():
+        full = make_recipe(asked(name, scale="full", output=tmp_path))
+        for row in plan_rows(full):
+            for item in row.planned:
+                assert {key: getattr(item.experiment.protocol, key) for key in lists} == expected
+        small = make_recipe(asked(name, output=tmp_path))
+        protocols = [item.experiment.protocol for row in plan_rows(small) for item in row.planned]
+        assert all((one.train_splits, one.test_splits) == (["train"], None) for one in protocols)
+
+
+def test_places_are_found_in_every_protocol():
+    domains = {"M": "m", "C": "c", "I": "i", "O": "o"}
+    loo = ProtocolChoice(protocol={"name": "leave_one_out", "domains": ["M", "C", "I", "O", "X"]})
+    assert targets_at(loo, ">M", domains) == [Target("to_m")]
+    assert targets_at(loo, ">X", domains) == []
+    limited = ProtocolChoice(protocol={"name": "limited", "train": ["M", "I"], "test": ["C", "O"]})
+    assert targets_at(limited, ">O", domains) == [Target("m_i_to_o")]
+    matrix = ProtocolChoice(protocol={"name": "cross_matrix", "domains": ["M", "C", "I"]})
+    assert targets_at(matrix, "M>M", domains) == [Target("from_m", "m")]
+    assert targets_at(matrix, "M>others", domains) == [Target("from_m", "c"), Target("from_m", "i")]
+    together = ProtocolChoice(protocol={"name": "combined", "domains": ["M", "C"]})
+    assert targets_at(together, ">together", domains) == [Target("combined")]
+    assert targets_at(together, ">C", domains) == [Target("combined", "c")]
+    assert short_name(Target("from_m", "c"), domains) == "C"
+    with pytest.raises(AgfasError, match="write SOURCE>TARGET"):
+        targets_at(loo, "M", domains)
+    with pytest.raises(AgfasError, match=r"one of C, O \(protocol.test\)"):
+        protocol_on(limited, {"M": "m", "I": "i"})
+
+
+def test_other_data_take_places_by_name_by_wish_and_in_order(tmp_path):
+    folder = prepared(tmp_path / "three", "nuaa", "replay", "msspoof")
+    dealt = make_recipe(asked("kuznetsov/8", (folder,), names=("Replay-Attack=replay",))).ground
+    assert dealt.domains == {"3DMAD": "nuaa", "MSSpoof": "msspoof", "Replay-Attack": "replay"}
+    assert dealt.title == "msspoof and nuaa and replay"
+    assert not dealt.own
+    for wrong, match in (
+        ("Replay=replay", "no dataset 'Replay'; did you mean 'Replay-Attack'"),
+        ("CSMAD=nua", "no domain is called 'nua'; did you mean 'nuaa'"),
+        ("CSMAD", "write PLACE=DOMAIN"),
+    ):
+        with pytest.raises(AgfasError, match=match):
+            make_recipe(asked("kuznetsov/8", (folder,), names=(wrong,)))
+
+
+def test_rows_with_a_cue_need_live_faces_of_their_own(tmp_path):
+    judged = prepared(tmp_path / "judged", "nuaa", "replay")
+    without = {row.label: row for row in plan_rows(make_recipe(asked("agfas/V", (judged,))))}
+    assert "needs live faces" in without["OA-Net (Ours)"].absent
+    assert without["only image (baseline)"].planned
+    live = prepared(tmp_path / "corpus", "faces", live=True)
+    recipe = make_recipe(asked("agfas/III", (judged, live), output=tmp_path / "out"))
+    with_live = {row.label: row for row in plan_rows(recipe)}
+    experiment = with_live["AG-FAS* (Ours)"].planned[0].experiment
+    assert experiment.generator.domains == experiment.identity.domains == ["faces"]
+    assert with_live["SSDG-R* [21]"].planned[0].experiment.train.extra_live.dataset == live
+
+
+def test_a_row_waits_until_its_method_is_registered(monkeypatch):
+    def of_row() -> str:
+        return next(row.absent for row in plan_rows(make_recipe(asked("agfas/I"))) if row.label == "SSDG-M [21]")
+
+    assert of_row() == ""
+    from pipelines.reproduce import rows
+
+    monkeypatch.setattr(rows, "DETECTORS", tuple(name for name in DETECTORS if name != "ssdg_m"))
+    assert of_row() == "not available: no detector is registered as ssdg_m"
+
+
+def test_work_that_rows_share_is_counted_once(tmp_path):
+    recipe = make_recipe(asked("agfas/VI", output=tmp_path))
+    work = {item.kind: item for item in work_of(plan_rows(recipe), recipe.ground)}
+    # One generator and one identity for five t; on a grid of ten, 999 takes 11 calls, 801 nine, and so on.
+    assert (work["generator"].total, work["identity"].total) == (1, 1)
+    faces = 4 * 12 * (2 + 4) * 3
+    assert work["restoration"].amount == faces * (11 + 9 + 7 + 5 + 3)
+    assert (work["detector"].done, work["detector"].total) == (0, 5 * 4)
+    train = recipe.size.experiment["train"]
+    assert work["detector"].amount == 5 * 4 * train["steps"] * 2 * train["per_cell"] * 3
+    tables = [make_recipe(asked(name, output=tmp_path)) for name in ("kuznetsov/7", "kuznetsov/8")]
+    counts = [sum(item.total for item in work_of(plan_rows(one), one.ground)) for one in tables]
+    assert counts == [16, 16]  # four models by four domains, whatever the number of rows
+
+
+def test_a_cost_says_where_its_rate_is_from():
+    work = [Work("detector", "a", 1000, "faces seen", 1, 3), Work("detector", "b", 10, "faces seen", 0, 1)]
+    rates = {("detector", "a"): Rate(0.5, True)}
+    first, second, total = describe(work, rates)
+    assert first == "detector a: 2 of 3 to do: 1,000 faces seen, 8 min as measured in this folder"
+    assert second.endswith("time unknown")
+    assert total.startswith("in all 8 min of one process, without detector b: no such run was ever measured")
+    assert "another machine" in describe(work, {("detector", "a"): Rate(0.5, False)})[0]
+    assert describe([], {}) == ["nothing to run"]
+
+
+def test_rates_are_measured_from_finished_runs(tmp_path):
+    run = tmp_path / "detectors" / "x" / "to_m"
+    config = {
+        "detector": {"name": "a"}, "train": {"per_cell": 5},
+        "protocol": {"name": "leave_one_out", "domains": ["m", "c", "i"]},
+    }  # fmt: skip
+    write_json(run / "config.json", config)
+    (run / "metrics.jsonl").write_text('{"step": 4, "seconds_per_step": 2.0}\n')
+    assert rates_of(tmp_path, {"detector": {"a": 1.0, "b": 3.0}})["detector", "a"] == Rate(1.0, False)
+    write_json(run / "done.json", {})
+    # Two sources, five faces of each and label: twenty faces a step of two seconds.
+    found = rates_of(tmp_path, {"detector": {"a": 1.0, "b": 3.0}})
+    assert found == {("detector", "a"): Rate(0.1, True), ("detector", "b"): Rate(3.0, False)}
+
+
+def test_several_datasets_become_one(tmp_path):
+    one, other = Path(prepared(tmp_path / "one", "a", "b")), Path(prepared(tmp_path / "other", "c"))
+    out = join_faces([one, other], tmp_path / "joined")
+    faces = load_faces(out)
+    assert len(faces) == len(load_faces(one)) + len(load_faces(other))
+    assert sorted(faces.unique("domain")) == ["a", "b", "c"]
+    assert read_card(out)["fingerprint"] == joined_name([other, one])
+    before = read_json(out / "face_dataset.json")
+    assert join_faces([one, other], out) == out
+    assert read_json(out / "face_dataset.json") == before
+    with pytest.raises(AgfasError, match="both hold the domain 'a'"):
+        join_faces([one, Path(prepared(tmp_path / "again", "a"))], tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("request_", "match"),
+    [
+        (asked("agfas/9"), r"No table is called 'agfas/9'"),
+        (asked("agfas/V", only=("only images",)), r"did you mean 'only image \(baseline\)'"),
+        (asked("agfas/V", seeds="0,x"), "whole numbers"),
+        (asked("agfas/V", scale="tiny"), "--scale tiny: .*Allowed: full, small"),
+        (asked("agfas/V", ("synthetic", "faces")), "not both"),
+        (asked("agfas/V", (), names=("M=a",)), "give them with --on"),
+        (asked("agfas/V", overrides=("train.steps",)), "Write key=value"),
+        (asked("agfas/V", ("no/such/folder",)), "No face dataset"),
+        (Asked("agfas/V", configs=Path("nowhere")), "holds no table"),
+    ],
+)
+def test_mistakes_are_answered(request_, match):
+    with pytest.raises(AgfasError, match=match):
+        told(request_)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("papers: running_best", "papers: oracle/target_err", "did you mean 'oracle/target_eer'"),
+        ("honest: last/source_dev_eer", "honest: oracle/source_dev_eer", "'oracle/source_dev_eer' is no such rule"),
+        ("honest: last/source_dev_eer", "honest: last/target_eer", "'last/target_eer' is no such rule"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(tmp_path, old, new, match):
+    for name in ("agfas.yaml", "agfas-V.yaml"):
+        shutil.copy(CONFIGS / name, tmp_path / name)
+    text = (tmp_path / "agfas.yaml").read_text(encoding="utf-8")
+    (tmp_path / "agfas.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(AgfasError, match=match):
+        read_table("agfas/V", tmp_path)
+
+
+def test_a_configuration_that_does_not_fit_its_paper_is_refused(tmp_path):
+    for name in ("agfas.yaml", "agfas-V.yaml"):
+        shutil.copy(CONFIGS / name, tmp_path / name)
+    text = (tmp_path / "agfas-V.yaml").read_text(encoding="utf-8")
+    for old, new, match in (
+        ("dual-branch", "dual branch", "unknown row 'dual branch'"),
+        ("method: dual_branch", "method: two_branch", "unknown method 'two_branch'"),
+        ("HTER: hter", "HTR: hter", "unknown metric 'HTR'"),
+        ("HTER: hter", "HTER: acer", "unknown metric under running_best 'acer'"),
+        ("method: dual_branch", 'method: dual_branch, absent: "no"', "either a method or a reason"),
+    ):
+        (tmp_path / "agfas-V.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(AgfasError, match=match):
+            read_table("agfas/V", tmp_path)

@@ -1,0 +1,139 @@
+"""Batches as functions of the step: coverage, balance, shares of two processes, one transform for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.data.faces import Faces
+from pipelines.errors import AgfasError
+from pipelines.pixels import to_unit_batch
+from pipelines.training.batches import BalancedBatches, IdentityBatches, LatentBatches, Order, move
+
+
+def make_faces(count: int = 48) -> Faces:
+    rng = np.random.default_rng(0)
+    number = np.arange(count)
+    domains = np.array([["a", "b"][i % 2] for i in number], dtype=object)
+    labels = (number // 2) % 2
+    return Faces(
+        keys=np.array([f"{domains[i]}/s{i}/v{i}/000" for i in number], dtype=object),
+        labels=labels.astype(np.int64),
+        domains=domains,
+        subjects=np.array([f"s{i // 8}" for i in number], dtype=object),
+        videos=np.array([f"v{i}" for i in number], dtype=object),
+        attack_types=np.array(["none" if label else "print" for label in labels], dtype=object),
+        splits=np.array(["train"] * count, dtype=object),
+        images=rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
+        fingerprint="test",
+        folder=Path("unused"),
+    )
+
+
+class Picture:
+    """A cue that is the picture itself, so that a difference in geometry shows."""
+
+    def __init__(self, faces: Faces) -> None:
+        self.faces = faces
+
+    def batch(self, indices, image_flips=None, cue_flips=None):
+        flips = np.zeros(len(indices), bool) if cue_flips is None else cue_flips
+        return to_unit_batch(self.faces.images[indices], flips)
+
+
+def balanced(faces: Faces, **options) -> BalancedBatches:
+    defaults = {"per_cell": 4, "seed": 0}
+    return BalancedBatches(faces, np.arange(len(faces)), ["a", "b"], Picture(faces), **{**defaults, **options})
+
+
+def test_every_item_comes_once_in_each_pass():
+    order = Order(10, seed=1, name="x")
+    first, second = order.take(0, 10), order.take(10, 10)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    np.testing.assert_array_equal(order.take(7, 6), np.concatenate([first[7:], second[:3]]))
+
+
+def test_a_step_holds_the_same_number_of_every_domain_and_label():
+    batch = balanced(make_faces())(3, 0, 1)
+    cells = [(int(d), int(y)) for d, y in zip(batch.domain, batch.label, strict=True)]
+    assert {cell: cells.count(cell) for cell in cells} == {(0, 1): 4, (0, 0): 4, (1, 1): 4, (1, 0): 4}
+    assert all(key.startswith("ab"[domain]) for key, domain in zip(batch.key, batch.domain, strict=True))
+
+
+def test_the_same_step_gives_the_same_batch():
+    faces = make_faces()
+    first, again = balanced(faces)(5, 0, 1), balanced(faces)(5, 0, 1)
+    assert first.key == again.key
+    assert torch.equal(first.image, again.image)
+    assert balanced(faces)(6, 0, 1).key != first.key
+
+
+def test_two_processes_share_the_batch_of_one():
+    faces = make_faces()
+    whole = balanced(faces)(2, 0, 1)
+    parts = [balanced(faces)(2, rank, 2) for rank in (0, 1)]
+    assert sorted(whole.key) == sorted(parts[0].key + parts[1].key)
+    with pytest.raises(AgfasError, match="per_cell"):
+        balanced(faces, per_cell=3)(0, 0, 2)
+
+
+def test_one_transform_moves_face_and_cue_together():
+    faces = make_faces()
+    flipped = 0
+    for step in range(8):
+        batch = balanced(faces, flip="shared", shift=2)(step, 0, 1)
+        assert torch.equal(batch.image, batch.cue)
+        still = balanced(faces, flip="none")(step, 0, 1)
+        flipped += int((batch.image != still.image).flatten(1).any(1).sum())
+    assert flipped > 0
+
+
+def test_independent_flips_part_face_and_cue_in_half_of_the_samples():
+    faces = make_faces()
+    apart = np.concatenate(
+        [
+            (batch.image != batch.cue).flatten(1).any(1).numpy()
+            for batch in (balanced(faces, flip="independent")(step, 0, 1) for step in range(40))
+        ]
+    )
+    assert 0.4 < apart.mean() < 0.6
+
+
+def test_move_repeats_the_edge():
+    image = torch.arange(9.0).reshape(1, 1, 3, 3)
+    moved = move(image, np.array([[1, 0]]))
+    assert moved[0, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
+
+
+class Views:
+    views = 2
+
+    def __len__(self):
+        return 12
+
+    def read(self, rows, views):
+        latents = rows[:, None, None, None] + 100.0 * views[:, None, None, None]
+        return np.broadcast_to(latents, (len(rows), 2, 3, 3)).astype(np.float32), np.ones((len(rows), 4, 5), np.float32)
+
+
+def test_latent_batches_of_two_processes_are_the_halves_of_one():
+    whole = LatentBatches(Views(), 8, 1000, seed=0)(4, 0, 1)
+    parts = [LatentBatches(Views(), 8, 1000, seed=0)(4, rank, 2) for rank in (0, 1)]
+    for name, value in whole.items():
+        assert torch.equal(value, torch.cat([part[name] for part in parts])), name
+    assert whole["timesteps"].min() >= 0
+    assert whole["timesteps"].max() < 1000
+    assert {int(value) // 100 for value in whole["latents"][:, 0, 0, 0]} <= {0, 1}
+
+
+def test_identity_batches_number_the_subjects():
+    faces = make_faces()
+    batches = IdentityBatches(faces, np.arange(len(faces)), 16, seed=0)
+    assert batches.num_identities == len({(d, s) for d, s in zip(faces.domains, faces.subjects, strict=True)})
+    batch = batches(0, 0, 1)
+    assert batch["image"].shape == (16, 3, 8, 8)
+    assert batch["identity"].max() < batches.num_identities

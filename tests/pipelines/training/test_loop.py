@@ -1,0 +1,229 @@
+"""The training loop: resumed equals uninterrupted, accumulation equals one batch, averages, schedules, trackers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+import torch
+from accelerate import tracking
+from torch import nn
+
+from pipelines.errors import AgfasError
+from pipelines.experiment.generator import LoopSettings
+from pipelines.training.ema import WeightAverage
+from pipelines.training.loop import fit, learning_rate, make_optimizer
+from pipelines.training.run import Run
+
+
+class Regression(nn.Module):
+    """A net with dropout and batch normalisation, so that buffers and random draws matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, batch, progress=0.0):
+        loss = (self.net(batch["x"]) - batch["y"]).square().mean()
+        return {"loss": loss, "progress": torch.tensor(progress)}
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(4, 1)
+
+    def forward(self, batch, progress=0.0):
+        return {"loss": (self.net(batch["x"]) - batch["y"]).square().mean()}
+
+
+def draw(step: int, size: int = 8) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(size, 4, generator=generator)
+    return {"x": x, "y": x.sum(1, keepdim=True)}
+
+
+def batches(step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    return draw(step)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adamw_fused"])
+def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
+    settings = LoopSettings(
+        steps=20,
+        optimizer=optimizer,
+        learning_rate=0.05,
+        schedule="cosine",
+        warmup=3,
+        ema_decay=0.9,
+        checkpoint_every=4,
+        log_every=2,
+        max_grad_norm=1.0,
+    )
+    whole = Regression()
+    fit(whole, batches, settings, Run(tmp_path / "whole", {"a": 1}), title="whole")
+
+    def stop_at_eleven(step, model):
+        if step == 11:
+            raise Killed
+
+    run = Run(tmp_path / "killed", {"a": 1})
+    with pytest.raises(Killed):
+        fit(Regression(), batches, settings, run, title="killed", after_step=stop_at_eleven)
+    resumed = Regression()
+    run = Run(tmp_path / "killed", {"a": 1})
+    fit(resumed, batches, settings, run, title="resumed")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert [line["step"] for line in run.metrics()] == list(range(2, 21, 2))
+    expected = [line["loss"] for line in Run(tmp_path / "whole", {"a": 1}).metrics()]
+    assert [line["loss"] for line in run.metrics()] == expected
+
+
+def test_fused_adamw_is_adamw_but_for_rounding(tmp_path):
+    weights = {}
+    for optimizer in ("adamw", "adamw_fused"):
+        model = Plain()
+        settings = LoopSettings(steps=20, optimizer=optimizer, learning_rate=0.05, weight_decay=0.1, betas=(0.8, 0.9))
+        assert make_optimizer(model, settings).defaults["fused"] == (True if optimizer == "adamw_fused" else None)
+        fit(model, batches, settings, Run(tmp_path / optimizer, {}), title=optimizer)
+        weights[optimizer] = torch.nn.utils.parameters_to_vector(model.parameters())
+    torch.testing.assert_close(weights["adamw"], weights["adamw_fused"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
+    run = Run(tmp_path / "run", {})
+    name = f".{{}}.{os.uname().nodename}.{{}}.00000000.tmp"
+    dead, alive = 2**22 + 1, os.getppid()
+    left = [run.folder / "checkpoints" / name.format("step_000002", dead), run.folder / name.format("pipeline", dead)]
+    kept = run.folder / "checkpoints" / name.format("step_000004", alive)
+    for folder in (*left, kept):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+    fit(Plain(), batches, LoopSettings(steps=1), run, title="resumed")
+    assert not any(folder.exists() for folder in left)
+    assert kept.exists()
+
+
+def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
+    def halves(step, rank, world_size):
+        whole = draw(step // 2)
+        part = slice(0, 4) if step % 2 == 0 else slice(4, 8)
+        return {name: value[part] for name, value in whole.items()}
+
+    base = {"steps": 6, "optimizer": "sgd", "learning_rate": 0.05}
+    large, small = Plain(), Plain()
+    fit(large, batches, LoopSettings(**base), Run(tmp_path / "large", {}), title="large")
+    accumulating = LoopSettings(**base, gradient_accumulation=2)
+    fit(small, halves, accumulating, Run(tmp_path / "small", {}), title="small")
+    torch.testing.assert_close(large.state_dict(), small.state_dict())
+
+
+def test_training_lowers_the_loss(tmp_path):
+    run = Run(tmp_path / "run", {})
+    fit(Plain(), batches, LoopSettings(steps=200, learning_rate=0.05, log_every=20), run, title="train")
+    losses = [line["loss"] for line in run.metrics()]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_a_loss_that_is_no_number_is_explained(tmp_path):
+    class Broken(Plain):
+        def forward(self, batch, progress=0.0):
+            return {"loss": super().forward(batch)["loss"] * float("nan")}
+
+    with pytest.raises(AgfasError, match="step 1"):
+        fit(Broken(), batches, LoopSettings(steps=2), Run(tmp_path / "run", {}), title="broken")
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    settings = LoopSettings(steps=100, warmup=10, learning_rate=1.0, schedule="cosine")
+    rates = [learning_rate(settings, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0, abs=1e-12)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_weight_average_follows_its_formula():
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    average = WeightAverage(model, decay=0.5)
+    expected = 0.0
+    for step in range(1, 6):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        average.update(model, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    average.copy_to(model)
+    assert model.weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_folder_of_another_configuration_is_refused(tmp_path):
+    Run(tmp_path / "run", {"seed": 0, "lr": 1})
+    with pytest.raises(AgfasError, match=r"different: lr\."):
+        Run(tmp_path / "run", {"seed": 0, "lr": 2})
+
+
+def test_a_folder_with_foreign_files_is_refused(tmp_path):
+    (tmp_path / "photo.txt").write_text("mine")
+    with pytest.raises(AgfasError, match="no run folder"):
+        Run(tmp_path, {"seed": 0})
+    assert (tmp_path / "photo.txt").read_text() == "mine"
+
+
+def test_a_torn_line_of_metrics_is_left_out(tmp_path):
+    run = Run(tmp_path / "run", {})
+    run.log({"step": 1, "loss": 2.0})
+    with (run.folder / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 2, "lo')
+    assert run.metrics() == [{"step": 1, "loss": 2.0}]
+
+
+class Remembering(tracking.GeneralTracker):
+    """Keeps what it is given."""
+
+    name = "remembering"
+    requires_logging_directory = False
+    lines: list = []  # noqa: RUF012
+    finished = 0
+
+    def __init__(self, run_name: str) -> None:
+        super().__init__()
+        self.run_name = run_name
+
+    @property
+    def tracker(self):
+        return self
+
+    def log(self, values, step=None, **options):
+        self.lines.append((step, values))
+
+    def finish(self):
+        type(self).finished += 1
+
+
+def test_a_tracker_is_given_the_lines_of_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "remembering", Remembering)
+    run = Run(tmp_path / "run", {})
+    fit(Plain(), batches, LoopSettings(steps=4, log_every=2, trackers=["remembering"]), run, title="tracked")
+    assert [{"step": step, **values} for step, values in Remembering.lines] == run.metrics()
+    assert [step for step, _ in Remembering.lines] == [2, 4]
+    assert Remembering.finished == 1
+
+
+def test_a_tracker_without_its_package_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "_available_trackers", [])
+    with pytest.raises(AgfasError, match=r"'tensorboard' is not installed.*pip install 'agfas\[tracking\]'"):
+        fit(Plain(), batches, LoopSettings(trackers=["tensorboard"]), Run(tmp_path / "run", {}), title="tracked")
+    with pytest.raises(AgfasError, match="there is no 'tensorbord'; did you mean 'tensorboard'"):
+        fit(Plain(), batches, LoopSettings(trackers=["tensorbord"]), Run(tmp_path / "run", {}), title="tracked")
