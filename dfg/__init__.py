@@ -1,5 +1,14 @@
-"""The De-fake Face Generator: what would this face look like if it were real?
+"""The De-fake Face Generator: restores a face to what it would look like if it were real.
 
-A library on diffusers. It knows tensors, not files of pictures, datasets or command lines; import its modules
-(`dfg.pipeline`, `dfg.identity`, `dfg.unet`, ...) directly, so that `import dfg` alone stays free of torch.
+A library on diffusers. It works on tensors and knows no datasets, run folders or command lines.
+
+    pipeline.py        DeFakePipeline: encode, add noise up to t, denoise conditioned on identity, decode
+    identity.py        IdentityEncoder (iResNet); onnx_identity.py: the same from an ONNX graph; tokens.py: its tokens
+    autoencoder.py     PatchAutoencoder, pixels <-> latents; taesd.py: TAESD's tiny autoencoders
+    unet.py            U-Net presets and PreconditionedUNet; attention.py: cached cross-attention; speed.py: precision
+    schedule.py        noise schedule and timesteps; samplers.py: DDIM and multistep solvers; noise.py: keyed streams
+    objective.py       the denoising loss; prediction.py: epsilon, velocity, min-SNR; arcface.py: identity training
+    baselines/         MemAE, Deep SVDD and AnoDDPM
+
+Import the modules directly: `import dfg` alone does not import torch.
 """

@@ -11,42 +11,42 @@ from torch.nn import functional as F
 from dfg.identity import IdentityEncoder
 from dfg.noise import seeded
 
-# Keeps the square root's slope finite where a face lies exactly on its identity's direction.
+# d sin / d cos = -cos / sin is infinite at theta = 0: the floor keeps the gradient finite there.
 _MIN_SQUARED_SINE = 1e-7
 
 
 def angular_margin_logits(cosine: torch.Tensor, identity: torch.Tensor, scale: float, margin: float) -> torch.Tensor:
-    """s cos(theta + m) for each face's own identity and s cos(theta) for the others: equation 3.
-
-    Beyond theta = pi - m the cosine would rise again with the angle; there cos(theta) - m sin(m), which goes
-    on falling, takes its place.
+    """Logits of equation 3: s cos(theta + m) for the true identity, s cos(theta) for all others.
 
     Args:
-        cosine: (B, K) in [-1, 1], between embeddings and identity directions.
+        cosine: (B, K) in [-1, 1], between embeddings and class centers.
         identity: (B,) int64 in [0, K).
-        scale: s, the length to which embeddings are stretched.
+        scale: s, the radius of the hypersphere.
         margin: m in radians, in [0, pi / 2].
     """
-    own = cosine.gather(1, identity[:, None])
-    sine = (1 - own.square()).clamp_min(_MIN_SQUARED_SINE).sqrt()
-    pushed = own * math.cos(margin) - sine * math.sin(margin)
-    past_the_turn = own < -math.cos(margin)
-    pushed = torch.where(past_the_turn, own - margin * math.sin(margin), pushed)
-    return scale * cosine.scatter(1, identity[:, None], pushed)
+    target = cosine.gather(1, identity[:, None])
+    sine = (1 - target.square()).clamp_min(_MIN_SQUARED_SINE).sqrt()
+    # cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m)
+    with_margin = target * math.cos(margin) - sine * math.sin(margin)
+    # Beyond theta = pi - m the cosine rises again, which would reward larger angles. insightface's linear
+    # continuation cos(theta) - m sin(m) keeps falling.
+    past_minimum = target < -math.cos(margin)
+    with_margin = torch.where(past_minimum, target - margin * math.sin(margin), with_margin)
+    return scale * cosine.scatter(1, identity[:, None], with_margin)
 
 
 class ArcFaceObjective(nn.Module):
-    """Trains an identity encoder to tell `num_identities` people apart.
+    """Trains an identity encoder to classify `num_identities` people with an angular margin.
 
     Args:
         encoder: with an embedding head; trained in place.
         num_identities: K, the number of people in the training set.
         scale: s; the paper uses 64, and 32 suits a few hundred identities.
         margin: m in radians.
-        seed: of the identities' first directions.
+        seed: of the initial class centers.
 
     Raises:
-        ValueError: the encoder is a trunk without a head, or there are fewer than two identities.
+        ValueError: the encoder has no embedding head, or there are fewer than two identities.
     """
 
     def __init__(
@@ -60,27 +60,27 @@ class ArcFaceObjective(nn.Module):
         super().__init__()
         dim = encoder.config["embedding_dim"]
         if dim is None:
-            raise ValueError("ArcFace trains an embedding, but this encoder is a trunk without one.")
+            raise ValueError("ArcFace trains an embedding, but this encoder is a trunk without an embedding head.")
         if num_identities < 2:
-            raise ValueError(f"ArcFace tells people apart and needs two or more; got {num_identities}.")
+            raise ValueError(f"ArcFace separates people and needs two or more identities; got {num_identities}.")
         self.encoder = encoder
         self.scale = scale
         self.margin = margin
         with seeded(seed):
-            self.directions = nn.Parameter(torch.randn(num_identities, dim) * 0.01)
+            self.centers = nn.Parameter(torch.randn(num_identities, dim) * 0.01)
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             batch: `image` (B, 3, H, W) in [-1, 1]; `identity` (B,) int64 in [0, num_identities).
-            progress: of the training in [0, 1]; the margin does not change with it.
+            progress: of training, in [0, 1]; ignored.
 
         Returns:
-            `loss`, and `accuracy`, the share of faces nearest to their own identity without the margin.
+            `loss`, and `accuracy`, the share of faces whose nearest class center is their own, without the margin.
         """
         embedding = self.encoder.embedding(batch["image"]).float()
-        cosine = F.normalize(embedding) @ F.normalize(self.directions).T
+        cosine = F.normalize(embedding) @ F.normalize(self.centers).T
         identity = batch["identity"]
         logits = angular_margin_logits(cosine, identity, self.scale, self.margin)
         accuracy = (cosine.detach().argmax(1) == identity).float().mean()

@@ -1,8 +1,8 @@
-"""A patch transform in place of a trained autoencoder: linear, closed-form, lossless with all channels kept.
+"""Between faces and latents: `encode_latents` and `decode_latents` for any autoencoder, and the `PatchAutoencoder`.
 
-A generator's cue is what its restoration changes; an autoencoder that changes more drowns it. Principal
-components of pixel patches (Pearson 1901) of live faces give latents of unit variance without any training,
-and decoding undoes encoding exactly.
+A cue is the difference between a face and its restoration. An autoencoder that changes the face more than the
+restoration does would drown it. `PatchAutoencoder` needs no training and is lossless if it keeps all components:
+principal components of pixel patches of live faces (Pearson 1901), whitened to unit variance as diffusion expects.
 """
 
 from __future__ import annotations
@@ -16,15 +16,84 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
 
-# Standard deviation of rounding to 8 bits, in [-1, 1]: no direction of an 8-bit picture says less than this.
+# Rounding to 8 bits has the variance step^2 / 12 with step = 2 / 255 in [-1, 1]. A component below it holds no
+# signal; without this floor, whitening would divide by its near-zero deviation.
 _ROUNDING_STD = 2 / 255 / 12**0.5
 
-# Faces whose patches are held in memory at once while fitting.
+# Faces whose patches are held in memory at a time by `fit`.
 _CHUNK = 256
 
 
+def check_image(image: torch.Tensor) -> None:
+    """Check that `image` is a batch of RGB faces (B, 3, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: another shape, dtype or range.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"faces must be float tensors (B, 3, H, W); got {tuple(image.shape)} of {image.dtype}.")
+    # Written so that NaN fails too: every comparison with NaN is false.
+    if image.numel() and not image.abs().max() <= 1 + 1e-3:
+        raise ValueError(
+            f"faces must be in [-1, 1], but range from {image.min():.3g} to {image.max():.3g}: "
+            "convert bytes by x / 127.5 - 1."
+        )
+
+
+def encode_latents(autoencoder: Any, image: torch.Tensor) -> torch.Tensor:
+    """Encode faces to scaled latents, deterministically.
+
+    Uses the mode of the posterior. Sampling from it, as the public AG-FAS code does, gives other cues in every run.
+
+    Args:
+        autoencoder: AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder; its `scaling_factor` and
+            `shift_factor` are applied.
+        image: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        (B, C, h, w) float32, of roughly unit variance.
+    """
+    output = autoencoder.encode(image.to(autoencoder.dtype))
+    latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
+    scale, shift = _scale_and_shift(autoencoder)
+    return (latents.float() - shift) * scale
+
+
+def decode_latents(autoencoder: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Decode scaled latents (B, C, h, w) to faces (B, 3, H, W), float32 clamped to [-1, 1]."""
+    scale, shift = _scale_and_shift(autoencoder)
+    sample = autoencoder.decode((latents / scale + shift).to(autoencoder.dtype)).sample
+    return sample.float().clamp(-1, 1)
+
+
+@torch.no_grad()
+def calibrate_scale(autoencoder: Any, images: torch.Tensor) -> None:
+    """Set `scaling_factor` and `shift_factor` so that the latents of `images` have mean 0 and standard deviation 1.
+
+    The noise schedule assumes unit variance. Not needed for an AutoencoderKL, whose config has its own factor.
+
+    Args:
+        autoencoder: its config is updated.
+        images: (N, 3, H, W) in [-1, 1], live faces.
+    """
+    autoencoder.register_to_config(scaling_factor=1.0, shift_factor=0.0)
+    latents = encode_latents(autoencoder, images)
+    autoencoder.register_to_config(scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item())
+
+
+def latent_channels(autoencoder: Any) -> int:
+    """C of the latents (B, C, h, w)."""
+    return int(autoencoder.config["latent_channels"])
+
+
+def _scale_and_shift(autoencoder: Any) -> tuple[float, float]:
+    # diffusers' configs may lack either entry or hold None.
+    config = autoencoder.config
+    return float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)
+
+
 class PointDistribution:
-    """A posterior without width: its mode and all its samples are the latents themselves."""
+    """A posterior of zero width, with the interface of diffusers' `DiagonalGaussianDistribution`."""
 
     def __init__(self, latents: torch.Tensor) -> None:
         self.mean = latents
@@ -34,20 +103,21 @@ class PointDistribution:
         return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """(B, C, h, w); the generator is not used."""
+        """(B, C, h, w), equal to the mode; `generator` is ignored."""
         return self.mean
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Face (B, 3, H, W) <-> latents (B, latent_channels, H / patch_size, W / patch_size), as AutoencoderKL.
+    """Face (B, 3, H, W) <-> latents (B, latent_channels, H / patch_size, W / patch_size), like AutoencoderKL.
 
     Args:
         patch_size: side of a patch in pixels.
-        latent_channels: principal components kept; patch_size**2 * in_channels keeps all and loses nothing.
-        in_channels: colours of the picture.
-        whitening: exponent w in [0, 1]: component k is divided by std_k**w, then all by one number so that
-            the latents' overall standard deviation is 1. At 1 every component has unit variance, so noise
-            hides the faint ones (texture) no sooner than the strong ones (light); at 0 it acts as on pixels.
+        latent_channels: principal components kept; patch_size**2 * in_channels keeps all and is lossless.
+        in_channels: color channels.
+        whitening: exponent w in [0, 1]. Component k is divided by std_k**w, then all by one factor that gives the
+            latents unit standard deviation overall. With 1 every component has unit variance, so noise hides faint
+            components (texture) at the same timestep as strong ones (illumination); with 0 it acts as on pixels.
+        scaling_factor: applied by `encode_latents`.
     """
 
     @register_to_config
@@ -67,20 +137,20 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"have between 1 and {values} components."
             )
         if not 0 <= whitening <= 1:
-            raise ValueError(f"whitening={whitening} must lie in [0, 1].")
+            raise ValueError(f"whitening={whitening} must be in [0, 1].")
         self.register_buffer("mean", torch.zeros(values))
         self.register_buffer("components", torch.zeros(latent_channels, values))
-        # Zero marks a transform that was never fitted.
+        # All zeros until `fit`.
         self.register_buffer("scale", torch.zeros(latent_channels))
 
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:
-        """Take the principal components of the patches of `images` (N, 3, H, W) in [-1, 1], N >= 1.
+        """Compute the principal components of the patches of `images` (N, 3, H, W) in [-1, 1], N >= 1.
 
-        The result depends on the pictures alone, not on a seed: each component's sign is such that its
-        largest weight is positive.
+        Deterministic. Eigenvectors are defined up to their sign: here the largest weight of each is positive.
         """
         mean, covariance = _patch_moments(images, self.config["patch_size"])
+        # eigh sorts eigenvalues in ascending order; the strongest components come first here.
         variances, vectors = torch.linalg.eigh(covariance)
         components = vectors.flip(1)[:, : self.config["latent_channels"]].T
         largest = components.abs().argmax(1, keepdim=True)
@@ -93,10 +163,17 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.scale.copy_(scale * overall)
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
-        """(B, 3, H, W) in [-1, 1] -> `.latent_dist`, whose `mode()` is (B, latent_channels, H / p, W / p).
+        """Project patches onto the components: y_k = u_k^T (x - mean) / scale_k.
+
+        Args:
+            x: (B, 3, H, W) in [-1, 1], H and W multiples of the patch size.
+            return_dict: False returns a tuple.
+
+        Returns:
+            `.latent_dist`, whose `mode()` is (B, latent_channels, H / patch_size, W / patch_size).
 
         Raises:
-            ValueError: the transform is not fitted, or H or W is no multiple of the patch size.
+            ValueError: not fitted, or H or W is not a multiple of the patch size.
         """
         self._require_fit()
         patch = self.config["patch_size"]
@@ -108,10 +185,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
-        """(B, latent_channels, h, w) -> `.sample`, (B, 3, h * p, w * p), not clamped.
+        """(B, latent_channels, h, w) -> `.sample`, (B, 3, h * patch_size, w * patch_size), not clamped.
 
         Raises:
-            ValueError: the transform is not fitted.
+            ValueError: not fitted.
         """
         self._require_fit()
         centred = torch.einsum("cv,bchw->bvhw", self.components, z * self.scale[:, None, None])
@@ -128,7 +205,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def _patch_moments(images: torch.Tensor, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (V,) and covariance (V, V) of all patches, V = 3 * patch**2, in float64."""
+    """Mean (V,) and covariance (V, V) over all patches, V = 3 * patch**2.
+
+    In float64: E[x x^T] - mean mean^T cancels badly in float32.
+    """
     total, outer, count = torch.zeros(()), torch.zeros(()), 0
     for chunk in images.split(_CHUNK):
         patches = F.pixel_unshuffle(chunk.double().cpu(), patch).movedim(1, -1).flatten(0, -2)

@@ -1,7 +1,7 @@
-"""One random stream per face, keyed by the face.
+"""Keeps a face's result a function of that face: keyed noise, seeded weights, evaluation mode.
 
-Which noise a face receives must not depend on its batch, its order, the number of workers, or the device:
-otherwise a cue is not a function of its face, and a store cannot be resumed or checked.
+The noise of a face must not depend on its batch, its position, the number of workers or the device. Otherwise a cue
+store could be neither resumed nor verified.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 
 def generator_for_key(key: str, seed: int = 0) -> torch.Generator:
     """A CPU generator seeded from the SHA-256 of `"{seed}:{key}"`: the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    # 63 bits: torch takes a signed 64-bit seed, and a negative one would be remapped.
+    # 63 bits: torch takes a signed 64-bit seed, and would remap a negative one.
     return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -26,16 +27,16 @@ def noise_from_generators(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Standard normal noise (len(generators), *shape), row i drawn from generator i alone.
+    """Standard normal noise (len(generators), *shape); row i is drawn from generators[i].
 
-    Drawn in float32 on each generator's own device and converted afterwards, so that `device` and `dtype`
-    do not change which numbers are drawn.
+    Drawn in float32 on each generator's device and converted afterwards, so that the values depend on neither
+    `device` nor `dtype`.
 
     Raises:
-        ValueError: there is no generator.
+        ValueError: `generators` is empty.
     """
     if not generators:
-        raise ValueError("noise for no faces was asked for: give at least one key or generator.")
+        raise ValueError("cannot draw noise for zero faces: give at least one key or generator.")
     rows = [torch.randn(shape, generator=g, device=g.device) for g in generators]
     return torch.stack([row.to(device=device, dtype=dtype) for row in rows])
 
@@ -47,15 +48,16 @@ def noise_for_keys(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Standard normal noise (len(keys), *shape); row i depends on `keys[i]`, `seed` and `shape` alone.
+    """Standard normal noise (len(keys), *shape); row i depends on keys[i], `seed` and `shape` only.
 
     Args:
-        keys: the records' keys, `domain/subject/video/frame`.
+        keys: of the records, `domain/subject/video/frame`.
         shape: of one face's latents, (C, h, w).
-        seed: makes another noise for every key.
+        seed: another seed gives every key other noise.
+        device, dtype: of the result; they do not change the values drawn.
 
     Raises:
-        ValueError: `keys` is empty, or is one string where a sequence of strings is meant.
+        ValueError: `keys` is empty, or a single string instead of a sequence of strings.
     """
     if isinstance(keys, str):
         raise ValueError(f"keys must be a sequence of strings, one per face; write keys=[{keys!r}].")
@@ -64,11 +66,25 @@ def noise_for_keys(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Initialise modules from `seed` without touching the global random state.
+    """Initialise modules from `seed` inside the block.
 
-    torch's layers draw their first weights from the global CPU generator; inside this block it is seeded,
-    and afterwards it is as it was.
+    torch's layers draw their initial weights from the global CPU generator, whose state is restored afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients inside the block, the former mode afterwards.
+
+    In training mode, batch normalisation would make a face's result depend on the other faces of its batch.
+    """
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)

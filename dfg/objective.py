@@ -1,4 +1,4 @@
-"""What the generator learns: the noise in a live face's latents, told who it is (Ho et al. 2020, eq. 14)."""
+"""The training objective of the generator: denoise the latents of live faces conditioned on identity."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dfg.preconditioned import check_prediction
 from dfg.prediction import min_snr_weight, prediction_of, target
+from dfg.unet import check_prediction
 
 
 class DenoisingObjective(nn.Module):
-    """Mean squared error between what the scheduler's prediction type asks for and what the U-Net predicts.
+    """Mean squared error of the predicted noise or velocity (Ho et al. 2020, equation 14).
 
     Args:
         unet: trained in place.
-        scheduler: with epsilon or v prediction; gives the schedule.
-        generator: a CPU generator for noise and timesteps; None uses torch's global one, which a training
-            loop seeds and stores.
-        min_snr_gamma: weights every face's error by its timestep (`dfg.prediction.min_snr_weight`); None does not.
-        projection: a `dfg.projection.TokenProjection` that is trained too, for tokens narrower or wider than the
-            U-Net attends to; None takes tokens of the U-Net's width.
+        scheduler: gives the noise schedule and the prediction type, `epsilon` or `v_prediction`.
+        generator: a CPU generator for noise and timesteps. Default: torch's global one.
+        min_snr_gamma: weight each face's error by its timestep; see `dfg.prediction.min_snr_weight`. Default: no
+            weighting.
+        projection: a `dfg.tokens.TokenProjection`, trained in place, for tokens whose width differs from the U-Net's
+            `cross_attention_dim`.
 
     Raises:
-        ValueError: the scheduler predicts something else, or something that the U-Net cannot, or gamma is not above 0.
+        ValueError: another prediction type, one that the U-Net does not support, or gamma <= 0.
     """
 
     alphas_cumprod: torch.Tensor
@@ -42,23 +42,25 @@ class DenoisingObjective(nn.Module):
         self.prediction = prediction_of(scheduler)
         check_prediction(unet, self.prediction)
         if min_snr_gamma is not None and min_snr_gamma <= 0:
-            raise ValueError(f"min_snr_gamma={min_snr_gamma} must be above 0; None does not weight.")
+            raise ValueError(f"min_snr_gamma={min_snr_gamma} must be above 0; use None for no weighting.")
         self.unet = unet
         self.generator = generator
         self.min_snr_gamma = min_snr_gamma
         self.projection = projection
-        # Not persistent: the schedule is the scheduler's, and is saved with it.
+        # Not persistent: the schedule is saved with the scheduler.
         self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.float(), persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            batch: `latents` (B, C, h, w) of unit scale; `tokens` (B, N, D) as wide as the U-Net's
-                cross-attention, or as the projection takes them; optionally `dropped` (B,) bool, faces whose
-                condition becomes zero (after the projection, as `condition="none"` of the pipeline is), and `noise`
-                (B, C, h, w) and `timesteps` (B,) int64 in [0, T), which are drawn where they are not given.
-            progress: of the training in [0, 1]; the loss does not change with it.
+            batch: with the entries
+                - `latents` (B, C, h, w), of unit variance;
+                - `tokens` (B, N, D), of the width of the U-Net's cross-attention or of the projection's input;
+                - `dropped` (B,) bool, optional: faces whose tokens are set to zero, after the projection, as
+                  `condition="none"` of the pipeline does;
+                - `noise` (B, C, h, w) and `timesteps` (B,) int64 in [0, T), optional; default: drawn here.
+            progress: of training, in [0, 1]; ignored.
 
         Returns:
             `loss`, a scalar in float32.
@@ -89,5 +91,5 @@ class DenoisingObjective(nn.Module):
         return torch.randint(steps, (len(latents),), generator=self.generator).to(latents.device)
 
     def _draw_noise(self, latents: torch.Tensor) -> torch.Tensor:
-        # Drawn on the processor, so that a run on another device sees the same noise.
+        # Drawn on the CPU, so that every device sees the same noise.
         return torch.randn(latents.shape, generator=self.generator).to(latents)

@@ -1,7 +1,6 @@
-"""Identity tokens from an ONNX recognition pack (insightface's, or any face recogniser), through onnxruntime.
+"""The identity encoder from an ONNX face recogniser (insightface's packs, or any other), run by onnxruntime.
 
-Such a graph puts out only the embedding; the map before pooling is one of its inner tensors, and is made
-an output.
+Such a graph outputs the embedding only. The feature map before pooling is an inner tensor, which is made an output.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ CONFIG_FILE = "config.json"
 
 
 class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Face -> identity tokens, by an inner tensor of an ONNX graph. Made by `from_onnx`; always frozen.
+    """Face -> identity tokens, from an inner tensor of an ONNX graph. Created by `from_onnx`; always frozen.
 
-    A graph with a fixed batch of one is run once per face, so a face's tokens do not depend on its batch.
+    A graph with a fixed batch size of one is run once per face.
 
     Args:
         tensor: name of the tensor that holds the map (B, C, h, w).
         token_dim: C.
         num_tokens: h * w.
-        input_size: side in pixels to which faces are resized.
-        input_mean: subtracted from pixels in 0 to 255.
-        input_scale: divides afterwards.
-        batched: whether the graph takes more than one face at once.
+        input_size: side in pixels that faces are resized to.
+        input_mean: subtracted from pixels in [0, 255].
+        input_scale: divides the result.
+        batched: whether the graph accepts more than one face at a time.
     """
 
     @register_to_config
@@ -59,7 +58,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.num_tokens = num_tokens
         self.model_bytes = b""
         self._session: onnxruntime.InferenceSession | None = None
-        # Tells diffusers the device and type of a model that has no weights of torch's.
+        # diffusers reads a model's device and dtype from its tensors, and this one has no weights in torch.
         self.register_buffer("_placement", torch.zeros(1), persistent=False)
 
     @classmethod
@@ -70,17 +69,17 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         input_mean: float | None = None,
         input_scale: float | None = None,
     ) -> OnnxIdentityEncoder:
-        """Read a recognition graph that takes RGB faces (N, 3, S, S).
+        """Read a recognition graph with input (N, 3, S, S), RGB.
 
         Args:
             path: the `.onnx` file.
-            tensor: name of the map to use; None finds the last tensor of shape (N, C, h, h), h > 1, before
-                the pooling or flattening, and logs its name (also in `config.tensor`).
-            input_mean: None means 127.5, or 0 where the graph itself begins with Sub and Mul.
-            input_scale: None means 127.5, or 1 likewise.
+            tensor: name of the map. Default: the last tensor of shape (N, C, h, h), h > 1, before pooling or
+                flattening; its name is logged and stored in `config.tensor`.
+            input_mean: default: 127.5, or 0 if the graph itself starts with Sub and Mul.
+            input_scale: default: 127.5, or 1 if the graph itself starts with Sub and Mul.
 
         Raises:
-            ValueError: no such tensor, or none of that shape; names those that there are.
+            ValueError: no such tensor, or none of that shape; names the candidates.
         """
         import onnx
 
@@ -108,13 +107,13 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.no_grad()
     def embed(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the graph's own first output at unit length, (B, E)."""
+        """(B, 3, H, W) in [-1, 1] -> the graph's first output, normalised to unit length, (B, E)."""
         return F.normalize(self._run(image, self._open().get_outputs()[0].name).flatten(1))
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, **kwargs: Any
     ) -> None:
-        """Write `identity.onnx` and `config.json`; further arguments have no meaning for a graph."""
+        """Write `identity.onnx` and `config.json`; `kwargs` are ignored."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).write_bytes(self.model_bytes)
@@ -124,7 +123,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> OnnxIdentityEncoder:
-        """Read a folder that `save_pretrained` wrote; the graph stays float32 whatever type is asked for."""
+        """Read a folder written by `save_pretrained`. `kwargs` are ignored: the graph stays float32."""
         folder = Path(pretrained_model_name_or_path)
         config = json.loads((folder / CONFIG_FILE).read_text())
         encoder = cls(**{key: value for key, value in config.items() if not key.startswith("_")})
@@ -132,7 +131,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return encoder.eval()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A session can be neither copied nor pickled; it is opened again where it is needed.
+        # A session can be neither copied nor pickled; the copy opens its own from model_bytes.
         return {**self.__dict__, "_session": None}
 
     def _run(self, image: torch.Tensor, output: str) -> torch.Tensor:
@@ -147,7 +146,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _open(self) -> onnxruntime.InferenceSession:
         if self._session is None:
             if not self.model_bytes:
-                raise ValueError("this encoder holds no graph: make it with OnnxIdentityEncoder.from_onnx.")
+                raise ValueError("this encoder holds no graph: create it with OnnxIdentityEncoder.from_onnx.")
             self._session = _open_session(self.model_bytes)
         return self._session
 
@@ -157,22 +156,22 @@ def _open_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Warnings about initialisers that also are inputs fill the screen with packs made by old exporters.
+    # Only errors: old exporters list initialisers as inputs, which gives one warning per weight.
     options.log_severity_level = 3
-    # Waiting threads sleep: torch needs the cores between two faces.
+    # Idle threads sleep instead of spinning: torch needs the cores between two calls.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
 
 
 def _input_shape(model: onnx.ModelProto) -> list[int]:
-    """The picture input's shape, 0 where the graph leaves it open."""
+    """Shape of the image input, with 0 for a dynamic axis."""
     weights = {tensor.name for tensor in model.graph.initializer}
     pictures = [value for value in model.graph.input if value.name not in weights]
     return [dim.dim_value for dim in pictures[0].type.tensor_type.shape.dim]
 
 
 def _find_maps(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
-    """Name -> (C, h) of every node output of shape (N, C, h, h) with h > 1, in the graph's order."""
+    """Name -> (C, h) of every node output of shape (N, C, h, h) with h > 1, in graph order."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -188,17 +187,17 @@ def _find_maps(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
 def _choose_map(maps: dict[str, tuple[int, int]], tensor: str | None, path: str | Path) -> str:
     listed = ", ".join(f"{name} ({channels}x{side}x{side})" for name, (channels, side) in [*maps.items()][-8:])
     if not maps:
-        raise ValueError(f"{path} has no inner tensor of shape (N, C, h, h): it is no convolutional recogniser.")
+        raise ValueError(f"{path} has no inner tensor of shape (N, C, h, h): it is not a convolutional recogniser.")
     if tensor is None:
         tensor = next(reversed(maps))
-        logger.info("%s: identity tokens are taken from the tensor %s; candidates: %s", path, tensor, listed)
+        logger.info("%s: taking identity tokens from the tensor %s; candidates: %s", path, tensor, listed)
     if tensor not in maps:
         raise ValueError(f"{path} has no map named {tensor!r}; its last ones are {listed}.")
     return tensor
 
 
 def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A copy of the graph in which the tensor `name` is an output too."""
+    """A copy of the graph with the tensor `name` as an additional output."""
     import onnx
 
     copy = onnx.ModelProto()

@@ -1,7 +1,7 @@
-"""The De-fake Face Generator: noise to t, denoise with the identity, decode.
+"""The De-fake Face Generator: add noise up to timestep t, denoise conditioned on identity, decode.
 
-AG-FAS ("Generalized Face Liveness Detection via De-fake Face Generator"), section III-B, with deterministic DDIM
-as in its equation 7.
+AG-FAS ("Generalized Face Liveness Detection via De-fake Face Generator"), section III-B, with deterministic DDIM as in
+its equation 7.
 """
 
 from __future__ import annotations
@@ -17,23 +17,20 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
-# diffusers finds a saved component's class by its module's name among the modules already imported.
-from dfg import autoencoder as _autoencoder  # noqa: F401
-from dfg import identity as _identity  # noqa: F401
-from dfg import onnx_identity as _onnx_identity  # noqa: F401
-from dfg import preconditioned as _preconditioned
-from dfg import projection as _projection  # noqa: F401
+# `from_pretrained` looks up a component's class by module name among the modules that are already imported.
 from dfg import taesd as _taesd  # noqa: F401
-from dfg.attention import identity_held
-from dfg.fit import check_components, check_image, check_tokens
-from dfg.latents import decode_latents, encode_latents
+from dfg.attention import cached_cross_attention
+from dfg.autoencoder import check_image, decode_latents, encode_latents, latent_channels
+from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys, noise_from_generators
+from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
 from dfg.schedule import add_noise
-from dfg.tokens import pad_tokens
+from dfg.tokens import TokenProjection, pad_tokens
+from dfg.unet import PreconditionedUNet, check_prediction
 
-# Tokens of a 7 x 7 map: the length of the zero condition where there is no encoder to ask.
+# 7 x 7: the number of zero tokens for a generator without an identity encoder.
 _DEFAULT_TOKENS = 49
 
 CONDITIONS = ("identity", "none")
@@ -41,24 +38,24 @@ CONDITIONS = ("identity", "none")
 
 @dataclass
 class DeFakeOutput(BaseOutput):
-    """What a face would look like if it were real.
+    """Restored faces.
 
     Attributes:
-        image: (B, 3, H, W) float32 in [-1, 1], or B pictures of PIL with `output_type="pil"`.
-        latents: (B, C, h, w) float32, the restored latents before decoding.
+        image: (B, 3, H, W) float32 in [-1, 1], or B PIL images with `output_type="pil"`.
+        latents: the restored latents before decoding, (B, C, h, w) float32.
     """
 
-    image: Any
+    image: torch.Tensor | list[Image.Image]
     latents: torch.Tensor
 
 
 @dataclass(frozen=True)
-class Told:
-    """Identity tokens as the U-Net takes them, their keys and values held; see `DeFakePipeline.told`.
+class Conditioning:
+    """Identity tokens whose keys and values are cached in the U-Net; see `DeFakePipeline.conditioned`.
 
     Attributes:
-        tokens: (B, N, D) of the U-Net's type; with guidance (2B, N, D), zero tokens first.
-        guidance_scale: of classifier-free guidance; 1 is none.
+        tokens: (B, N, D) in the U-Net's dtype; with guidance (2B, N, D), zero tokens first.
+        guidance_scale: s of classifier-free guidance; 1 is none.
     """
 
     tokens: torch.Tensor
@@ -66,18 +63,18 @@ class Told:
 
 
 class DeFakePipeline(DiffusionPipeline):
-    """Restores faces: what a generator of live faces makes of a noised face when told who it is.
+    """Restores faces: a diffusion model of live faces, conditioned on identity, denoises the noised face.
 
     Args:
         autoencoder: AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder.
-        unet: UNet2DConditionModel or PreconditionedUNet with as many channels as the latents.
-        scheduler: of diffusers, with epsilon or v prediction; only its schedule is used, the steps are those of
-            `dfg.samplers`.
-        identity_encoder: IdentityEncoder, OnnxIdentityEncoder, or None for a generator without a condition.
-        token_projection: TokenProjection, or None to pad identity tokens with zeros as the paper does.
+        unet: with as many input and output channels as the latents.
+        scheduler: any of diffusers' with epsilon or v prediction; only its noise schedule is used, the steps are those
+            of `dfg.samplers`.
+        identity_encoder: None for an unconditional generator.
+        token_projection: None to pad identity tokens with zeros, as the paper does.
 
     Raises:
-        ValueError: the components do not fit each other; says which numbers differ.
+        ValueError: the components do not fit each other; names the numbers that differ.
     """
 
     autoencoder: Any
@@ -86,19 +83,20 @@ class DeFakePipeline(DiffusionPipeline):
     identity_encoder: Any
     token_projection: Any
 
-    _optional_components = ["identity_encoder", "token_projection"]  # noqa: RUF012 (diffusers asks for this list)
+    _optional_components = ["identity_encoder", "token_projection"]  # noqa: RUF012 (diffusers requires a list)
 
     def __init__(
         self,
         autoencoder: Any,
-        unet: UNet2DConditionModel | _preconditioned.PreconditionedUNet,
+        unet: UNet2DConditionModel | PreconditionedUNet,
         scheduler: Any,
-        identity_encoder: Any = None,
-        token_projection: Any = None,
+        identity_encoder: IdentityEncoder | OnnxIdentityEncoder | None = None,
+        token_projection: TokenProjection | None = None,
     ) -> None:
         super().__init__()
-        check_components(autoencoder, unet, scheduler)
-        check_tokens(unet, identity_encoder, token_projection)
+        _check_latents(autoencoder, unet)
+        _check_tokens(unet, identity_encoder, token_projection)
+        check_prediction(unet, prediction_of(scheduler))
         self.register_modules(
             autoencoder=autoencoder,
             unet=unet,
@@ -123,49 +121,57 @@ class DeFakePipeline(DiffusionPipeline):
         calls: int | None = None,
         guidance_scale: float = 1.0,
     ) -> DeFakeOutput:
-        """Restore a batch of faces; each result depends on its own face, key and seed alone.
+        """Restore a batch of faces. Each result depends on its own face, key and seed only.
 
         Args:
-            image: (B, 3, H, W) float in [-1, 1], RGB, aligned.
-            timestep: level of the noise on the grid of steps; higher keeps less of the picture. See
+            image: aligned RGB faces (B, 3, H, W), float in [-1, 1].
+            timestep: noise level t, on the grid of inference steps; a higher t keeps less of the input. See
                 `dfg.schedule.timesteps_from`.
-            num_inference_steps: steps of the whole grid, of which those up to `timestep` are made.
-            keys: B strings that name each face's noise; or else
-            generators: B generators, one per face. One of the two, unless `timestep` is 0.
-            seed: goes with `keys`; another seed gives every face another noise.
+            num_inference_steps: size of the whole grid, of which the steps from `timestep` down are taken.
+            keys: B strings; each seeds the noise of its face. Exactly one of `keys` and `generators` is required,
+                unless `timestep` is 0.
+            generators: B generators, one per face.
+            seed: combined with `keys`; another seed gives every face other noise.
             condition: `identity`, or `none` for zero tokens.
-            output_type: `pt` for a tensor, `pil` for pictures of PIL.
-            progress: called as progress(done, total) after every call of the U-Net.
+            output_type: `pt` for a tensor, `pil` for PIL images.
+            progress: called as progress(done, total) after every U-Net call.
             sampler: `ddim`, `unipc` or `dpmsolver++`; see `dfg.samplers`.
-            calls: so many evenly spaced calls of the U-Net from `timestep` down instead of the grid's.
-            guidance_scale: s of classifier-free guidance; see `told`.
+            calls: number of evenly spaced U-Net calls from `timestep` down. Default: those of the grid.
+            guidance_scale: s of classifier-free guidance; see `conditioned`.
 
         Raises:
-            ValueError: an argument is out of its range; says what is allowed.
+            ValueError: an argument is out of range; names the allowed values.
         """
         if output_type not in ("pt", "pil"):
             raise ValueError(f"output_type={output_type!r} must be 'pt' or 'pil'.")
-        # 1. To latents, by the mode of the posterior.
+        # 1. Encode the face.
         latents = self.encode(image)
-        # 2. Who it is.
+        # 2. Encode the identity that the U-Net is conditioned on.
         tokens = self.identity_tokens(image, condition)
-        # 3. One stream of noise per face.
+        # 3. Draw noise, one stream per face.
         noise = self.draw_noise(latents, keys, generators, seed) if timestep else torch.zeros_like(latents)
-        # 4. Noise to t and denoise.
-        with self.told(tokens, guidance_scale) as told:
+        # 4. Noise the latents to t and denoise them.
+        with self.conditioned(tokens, guidance_scale) as conditioning:
             latents = self.restore_latents(
-                latents, told, timestep, num_inference_steps, noise, progress, sampler=sampler, calls=calls
+                latents,
+                conditioning,
+                timestep,
+                num_inference_steps,
+                noise,
+                sampler=sampler,
+                calls=calls,
+                progress=progress,
             )
-        # 5. Back to pixels.
+        # 5. Decode to pixels.
         restored = self.decode(latents)
         return DeFakeOutput(image=to_pil(restored) if output_type == "pil" else restored, latents=latents)
 
     @torch.no_grad()
     def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w) float32.
+        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w), float32.
 
         Raises:
-            ValueError: not a batch of RGB pictures in [-1, 1].
+            ValueError: not a batch of RGB faces in [-1, 1].
         """
         check_image(image)
         return encode_latents(self.autoencoder, image.to(self.autoencoder.device))
@@ -198,102 +204,126 @@ class DeFakePipeline(DiffusionPipeline):
         generators: Sequence[torch.Generator] | None = None,
         seed: int = 0,
     ) -> torch.Tensor:
-        """Noise of the latents' shape (B, C, h, w), one stream per face, from keys or from generators.
+        """Draw noise of the latents' shape (B, C, h, w), one stream per face, from keys or from generators.
 
         Raises:
-            ValueError: not exactly one of the two was given, or not one per face.
+            ValueError: not exactly one of the two is given, or not one per face.
         """
         if (keys is None) == (generators is None):
             raise ValueError("give either keys (one string per face) or generators (one per face).")
         streams: Sequence[object] = keys or generators or []
         if len(streams) != len(latents):
-            raise ValueError(f"{len(latents)} faces need as many streams of noise; got {len(streams)}.")
+            raise ValueError(f"{len(latents)} faces need as many keys or generators; got {len(streams)}.")
         shape, device = tuple(latents.shape[1:]), latents.device
         if keys is not None:
             return noise_for_keys(keys, shape, seed, device)
         return noise_from_generators(generators, shape, device)  # type: ignore[arg-type]
 
     @contextmanager
-    def told(self, tokens: torch.Tensor, guidance_scale: float = 1.0) -> Iterator[Told]:
-        """Project the keys and values of some faces' identity once for all restorations inside the block.
+    def conditioned(self, tokens: torch.Tensor, guidance_scale: float = 1.0) -> Iterator[Conditioning]:
+        """Condition the U-Net on some faces' identity tokens inside the block.
+
+        Their keys and values are projected once, for all timesteps and steps; see `dfg.attention`.
 
         Args:
-            tokens: (B, N, D) of `identity_tokens`.
-            guidance_scale: s of classifier-free guidance (Ho and Salimans 2022): the noise is taken to be
-                none + s (told - none), where `none` is what the U-Net sees with zero tokens. For a generator trained
-                with condition dropout. Both are rows of one batch: half the launches on a GPU, twice the memory of
-                the activations. 1 is off, and costs nothing.
+            tokens: from `identity_tokens`, (B, N, D).
+            guidance_scale: s of classifier-free guidance (Ho and Salimans 2022),
+                eps = eps(z, 0) + s (eps(z, tokens) - eps(z, 0)), for a generator trained with condition dropout.
+                Both terms are computed in one batch: half the kernel launches on a GPU, twice the activations. 1 is no
+                guidance, at no cost.
 
         Raises:
-            ValueError: a scale below 0.
+            ValueError: `guidance_scale` is negative.
         """
         if guidance_scale < 0:
             raise ValueError(f"guidance_scale={guidance_scale} must be 0 or more; 1 is no guidance.")
         tokens = tokens.to(self.unet.device, self.unet.dtype)
         if guidance_scale != 1:
             tokens = torch.cat([torch.zeros_like(tokens), tokens])
-        with torch.no_grad(), identity_held(self.unet, tokens):
-            yield Told(tokens, guidance_scale)
+        with torch.no_grad(), cached_cross_attention(self.unet, tokens):
+            yield Conditioning(tokens, guidance_scale)
 
     @torch.no_grad()
     def restore_latents(
         self,
         latents: torch.Tensor,
-        tokens: torch.Tensor | Told,
+        conditioning: Conditioning,
         timestep: int,
         num_inference_steps: int,
         noise: torch.Tensor,
-        progress: Callable[[int, int], None] | None = None,
+        *,
         sampler: str = "ddim",
         calls: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> torch.Tensor:
-        """Noise latents (B, C, h, w) to `timestep` and denoise them with the tokens (B, N, D).
+        """Noise latents (B, C, h, w) to `timestep` and denoise them; returns (B, C, h, w) float32.
 
-        Deterministic. Several timesteps of one batch can share latents, noise and what `told` gives for the tokens.
-        The arithmetic between the U-Net's calls is float32 whatever type the U-Net has.
+        Deterministic. Several timesteps of one batch can share latents, noise and conditioning. Everything between the
+        U-Net's calls is float32, whatever the U-Net's dtype. For the other arguments see `__call__`.
 
         Raises:
-            ValueError: no such sampler, or an impossible timestep or number of calls.
+            ValueError: an unknown sampler, or `timestep` or `calls` out of range.
         """
-        if isinstance(tokens, torch.Tensor):
-            with self.told(tokens) as told:
-                return self.restore_latents(
-                    latents, told, timestep, num_inference_steps, noise, progress, sampler=sampler, calls=calls
-                )
-        way = open_sampler(sampler, self.scheduler, timestep, num_inference_steps, calls)
-        if not way.timesteps:
+        steps = open_sampler(sampler, self.scheduler, timestep, num_inference_steps, calls)
+        if not steps.timesteps:
             return latents
         noisy = add_noise(self.scheduler, latents.float(), noise.float(), timestep).to(self.unet.device)
-        for index, t in enumerate(way.timesteps):
-            noisy = way.step(self.predict_noise(noisy, t, tokens), noisy, index)
+        for index, t in enumerate(steps.timesteps):
+            noisy = steps.step(self.predict_noise(noisy, t, conditioning), noisy, index)
             if progress is not None:
-                progress(index + 1, len(way.timesteps))
+                progress(index + 1, len(steps.timesteps))
         return noisy
 
     @torch.no_grad()
-    def predict_noise(self, noisy: torch.Tensor, timestep: int, told: Told) -> torch.Tensor:
-        """The noise that the U-Net sees in z_t (B, C, h, w), float32, whatever it predicts, guided where asked for."""
-        # A PreconditionedUNet does its linear part in the type that it is given.
-        exact = isinstance(self.unet, _preconditioned.PreconditionedUNet)
+    def predict_noise(self, noisy: torch.Tensor, timestep: int, conditioning: Conditioning) -> torch.Tensor:
+        """One U-Net call: the predicted noise eps in z_t, (B, C, h, w) float32, after guidance."""
+        # A PreconditionedUNet computes its linear part in the dtype of its input.
+        exact = isinstance(self.unet, PreconditionedUNet)
         sample = noisy.float() if exact else noisy.to(self.unet.dtype)
-        guided = told.guidance_scale != 1
-        # A tensor, because a compiled U-Net would be compiled anew for every number.
-        t = torch.tensor(timestep, device=sample.device)
-        output = self.unet(torch.cat([sample, sample]) if guided else sample, t, encoder_hidden_states=told.tokens)
-        predicted = output.sample.float()
+        guided = conditioning.guidance_scale != 1
         if guided:
-            none, identity = predicted.chunk(2)
-            predicted = none + told.guidance_scale * (identity - none)
+            sample = torch.cat([sample, sample])
+        # A tensor: torch.compile would specialise on, and recompile for, every Python number.
+        t = torch.tensor(timestep, device=sample.device)
+        predicted = self.unet(sample, t, encoder_hidden_states=conditioning.tokens).sample.float()
+        if guided:
+            unconditional, conditional = predicted.chunk(2)
+            predicted = unconditional + conditioning.guidance_scale * (conditional - unconditional)
         abar = float(self.scheduler.alphas_cumprod[timestep])
         return as_epsilon(prediction_of(self.scheduler), predicted, noisy, abar)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) -> pictures (B, 3, H, W) float32, clamped to [-1, 1]."""
+        """(B, C, h, w) -> faces (B, 3, H, W), float32 clamped to [-1, 1]."""
         return decode_latents(self.autoencoder, latents.to(self.autoencoder.device))
 
 
 def to_pil(image: torch.Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [-1, 1] -> B pictures, rounded to 8 bits."""
+    """(B, 3, H, W) in [-1, 1] -> B PIL images, rounded to 8 bits."""
     pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]
+
+
+def _check_latents(autoencoder: Any, unet: Any) -> None:
+    channels = latent_channels(autoencoder)
+    if not unet.config["in_channels"] == unet.config["out_channels"] == channels:
+        raise ValueError(
+            f"the autoencoder's latents have {channels} channels, but the U-Net has {unet.config['in_channels']} input "
+            f"and {unet.config['out_channels']} output channels: build it with build_unet(..., in_channels={channels})."
+        )
+
+
+def _check_tokens(unet: Any, identity_encoder: Any, projection: TokenProjection | None) -> None:
+    if identity_encoder is None:
+        return
+    width, dim = unet.config["cross_attention_dim"], identity_encoder.token_dim
+    if projection is None and dim > width:
+        raise ValueError(
+            f"identity tokens of {dim} values do not fit the U-Net's cross_attention_dim={width}: build it with "
+            f"{dim} or more, or project the tokens."
+        )
+    if projection is not None and (projection.config["token_dim"], projection.config["width"]) != (dim, width):
+        raise ValueError(
+            f"the token projection maps {projection.config['token_dim']} values to {projection.config['width']}, but "
+            f"the identity tokens have {dim} values and the U-Net's cross_attention_dim is {width}."
+        )

@@ -1,4 +1,7 @@
-"""What the U-Net is asked for, noise or velocity, and how much a timestep counts in its training."""
+"""What the U-Net predicts, noise or velocity, and the weight of each timestep in its loss.
+
+For z_t = sqrt(abar) z_0 + sqrt(1 - abar) eps, the signal-to-noise ratio is SNR = abar / (1 - abar).
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,16 @@ def prediction_of(scheduler: Any) -> str:
 
 
 def target(prediction: str, latents: torch.Tensor, noise: torch.Tensor, abar: torch.Tensor) -> torch.Tensor:
-    """What the U-Net is to predict, of the latents' shape (B, C, h, w).
+    """The regression target of the U-Net, (B, C, h, w).
 
     The noise eps, or the velocity v = sqrt(abar) eps - sqrt(1 - abar) z_0 (Salimans and Ho 2022, "Progressive
     Distillation for Fast Sampling of Diffusion Models", section 4).
 
     Args:
         prediction: `epsilon` or `v_prediction`.
-        latents: z_0.
-        noise: eps.
-        abar: the schedule's value at each face's t, broadcastable to the latents.
+        latents: z_0, (B, C, h, w).
+        noise: eps, (B, C, h, w).
+        abar: at each face's timestep, broadcastable to the latents.
     """
     if prediction == "epsilon":
         return noise
@@ -39,13 +42,13 @@ def target(prediction: str, latents: torch.Tensor, noise: torch.Tensor, abar: to
 
 
 def as_epsilon(prediction: str, output: torch.Tensor, noisy: torch.Tensor, abar: float) -> torch.Tensor:
-    """The noise that an output of the U-Net stands for: eps = sqrt(abar) v + sqrt(1 - abar) z_t.
+    """Convert the U-Net's output to predicted noise: eps = sqrt(abar) v + sqrt(1 - abar) z_t.
 
     Args:
-        prediction: of the U-Net.
-        output: (B, C, h, w).
-        noisy: z_t, what the U-Net saw, the same shape.
-        abar: the schedule's value at t.
+        prediction: `epsilon` or `v_prediction`.
+        output: of the U-Net, (B, C, h, w).
+        noisy: z_t, the U-Net's input, (B, C, h, w).
+        abar: at t.
     """
     if prediction == "epsilon":
         return output
@@ -56,13 +59,13 @@ def min_snr_weight(prediction: str, abar: torch.Tensor, gamma: float) -> torch.T
     """The weight of a timestep's squared error (Hang et al. 2023, "Efficient Diffusion Training via Min-SNR
     Weighting Strategy", section 3.4).
 
-    On the error of z_0 it is min(SNR, gamma) with SNR = abar / (1 - abar). The squared error of the noise is SNR
-    times that of z_0, and of the velocity SNR + 1 times, so theirs is min(SNR, gamma) / SNR and / (SNR + 1).
+    The weight of the error of z_0 is min(SNR, gamma). The squared error of eps is SNR times that of z_0, and that of v
+    is SNR + 1 times, so the weights are min(SNR, gamma) / SNR and min(SNR, gamma) / (SNR + 1).
 
     Args:
         prediction: `epsilon` or `v_prediction`.
-        abar: at each face's t, any shape, in (0, 1).
-        gamma: where the weight is cut; the paper uses 5.
+        abar: at each face's timestep, any shape, in (0, 1).
+        gamma: upper bound of the weight; the paper uses 5.
     """
     snr = abar / (1 - abar)
     return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)

@@ -1,7 +1,8 @@
-"""Ways down from z_t to z_0: deterministic DDIM, and diffusers' multistep solvers for fewer calls of the U-Net.
+"""Samplers from z_t to z_0: deterministic DDIM, and diffusers' multistep solvers for fewer U-Net calls.
 
-A multistep solver looks back at its earlier steps, so one is opened for every batch and every t. Started in the
-middle of a schedule it must be told its timesteps: left to themselves diffusers' classes space them over all 1,000.
+A multistep solver keeps its earlier predictions, so a new one is created for every batch and timestep. Restoration
+starts in the middle of the schedule, while diffusers' solvers always space their timesteps over all 1,000: here the
+timesteps are set explicitly.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ from dfg.schedule import ddim_step, spaced_timesteps, timesteps_from
 
 SAMPLERS = ("ddim", "unipc", "dpmsolver++")
 
+_SCHEDULE_FIELDS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+
 
 class Sampler(Protocol):
-    """One way down, for one batch.
+    """A sampler for one batch.
 
     Attributes:
-        timesteps: at which the U-Net is called, falling.
+        timesteps: of the U-Net calls, descending.
     """
 
     timesteps: list[int]
 
     def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
-        """From z at `timesteps[index]` to z at the next one, or at the schedule's level 0 after the last.
+        """Step from `timesteps[index]` to the next timestep; after the last one, to abar of index 0.
 
         Args:
-            epsilon: the noise that the U-Net sees in the latents, (B, C, h, w) float32.
-            latents: z_t, the same shape.
+            epsilon: the predicted noise, (B, C, h, w) float32.
+            latents: z_t, (B, C, h, w).
             index: 0, 1, 2, ... in order, each once.
         """
 
@@ -41,21 +44,21 @@ class Sampler(Protocol):
 def open_sampler(
     name: str, scheduler: Any, timestep: int, num_inference_steps: int = 50, calls: int | None = None
 ) -> Sampler:
-    """A fresh sampler from `timestep` down.
+    """Create a sampler that starts at `timestep`.
 
     Args:
-        name: `ddim`, `unipc` (Zhao et al. 2023) or `dpmsolver++` (Lu et al. 2022, the second-order multistep
-            solver). With one call all three are the same step.
-        scheduler: any of diffusers'; gives the schedule.
+        name: `ddim`, `unipc` (Zhao et al. 2023) or `dpmsolver++` (Lu et al. 2022, second-order multistep). With a
+            single call all three take the same step.
+        scheduler: any of diffusers'; gives the noise schedule.
         timestep: on the grid of `num_inference_steps`; see `dfg.schedule.timesteps_from`.
-        num_inference_steps: points of the whole grid, of which those up to `timestep` are the timesteps.
-        calls: so many evenly spaced timesteps instead; see `dfg.schedule.spaced_timesteps`.
+        num_inference_steps: size of the whole grid, of which the timesteps up to `timestep` are used.
+        calls: number of evenly spaced timesteps to use instead of the grid's; see `dfg.schedule.spaced_timesteps`.
 
     Raises:
-        ValueError: no such sampler, `timestep` off the grid, or an impossible number of calls.
+        ValueError: an unknown sampler, `timestep` off the grid, or `calls` out of range.
     """
     if name not in SAMPLERS:
-        raise ValueError(f"no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
+        raise ValueError(f"unknown sampler {name!r}. Allowed: {', '.join(SAMPLERS)}.")
     timesteps = timesteps_from(scheduler, timestep, num_inference_steps)
     if calls is not None and timesteps:
         timesteps = spaced_timesteps(timestep, calls)
@@ -78,12 +81,12 @@ class DdimSampler:
 
 
 class MultistepSampler:
-    """A multistep solver of diffusers', told its timesteps.
+    """A multistep solver of diffusers on the given timesteps.
 
     Args:
-        solver: fresh, with epsilon prediction and `final_sigmas_type="sigma_min"`: the end at abar of index 0, as
-            `ddim_step` ends, because Stable Diffusion's schedule has `set_alpha_to_one` false.
-        timesteps: falling.
+        solver: new, with epsilon prediction and `final_sigmas_type="sigma_min"`, so that it ends at abar of index 0
+            as `ddim_step` does.
+        timesteps: descending.
     """
 
     def __init__(self, solver: Any, timesteps: Sequence[int]) -> None:
@@ -97,23 +100,21 @@ class MultistepSampler:
 
 
 def _solver(name: str, scheduler: Any) -> Any:
-    given = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE}
-    options = {**given, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min", "solver_order": 2}
+    schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
+    options = {**schedule, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min", "solver_order": 2}
     if name == "unipc":
         return UniPCMultistepScheduler(**options)
-    # The last step is long in log-SNR where timesteps are evenly spaced; extrapolating over it would overshoot.
+    # With evenly spaced timesteps the last step is long in log-SNR; a second-order extrapolation would overshoot.
     return DPMSolverMultistepScheduler(**options, algorithm_type="dpmsolver++", euler_at_final=True)
 
 
-_SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-
-
 def _set_timesteps(solver: Any, timesteps: list[int]) -> None:
-    """Replace the solver's own spacing, which it always lays over the whole schedule, by the given timesteps."""
+    """Override the solver's spacing: timesteps, and sigma_t = sqrt((1 - abar_t) / abar_t) of each and of index 0."""
+    # Called for the solver's internal buffers, which depend on the number of steps.
     solver.set_timesteps(len(timesteps))
-    levels = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()
-    chosen = levels[torch.tensor([*timesteps, 0])].numpy().astype(np.float32)
+    sigmas = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()
+    chosen = sigmas[torch.tensor([*timesteps, 0])].numpy().astype(np.float32)
     solver.sigmas = torch.from_numpy(chosen)
     solver.timesteps = torch.tensor(timesteps)
-    # Otherwise the place in the schedule is looked up by value, and a doubled timestep would be two places.
+    # Without a begin index the solver looks its position up by value, which is ambiguous for a repeated timestep.
     solver.set_begin_index(0)

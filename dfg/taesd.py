@@ -1,7 +1,6 @@
-"""Tiny autoencoders with the weights' layout of madebyollin/taesd (TAESD, TAESD3, TAEF1, TAEF2).
+"""Tiny autoencoders in the layout of madebyollin/taesd (TAESD, TAESD3, TAEF1, TAEF2).
 
-diffusers' AutoencoderTiny is the same network without the pooled blocks that TAEF2 has at the lowest
-resolution.
+diffusers' AutoencoderTiny is the same network without the pooled blocks that TAEF2 has at the lowest resolution.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _HALVINGS = 3
 
 
 class TaesdBlock(nn.Module):
-    """A residual block (B, 64, h, w) -> the same, with a normalised 1x1 branch before it where `pooled`."""
+    """A residual block, (B, 64, h, w) -> (B, 64, h, w); `pooled` adds a normalised 1x1 branch before it."""
 
     def __init__(self, pooled: bool) -> None:
         super().__init__()
@@ -41,9 +40,9 @@ class TaesdAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Deterministic autoencoder, factor 8: (B, 3, H, W) in [-1, 1] <-> (B, latent_channels, H / 8, W / 8).
 
     Args:
-        latent_channels: 4, 16 or 32 in the published ones.
+        latent_channels: 4, 16 or 32 in the published models.
         pooled: whether the blocks at the lowest resolution have the 1x1 branch.
-        scaling_factor, shift_factor: diffusion sees (latents - shift_factor) * scaling_factor.
+        scaling_factor, shift_factor: `encode_latents` returns (latents - shift_factor) * scaling_factor.
     """
 
     @register_to_config
@@ -60,6 +59,7 @@ class TaesdAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
         """(B, 3, H, W) in [-1, 1], sides multiples of 8 -> `.latents`, (B, latent_channels, H / 8, W / 8)."""
+        # The published weights work on pixels in [0, 1].
         latents = self.encoder((x + 1) / 2)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
@@ -81,16 +81,16 @@ class SoftClamp(nn.Module):
 
 
 def load_taesd(encoder_path: str | Path, decoder_path: str | Path) -> TaesdAutoencoder:
-    """Build a `TaesdAutoencoder` from two plain state dicts, in float32; the shapes tell the variant.
+    """Build a `TaesdAutoencoder` in float32 from two state dicts; their names and shapes determine the variant.
 
     Raises:
-        ValueError: the files are not an encoder and decoder of this layout.
+        ValueError: the files are not an encoder and a decoder of this layout.
     """
     encoder = torch.load(encoder_path, map_location="cpu", weights_only=True)
     decoder = torch.load(decoder_path, map_location="cpu", weights_only=True)
     convolutions = [tensor for name, tensor in encoder.items() if re.fullmatch(r"\d+\.weight", name)]
     if not convolutions:
-        raise ValueError(f"{encoder_path} is no TAESD encoder: it has no names such as '0.weight'.")
+        raise ValueError(f"{encoder_path} is no TAESD encoder: it has no tensors with names such as '0.weight'.")
     pooled = any(".pool." in name for name in encoder)
     model = TaesdAutoencoder(latent_channels=len(convolutions[-1]), pooled=pooled)
     _load(model.encoder, encoder, encoder_path)

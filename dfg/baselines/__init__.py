@@ -1,17 +1,63 @@
-"""Other makers of the "real" version of a face: the sources of AG-FAS's Table IV beside its generator.
+"""Other models that restore faces: the baselines of AG-FAS's Table IV.
 
-A new one is a file with a class derived from `Baseline`, and its lines in `dfg.baselines.names`.
+To add one, write a module with a subclass of `dfg.baselines.base.Baseline` and add it to `BASELINE_CLASSES` and
+`BASELINE_PRESETS`. This module imports no torch until a model is built, so that configurations are checked quickly.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dfg.baselines.names import BASELINE_CLASSES, BASELINE_PRESETS, check_baseline
+BASELINE_CLASSES: dict[str, str] = {
+    "memae": "dfg.baselines.memae:MemAE",
+    "deep_svdd": "dfg.baselines.deep_svdd:DeepSvdd",
+    "anoddpm": "dfg.baselines.anoddpm:AnoDdpm",
+}
+"""`module:class` of each baseline."""
 
-__all__ = ["baseline_class", "build_baseline", "load_baseline"]
+BASELINES: tuple[str, ...] = tuple(BASELINE_CLASSES)
+
+BASELINES_WITH_TIMESTEP: tuple[str, ...] = ("anoddpm",)
+"""Baselines that noise a face to timestep t and denoise it."""
+
+# `paper` has the sizes of each method's own code at 256 pixels, in two dimensions where the original has three: AG-FAS
+# publishes none. `tiny` is for 64 pixels and a CPU. A preset lists all options of its constructor beside `image_size`.
+BASELINE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "memae": {
+        "tiny": {"channels": (16, 32, 64, 64), "slots": 500, "shrink": 0.0025},
+        "paper": {"channels": (96, 128, 256, 256), "slots": 2000, "shrink": 0.0025},
+    },
+    "deep_svdd": {
+        "tiny": {"channels": (16, 32, 64, 64), "bottleneck": 128},
+        "paper": {"channels": (96, 128, 256, 256), "bottleneck": 128},
+    },
+    "anoddpm": {
+        "tiny": {"channels": (16, 16, 32, 32), "layers_per_block": 1, "attention_levels": 1, "norm_num_groups": 8},
+        "paper": {
+            "channels": (128, 128, 256, 256, 512, 512),
+            "layers_per_block": 2,
+            "attention_levels": 2,
+            "norm_num_groups": 32,
+        },
+    },
+}
+
+
+def check_baseline(name: str, preset: str = "tiny", options: Iterable[str] = ()) -> None:
+    """Check a baseline's name, its preset and the names of its options.
+
+    Raises:
+        ValueError: one is unknown; suggests the nearest and lists what is allowed.
+    """
+    _check("baseline", name, BASELINES)
+    _check(f"preset of {name}", preset, BASELINE_PRESETS[name])
+    for option in options:
+        _check(f"option of {name}", option, BASELINE_PRESETS[name][preset])
 
 
 def baseline_class(name: str) -> Any:
@@ -26,17 +72,17 @@ def baseline_class(name: str) -> Any:
 
 
 def build_baseline(name: str, preset: str, image_size: int, seed: int = 0, **options: Any) -> Any:
-    """A baseline with fresh weights, in training mode.
+    """A randomly initialised baseline in training mode.
 
     Args:
         name: `memae`, `deep_svdd` or `anoddpm`.
         preset: `tiny` or `paper`.
         image_size: side of the faces in pixels.
-        seed: decides the weights; torch's global stream is left as it was.
-        options: of the constructor, in place of the preset's.
+        seed: of the initial weights; torch's global random state is not changed.
+        options: of the constructor; they replace the preset's.
 
     Raises:
-        ValueError: an unknown name, preset or option, or a size that does not fit.
+        ValueError: an unknown name, preset or option, or values that do not fit each other.
     """
     from dfg.noise import seeded
 
@@ -46,13 +92,13 @@ def build_baseline(name: str, preset: str, image_size: int, seed: int = 0, **opt
 
 
 def load_baseline(folder: str | Path) -> Any:
-    """The baseline that `save_pretrained` wrote, in evaluation mode, on the CPU; only classes named here are made.
+    """Load a baseline saved by `save_pretrained`, in evaluation mode, on the CPU.
+
+    Only the classes of `BASELINE_CLASSES` are instantiated.
 
     Raises:
-        ValueError: the folder holds none, or its files do not fit each other.
+        ValueError: the folder holds no baseline, or its files do not fit each other.
     """
-    import json
-
     place = Path(folder)
     try:
         class_name = json.loads((place / "config.json").read_text(encoding="utf-8"))["_class_name"]
@@ -61,6 +107,13 @@ def load_baseline(folder: str | Path) -> Any:
             place, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
     except StopIteration:
-        raise ValueError(f"{place} holds a {class_name}, which is none of {', '.join(BASELINE_CLASSES)}.") from None
+        raise ValueError(f"{place} holds a {class_name}, which is not one of {', '.join(BASELINE_CLASSES)}.") from None
     except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{place} holds no baseline that can be loaded: {error}") from error
+
+
+def _check(what: str, given: str, allowed: Iterable[str]) -> None:
+    if given not in allowed:
+        close = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise ValueError(f"unknown {what} '{given}': {hint}Allowed: {', '.join(allowed)}.")

@@ -1,7 +1,9 @@
-"""AnoDDPM with Gaussian noise: partial diffusion in pixel space, told nothing (Wyatt et al., CVPR Workshops 2022).
+"""AnoDDPM with Gaussian noise: unconditional partial diffusion in pixel space (Wyatt et al., CVPR Workshops 2022).
 
-A face is noised by n of the 1,000 steps and taken back by n ancestral ones of an unconditional DDPM (Ho et al. 2020)
-of live faces. AG-FAS takes n = 200 (Table IV), where the schedule has let 81 % of the face's amplitude through.
+A face is noised by n of 1,000 steps and denoised by n ancestral steps of an unconditional DDPM of live faces (Ho et
+al. 2020). AG-FAS uses n = 200 (Table IV), where 81 % of the face's amplitude is left: sqrt(abar) = 0.81.
+
+Steps are counted from 1 to T here, so that abar_0 = 1 is the clean face; the U-Net's timestep embedding is 0-based.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
 from torch.nn import functional as F
 
-from dfg.baselines.base import Baseline, evaluating
-from dfg.noise import generator_for_key, noise_from_generators
+from dfg.baselines.base import Baseline
+from dfg.noise import evaluating, generator_for_key, noise_from_generators
 from dfg.schedule import spaced_timesteps
 
 STEPS = 1000
@@ -26,23 +28,22 @@ _HEADS = 2
 
 
 def linear_alphas_cumprod() -> torch.Tensor:
-    """(T + 1,) float64: what is left of the variance of a face after n steps, from n = 0 (1.0) on."""
-    # On the CPU by name: it holds numbers even where a model is built without any, on the meta device.
+    """abar_n for n = 0 (1.0) to T, (T + 1,) float64."""
+    # The device is explicit, so that the values exist even if the model is built on the meta device.
     betas = torch.linspace(1e-4, 2e-2, STEPS, dtype=torch.float64, device="cpu")
     return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), (1 - betas).cumprod(0)])
 
 
 class AnoDdpm(Baseline):
-    """Noise prediction by diffusers' UNet2DModel on RGB faces.
+    """Noise prediction on RGB faces by diffusers' UNet2DModel.
 
-    With `channels` (128, 128, 256, 256, 512, 512) at 256 pixels and two attention levels, attention is at 16 x 16 and
-    8 x 8, with two heads.
+    With the default channels and 256 pixels, attention is at 16 x 16 and 8 x 8, with two heads.
 
     Args:
         image_size: side of the faces in pixels, a multiple of 2^(len(channels) - 1).
-        channels: of the resolutions, from the full one down.
-        layers_per_block: residual blocks of each.
-        attention_levels: lowest resolutions that have attention.
+        channels: per resolution, from the full one down.
+        layers_per_block: residual blocks per resolution.
+        attention_levels: how many of the lowest resolutions have attention.
         norm_num_groups: of the group normalisation.
     """
 
@@ -61,7 +62,7 @@ class AnoDdpm(Baseline):
         factor = 2 ** (len(channels) - 1)
         if image_size % factor or not 0 <= attention_levels <= len(channels):
             raise ValueError(
-                f"image_size={image_size} must be a multiple of {factor}, and attention_levels={attention_levels} lie"
+                f"image_size={image_size} must be a multiple of {factor}, and attention_levels={attention_levels} be"
                 f" between 0 and {len(channels)}, for {len(channels)} resolutions."
             )
         plain = len(channels) - attention_levels
@@ -77,10 +78,10 @@ class AnoDdpm(Baseline):
             norm_num_groups=norm_num_groups,
         )
         self.unet: Any = net
-        self._left = linear_alphas_cumprod()
+        self._alphas_cumprod = linear_alphas_cumprod()
 
     def forward(self, noisy: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """The noise seen in faces (B, 3, H, H) at 0-based timesteps `index` (B,): index n - 1 is after n steps."""
+        """The predicted noise in faces (B, 3, H, H) after n steps of noise, with `index` = n - 1, (B,) int64."""
         return self.unet(noisy, index).sample
 
     def reconstruct(
@@ -95,58 +96,60 @@ class AnoDdpm(Baseline):
 
         Args:
             image: faces.
-            keys: name each face's stream of noise: one draw for the way up, and one for every step down but the last.
-            timestep: n, steps up, and down again; in [1, 1000].
-            calls: so many evenly spaced steps down instead, each the exact posterior of the steps that it skips
-                (`dfg.schedule.spaced_timesteps`).
-            seed: makes another noise for every key.
+            keys: seed each face's noise: one draw to noise it, then one for each step down except the last.
+            timestep: n, the number of noising steps, in [1, 1000].
+            calls: number of evenly spaced steps down; each samples the exact posterior over the steps it skips.
+                Default: n.
+            seed: another seed gives every key other noise.
 
         Raises:
-            ValueError: not such faces, not a key for each, or impossible steps.
+            ValueError: faces of another shape, size or range, not one key per face, or steps out of range.
         """
         if len(keys) != len(image):
-            raise ValueError(f"{len(image)} faces need as many keys, which name their noise; got {len(keys)}.")
+            raise ValueError(f"{len(image)} faces need as many keys to seed their noise; got {len(keys)}.")
         steps = ancestral_steps(timestep, calls)
         faces = self.check_faces(image).float()
         streams = [generator_for_key(key, seed) for key in keys]
         shape, device = tuple(faces.shape[1:]), faces.device
-        left = float(self._left[timestep])
-        noisy = left**0.5 * faces + (1 - left) ** 0.5 * noise_from_generators(streams, shape, device)
+        abar = self._alphas_cumprod.tolist()
+        noise = noise_from_generators(streams, shape, device)
+        noisy = abar[timestep] ** 0.5 * faces + (1 - abar[timestep]) ** 0.5 * noise
         with evaluating(self):
             for now, following in zip(steps, [*steps[1:], 0], strict=True):
                 index = torch.full((len(noisy),), now - 1, device=device)
-                seen = self(noisy.to(self.dtype), index).float()
-                noisy, deviation = ancestral_mean(noisy, seen, float(self._left[now]), float(self._left[following]))
+                epsilon = self(noisy.to(self.dtype), index).float()
+                noisy, deviation = ancestral_mean(noisy, epsilon, abar[now], abar[following])
                 if following:
                     noisy = noisy + deviation * noise_from_generators(streams, shape, device)
         return noisy.clamp(-1, 1)
 
 
 def ancestral_steps(timestep: int, calls: int | None = None) -> list[int]:
-    """Numbers of steps that the noise stands for at every call, falling: n, n - 1, ..., 1, or `calls` of them.
+    """The noise level, in steps, of each U-Net call, descending: n, n - 1, ..., 1, or `calls` of them.
 
     Raises:
-        ValueError: n is not in [1, 1000], or calls not in [1, n].
+        ValueError: n is not in [1, 1000], or `calls` not in [1, n].
     """
     if not 1 <= timestep <= STEPS:
-        raise ValueError(f"timestep={timestep} must lie between 1 and {STEPS}.")
+        raise ValueError(f"timestep={timestep} must be between 1 and {STEPS}.")
     return spaced_timesteps(timestep, timestep if calls is None else calls)
 
 
 def ancestral_mean(
     noisy: torch.Tensor, epsilon: torch.Tensor, now: float, following: float
 ) -> tuple[torch.Tensor, float]:
-    """Mean and deviation of the posterior q(x_s | x_t, x_0) with x_0 as predicted (Ho et al. 2020, equations 6 and 7).
+    """Mean and standard deviation of the posterior q(x_s | x_t, x_0), s < t (Ho et al. 2020, equations 6 and 7).
 
-    The predicted face is clamped to [-1, 1] first, as in the code of both papers.
+    x_0 is the predicted face, clamped to [-1, 1] as in the code of both papers.
 
     Args:
         noisy: x_t, (B, 3, H, H).
-        epsilon: the noise seen in it, the same shape.
+        epsilon: the predicted noise, (B, 3, H, H).
         now: abar_t.
-        following: abar_s of the less noisy level s, 1 for the face itself.
+        following: abar_s; 1 for the face itself.
     """
     clean = ((noisy - (1 - now) ** 0.5 * epsilon) / now**0.5).clamp(-1, 1)
+    # alpha and beta of one step from s to t; with s = t - 1 they are alpha_t and beta_t of the paper.
     alpha = now / following
     beta = 1 - alpha
     mean = (following**0.5 * beta * clean + alpha**0.5 * (1 - following) * noisy) / (1 - now)
@@ -160,26 +163,26 @@ class AnoDdpmObjective(nn.Module):
         model: trained in place.
     """
 
-    left: torch.Tensor
+    alphas_cumprod: torch.Tensor
 
     def __init__(self, model: AnoDdpm) -> None:
         super().__init__()
         self.model = model
-        # Not persistent: it is the schedule's, the same for all.
-        self.register_buffer("left", linear_alphas_cumprod().float(), persistent=False)
+        # Not persistent: the schedule is a constant.
+        self.register_buffer("alphas_cumprod", linear_alphas_cumprod().float(), persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            batch: `image` (B, 3, H, H) in [-1, 1], `noise` of the same shape, and `timesteps` (B,) int64 in [0, 1000):
-                0-based, so that t is after t + 1 steps.
-            progress: of the training; the loss does not change with it.
+            batch: `image` (B, 3, H, H) in [-1, 1], `noise` (B, 3, H, H), and 0-based `timesteps` (B,) int64 in
+                [0, 1000).
+            progress: of training, in [0, 1]; ignored.
 
         Returns:
             `loss`, a scalar in float32.
         """
         image, noise, index = batch["image"], batch["noise"], batch["timesteps"]
-        left = self.left[index + 1].view(-1, 1, 1, 1)
-        noisy = left.sqrt() * image + (1 - left).sqrt() * noise
+        abar = self.alphas_cumprod[index + 1].view(-1, 1, 1, 1)
+        noisy = abar.sqrt() * image + (1 - abar).sqrt() * noise
         return {"loss": F.mse_loss(self.model(noisy, index).float(), noise)}

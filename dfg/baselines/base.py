@@ -1,10 +1,15 @@
-"""What all baselines share: one way to restore a face, whatever mode the model is in, and one way to be stored."""
+"""What baselines share: the interface, and the convolutional halves of the two autoencoders.
+
+The layers are MemAE's: Gong et al. 2019 ("Memorizing Normality to Detect Anomaly"), section 4.2, encode videos by four
+strided 3 x 3 x 3 convolutions with batch normalisation and LeakyReLU of 0.2, and decode by mirrored transposed ones.
+Here the time axis is dropped. There are no skip connections: all information passes through the code.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -12,56 +17,99 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from dfg.fit import check_image
+from dfg.autoencoder import check_image
+from dfg.noise import evaluating
+
+LEAK = 0.2
 
 
 class Baseline(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]
-    """A maker of the "real" version of a face.
+    """A model that restores faces.
 
     The constructor's arguments are the configuration (`config.json`); `save_pretrained` and `from_pretrained` are
     diffusers', with the weights in safetensors.
 
     Attributes:
-        name: in `dfg.baselines.names`.
+        name: in `dfg.baselines.BASELINE_CLASSES`.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def reconstruct(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """Restore faces; each result depends on its own face and key alone.
+        """Restore faces, in evaluation mode; each result depends on its own face and key only.
 
         Args:
-            image: (B, 3, H, W) float in [-1, 1], RGB, H = W = the configured `image_size`.
-            keys: B strings that name each face's noise; models without noise do not look at them.
+            image: RGB faces (B, 3, H, W), float in [-1, 1], with H = W = the configured `image_size`.
+            keys: B strings that seed each face's noise; ignored by models without noise.
 
         Returns:
             (B, 3, H, W) float32 in [-1, 1].
 
         Raises:
-            ValueError: not such faces.
+            ValueError: faces of another shape, size or range.
         """
 
     def check_faces(self, image: torch.Tensor) -> torch.Tensor:
-        """The faces on the model's device, in its type.
+        """Check the faces and return them on the model's device, in its dtype.
 
         Raises:
-            ValueError: not a batch of RGB pictures in [-1, 1] of the configured size.
+            ValueError: not a batch of RGB faces in [-1, 1] of the configured size.
         """
         check_image(image)
         size = self.config["image_size"]
         if tuple(image.shape[-2:]) != (size, size):
-            raise ValueError(f"this model is for faces of {size}x{size}, not of {tuple(image.shape[-2:])} pixels.")
+            raise ValueError(f"this model restores faces of {size}x{size} pixels, not {tuple(image.shape[-2:])}.")
         return image.to(self.device, self.dtype)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside, the former mode afterwards: batch statistics would mix faces."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(training)
+class AutoencoderBaseline(Baseline):
+    """A baseline whose `forward` returns the restored face, not clamped, and something else that its loss needs."""
+
+    def reconstruct(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """See `Baseline.reconstruct`."""
+        with evaluating(self):
+            return self(self.check_faces(image))[0].float().clamp(-1, 1)
+
+
+def check_size(image_size: int, channels: Sequence[int]) -> int:
+    """Side of the encoder's output in cells: each layer of `channels` halves `image_size`.
+
+    Raises:
+        ValueError: `image_size` is not a multiple of 2^len(channels).
+    """
+    factor = 2 ** len(channels)
+    if image_size < factor or image_size % factor:
+        raise ValueError(f"image_size={image_size} must be a multiple of {factor}: {len(channels)} layers halve it.")
+    return image_size // factor
+
+
+def strided_encoder(channels: Sequence[int], biased: bool = True, eps: float = 1e-5) -> nn.Sequential:
+    """(B, 3, H, W) -> (B, channels[-1], H / 2^n, W / 2^n), with n = len(channels).
+
+    Args:
+        channels: of the n layers.
+        biased: False leaves out biases and the scale and shift of batch normalisation, so that no layer can output a
+            constant.
+        eps: of the batch normalisation.
+    """
+    layers: list[nn.Module] = []
+    for inner, outer in zip((3, *channels[:-1]), channels, strict=True):
+        layers += [
+            nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=biased),
+            nn.BatchNorm2d(outer, eps=eps, affine=biased),
+            nn.LeakyReLU(LEAK),
+        ]
+    return nn.Sequential(*layers)
+
+
+def strided_decoder(channels: Sequence[int]) -> nn.Sequential:
+    """(B, channels[-1], h, w) -> (B, 3, h * 2^n, w * 2^n), with n = len(channels); the last layer is linear."""
+    layers: list[nn.Module] = []
+    for inner, outer in pairwise(reversed(channels)):
+        layers += [_upsampling(inner, outer), nn.BatchNorm2d(outer), nn.LeakyReLU(LEAK)]
+    return nn.Sequential(*layers, _upsampling(channels[0], 3))
+
+
+def _upsampling(inner: int, outer: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inner, outer, 3, stride=2, padding=1, output_padding=1)

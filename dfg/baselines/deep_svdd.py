@@ -1,11 +1,12 @@
-"""The autoencoder of Deep SVDD (Ruff et al., ICML 2018): live faces through a narrow, compact bottleneck.
+"""The autoencoder of Deep SVDD (Ruff et al., ICML 2018): live faces pass through a narrow, compact bottleneck.
 
-Deep SVDD maps normal pictures into a small sphere and restores none. AG-FAS nevertheless feeds faces in and takes "the
-reconstructed image" (Table IV), which can only be that of its pre-training's autoencoder. So this is that autoencoder,
-and the one-class loss stays with it: after a pre-training by mean squared error alone the centre is fixed as in Deep
-SVDD, and the rest of the training adds the mean squared distance to it. The layers are MemAE's, so that the two rows
-differ in the bottleneck; as in Deep SVDD the encoder has no biases, which would let it map everything onto the centre
-(proposition 2 of the paper).
+Deep SVDD maps normal images into a small sphere and restores none. AG-FAS still takes "the reconstructed image" of a
+face (Table IV), which can only come from the autoencoder of its pre-training. This is that autoencoder, trained with
+the one-class loss too: pre-training minimises the mean squared error alone, then the center is fixed as in Deep SVDD,
+and the rest of training adds the mean squared distance to it.
+
+The layers are MemAE's, so that the two baselines differ in the bottleneck only. As in Deep SVDD the encoder has no
+biases: with them it could map every face onto the center (proposition 2 of the paper).
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from dfg.baselines.base import Baseline, evaluating
-from dfg.baselines.convolutional import LEAK, check_size, strided_decoder, strided_encoder
+from dfg.baselines.base import LEAK, AutoencoderBaseline, check_size, strided_decoder, strided_encoder
+from dfg.noise import evaluating
 
-# The code's: a coordinate of the centre that is near 0 is matched by weights of 0 all too easily.
+# From the authors' code: weights of zero would match a center coordinate near zero trivially.
 LEAST_COORDINATE = 0.1
 
+# From the authors' code.
 _NORM_EPS = 1e-4
 
 
-class DeepSvdd(Baseline):
+class DeepSvdd(AutoencoderBaseline):
     """Face (B, 3, H, H) -> bottleneck (B, D) -> face.
 
     Args:
@@ -36,7 +38,7 @@ class DeepSvdd(Baseline):
         bottleneck: D.
 
     Attributes:
-        center: (D,), the sphere's; zeros until it is fixed.
+        center: (D,), of the sphere; zeros until `fix_center`.
     """
 
     center: torch.Tensor
@@ -63,7 +65,7 @@ class DeepSvdd(Baseline):
 
     @property
     def centred(self) -> bool:
-        """Whether the centre is fixed: none of its coordinates is near 0 then."""
+        """Whether the center is fixed; a fixed center has no coordinate near 0."""
         return bool(self.center.any())
 
     def embed(self, image: torch.Tensor) -> torch.Tensor:
@@ -75,17 +77,12 @@ class DeepSvdd(Baseline):
         return self.decoder(self.activation(self.unflatten(self.widen(embedding))))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, H, H) in [-1, 1] -> the restoration, the same shape, not clamped, and the embedding (B, D)."""
+        """(B, 3, H, H) in [-1, 1] -> the restored face (B, 3, H, H), not clamped, and the embedding (B, D)."""
         embedding = self.embed(image)
         return self.decode(embedding), embedding
 
-    def reconstruct(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """See `Baseline.reconstruct`."""
-        with evaluating(self):
-            return self(self.check_faces(image))[0].float().clamp(-1, 1)
-
     def fix_center(self, batches: Iterable[torch.Tensor]) -> None:
-        """Set the centre to the mean embedding of live faces, coordinates within +-0.1 pushed to +-0.1.
+        """Set the center to the mean embedding of live faces, with coordinates moved away from zero.
 
         Args:
             batches: (B, 3, H, H) each, in [-1, 1].
@@ -99,22 +96,22 @@ class DeepSvdd(Baseline):
                 total += self.embed(self.check_faces(image)).double().sum(0).cpu()
                 count += len(image)
         if count == 0:
-            raise ValueError("the centre is the mean over live faces, and there are none.")
+            raise ValueError("the center is the mean embedding of live faces, but there are none.")
         self.center.copy_(away_from_zero((total / count).float()))
 
 
 def away_from_zero(center: torch.Tensor) -> torch.Tensor:
-    """Coordinates in (-0.1, 0) become -0.1, and those in [0, 0.1) 0.1."""
+    """Move coordinates in (-0.1, 0) to -0.1, and coordinates in [0, 0.1) to 0.1."""
     pushed = torch.where(center < 0, -LEAST_COORDINATE, LEAST_COORDINATE)
     return torch.where(center.abs() < LEAST_COORDINATE, pushed.to(center), center)
 
 
 class DeepSvddObjective(nn.Module):
-    """Mean squared error of the restoration; once the centre is fixed, the mean squared distance to it too.
+    """Mean squared error of the restored face; once the center is fixed, plus the mean squared distance to it.
 
     Args:
         model: trained in place.
-        compactness_weight: of the distance (per coordinate, so that D does not enter), beside an error in [0, 4].
+        compactness_weight: of the distance, which is a mean over coordinates, so that D does not matter.
     """
 
     def __init__(self, model: DeepSvdd, compactness_weight: float = 0.01) -> None:
@@ -123,10 +120,10 @@ class DeepSvddObjective(nn.Module):
         self.compactness_weight = compactness_weight
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """The loss of a batch with `image` (B, 3, H, H) in [-1, 1].
+        """Compute the loss of a batch with `image` (B, 3, H, H) in [-1, 1]; `progress` is ignored.
 
         Returns:
-            `loss`, and its parts `reconstruction` and `compactness`, unweighted; 0 before the centre is fixed.
+            `loss`, and its unweighted parts `reconstruction` and `compactness`; the latter is 0 before `fix_center`.
         """
         image = batch["image"]
         restored, embedding = self.model(image)

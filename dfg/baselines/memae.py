@@ -1,7 +1,7 @@
 """MemAE: an autoencoder whose code is rebuilt from a memory of live faces (Gong et al., ICCV 2019).
 
-What the memory does not hold cannot be restored, so an attack is to come out as the live face nearest to it. The
-paper is about videos; AG-FAS applies it to faces (Table IV).
+What is not in the memory cannot be restored, so an attack should become the nearest live face. The paper is about
+videos; AG-FAS applies it to faces (Table IV).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from dfg.baselines.base import Baseline, evaluating
-from dfg.baselines.convolutional import check_size, strided_decoder, strided_encoder
+from dfg.baselines.base import AutoencoderBaseline, check_size, strided_decoder, strided_encoder
 
 _EPS = 1e-12
 
@@ -24,28 +23,28 @@ ENTROPY_WEIGHT = 2e-4
 
 
 class Memory(nn.Module):
-    """Rebuilds every vector as a sparse convex mixture of slots.
+    """Rebuilds every vector as a sparse convex combination of slots.
 
     Args:
         slots: N.
         width: C, of the vectors.
-        shrink: lambda of the hard shrinkage; weights up to it become 0. The paper takes 1 / N to 3 / N.
+        shrink: lambda of the hard shrinkage; weights up to it become 0. The paper uses 1 / N to 3 / N.
 
     Attributes:
-        items: (N, C), uniform in +-1 / sqrt(C) at first.
+        items: (N, C), initialised uniformly in +-1 / sqrt(C).
     """
 
     def __init__(self, slots: int, width: int, shrink: float) -> None:
         super().__init__()
         if slots < 1 or not 0 <= shrink < 1:
-            raise ValueError(f"slots={slots} must be at least 1 and shrink={shrink} lie in [0, 1).")
+            raise ValueError(f"slots={slots} must be at least 1, and shrink={shrink} be in [0, 1).")
         self.shrink = shrink
         self.items = nn.Parameter(torch.empty(slots, width).uniform_(-(width**-0.5), width**-0.5))
 
     def address(self, queries: torch.Tensor) -> torch.Tensor:
-        """(P, C) -> weights (P, N), not negative; rows sum to 1, or are 0 where no weight exceeds lambda.
+        """Queries (P, C) -> weights (P, N) >= 0; a row sums to 1, or is 0 if no weight exceeds lambda.
 
-        Softmax of the dot products (the authors' code; equation 4 has cosines), hard shrinkage
+        w = softmax(q M^T) (the authors' code; equation 4 has cosines), hard shrinkage
         max(w - lambda, 0) w / (|w - lambda| + eps) (equation 7), and division by the sum.
         """
         weights = F.softmax(queries @ self.items.T, dim=1)
@@ -55,7 +54,7 @@ class Memory(nn.Module):
         return weights
 
     def forward(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, C, h, w) -> the code rebuilt at every position, the same shape, and the weights (B h w, N)."""
+        """(B, C, h, w) -> the code rebuilt at every position (B, C, h, w), and the weights (B h w, N)."""
         batch, width, height, breadth = code.shape
         weights = self.address(code.permute(0, 2, 3, 1).reshape(-1, width))
         rebuilt = (weights @ self.items).reshape(batch, height, breadth, width)
@@ -67,17 +66,17 @@ def entropy(weights: torch.Tensor) -> torch.Tensor:
     return -(weights * (weights + _EPS).log()).sum(1).mean()
 
 
-class MemAE(Baseline):
+class MemAE(AutoencoderBaseline):
     """Face (B, 3, H, H) -> code -> memory -> face.
 
-    With `channels` (96, 128, 256, 256) at 256 pixels the code is 256 x 16 x 16, addressed per position.
+    With the default channels and 256 pixels the code is 256 x 16 x 16, addressed at every position.
 
     Args:
         image_size: H in pixels, a multiple of 2^len(channels).
         channels: of the strided layers; the last is the memory's width.
         slots: N of the memory.
-        shrink: lambda of its hard shrinkage. Too strong a one leaves a grid of noise; a large N on a fine map
-            restores attacks as well as live faces.
+        shrink: lambda of its hard shrinkage. If it is too large, no slot passes and a grid of noise is left; with many
+            slots on a fine map, attacks are restored as well as live faces.
     """
 
     name: ClassVar[str] = "memae"
@@ -97,18 +96,13 @@ class MemAE(Baseline):
         self.decoder = strided_decoder(channels)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, H, H) in [-1, 1] -> the restoration, the same shape, not clamped, and the weights (B h w, N)."""
+        """(B, 3, H, H) in [-1, 1] -> the restored face (B, 3, H, H), not clamped, and the weights (B h w, N)."""
         rebuilt, weights = self.memory(self.encoder(image))
         return self.decoder(rebuilt), weights
 
-    def reconstruct(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """See `Baseline.reconstruct`."""
-        with evaluating(self):
-            return self(self.check_faces(image))[0].float().clamp(-1, 1)
-
 
 class MemAEObjective(nn.Module):
-    """Mean squared error of the restoration, and the addressing's entropy (equation 10).
+    """Mean squared error of the restored face, plus the entropy of the addressing (equation 10).
 
     Args:
         model: trained in place.
@@ -121,11 +115,11 @@ class MemAEObjective(nn.Module):
         self.entropy_weight = entropy_weight
 
     def forward(self, batch: dict[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """The loss of a batch with `image` (B, 3, H, H) in [-1, 1].
+        """Compute the loss of a batch with `image` (B, 3, H, H) in [-1, 1]; `progress` is ignored.
 
         Returns:
-            `loss`, and its parts `reconstruction` and `entropy`, unweighted; `unanswered`, the share of positions for
-            which no slot passed the shrinkage.
+            `loss`, and its unweighted parts `reconstruction` and `entropy`; `unanswered`, the share of positions for
+            which no slot passes the shrinkage.
         """
         image = batch["image"]
         restored, weights = self.model(image)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from dfg.baselines import BASELINES_WITH_TIMESTEP
 from dfg.baselines.anoddpm import ancestral_steps
 from dfg.baselines.base import Baseline
-from dfg.baselines.names import BASELINES_WITH_TIMESTEP
 from pipelines.cues.sources import SEED_RULE
 from pipelines.errors import AgfasError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfg.baselines.names import BASELINES, BASELINES_WITH_TIMESTEP
+from dfg.baselines import BASELINES, BASELINES_WITH_TIMESTEP
 
 MAKERS: dict[str, str] = {"dfg": "dfg", "dfg_no_identity": "dfg", **{name: name for name in BASELINES}}
 """The `generator.name` that each source of restorations needs."""

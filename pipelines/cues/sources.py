@@ -175,17 +175,23 @@ class DfgSweep:
         restored = {t: self.pipeline.decode(latents) for t in timesteps if t == 0}
         if tokens is not None:
             # The identity's keys and values are projected once for all t, steps and samples.
-            with self.pipeline.told(tokens, self.guidance_scale) as told:
-                restored.update({t: self._restored(latents, told, t, keys) for t in timesteps if t > 0})
+            with self.pipeline.conditioned(tokens, self.guidance_scale) as conditioning:
+                restored.update({t: self._restored(latents, conditioning, t, keys) for t in timesteps if t > 0})
         return restored
 
-    def _restored(self, latents: torch.Tensor, told: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
+    def _restored(self, latents: torch.Tensor, conditioning: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
         """The mean of `samples` restorations."""
         total = torch.zeros(())
         for sample in range(self.samples):
             noise = noise_for_keys(keys, tuple(latents.shape[1:]), self.seed + sample, latents.device)
             denoised = self.pipeline.restore_latents(
-                latents, told, timestep, self.num_inference_steps, noise, None, self.scheduler, self.calls
+                latents,
+                conditioning,
+                timestep,
+                self.num_inference_steps,
+                noise,
+                sampler=self.scheduler,
+                calls=self.calls,
             )
             total = self.pipeline.decode(denoised) + total.to(denoised.device)
         return total / self.samples

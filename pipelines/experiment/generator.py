@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dfg.baselines.names import check_baseline
+from dfg.baselines import check_baseline
 from pipelines.settings import Strict, Unit, named
 
 

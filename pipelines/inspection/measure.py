@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dfg.pipeline import DeFakePipeline, Told
+from dfg.pipeline import Conditioning, DeFakePipeline
 from dfg.schedule import add_noise
 from pipelines.data.faces import Faces
 from pipelines.experiment.config import CueSettings
@@ -60,7 +60,7 @@ class Subjects:
 
 
 def conditions_of(pipeline: DeFakePipeline) -> tuple[str, ...]:
-    """Those that the pipeline can be told."""
+    """The conditions that the pipeline supports."""
     return CONDITIONS if pipeline.identity_encoder is not None else ("none",)
 
 
@@ -95,9 +95,9 @@ def measure(
         pieces: dict[int, list[tuple[torch.Tensor, ...]]] = {timestep: [] for timestep in timesteps}
         for start in range(0, len(subjects.image), _BATCH):
             part = slice(start, start + _BATCH)
-            with pipeline.told(subjects.tokens[condition][part]) as told:
+            with pipeline.conditioned(subjects.tokens[condition][part]) as conditioning:
                 for timestep in timesteps:
-                    pieces[timestep].append(_measure_batch(pipeline, subjects, part, told, timestep, cue))
+                    pieces[timestep].append(_measure_batch(pipeline, subjects, part, conditioning, timestep, cue))
         for timestep in timesteps:
             columns = [torch.cat(values).cpu().numpy() for values in zip(*pieces[timestep], strict=True)]
             found[timestep, condition] = Measured(*columns)
@@ -106,14 +106,25 @@ def measure(
 
 
 def _measure_batch(
-    pipeline: DeFakePipeline, subjects: Subjects, part: slice, told: Told, timestep: int, cue: CueSettings
+    pipeline: DeFakePipeline,
+    subjects: Subjects,
+    part: slice,
+    conditioning: Conditioning,
+    timestep: int,
+    cue: CueSettings,
 ) -> tuple[torch.Tensor, ...]:
     """The fields of `Measured` for some faces, in their order."""
     image, latents, noise = subjects.image[part], subjects.latents[part], subjects.noise[part]
     noisy = add_noise(pipeline.scheduler, latents, noise, timestep)
-    guess = pipeline.predict_noise(noisy, timestep, told)
+    guess = pipeline.predict_noise(noisy, timestep, conditioning)
     restored = pipeline.restore_latents(
-        latents, told, timestep, cue.num_inference_steps, noise, None, cue.scheduler, cue.calls
+        latents,
+        conditioning,
+        timestep,
+        cue.num_inference_steps,
+        noise,
+        sampler=cue.scheduler,
+        calls=cue.calls,
     )
     picture = pipeline.decode(restored)
     similarity = torch.full((len(image),), torch.nan)

@@ -10,12 +10,11 @@ import torch
 from diffusers.utils.logging import disable_progress_bar
 
 from dfg.attention import use_attention
-from dfg.autoencoder import PatchAutoencoder
-from dfg.latents import calibrate_scale
+from dfg.autoencoder import PatchAutoencoder, calibrate_scale
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
-from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
+from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError

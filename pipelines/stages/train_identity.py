@@ -9,7 +9,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from dfg.arcface import ArcFaceObjective
-from dfg.identity import IdentityEncoder, OnnxIdentityEncoder
+from dfg.identity import IdentityEncoder
+from dfg.onnx_identity import OnnxIdentityEncoder
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dfg.latents import encode_latents
+from dfg.autoencoder import encode_latents
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.tasks import run_tasks
 from pipelines.data.faces import Faces
@@ -120,7 +120,7 @@ def store_latents(
         root: folder of all latent stores.
         faces: the dataset.
         indices: live faces to encode.
-        autoencoder: any that `dfg.latents.encode_latents` knows.
+        autoencoder: any that `dfg.autoencoder.encode_latents` knows.
         identity: an identity encoder, or None for zero tokens (one of width 1, padded later).
         key: what decides the latents; its fingerprint names the store.
         flip: store the mirrored view too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dfg.baselines.names import BASELINES
+from dfg.baselines import BASELINES
 from pipelines.cues.names import RESTORING
 from pipelines.experiment.config import CueSettings
 from pipelines.verdict.answers import RULE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dfg.baselines.names import BASELINES
+from dfg.baselines import BASELINES
 from pipelines.errors import AgfasError
 from pipelines.files import read_json
 from pipelines.fingerprint import folder_sha256

@@ -51,7 +51,7 @@ def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) 
     latents, tokens = pipeline.encode(image), pipeline.identity_tokens(image)
 
     def call() -> None:
-        with pipeline.told(tokens) as told:
-            pipeline.predict_noise(latents, 801, told)
+        with pipeline.conditioned(tokens) as conditioning:
+            pipeline.predict_noise(latents, 801, conditioning)
 
     return {"encode": lambda: pipeline.encode(image), "call": call, "decode": lambda: pipeline.decode(latents)}

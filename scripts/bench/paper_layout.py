@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from dfg.iresnet import DEPTHS, IResNet
+from dfg.identity import IdentityEncoder
 
 UNET_EMA = Path("sd-models-for-AG-FAS/checkpoint-150000/unet_ema")
 
@@ -44,7 +44,7 @@ def write_paper_layout(folder: Path) -> None:
         sample_size=512,
     )
     vae.save_pretrained(folder / "sd" / "vae")
-    torch.save(IResNet(DEPTHS[18]).state_dict(), folder / "backbone.pth")
+    torch.save(IdentityEncoder().state_dict(), folder / "backbone.pth")
 
 
 if __name__ == "__main__":

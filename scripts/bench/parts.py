@@ -72,8 +72,8 @@ def _take_statistics(encoder: IdentityEncoder) -> None:
     for norm in norms:
         norm.momentum = None  # the average over all batches, of which there is one
     side = encoder.config["input_size"]
-    encoder.backbone.train()
-    encoder.backbone.trunk(torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    encoder.train()
+    encoder.trunk(torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1)
     encoder.eval()
 
 

@@ -43,7 +43,7 @@ def test_gradients_are_finite_at_the_poles(value):
 def test_without_a_margin_it_is_cross_entropy(encoder, faces):
     objective = ArcFaceObjective(encoder.eval(), 5, scale=10.0, margin=0.0).eval()
     identity = torch.tensor([0, 1, 2, 3])
-    cosine = F.normalize(encoder.embedding(faces)) @ F.normalize(objective.directions).T
+    cosine = F.normalize(encoder.embedding(faces)) @ F.normalize(objective.centers).T
     loss = objective({"image": faces, "identity": identity})["loss"]
     torch.testing.assert_close(loss, F.cross_entropy(10 * cosine, identity))
 

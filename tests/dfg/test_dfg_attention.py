@@ -1,4 +1,4 @@
-"""Held keys and values: the same bits as projecting them in every call, projected once, never those of another face."""
+"""Cached keys and values: bit-equal to projecting them in every call, projected once, never those of another face."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
-from dfg.attention import HeldCrossAttention, identity_held, install_held, use_attention
+from dfg.attention import CachedCrossAttention, cached_cross_attention, install_cached_attention, use_attention
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import ddim_step, sd_scheduler, timesteps_from
 from dfg.speed import Speed
@@ -41,23 +41,24 @@ def projections(pipeline):
 def test_a_face_is_projected_once_per_layer_for_all_t(pipeline, faces, keys, projections):
     latents, tokens = pipeline.encode(faces), pipeline.identity_tokens(faces)
     noise = pipeline.draw_noise(latents, keys)
-    with pipeline.told(tokens) as told:
+    with pipeline.conditioned(tokens) as conditioning:
         for timestep in (201, 401, 601):
-            pipeline.restore_latents(latents, told, timestep, 50, noise)
+            pipeline.restore_latents(latents, conditioning, timestep, 50, noise)
     assert len(projections) == 2 * len(cross_attentions(pipeline.unet)) > 0
     assert set(projections.values()) == {len(faces)}
 
 
-def test_held_or_not_the_bits_are_the_same(pipeline, faces, keys):
+def test_cached_or_not_the_bits_are_the_same(pipeline, faces, keys):
     latents, tokens = pipeline.encode(faces), pipeline.identity_tokens(faces)
     noise = pipeline.draw_noise(latents, keys)
-    held = pipeline.restore_latents(latents, tokens, 201, 50, noise)
+    with pipeline.conditioned(tokens) as conditioning:
+        cached = pipeline.restore_latents(latents, conditioning, 201, 50, noise)
     with torch.no_grad():
-        assert torch.equal(held, by_hand(pipeline, latents, tokens, noise))
+        assert torch.equal(cached, by_hand(pipeline, latents, tokens, noise))
 
 
 def by_hand(pipeline, latents, tokens, noise):
-    """DDIM on the grid with the U-Net's own attention, as the pipeline did it before it held anything."""
+    """DDIM on the grid with the U-Net's own attention, without a cache."""
     steps = timesteps_from(pipeline.scheduler, 201)
     abar = float(pipeline.scheduler.alphas_cumprod[201])
     noisy = abar**0.5 * latents + (1 - abar) ** 0.5 * noise
@@ -68,7 +69,7 @@ def by_hand(pipeline, latents, tokens, noise):
     return noisy
 
 
-def test_a_preconditioned_unet_holds_too(autoencoder, encoder, faces, keys):
+def test_a_preconditioned_unet_caches_too(autoencoder, encoder, faces, keys):
     options = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 4}
     unet = build_unet(
         "tiny", in_channels=48, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 48, **options
@@ -78,27 +79,27 @@ def test_a_preconditioned_unet_holds_too(autoencoder, encoder, faces, keys):
     torch.nn.init.normal_(unet.net.conv_out.weight, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         plain = unet(noisy, 401, tokens).sample
-        with identity_held(unet, tokens):
+        with cached_cross_attention(unet, tokens):
             assert torch.equal(unet(noisy, 401, tokens).sample, plain)
         assert not torch.equal(unet(noisy, 401, tokens * 2).sample, plain)
 
 
-def test_other_tokens_are_refused_while_some_are_held(pipeline, faces):
+def test_other_tokens_are_refused_while_some_are_cached(pipeline, faces):
     tokens = pipeline.identity_tokens(faces)
     noisy = torch.zeros(4, 48, 8, 8)
-    with pipeline.told(tokens), pytest.raises(ValueError, match="other tokens"):
+    with pipeline.conditioned(tokens), pytest.raises(ValueError, match="other tokens"):
         pipeline.unet(noisy, 1, encoder_hidden_states=tokens.clone())
     # Afterwards the U-Net is as it was, also after an error.
     assert all(isinstance(layer.processor, AttnProcessor2_0) for layer in cross_attentions(pipeline.unet))
     pipeline.unet(noisy, 1, encoder_hidden_states=tokens.clone())
 
 
-def test_processors_put_in_for_good_stay_and_forget(pipeline, faces, keys):
+def test_installed_processors_stay_and_their_cache_is_cleared(pipeline, faces, keys):
     wanted = pipeline(faces, timestep=201, keys=keys).image
-    install_held(pipeline.unet)
+    install_cached_attention(pipeline.unet)
     assert torch.equal(pipeline(faces, timestep=201, keys=keys).image, wanted)
     processors = [layer.processor for layer in cross_attentions(pipeline.unet)]
-    assert all(isinstance(processor, HeldCrossAttention) and processor.key is None for processor in processors)
+    assert all(isinstance(processor, CachedCrossAttention) and processor.key is None for processor in processors)
 
 
 def test_eager_attention_is_the_same_attention(pipeline, faces, keys):
@@ -109,16 +110,16 @@ def test_eager_attention_is_the_same_attention(pipeline, faces, keys):
     torch.testing.assert_close(pipeline(faces, timestep=201, keys=keys).image, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_eager_attention_held_or_not_the_bits_are_the_same(pipeline, faces, projections):
+def test_eager_attention_cached_or_not_the_bits_are_the_same(pipeline, faces, projections):
     use_attention(pipeline.unet, "eager")
     tokens = pipeline.identity_tokens(faces)
     noisy = torch.randn(4, 48, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         plain = pipeline.unet(noisy, 401, encoder_hidden_states=tokens).sample
         before = dict(projections)
-        with pipeline.told(tokens) as told:
-            held = pipeline.predict_noise(noisy, 401, told)
-    assert torch.equal(held, plain)
+        with pipeline.conditioned(tokens) as conditioning:
+            cached = pipeline.predict_noise(noisy, 401, conditioning)
+    assert torch.equal(cached, plain)
     assert {place: count - before[place] for place, count in projections.items()} == dict.fromkeys(before, len(faces))
 
 
@@ -127,8 +128,8 @@ def test_guidance_is_its_formula(pipeline, faces, keys):
     tokens = pipeline.identity_tokens(faces)
     noise = {}
     for scale in (0.0, 1.0, 3.0):
-        with pipeline.told(tokens, scale) as told:
-            noise[scale] = pipeline.predict_noise(noisy, 401, told)
+        with pipeline.conditioned(tokens, scale) as conditioning:
+            noise[scale] = pipeline.predict_noise(noisy, 401, conditioning)
     with torch.no_grad():
         none = pipeline.unet(noisy, 401, encoder_hidden_states=torch.zeros_like(tokens)).sample
     torch.testing.assert_close(noise[0.0], none, atol=1e-5, rtol=1e-4)
@@ -190,8 +191,8 @@ def test_a_compiled_unet_is_traced_once_for_all_faces_t_and_steps(pipeline, face
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_unet_takes_every_face_for_itself(pipeline, faces, keys):
-    """With the real compiler and weights frozen: the keys and values that are held are not."""
+def test_a_compiled_unet_does_not_freeze_a_face(pipeline, faces, keys):
+    """With the real compiler and frozen weights: the cached keys and values are not frozen."""
     others = faces.flip(0).contiguous()
     wanted = [pipeline(some, timestep=101, keys=keys).image for some in (faces, others)]
     Speed(compile=True, channels_last=True).apply(pipeline)

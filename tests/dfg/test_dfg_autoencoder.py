@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfg.autoencoder import PatchAutoencoder
-from dfg.latents import decode_latents, encode_latents
+from dfg.autoencoder import PatchAutoencoder, decode_latents, encode_latents
 
 
 def test_all_components_lose_nothing(autoencoder, faces):

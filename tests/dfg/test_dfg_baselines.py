@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from dfg.baselines import baseline_class, build_baseline, load_baseline
+from dfg.baselines import (
+    BASELINE_PRESETS,
+    BASELINES,
+    BASELINES_WITH_TIMESTEP,
+    baseline_class,
+    build_baseline,
+    load_baseline,
+)
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
-from dfg.baselines.names import BASELINE_OPTIONS, BASELINE_PRESETS, BASELINES, BASELINES_WITH_TIMESTEP
 
 SMALL: dict[str, dict[str, Any]] = {
     "memae": {"channels": (4, 8, 8), "slots": 20, "shrink": 0.03},
@@ -46,10 +52,9 @@ def batch_of(image: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def test_options_are_the_constructors(name):
     signature = inspect.signature(baseline_class(name).__init__)
-    assert tuple(signature.parameters)[2:] == BASELINE_OPTIONS[name]
     assert next(iter(list(signature.parameters)[1:])) == "image_size"
     for preset in BASELINE_PRESETS[name].values():
-        assert set(preset) <= set(BASELINE_OPTIONS[name])
+        assert tuple(signature.parameters)[2:] == tuple(preset)
     assert set(BASELINES_WITH_TIMESTEP) == {
         other for other in BASELINES if "timestep" in inspect.signature(baseline_class(other).reconstruct).parameters
     }
@@ -57,7 +62,8 @@ def test_options_are_the_constructors(name):
 
 def test_the_paper_preset_is_the_constructors_default(name):
     given = inspect.signature(baseline_class(name).__init__).parameters
-    assert {option: given[option].default for option in BASELINE_OPTIONS[name]} == BASELINE_PRESETS[name]["paper"]
+    paper = BASELINE_PRESETS[name]["paper"]
+    assert {option: given[option].default for option in paper} == paper
     assert given["image_size"].default == 256
 
 
@@ -179,4 +185,6 @@ def test_a_folder_without_a_baseline_is_refused(tmp_path, content):
 def test_the_configuration_is_plain_json(model, tmp_path):
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert set(config) - {"_class_name", "_diffusers_version", "image_size"} == set(BASELINE_OPTIONS[model.name])
+    assert set(config) - {"_class_name", "_diffusers_version", "image_size"} == set(
+        BASELINE_PRESETS[model.name]["paper"]
+    )

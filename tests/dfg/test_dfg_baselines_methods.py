@@ -207,11 +207,11 @@ def test_the_way_down_is_diffusers_ddpm(denoiser, faces):
 def test_who_knows_the_face_restores_it(denoiser, faces, keys, monkeypatch, calls):
     left = linear_alphas_cumprod().float()
 
-    def told(noisy, index):
+    def exact(noisy, index):
         abar = left[index + 1].view(-1, 1, 1, 1)
         return (noisy - abar.sqrt() * faces) / (1 - abar).sqrt()
 
-    monkeypatch.setattr(denoiser, "forward", told)
+    monkeypatch.setattr(denoiser, "forward", exact)
     restored = denoiser.reconstruct(faces, keys, timestep=60, calls=calls)
     torch.testing.assert_close(restored, faces, atol=2e-3, rtol=0)
 

@@ -2,14 +2,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dfg.identity import IDENTITY_PRESETS, IdentityEncoder, pad_tokens
+from dfg.identity import DEPTHS, IDENTITY_PRESETS, IdentityEncoder
+from dfg.tokens import pad_tokens
 
 
 def test_tokens_are_the_cells_of_the_map(encoder, faces):
     tokens = encoder(faces)
     assert tokens.shape == (4, encoder.num_tokens, encoder.token_dim) == (4, 49, 32)
     resized = F.interpolate(faces, (56, 56), mode="bilinear", align_corners=False)
-    features = encoder.backbone.eval().trunk(resized)
+    features = encoder.eval().trunk(resized)
     assert torch.equal(tokens[:, 3 * 7 + 5], features[:, :, 3, 5])
     assert not tokens.requires_grad
 
@@ -29,13 +30,13 @@ def test_a_face_does_not_see_its_batch_even_while_training(encoder, faces):
     encoder.train()
     assert torch.allclose(encoder(faces)[1:2], encoder(faces[1:2]), atol=1e-5)
     assert torch.allclose(encoder.embed(faces)[1:2], encoder.embed(faces[1:2]), atol=1e-5)
-    assert encoder.backbone.training
+    assert encoder.training
 
 
 def test_construction_is_seeded():
     first, again, other = (IdentityEncoder.from_preset("tiny", seed=s) for s in (0, 0, 1))
-    assert torch.equal(first.backbone.conv1.weight, again.backbone.conv1.weight)
-    assert not torch.equal(first.backbone.conv1.weight, other.backbone.conv1.weight)
+    assert torch.equal(first.conv1.weight, again.conv1.weight)
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
 
 
 def test_presets():
@@ -64,7 +65,7 @@ def small_presets(monkeypatch):
 
 def test_backbone_pth(small_presets, faces, tmp_path):
     source = IdentityEncoder.from_preset(small_presets, seed=3)
-    torch.save(source.backbone.state_dict(), tmp_path / "backbone.pth")
+    torch.save(source.state_dict(), tmp_path / "backbone.pth")
     loaded = IdentityEncoder.from_backbone_pth(tmp_path / "backbone.pth", small_presets)
     assert torch.equal(loaded(faces), source(faces))
     assert torch.equal(loaded.embed(faces), source.embed(faces))
@@ -72,7 +73,7 @@ def test_backbone_pth(small_presets, faces, tmp_path):
 
 def test_backbone_pth_of_a_trunk_alone(small_presets, faces, tmp_path):
     source = IdentityEncoder.from_preset(small_presets, seed=3)
-    state = {k: v for k, v in source.backbone.state_dict().items() if not k.startswith(("fc", "features"))}
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith(("fc", "features"))}
     torch.save({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "trunk.pth")
     loaded = IdentityEncoder.from_backbone_pth(tmp_path / "trunk.pth", small_presets)
     assert torch.equal(loaded(faces), source(faces))
@@ -81,7 +82,7 @@ def test_backbone_pth_of_a_trunk_alone(small_presets, faces, tmp_path):
 
 
 def test_backbone_pth_that_does_not_fit(small_presets, tmp_path):
-    state = IdentityEncoder.from_preset(small_presets).backbone.state_dict()
+    state = IdentityEncoder.from_preset(small_presets).state_dict()
     state["layer9.weight"] = state.pop("bn2.weight")
     state["conv1.weight"] = torch.zeros(5, 3, 3, 3)
     torch.save(state, tmp_path / "other.pth")
@@ -101,3 +102,63 @@ def test_padding_adds_zeros_on_the_right():
     assert torch.equal(pad_tokens(tokens, 512), tokens)
     with pytest.raises(ValueError, match="512 values do not fit"):
         pad_tokens(tokens, 256)
+
+
+# The network
+
+
+def _count(depth: int, embedding_dim: int | None) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in IdentityEncoder(DEPTHS[depth], embedding_dim=embedding_dim).parameters())
+
+
+def _expected_trunk(layers: tuple[int, ...]) -> int:
+    """Counted from the description: BN-conv-BN-PReLU-conv-BN, a shortcut in the first unit of each stage."""
+    widths = (64, 64, 128, 256, 512)
+    total = 3 * 64 * 9 + 3 * 64 + 2 * 512
+    for units, before, width in zip(layers, widths[:4], widths[1:], strict=True):
+        for unit in range(units):
+            entering = before if unit == 0 else width
+            total += 2 * entering + entering * width * 9 + 2 * width + width + width * width * 9 + 2 * width
+        total += before * width + 2 * width
+    return total
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_parameter_counts(depth):
+    trunk = _expected_trunk(DEPTHS[depth])
+    assert _count(depth, None) == trunk
+    assert _count(depth, 512) == trunk + 25088 * 512 + 512 + 2 * 512
+
+
+def test_published_counts_of_depth_18():
+    assert _count(18, None) == 11_179_008
+    assert _count(18, 512) == 24_025_600
+
+
+def test_names_are_insightfaces():
+    names = set(IdentityEncoder((2, 1, 1, 1)).state_dict())
+    wanted = {
+        "conv1.weight", "bn1.running_mean", "prelu.weight", "layer1.0.bn1.weight", "layer1.0.conv1.weight",
+        "layer1.0.bn2.bias", "layer1.0.prelu.weight", "layer1.0.conv2.weight", "layer1.0.bn3.running_var",
+        "layer1.0.downsample.0.weight", "layer1.0.downsample.1.bias", "layer1.1.conv2.weight",
+        "layer4.0.bn3.weight", "bn2.weight", "fc.weight", "fc.bias", "features.running_mean",
+    }  # fmt: skip
+    assert wanted <= names
+    assert "layer1.1.downsample.0.weight" not in names
+
+
+def test_maps_and_embeddings_have_the_documented_shapes():
+    network = IdentityEncoder((1, 1, 1, 1), (4, 4, 8, 8), embedding_dim=6).eval()
+    assert network.trunk(torch.zeros(2, 3, 112, 112)).shape == (2, 8, 7, 7)
+    assert network.embedding(torch.zeros(2, 3, 112, 112)).shape == (2, 6)
+    small = IdentityEncoder((1, 1, 1, 1), (4, 4, 8, 8), 56, (1, 2, 2, 2), embedding_dim=6).eval()
+    assert small.embedding(torch.zeros(2, 3, 56, 56)).shape == (2, 6)
+
+
+def test_a_trunk_gives_no_embedding():
+    trunk = IdentityEncoder((1, 1, 1, 1), (4, 4, 8, 8), embedding_dim=None)
+    with pytest.raises(ValueError, match="trunk alone"):
+        trunk.embedding(torch.zeros(2, 3, 112, 112))
+    with pytest.raises(ValueError, match="four stages"):
+        IdentityEncoder((1, 1, 1))

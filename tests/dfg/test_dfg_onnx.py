@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from dfg.identity import OnnxIdentityEncoder
+from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 

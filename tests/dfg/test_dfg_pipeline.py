@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from dfg.autoencoder import encode_latents
 from dfg.identity import IdentityEncoder
-from dfg.latents import encode_latents
 from dfg.noise import generator_for_key, noise_for_keys
 from dfg.pipeline import DeFakePipeline, to_pil
 from dfg.schedule import sd_scheduler
@@ -65,7 +65,8 @@ def test_the_steps_by_hand_are_the_call(pipeline, faces, keys):
     latents, tokens = pipeline.encode(faces), pipeline.identity_tokens(faces)
     noise = pipeline.draw_noise(latents, keys)
     for timestep in (201, 401):
-        restored = pipeline.decode(pipeline.restore_latents(latents, tokens, timestep, 50, noise))
+        with pipeline.conditioned(tokens) as conditioning:
+            restored = pipeline.decode(pipeline.restore_latents(latents, conditioning, timestep, 50, noise))
         assert torch.equal(restored, pipeline(faces, timestep=timestep, keys=keys).image)
 
 

@@ -7,9 +7,8 @@ import torch
 
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
-from dfg.preconditioned import PreconditionedUNet
 from dfg.schedule import sd_scheduler
-from dfg.unet import build_unet
+from dfg.unet import PreconditionedUNet, build_unet
 
 VARIANCE = [4.0, 1.0, 0.25, 0.04]
 SIZE = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 4}

@@ -11,8 +11,8 @@ from torch import nn
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from dfg.prediction import as_epsilon, min_snr_weight, prediction_of, target
-from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
+from dfg.tokens import TokenProjection
 from dfg.unet import build_unet
 
 TIMESTEPS = [0, 1, 37, 201, 500, 801, 999]
@@ -95,7 +95,7 @@ def test_a_perfect_velocity_is_a_perfect_noise(batch):
         )
 
 
-def test_dropped_faces_are_told_nothing_even_through_a_projection(batch):
+def test_dropped_faces_get_zero_tokens_even_through_a_projection(batch):
     unet = Fixed(torch.zeros_like(batch["latents"]))
     projection = TokenProjection(8, 12)
     nn.init.ones_(projection.linear.bias)

@@ -3,7 +3,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
-from dfg.latents import calibrate_scale, decode_latents, encode_latents, latent_channels
+from dfg.autoencoder import calibrate_scale, decode_latents, encode_latents, latent_channels
 from dfg.noise import seeded
 from dfg.taesd import TaesdAutoencoder, load_taesd
 

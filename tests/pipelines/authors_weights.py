@@ -25,7 +25,7 @@ def write_authors_weights(folder: Path) -> None:
     unet.register_to_config(**average, update_after_step=0, use_ema_warmup=False)
     unet.save_pretrained(folder / UNET_EMA, safe_serialization=False)
     assert (folder / UNET_EMA / "diffusion_pytorch_model.bin").is_file()
-    backbone = IdentityEncoder.from_preset("iresnet18", embedding_dim=None).backbone
+    backbone = IdentityEncoder.from_preset("iresnet18", embedding_dim=None)
     torch.save(backbone.state_dict(), folder / "backbone.pth")
 
 

@@ -51,9 +51,9 @@ def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
     for name in counts:
         method = getattr(pipeline, name)
 
-        def counted(*arguments, name=name, method=method):
+        def counted(*arguments, name=name, method=method, **options):
             counts[name] += len(arguments[0])
-            return method(*arguments)
+            return method(*arguments, **options)
 
         monkeypatch.setattr(pipeline, name, counted)
     sweep = DfgSweep(pipeline, [0, 201, 401, 601], WEIGHTS, AUTOENCODER, num_inference_steps=5)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from output_folder import make_experiment, write_faces
 
+from dfg.baselines import BASELINES
 from dfg.baselines.deep_svdd import DeepSvddObjective
-from dfg.baselines.names import BASELINES
 from pipelines.cues.job import to_pixels
 from pipelines.cues.names import CONTROLS, MAKERS, RESTORING
 from pipelines.cues.reader import CUE_KINDS

@@ -15,10 +15,9 @@ from output_folder import make_experiment, write_faces
 from dfg.identity import IdentityEncoder
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
-from dfg.preconditioned import PreconditionedUNet
-from dfg.projection import TokenProjection
 from dfg.schedule import sd_scheduler
-from dfg.unet import build_unet
+from dfg.tokens import TokenProjection
+from dfg.unet import PreconditionedUNet, build_unet
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
