@@ -19,13 +19,13 @@ from pipelines.experiment.generator import (
     AnoddpmSettings,
     GeneratorSettings,
     IdentitySettings,
-    LoopSettings,
     MakerSettings,
     TrainedIdentity,
 )
 from pipelines.experiment.published import check_published
 from pipelines.settings import Strict, named
 from pipelines.synthetic.settings import SyntheticSettings
+from pipelines.training.settings import TrainSettings
 
 
 class SyntheticData(SyntheticSettings):
@@ -180,83 +180,6 @@ class ObjectiveSettings(BaseModel):
     def options(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return dict(self.model_extra or {})
-
-
-class PlateauSettings(Strict):
-    """When `schedule: plateau` lowers the rate; the defaults are Kuznetsov et al.'s."""
-
-    factor: float = Field(0.5, gt=0, lt=1, description="What the rate is multiplied by.")
-    patience: int = Field(7, ge=1, description="Looks without a better loss before it is.")
-    min_delta: float = Field(1e-4, ge=0, description="A loss must fall by more than this to count as better.")
-    min_learning_rate: float = Field(1e-9, ge=0)
-
-
-class EarlyStoppingSettings(Strict):
-    """When the training ends before its last step."""
-
-    patience: int = Field(15, ge=1, description="Looks without a better loss before it ends.")
-    min_delta: float = Field(0.0, ge=0, description="A loss must fall by more than this to count as better.")
-
-
-class ExtraLiveSettings(Strict):
-    """Extra live faces in every step, as Table III of the AG-FAS paper: live to attack stays one to one."""
-
-    dataset: str = Field(
-        "corpus",
-        description="`corpus`, the benchmark's live corpus in the same dataset; or a prepared dataset's folder.",
-    )
-    ratio: float = Field(1.0, gt=0, description="Extra live faces to the training domains' own; 1 is the paper's.")
-    domain: Literal["own", "none"] = Field(
-        "own",
-        description="Their domain label: `own` is one more training domain, which SSDG's and SSAN's discriminators"
-        " tell from the others; `none` keeps them from the discriminators.",
-    )
-
-
-class TrainSettings(LoopSettings):
-    """The detector's training. The defaults are the paper's; the batch follows from `per_cell`."""
-
-    steps: int = Field(4000, ge=0, description="0 trains nothing and takes `detector.weights` as they were published.")
-    batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
-    optimizer: Literal["sgd", "adamw", "adamw_fused"] = "sgd"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]
-        "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stands still."
-    )
-    warmup: int = Field(400, ge=0)
-    per_cell: int = Field(10, ge=1, description="Faces of each training domain and label in a step.")
-    flip: Literal["shared", "independent", "none"] = Field(
-        "shared",
-        description="`independent` flips face and restoration apart, as the public code does by mistake.",
-    )
-    shift: int = Field(0, ge=0, description="Random shift in pixels, the same for face and cue.")
-    evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
-    plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
-    early_stopping: EarlyStoppingSettings | None = None
-    look_every: int = Field(
-        50,
-        ge=1,
-        description="Steps between looks at the source dev loss, for `schedule: plateau` and `early_stopping`.",
-    )
-    extra_live: ExtraLiveSettings | None = None
-    depth_maps: Path | None = Field(
-        None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY; pseudo-depth where not given."
-    )
-    reflection_maps: Path | None = Field(None, description="Folder of the attacks' reflection maps, named likewise.")
-
-    @property
-    def watches(self) -> bool:
-        """Whether the training looks at the source dev loss."""
-        return self.schedule == "plateau" or self.early_stopping is not None
-
-    @model_validator(mode="after")
-    def _watched(self) -> TrainSettings:
-        if self.schedule != "plateau" and self.plateau != PlateauSettings():
-            raise ValueError("plateau is read by schedule: plateau alone: set that schedule, or leave it out")
-        if self.ema_decay > 0:
-            raise ValueError("ema_decay is for generators: a detector is judged by its own weights; leave it out")
-        return self
 
 
 class EvaluateSettings(Strict):

@@ -9,29 +9,7 @@ from pydantic import Field, model_validator
 
 from dfg.baselines import check_baseline
 from pipelines.settings import Strict, Unit, named
-
-
-class LoopSettings(Strict):
-    """How a model is trained; the same loop for every model."""
-
-    steps: int = Field(1000, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(32, ge=1, description="Samples of one step over all processes.")
-    optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
-        "adamw", description="`adamw_fused` rounds otherwise and reads weights and moments once: for large models."
-    )
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    momentum: Unit = Field(0.9, description="For `sgd`.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw` and `adamw_fused`.")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
-    warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
-    max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
-    gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step; memory falls, time does not.")
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="Average of the weights; 0 keeps none.")
-    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints: what a crash can cost.")
-    log_every: int = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
-    trackers: list[str] = Field([], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard].")
+from pipelines.training.settings import LoopSettings
 
 
 class TrainedIdentity(Strict):

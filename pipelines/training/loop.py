@@ -22,13 +22,13 @@ from torch import nn
 
 from oanet.objectives.base import Objective
 from pipelines.errors import AgfasError, nearest
-from pipelines.experiment.generator import LoopSettings
 from pipelines.files import remove_stale
 from pipelines.processes import on_cpu
 from pipelines.progress import bar
 from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.training.ema import WeightAverage
 from pipelines.training.run import Run
+from pipelines.training.settings import LoopSettings
 from pipelines.training.watch import DevWatch
 
 

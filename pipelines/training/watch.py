@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pipelines.experiment.config import EarlyStoppingSettings, PlateauSettings
+from pipelines.training.settings import EarlyStoppingSettings, PlateauSettings
 
 
 class DevWatch:

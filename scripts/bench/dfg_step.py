@@ -21,12 +21,12 @@ from dfg.attention import use_attention
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from pipelines.data.faces import Faces
-from pipelines.experiment.generator import LoopSettings
 from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_batch
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, store_latents
 from pipelines.training.loop import make_optimizer
+from pipelines.training.settings import LoopSettings
 from scripts.bench.parts import COMPACT, SD15, Size, build_generator
 from scripts.bench.turns import in_turns
 

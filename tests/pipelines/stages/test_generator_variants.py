@@ -21,7 +21,6 @@ from dfg.unet import PreconditionedUNet, build_unet
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
-from pipelines.experiment.generator import LoopSettings
 from pipelines.experiment.workspace import Workspace
 from pipelines.fingerprint import fingerprint
 from pipelines.stages import cues, train_dfg, train_identity
@@ -30,6 +29,7 @@ from pipelines.training.batches import LatentBatches
 from pipelines.training.latents import SomeFaces, nested_share
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
+from pipelines.training.settings import LoopSettings
 
 LOOP = {"steps": 2, "batch_size": 4, "log_every": 1, "ema_decay": 0.5, "learning_rate": 1e-3}
 SMALL = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "attention_head_dim": 4}

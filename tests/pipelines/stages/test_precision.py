@@ -18,13 +18,13 @@ from test_loop import Regression, batches
 from dfg.objective import DenoisingObjective
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
-from pipelines.experiment.generator import LoopSettings
 from pipelines.files import read_json, write_json
 from pipelines.training import loop
 from pipelines.training.batches import LatentBatches
 from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
+from pipelines.training.settings import LoopSettings
 
 GENERATOR = LoopSettings(steps=5, batch_size=4, learning_rate=1e-3, ema_decay=0.5, checkpoint_every=2, log_every=1)
 

@@ -11,10 +11,10 @@ from accelerate import tracking
 from torch import nn
 
 from pipelines.errors import AgfasError
-from pipelines.experiment.generator import LoopSettings
 from pipelines.training.ema import WeightAverage
 from pipelines.training.loop import fit, learning_rate, make_optimizer
 from pipelines.training.run import Run
+from pipelines.training.settings import LoopSettings
 
 
 class Regression(nn.Module):

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from safetensors.torch import save_file
-from pipelines.experiment.generator import LoopSettings
+from pipelines.training.settings import LoopSettings
 from pipelines.processes import is_main, rank_and_world
 from pipelines.training.batches import LatentBatches
 from pipelines.training.loop import fit
@@ -99,7 +99,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 from pipelines.errors import AgfasError
-from pipelines.experiment.generator import LoopSettings
+from pipelines.training.settings import LoopSettings
 from pipelines.processes import rank_and_world
 from pipelines.training.loop import fit
 from pipelines.training.run import Run

@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
-from pipelines.experiment.generator import LoopSettings
+from pipelines.training.settings import LoopSettings
 from pipelines.processes import rank_and_world
 from pipelines.training.loop import fit
 from pipelines.training.run import Run

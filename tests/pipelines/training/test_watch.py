@@ -9,12 +9,12 @@ from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from pipelines.errors import AgfasError
-from pipelines.experiment.config import EarlyStoppingSettings, Experiment, PlateauSettings, TrainSettings
+from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
-from pipelines.experiment.generator import LoopSettings
 from pipelines.experiment.workspace import Workspace
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
+from pipelines.training.settings import EarlyStoppingSettings, LoopSettings, PlateauSettings, TrainSettings
 from pipelines.training.watch import DevWatch
 
 

@@ -1,0 +1,117 @@
+"""Settings of the training loop and of the detector's training. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.settings import Strict, Unit
+
+
+class LoopSettings(Strict):
+    """Optimiser, schedule, precision and intervals of the one loop that trains every model."""
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(32, ge=1, description="Samples per step, over all processes.")
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
+        "adamw",
+        description="`adamw_fused` reads weights and moments once, which is faster for large models; it rounds"
+        " differently.",
+    )
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: Unit = Field(0.9, description="For `sgd`.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw` and `adamw_fused`.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
+    warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
+    max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this value; 0 does not clip.")
+    gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step: less memory, the same time.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="`fp16` needs a GPU.")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of the average of the weights; 0 keeps no average.")
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints: the most that a crash loses.")
+    log_every: int = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
+    trackers: list[str] = Field([], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard].")
+
+
+class PlateauSettings(Strict):
+    """When `schedule: plateau` lowers the learning rate. The defaults are those of Kuznetsov et al."""
+
+    factor: float = Field(0.5, gt=0, lt=1, description="Factor of the learning rate.")
+    patience: int = Field(7, ge=1, description="Evaluations without a better loss before the rate is lowered.")
+    min_delta: float = Field(1e-4, ge=0, description="A loss must fall by more than this to count as better.")
+    min_learning_rate: float = Field(1e-9, ge=0)
+
+
+class EarlyStoppingSettings(Strict):
+    """When training stops before its last step."""
+
+    patience: int = Field(15, ge=1, description="Evaluations without a better loss before training stops.")
+    min_delta: float = Field(0.0, ge=0, description="A loss must fall by more than this to count as better.")
+
+
+class ExtraLiveSettings(Strict):
+    """Extra live faces in every step, as in Table III of the AG-FAS paper. Live to attack stays one to one."""
+
+    dataset: str = Field(
+        "corpus",
+        description="`corpus`, the benchmark's live corpus in the same dataset; or the folder of a prepared dataset.",
+    )
+    ratio: float = Field(
+        1.0, gt=0, description="Extra live faces per live face of the training domains; the paper uses 1."
+    )
+    domain: Literal["own", "none"] = Field(
+        "own",
+        description="Their domain label: `own` is one more training domain, which the discriminators of SSDG and SSAN"
+        " must separate; `none` excludes them from the discriminators.",
+    )
+
+
+class TrainSettings(LoopSettings):
+    """The detector's training. The defaults are the paper's; `per_cell` determines the batch size."""
+
+    steps: int = Field(4000, ge=0, description="0 does not train and uses `detector.weights` as published.")
+    batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
+    optimizer: Literal["sgd", "adamw", "adamw_fused"] = "sgd"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]
+        "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stops falling."
+    )
+    warmup: int = Field(400, ge=0)
+    per_cell: int = Field(10, ge=1, description="Faces of each training domain and label per step.")
+    flip: Literal["shared", "independent", "none"] = Field(
+        "shared",
+        description="Random mirroring. `independent` mirrors face and restoration separately, as the public code does"
+        " by mistake.",
+    )
+    shift: int = Field(0, ge=0, description="Largest random shift in pixels, the same for face and cue.")
+    evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
+    plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
+    early_stopping: EarlyStoppingSettings | None = None
+    look_every: int = Field(
+        50,
+        ge=1,
+        description="Steps between evaluations of the source dev loss, for `schedule: plateau` and `early_stopping`.",
+    )
+    extra_live: ExtraLiveSettings | None = None
+    depth_maps: Path | None = Field(
+        None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY. Default: pseudo-depth."
+    )
+    reflection_maps: Path | None = Field(
+        None, description="Folder of the attacks' reflection maps, with the names of depth maps."
+    )
+
+    @property
+    def watches(self) -> bool:
+        """Whether training evaluates the source dev loss."""
+        return self.schedule == "plateau" or self.early_stopping is not None
+
+    @model_validator(mode="after")
+    def _watched(self) -> TrainSettings:
+        if self.schedule != "plateau" and self.plateau != PlateauSettings():
+            raise ValueError("plateau is used by schedule: plateau only: set that schedule, or remove plateau")
+        if self.ema_decay > 0:
+            raise ValueError("ema_decay is for generators: a detector is evaluated with its own weights; remove it")
+        return self
