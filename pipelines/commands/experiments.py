@@ -11,7 +11,7 @@ from pipelines.commands.options import Config, DryRun, Jobs, Output, Overrides, 
 
 
 def train(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
-    """Train one detector for every split of the protocol; what it needs is made first."""
+    """Train one detector for every fold of the protocol; what it needs is made first."""
     run_stages(config, overrides, output, dry_run, last="train")
 
 

@@ -20,7 +20,7 @@ Run = Annotated[Path | None, typer.Option(help="The output folder of a quickstar
 Label = Annotated[
     str | None, typer.Option(help="Which experiment of a run; the first with a generator's cue by default.")
 ]
-Split = Annotated[str | None, typer.Option(help="Which split's detector of a run; the first by default.")]
+Fold = Annotated[str | None, typer.Option(help="Which fold's detector of a run; the first by default.")]
 FaceDetectorName = Annotated[str | None, typer.Option("--face-detector", help="Find faces with it, e.g. yunet.")]
 Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
 ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import FaceDetectorName, Label, ParsingWeights, Run, Split, Weights
+from pipelines.commands.options import FaceDetectorName, Fold, Label, ParsingWeights, Run, Weights
 
 
 def detect(
@@ -15,7 +15,7 @@ def detect(
     run: Run = None,
     model: Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")] = None,
     label: Label = None,
-    split: Split = None,
+    fold: Fold = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")] = False,
     face_detector: FaceDetectorName = None,
     weights: Weights = None,
@@ -29,7 +29,7 @@ def detect(
     """Say whether the faces in pictures and videos are live."""
     from pipelines.stages import detect as stage
 
-    detector = stage.open_detector(run, model, label, split, face_detector, weights, parsing_weights)
+    detector = stage.open_detector(run, model, label, fold, face_detector, weights, parsing_weights)
     text, refused = stage.run(
         paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
     )
@@ -43,7 +43,7 @@ def demo(
     run: Run = None,
     model: Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")] = None,
     label: Label = None,
-    split: Split = None,
+    fold: Fold = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")] = False,
     face_detector: FaceDetectorName = None,
     weights: Weights = None,
@@ -57,7 +57,7 @@ def demo(
     from pipelines.stages import demo as stage
     from pipelines.stages.detect import open_detector
 
-    opened = partial(open_detector, run, model, label, split, face_detector, weights, parsing_weights)
+    opened = partial(open_detector, run, model, label, fold, face_detector, weights, parsing_weights)
     stage.run(opened, host, port, aligned, typer.echo)
 
 
@@ -65,21 +65,21 @@ def threshold(
     source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
     target: Annotated[Path | None, typer.Option(help="Another score table, judged at the fixed thresholds.")] = None,
     label: Annotated[str | None, typer.Option(help="Which experiment of a folder; the first by default.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of it; the first by default.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Which fold of it; the first by default.")] = None,
     max_bpcer: Annotated[float, typer.Option(help="Share of live videos that may be rejected, for that kind.")] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find thresholds on development scores, and what they cost there and on the target."""
     from pipelines.stages import threshold as stage
 
-    typer.echo(stage.run(source, target, label, split, max_bpcer, as_json))
+    typer.echo(stage.run(source, target, label, fold, max_bpcer, as_json))
 
 
 def save_model(
     run: Annotated[Path, typer.Argument(help="The output folder of a quickstart, a sweep or a single experiment.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     label: Label = None,
-    split: Split = None,
+    fold: Fold = None,
     face_detector: FaceDetectorName = None,
     weights: Weights = None,
     parsing_weights: ParsingWeights = None,
@@ -87,4 +87,4 @@ def save_model(
     """Write one folder with a trained detector, all that it needs, and a model card."""
     from pipelines.stages import save_model as stage
 
-    typer.echo(stage.run(run, out, label, split, face_detector, weights, parsing_weights))
+    typer.echo(stage.run(run, out, label, fold, face_detector, weights, parsing_weights))

@@ -57,7 +57,7 @@ class Limited(_AcrossDomains):
 
     name: Literal["limited"] = "limited"
     train: list[str] = Field(min_length=1, description="Source domains; the detector sees no other.")
-    test: list[str] = Field(min_length=1, description="Target domains; each is one split.")
+    test: list[str] = Field(min_length=1, description="Target domains; each is one fold.")
 
 
 class OneAgainstOthers(_AcrossDomains):

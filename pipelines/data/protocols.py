@@ -26,7 +26,7 @@ PROTOCOL_COLUMNS = ("label", "domain", "subject", "video", "split")
 
 
 @dataclass(frozen=True)
-class Split:
+class Fold:
     """One training and its test.
 
     Attributes:
@@ -54,15 +54,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named list of splits."""
+    """A named list of folds."""
 
     name: str
-    splits: tuple[Split, ...]
+    folds: tuple[Fold, ...]
 
 
-def protocol_splits(settings: AnyProtocol, columns: Mapping[str, Any]) -> tuple[Split, ...]:
-    """The splits of an experiment's protocol over a dataset's `domain` column (N,); see `build_protocol`."""
-    return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).splits
+def protocol_folds(settings: AnyProtocol, columns: Mapping[str, Any]) -> tuple[Fold, ...]:
+    """The folds of an experiment's protocol over a dataset's `domain` column (N,); see `build_protocol`."""
+    return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).folds
 
 
 def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
@@ -75,8 +75,8 @@ def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
     if isinstance(settings, Within | CrossMatrix | Combined):
         return protocol
     learnt, tested = tuple(settings.train_splits), None if settings.test_splits is None else tuple(settings.test_splits)
-    splits = [replace(split, train_splits=learnt, test_splits=tested) for split in protocol.splits]
-    return replace(protocol, splits=tuple(splits))
+    folds = [replace(fold, train_splits=learnt, test_splits=tested) for fold in protocol.folds]
+    return replace(protocol, folds=tuple(folds))
 
 
 def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
@@ -97,44 +97,44 @@ def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protoco
 def leave_one_out(domains: Sequence[str]) -> Protocol:
     """Each domain is the target once, all others the sources (O&C&I to M and its three turns)."""
     _check_distinct(domains, at_least=2)
-    splits = [_split(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains]
-    return Protocol("leave_one_out", tuple(splits))
+    folds = [_fold(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains]
+    return Protocol("leave_one_out", tuple(folds))
 
 
 def limited(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
-    """The same few sources for every target (M&I to C, M&I to O); one split per target."""
+    """The same few sources for every target (M&I to C, M&I to O); one fold per target."""
     _check_distinct([*sources, *targets], at_least=2)
     if not sources or not targets:
         raise AgfasError(
             "The limited protocol needs at least one source (protocol.train) and one target (protocol.test)."
         )
-    splits = [_split(f"{'_'.join(sources)}_to_{target}", sources, [target]) for target in targets]
-    return Protocol("limited", tuple(splits))
+    folds = [_fold(f"{'_'.join(sources)}_to_{target}", sources, [target]) for target in targets]
+    return Protocol("limited", tuple(folds))
 
 
 def one_against_others(domains: Sequence[str]) -> Protocol:
     """Each domain is the only source once, all others are tested together."""
     _check_distinct(domains, at_least=2)
-    splits = [_split(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains]
-    return Protocol("one_against_others", tuple(splits))
+    folds = [_fold(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains]
+    return Protocol("one_against_others", tuple(folds))
 
 
 def within(domains: Sequence[str]) -> Protocol:
     """Each domain by itself, from its `train` records to its `test` records."""
     _check_distinct(domains, at_least=1)
-    return Protocol("within", tuple(_split(f"within_{domain}", [domain], [domain]) for domain in domains))
+    return Protocol("within", tuple(_fold(f"within_{domain}", [domain], [domain]) for domain in domains))
 
 
 def cross_matrix(domains: Sequence[str]) -> Protocol:
     """Each domain is the only source once, every domain is tested: itself by its `test` records."""
     _check_distinct(domains, at_least=2)
-    return Protocol("cross_matrix", tuple(_split(f"from_{source}", [source], domains) for source in domains))
+    return Protocol("cross_matrix", tuple(_fold(f"from_{source}", [source], domains) for source in domains))
 
 
 def combined(domains: Sequence[str]) -> Protocol:
     """All domains are the sources, and each is tested by its `test` records."""
     _check_distinct(domains, at_least=2)
-    return Protocol("combined", (_split("combined", domains, domains),))
+    return Protocol("combined", (_fold("combined", domains, domains),))
 
 
 def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
@@ -145,7 +145,7 @@ def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
             "The all_to_unseen protocol needs at least one domain to train on (protocol.train) and one to test"
             f" (protocol.test), but has {len(sources)} and {len(targets)}."
         )
-    return Protocol("all_to_unseen", (_split("all_to_unseen", sources, targets),))
+    return Protocol("all_to_unseen", (_fold("all_to_unseen", sources, targets),))
 
 
 _BUILDERS: dict[type, Callable[[Sequence[str]], Protocol]] = {
@@ -168,10 +168,10 @@ def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
             raise AgfasError(f"The dataset has no domain '{name}': {nearest(name, set(available))}")
 
 
-def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
-    """The rows that a split trains on, chooses with and tests on, rising.
+def indices(columns: Mapping[str, Any], fold: Fold) -> dict[str, np.ndarray]:
+    """The rows that a fold trains on, chooses with and tests on, rising.
 
-    train: records of the train domains in the split's `train_splits`. dev: `dev` records of the dev domains. test:
+    train: records of the train domains in the fold's `train_splits`. dev: `dev` records of the dev domains. test:
     records of the test domains in its `test_splits`; of those that are sources too, the `test` records.
 
     Args:
@@ -187,29 +187,29 @@ def indices(columns: Mapping[str, Any], split: Split) -> dict[str, np.ndarray]:
     arrays = {name: np.asarray(columns[name]) for name in PROTOCOL_COLUMNS}
     _check_split_column(arrays["split"])
     available = sorted(set(arrays["domain"].tolist()))
-    check_domains([*split.train_domains, *split.dev_domains, *split.test_domains], available)
+    check_domains([*fold.train_domains, *fold.dev_domains, *fold.test_domains], available)
     masks = {
-        "train": np.isin(arrays["domain"], split.train_domains) & np.isin(arrays["split"], split.train_splits),
-        "dev": np.isin(arrays["domain"], split.dev_domains) & (arrays["split"] == "dev"),
-        "test": np.isin(arrays["domain"], split.test_domains) & _is_tested(arrays["domain"], arrays["split"], split),
+        "train": np.isin(arrays["domain"], fold.train_domains) & np.isin(arrays["split"], fold.train_splits),
+        "dev": np.isin(arrays["domain"], fold.dev_domains) & (arrays["split"] == "dev"),
+        "test": np.isin(arrays["domain"], fold.test_domains) & _is_tested(arrays["domain"], arrays["split"], fold),
     }
-    _check_held_out(arrays["domain"], arrays["split"], split)
+    _check_held_out(arrays["domain"], arrays["split"], fold)
     rows = {part: np.flatnonzero(mask) for part, mask in masks.items()}
-    _check_classes(arrays["label"], rows, split)
+    _check_classes(arrays["label"], rows, fold)
     for column in ("subject", "video"):
-        _check_crossing(arrays["domain"], arrays[column], column, rows, split)
+        _check_crossing(arrays["domain"], arrays[column], column, rows, fold)
     return rows
 
 
-def _is_tested(domain: np.ndarray, splits: np.ndarray, split: Split) -> np.ndarray:
+def _is_tested(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> np.ndarray:
     """(N,) bool: whether a record may be tested where its domain is a target."""
-    chosen = np.isin(splits, SPLITS if split.test_splits is None else split.test_splits)
-    return np.where(np.isin(domain, split.within_domains), splits == "test", chosen)
+    chosen = np.isin(splits, SPLITS if fold.test_splits is None else fold.test_splits)
+    return np.where(np.isin(domain, fold.within_domains), splits == "test", chosen)
 
 
-def _split(name: str, sources: Sequence[str], targets: Sequence[str]) -> Split:
+def _fold(name: str, sources: Sequence[str], targets: Sequence[str]) -> Fold:
     ordered = tuple(sorted(sources))
-    return Split(name, ordered, ordered, tuple(sorted(targets)))
+    return Fold(name, ordered, ordered, tuple(sorted(targets)))
 
 
 def _check_distinct(domains: Sequence[str], at_least: int) -> None:
@@ -232,24 +232,24 @@ def _check_split_column(values: np.ndarray) -> None:
         )
 
 
-def _check_held_out(domain: np.ndarray, splits: np.ndarray, split: Split) -> None:
-    for name in split.within_domains:
+def _check_held_out(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> None:
+    for name in fold.within_domains:
         there = sorted(set(splits[domain == name].tolist()))
         if "test" not in there:
             raise AgfasError(
-                f"Split '{split.name}' learns from domain '{name}' and judges by its `test` records, but it has none"
+                f"Fold '{fold.name}' learns from domain '{name}' and judges by its `test` records, but it has none"
                 f" (only {', '.join(there)}). Prepare it again with its subjects dealt out to train, dev and test, or"
                 " name the domains that have them in protocol.domains."
             )
 
 
-def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], split: Split) -> None:
-    domains = {"train": split.train_domains, "dev": split.dev_domains, "test": split.test_domains}
+def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], fold: Fold) -> None:
+    domains = {"train": fold.train_domains, "dev": fold.dev_domains, "test": fold.test_domains}
     for part, chosen in rows.items():
         for label, name in ((BONAFIDE, "bona fide"), (ATTACK, "attack")):
             if not np.any(labels[chosen] == label):
                 raise AgfasError(
-                    f"Split '{split.name}' has {len(chosen)} {part} records of {', '.join(domains[part])} but"
+                    f"Fold '{fold.name}' has {len(chosen)} {part} records of {', '.join(domains[part])} but"
                     f" no {name} among them. {_CLASS_FIX[part]}"
                 )
 
@@ -263,7 +263,7 @@ _CLASS_FIX = {
 
 
 def _check_crossing(
-    domain: np.ndarray, names: np.ndarray, column: str, rows: dict[str, np.ndarray], split: Split
+    domain: np.ndarray, names: np.ndarray, column: str, rows: dict[str, np.ndarray], fold: Fold
 ) -> None:
     """A person or a capture that is learnt from must not judge; both are unique within their domain only."""
     found = {part: set(zip(domain[r].tolist(), names[r].tolist(), strict=True)) for part, r in rows.items()}
@@ -272,6 +272,6 @@ def _check_crossing(
         if both:
             where, name = min(both)
             raise AgfasError(
-                f"In split '{split.name}', {len(both)} {column}s are in both {one} and {other}, the first is"
+                f"In fold '{fold.name}', {len(both)} {column}s are in both {one} and {other}, the first is"
                 f" {column} '{name}' of domain '{where}'. Split the dataset by subject and make it again."
             )

@@ -1,10 +1,10 @@
 """From score tables to the numbers of one experiment, each under the name of the rule that chose it.
 
-Every split of a protocol is judged under every pair of selection and threshold rule. Two families matter:
+Every fold of a protocol is judged under every pair of selection and threshold rule. Two families matter:
 `honest` (last checkpoint, threshold at the EER of held-out source videos) and `papers` (best checkpoint on the
 target, threshold at the target's own EER), which the literature's tables are made with.
 
-A split that tests several domains is judged as a whole and, under `domains`, each of them as if it were the only
+A fold that tests several domains is judged as a whole and, under `domains`, each of them as if it were the only
 target: rules that look at sources give the same threshold for all, the papers' rule looks at each by itself.
 """
 
@@ -37,7 +37,7 @@ _CONTENT = 3
 
 
 def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
-    """Judge all splits of an experiment and write `result.json` beside them; found again if nothing changed.
+    """Judge all folds of an experiment and write `result.json` beside them; found again if nothing changed.
 
     A result of other settings, or of code that knew other rules, is judged again from the same scores.
 
@@ -56,13 +56,13 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     key, known = _key(folder, settings), _known(path)
     if known.get("key") == key:
         return known
-    splits = {name: judge_all(load_checkpoints(folder / name), settings) for name in _split_names(tables)}
+    folds = {name: judge_all(load_checkpoints(folder / name), settings) for name in _fold_names(tables)}
     result = {
         "key": key,
         "honest": f"{settings.selection}/{settings.threshold}",
         "papers": PAPERS,
-        "splits": splits,
-        "mean": _means(splits),
+        "folds": folds,
+        "mean": _means(folds),
     }
     write_json(path, result)
     return result
@@ -74,10 +74,10 @@ def is_judged(folder: Path, settings: EvaluateSettings) -> bool:
 
 
 def own_numbers(judged: Mapping[str, Any], settings: EvaluateSettings, title: str) -> dict[str, Any]:
-    """What `result.json` holds of one split under the experiment's own rules.
+    """What `result.json` holds of one fold under the experiment's own rules.
 
     Args:
-        judged: of the split.
+        judged: of the fold.
         settings: name the rules.
         title: of the experiment, for the refusal.
 
@@ -93,30 +93,30 @@ def own_numbers(judged: Mapping[str, Any], settings: EvaluateSettings, title: st
     return dict(judged["rules"][rule])
 
 
-def load_checkpoints(split_folder: Path) -> list[CheckpointScores]:
-    """The score tables of one split, a pair for every kept checkpoint, averaged over each video's frames."""
-    steps = sorted({path.name.split("-")[0] for path in (split_folder / "scores").glob("*.parquet")})
+def load_checkpoints(fold_folder: Path) -> list[CheckpointScores]:
+    """The score tables of one fold, a pair for every kept checkpoint, averaged over each video's frames."""
+    steps = sorted({path.name.split("-")[0] for path in (fold_folder / "scores").glob("*.parquet")})
     return [
         CheckpointScores(
             step=int(step.removeprefix("step_")),
-            dev=ScoreTable.load(split_folder / "scores" / f"{step}-dev.parquet").by_video(),
-            target=ScoreTable.load(split_folder / "scores" / f"{step}-test.parquet").by_video(),
+            dev=ScoreTable.load(fold_folder / "scores" / f"{step}-dev.parquet").by_video(),
+            target=ScoreTable.load(fold_folder / "scores" / f"{step}-test.parquet").by_video(),
         )
         for step in steps
     ]
 
 
 def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """A split as a whole and, where it tests several domains, each of them by itself under `domains`."""
+    """A fold as a whole and, where it tests several domains, each of them by itself under `domains`."""
     domains = sorted(set(checkpoints[-1].target.domain.tolist()))
-    judged = judge_split(checkpoints, settings)
+    judged = judge_fold(checkpoints, settings)
     if len(domains) > 1:
         judged["domains"] = {domain: _judge_domain(checkpoints, domain, settings) for domain in domains}
     return judged
 
 
-def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """All rules' numbers of one split; intervals for the experiment's own rules and for the papers'."""
+def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
+    """All rules' numbers of one fold; intervals for the experiment's own rules and for the papers'."""
     honest = f"{settings.selection}/{settings.threshold}"
     rules: dict[str, Any] = {}
     for selection in SELECTIONS:
@@ -146,7 +146,7 @@ def judge_split(checkpoints: list[CheckpointScores], settings: EvaluateSettings)
 def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: EvaluateSettings) -> dict[str, Any]:
     parts = [CheckpointScores(c.step, c.dev, c.target.where(c.target.domain == domain)) for c in checkpoints]
     if len(set(parts[-1].target.label.tolist())) == 2:
-        return judge_split(parts, settings)
+        return judge_fold(parts, settings)
     return {"videos": _counts(parts[-1].target), "one_class": _judge_one_class(parts)}
 
 
@@ -189,7 +189,7 @@ def _known(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _split_names(tables: list[Path]) -> list[str]:
+def _fold_names(tables: list[Path]) -> list[str]:
     return sorted({path.parent.parent.name for path in tables})
 
 
@@ -197,12 +197,12 @@ def _counts(table: ScoreTable) -> dict[str, int]:
     return {"bonafide": int((table.label == BONAFIDE).sum()), "attack": int((table.label == ATTACK).sum())}
 
 
-def _means(splits: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Means over the splits of every rule's HTER, AUC and ACER."""
-    first = next(iter(splits.values()))
+def _means(folds: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Means over the folds of every rule's HTER, AUC and ACER."""
+    first = next(iter(folds.values()))
     return {
         rule: {
-            metric: float(np.mean([split["rules"][rule][metric] for split in splits.values()])) for metric in _INTERVALS
+            metric: float(np.mean([fold["rules"][rule][metric] for fold in folds.values()])) for metric in _INTERVALS
         }
         for rule in first["rules"]
     }

@@ -6,7 +6,7 @@
       latents/ID/      stored latents and tokens of the live faces
       generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout; or a baseline, `model/`
       cues/ID/         cue store of one source, one t, one dataset
-      detectors/ID/    one experiment: a run for every split of the protocol, scores, result.json
+      detectors/ID/    one experiment: a run for every fold of the protocol, scores, result.json
       plan.json        what was asked for, by label
       report/          index.html, results.csv, results.md
 

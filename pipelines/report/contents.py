@@ -79,15 +79,15 @@ class Trial:
     Attributes:
         planned: label, axes and configuration.
         folder: of its detectors; None where the faces are missing, which its name follows from.
-        splits: names of the protocol's splits.
-        runs: the detectors' runs that were begun, by split.
+        folds: names of the protocol's folds.
+        runs: the detectors' runs that were begun, by fold.
         result: the contents of result.json, or None.
         problem: why nothing could be read, or None.
     """
 
     planned: Planned
     folder: Path | None
-    splits: tuple[str, ...]
+    folds: tuple[str, ...]
     runs: dict[str, TrainingRun]
     result: dict[str, Any] | None
     problem: str | None = None
@@ -100,8 +100,8 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Every split is trained and judged."""
-        return bool(self.splits) and all(self.numbers(split, self.honest) is not None for split in self.splits)
+        """Every fold is trained and judged."""
+        return bool(self.folds) and all(self.numbers(fold, self.honest) is not None for fold in self.folds)
 
     @property
     def state(self) -> str:
@@ -109,35 +109,35 @@ class Trial:
         if self.problem:
             return self.problem
         trained = sum(run.done is not None for run in self.runs.values())
-        judged = sum(self.numbers(split, self.honest) is not None for split in self.splits)
-        return f"{trained} of {len(self.splits)} detectors trained, {judged} of {len(self.splits)} judged"
+        judged = sum(self.numbers(fold, self.honest) is not None for fold in self.folds)
+        return f"{trained} of {len(self.folds)} detectors trained, {judged} of {len(self.folds)} judged"
 
-    def numbers(self, split: str, rule: str) -> dict[str, Any] | None:
-        """What result.json holds of one split under one pair of rules."""
+    def numbers(self, fold: str, rule: str) -> dict[str, Any] | None:
+        """What result.json holds of one fold under one pair of rules."""
         if self.result is None:
             return None
-        return self.result["splits"].get(split, {}).get("rules", {}).get(rule)
+        return self.result["folds"].get(fold, {}).get("rules", {}).get(rule)
 
     def mean(self, rule: str, metric: str) -> float | None:
-        """Mean over the splits, as result.json has it; None unless every split is judged under the rule."""
+        """Mean over the folds, as result.json has it; None unless every fold is judged under the rule."""
         if not self.finished or self.result is None or rule not in self.result["mean"]:
             return None
         return float(self.result["mean"][rule][metric])
 
-    def domains(self, split: str) -> dict[str, dict[str, Any]]:
-        """What result.json holds of each domain of a split that tests several; empty where it tests one."""
-        return dict(self.result["splits"].get(split, {}).get("domains", {})) if self.result else {}
+    def domains(self, fold: str) -> dict[str, dict[str, Any]]:
+        """What result.json holds of each domain of a fold that tests several; empty where it tests one."""
+        return dict(self.result["folds"].get(fold, {}).get("domains", {})) if self.result else {}
 
-    def videos(self, split: str) -> dict[str, int] | None:
-        """How many bona fide and attack videos judged a split."""
-        return self.result["splits"].get(split, {}).get("videos") if self.result else None
+    def videos(self, fold: str) -> dict[str, int] | None:
+        """How many bona fide and attack videos judged a fold."""
+        return self.result["folds"].get(fold, {}).get("videos") if self.result else None
 
-    def test_scores(self, split: str, rule: str) -> ScoreTable | None:
+    def test_scores(self, fold: str, rule: str) -> ScoreTable | None:
         """The target videos' scores of the checkpoint that the rule chose; None where they are gone."""
-        numbers = self.numbers(split, rule)
+        numbers = self.numbers(fold, rule)
         if numbers is None or self.folder is None:
             return None
-        path = self.folder / split / "scores" / f"step_{numbers['step']:06d}-test.parquet"
+        path = self.folder / fold / "scores" / f"step_{numbers['step']:06d}-test.parquet"
         return ScoreTable.load(path).by_video() if path.is_file() else None
 
 
@@ -175,14 +175,14 @@ class Study:
     Attributes:
         title: the protocol and the data.
         groups: in the order of the plan.
-        splits: names of the protocol's splits.
+        folds: names of the protocol's folds.
         honest, papers: names of the two families of rules.
         data: the faces, or None where they are missing.
     """
 
     title: str
     groups: tuple[Group, ...]
-    splits: tuple[str, ...]
+    folds: tuple[str, ...]
     honest: str
     papers: str
     data: Data | None

@@ -22,7 +22,7 @@ _FEWEST, _MOST = 200, 1000
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """HTER of `group` minus that of `reference`, averaged over splits and shared seeds; below 0 is better.
+    """HTER of `group` minus that of `reference`, averaged over folds and shared seeds; below 0 is better.
 
     Attributes:
         group, reference: names.
@@ -47,12 +47,12 @@ class Comparison:
     @cached_property
     def replicates(self) -> int:
         """How many replicates are drawn: fewer where there are many tables."""
-        tables = sum(trial.finished for trial in self.study.trials) * len(self.study.splits)
+        tables = sum(trial.finished for trial in self.study.trials) * len(self.study.folds)
         return int(np.clip(_BUDGET // max(1, tables), _FEWEST, _MOST))
 
     @cached_property
     def draws(self) -> dict[int, np.ndarray]:
-        """Mean HTER over the splits, (R,), by the experiment's place in the study."""
+        """Mean HTER over the folds, (R,), by the experiment's place in the study."""
         drawn = {}
         for place, trial in enumerate(self.study.trials):
             values = self._of_trial(trial)
@@ -61,7 +61,7 @@ class Comparison:
         return drawn
 
     def interval_of(self, group: Group) -> tuple[float, float] | None:
-        """The 95 % interval of a group's HTER, averaged over splits and seeds."""
+        """The 95 % interval of a group's HTER, averaged over folds and seeds."""
         places = [place for place in self._places(group).values() if place in self.draws]
         return interval(np.mean([self.draws[place] for place in places], axis=0)) if places else None
 
@@ -85,8 +85,8 @@ class Comparison:
         if not trial.finished:
             return None
         values = []
-        for split in trial.splits:
-            numbers, table = trial.numbers(split, trial.honest), trial.test_scores(split, trial.honest)
+        for fold in trial.folds:
+            numbers, table = trial.numbers(fold, trial.honest), trial.test_scores(fold, trial.honest)
             if numbers is None or table is None:
                 return None
             drawn = replicate_values(table, numbers["threshold"], [METRIC], self.replicates, seed=0)

@@ -1,4 +1,4 @@
-"""Splits that test several domains, told for each: tables, and heat maps of who was trained on what."""
+"""Folds that test several domains, told for each: tables, and heat maps of who was trained on what."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.data.protocols import protocol_splits
+from pipelines.data.protocols import protocol_folds
 from pipelines.report.cells import MISSING, Cell, Row, Table
 from pipelines.report.contents import Group, Study
 from pipelines.report.heatmap import HeatMap
@@ -17,10 +17,10 @@ _METRICS = (("HTER", "hter"), ("AUC", "auc"), ("APCER", "apcer"), ("BPCER", "bpc
 
 
 def domain_tables(study: Study) -> list[Table]:
-    """A table per split that tests several domains: a row for every group and domain, under the honest rules."""
+    """A table per fold that tests several domains: a row for every group and domain, under the honest rules."""
     tables = []
-    for split in study.splits:
-        targets = [t for t in targets_of(study, one_class=True) if t.split == split and t.domain]
+    for fold in study.folds:
+        targets = [t for t in targets_of(study, one_class=True) if t.fold == fold and t.domain]
         rows = [_row(study, group, target) for target in targets for group in _ordered(study)]
         if rows:
             made = [
@@ -28,31 +28,31 @@ def domain_tables(study: Study) -> list[Table]:
             ]
             made.append(("Domains", f"each is judged as if it were the only target: {_counts(study, targets)}"))
             columns = tuple(name for name, _ in _METRICS)
-            tables.append(Table(f"{split}: by tested domain", columns, tuple(rows), tuple(made), "tested on, by"))
+            tables.append(Table(f"{fold}: by tested domain", columns, tuple(rows), tuple(made), "tested on, by"))
     return tables
 
 
 def matrix_figures(study: Study) -> list[tuple[str, str]]:
     """(name, SVG) of heat maps of HTER: trained on by tested on for each group, or groups by tested domain."""
     targets = [target for target in targets_of(study) if target.domain]
-    splits = [split for split in study.splits if any(target.split == split for target in targets)]
+    folds = [fold for fold in study.folds if any(target.fold == fold for target in targets)]
     columns = sorted({target.domain for target in targets})
     if not targets:
         return []
-    if len(splits) == 1:
+    if len(folds) == 1:
         groups = [group for group in _ordered(study) if group.finished]
-        values = [[_mean(group, Target(splits[0], name), study.honest) for name in columns] for group in groups]
+        values = [[_mean(group, Target(folds[0], name), study.honest) for name in columns] for group in groups]
         names = [group.name for group in groups]
-        return [("", HeatMap(f"HTER (%), {splits[0]}", names, columns, values, (), "tested on", "").svg())]
+        return [("", HeatMap(f"HTER (%), {folds[0]}", names, columns, values, (), "tested on", "").svg())]
     sources = _sources(study)
-    names = [", ".join(sources.get(split, (split,))) for split in splits]
+    names = [", ".join(sources.get(fold, (fold,))) for fold in folds]
     figures = []
     for group in _ordered(study):
-        values = [[_mean(group, Target(split, name), study.honest) for name in columns] for split in splits]
+        values = [[_mean(group, Target(fold, name), study.honest) for name in columns] for fold in folds]
         within = [
             (row, columns.index(name))
-            for row, split in enumerate(splits)
-            for name in sources.get(split, ())
+            for row, fold in enumerate(folds)
+            for name in sources.get(fold, ())
             if name in columns
         ]
         if any(value is not None for row in values for value in row):
@@ -65,7 +65,7 @@ def within_and_across(study: Study) -> Table | None:
     """Mean HTER within the trained domains and across to others; None where a study has not both."""
     sources = _sources(study)
     targets = [target for target in targets_of(study) if target.domain]
-    within = [target for target in targets if target.domain in sources.get(target.split, ())]
+    within = [target for target in targets if target.domain in sources.get(target.fold, ())]
     across = [target for target in targets if target not in within]
     if not within or not across:
         return None
@@ -110,13 +110,13 @@ def _sources(study: Study) -> dict[str, tuple[str, ...]]:
     if study.data is None:
         return {}
     protocol = study.trials[0].planned.experiment.protocol
-    return {split.name: split.train_domains for split in protocol_splits(protocol, study.data.columns)}
+    return {fold.name: fold.train_domains for fold in protocol_folds(protocol, study.data.columns)}
 
 
 def _counts(study: Study, targets: Sequence[Target]) -> str:
     counts = []
     for target in targets:
-        judged = next((found for t in study.trials if (found := t.domains(target.split).get(target.domain))), None)
+        judged = next((found for t in study.trials if (found := t.domains(target.fold).get(target.domain))), None)
         if judged:
             counts.append(f"{target.domain} {judged['videos']['bonafide']} live, {judged['videos']['attack']} attacks")
     single = [

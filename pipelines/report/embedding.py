@@ -36,20 +36,20 @@ class FeatureMap:
 
 
 def feature_map(study: Study) -> FeatureMap:
-    """Of the first split of the last finished experiment: its test faces and the held-out faces of its sources.
+    """Of the first fold of the last finished experiment: its test faces and the held-out faces of its sources.
 
     Raises:
         AgfasError: nothing is finished, too few faces, or the detector or its faces are gone; says what.
     """
     trial = last_finished(study)
-    split = trial.splits[0]
-    step = (trial.numbers(split, trial.honest) or {})["step"]
-    table = _scored(trial, split, step)
+    fold = trial.folds[0]
+    step = (trial.numbers(fold, trial.honest) or {})["step"]
+    table = _scored(trial, fold, step)
     rows = sample_rows(table, MOST)
     if len(rows) < _FEWEST:
-        raise AgfasError(f"A map of features needs {_FEWEST} faces or more, but split '{split}' has {len(rows)}.")
+        raise AgfasError(f"A map of features needs {_FEWEST} faces or more, but fold '{fold}' has {len(rows)}.")
     shown = table.where(rows)
-    features = _features(trial, split, step, shown)
+    features = _features(trial, fold, step, shown)
     domains = sorted(set(shown.domain.tolist()))
     styles = {name: f"c{number % COLOURS}" for number, name in enumerate(domains)}
     charts = []
@@ -59,7 +59,7 @@ def feature_map(study: Study) -> FeatureMap:
         by_domain = [styles[domain] for domain in shown.domain.tolist()]
         charts.append(_scatter(f"{name}, by domain", places, by_domain, shown))
     caption = (
-        f"{trial.planned.title}, {split}, step {step}: the normalised features of {len(shown)} of {len(table)} faces,"
+        f"{trial.planned.title}, {fold}, step {step}: the normalised features of {len(shown)} of {len(table)} faces,"
         " of the targets and of held-out source videos, drawn evenly from each domain and label. PCA keeps the two"
         " directions of largest variance; t-SNE keeps neighbours, and its distances and group sizes mean nothing."
     )
@@ -93,20 +93,20 @@ def neighbour_map(features: np.ndarray) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
 
 
-def _scored(trial: Trial, split: str, step: int) -> ScoreTable:
+def _scored(trial: Trial, fold: str, step: int) -> ScoreTable:
     """Scores of every face of targets and sources, by face."""
     assert trial.folder is not None
-    folder = trial.folder / split / "scores"
+    folder = trial.folder / fold / "scores"
     return concat([ScoreTable.load(folder / f"step_{step:06d}-{role}.parquet") for role in ("test", "dev")])
 
 
-def _features(trial: Trial, split: str, step: int, shown: ScoreTable) -> np.ndarray:
+def _features(trial: Trial, fold: str, step: int, shown: ScoreTable) -> np.ndarray:
     """(N, D) float64."""
     import torch
 
     from pipelines.pixels import to_unit_range
 
-    opened = open_detector(trial, split, step, shown.key.tolist())
+    opened = open_detector(trial, fold, step, shown.key.tolist())
     parts = []
     with torch.no_grad():
         for start in range(0, len(opened.rows), _BATCH):

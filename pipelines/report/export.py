@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.report.contents import Group, Study, Trial
 
 _CSV_COLUMNS = (
-    "study", "experiment", "control", "axes", "seed", "split", "domain", "rule", "honest", "step", "threshold",
+    "study", "experiment", "control", "axes", "seed", "fold", "domain", "rule", "honest", "step", "threshold",
     "threshold_origin", "hter", "hter_low", "hter_high", "auc", "auc_low", "auc_high", "eer", "apcer",
     "worst_attack", "bpcer", "acer", "acer_low", "acer_high", "bpcer_at_apcer_10", "bpcer_at_apcer_05",
     "tpr_at_fpr_01", "apcer_per_type", "positive", "accuracy", "precision", "recall", "f1", "tnr", "fpr", "pr_auc",
@@ -22,7 +22,7 @@ _CSV_COLUMNS = (
 def to_csv(studies: Sequence[Study]) -> str:
     """Every number of every result.json; rates in [0, 1].
 
-    A line per experiment, split and rules, and one for each domain of a split that tests several.
+    A line per experiment, fold and rules, and one for each domain of a fold that tests several.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -44,10 +44,10 @@ def _csv_rows(study: Study, group: Group, trial: Trial) -> list[dict[str, Any]]:
         "state": "finished" if trial.finished else f"unfinished: {trial.state}",
     }
     rows = []
-    for split, judged in (trial.result or {"splits": {}})["splits"].items():
-        rows += _judged_rows({**base, "split": split}, judged, trial.honest)
+    for fold, judged in (trial.result or {"folds": {}})["folds"].items():
+        rows += _judged_rows({**base, "fold": fold}, judged, trial.honest)
         for domain, part in judged.get("domains", {}).items():
-            rows += _judged_rows({**base, "split": split, "domain": domain}, part, trial.honest)
+            rows += _judged_rows({**base, "fold": fold, "domain": domain}, part, trial.honest)
     return rows or [base]
 
 

@@ -29,16 +29,16 @@ class Scores:
         self.study = study
         self._known: dict[tuple[int, str], ScoreTable | None] = {}
 
-    def of(self, trial: Trial, split: str) -> ScoreTable | None:
-        """The scores of one experiment on one split."""
-        key = (id(trial), split)
+    def of(self, trial: Trial, fold: str) -> ScoreTable | None:
+        """The scores of one experiment on one fold."""
+        key = (id(trial), fold)
         if key not in self._known:
-            self._known[key] = trial.test_scores(split, trial.honest)
+            self._known[key] = trial.test_scores(fold, trial.honest)
         return self._known[key]
 
-    def of_group(self, group: Group, split: str) -> list[ScoreTable]:
+    def of_group(self, group: Group, fold: str) -> list[ScoreTable]:
         """Those of all seeds."""
-        tables = (self.of(trial, split) for trial in group.trials)
+        tables = (self.of(trial, fold) for trial in group.trials)
         return [table for table in tables if table is not None]
 
 
@@ -54,7 +54,7 @@ def overview_figure(study: Study, comparison: Comparison) -> str | None:
     intervals = {group.name: comparison.interval_of(group) for group in groups}
     highest = max([*(max(values) for values in means.values()), *(i[1] for i in intervals.values() if i)])
     high = 100 * highest * 1.08 or 1.0
-    x = Axis("HTER, mean over the splits (%)", 0, high, even_ticks(0, high, 6))
+    x = Axis("HTER, mean over the folds (%)", 0, high, even_ticks(0, high, 6))
     y = Axis("", len(groups), 0, ())
     chart = Chart("Mean HTER and its 95 % interval", x, y, 460, _ROW_HEIGHT * len(groups) + 66)
     for row, group in enumerate(groups):
@@ -78,14 +78,14 @@ def _overview_row(
 
 
 def roc_figures(study: Study, scores: Scores) -> list[str]:
-    """A ROC chart for each split, every group's line the mean over its seeds at equal FAR."""
+    """A ROC chart for each fold, every group's line the mean over its seeds at equal FAR."""
     ticks = tuple((k / 5, f"{20 * k}") for k in range(6))
     x, y = Axis("accepted attacks, FAR (%)", 0, 1, ticks), Axis("accepted live, 1 - FRR (%)", 0, 1, ticks)
     charts = []
-    for split in study.splits:
-        chart = Chart(f"ROC, {split}", x, y)
+    for fold in study.folds:
+        chart = Chart(f"ROC, {fold}", x, y)
         chart.line([(0, 0), (1, 1)], "guide")
-        for group, accepted in _mean_curves(study, scores, split):
+        for group, accepted in _mean_curves(study, scores, fold):
             style = style_of(group.number, group.is_control)
             chart.line(list(zip(_RATES.tolist(), accepted.tolist(), strict=True)), style, group.name)
         charts.append(chart.svg())
@@ -93,16 +93,16 @@ def roc_figures(study: Study, scores: Scores) -> list[str]:
 
 
 def det_figures(study: Study, scores: Scores) -> list[str]:
-    """A DET chart for each split: the same lines on normal-deviate axes."""
+    """A DET chart for each fold: the same lines on normal-deviate axes."""
     ticks = tuple((_deviate(rate), f"{100 * rate:g}") for rate in _DET_TICKS)
     ends = _deviate(_DET_LOW), _deviate(_DET_HIGH)
     x, y = Axis("accepted attacks, FAR (%)", *ends, ticks), Axis("rejected live, FRR (%)", *ends, ticks)
     inside = (_RATES >= _DET_LOW) & (_RATES <= _DET_HIGH)
     charts = []
-    for split in study.splits:
-        chart = Chart(f"DET, {split}", x, y)
+    for fold in study.folds:
+        chart = Chart(f"DET, {fold}", x, y)
         chart.line([(ends[0], ends[0]), (ends[1], ends[1])], "guide")
-        for group, accepted in _mean_curves(study, scores, split):
+        for group, accepted in _mean_curves(study, scores, fold):
             points = [
                 (_deviate(far), _deviate(1 - share))
                 for far, share in zip(_RATES[inside].tolist(), accepted[inside].tolist(), strict=True)
@@ -113,28 +113,28 @@ def det_figures(study: Study, scores: Scores) -> list[str]:
 
 
 def histogram_figures(study: Study, scores: Scores) -> list[tuple[Group, list[str]]]:
-    """For each group a small histogram of every split: live and attack scores of its first finished seed."""
+    """For each group a small histogram of every fold: live and attack scores of its first finished seed."""
     rows = []
     for group in (*study.methods, *study.controls):
         trial = next((trial for trial in group.trials if trial.finished), None)
         if trial is not None:
-            rows.append((group, [_histogram(scores.of(trial, split), trial, split) for split in study.splits]))
+            rows.append((group, [_histogram(scores.of(trial, fold), trial, fold) for fold in study.folds]))
     return rows
 
 
 def training_figures(gathered: Gathered, study: Study) -> list[str]:
-    """Loss over steps: of the identity encoders and generators, and of the detectors of every split."""
+    """Loss over steps: of the identity encoders and generators, and of the detectors of every fold."""
     charts = [_loss_chart(f"{run.kind}, {run.folder.name}", [(run.title, "c0", [run])]) for run in gathered.shared]
-    for split in study.splits:
+    for fold in study.folds:
         lines = [
-            (group.name, style_of(group.number, group.is_control), _runs_of(group, split)) for group in study.groups
+            (group.name, style_of(group.number, group.is_control), _runs_of(group, fold)) for group in study.groups
         ]
-        charts.append(_loss_chart(f"detectors, {split}", lines))
+        charts.append(_loss_chart(f"detectors, {fold}", lines))
     return [chart for chart in charts if chart]
 
 
-def _runs_of(group: Group, split: str) -> list[TrainingRun]:
-    return [trial.runs[split] for trial in group.trials if split in trial.runs]
+def _runs_of(group: Group, fold: str) -> list[TrainingRun]:
+    return [trial.runs[fold] for trial in group.trials if fold in trial.runs]
 
 
 def _loss_chart(title: str, lines: Sequence[tuple[str, str, Sequence[TrainingRun]]]) -> str:
@@ -162,11 +162,11 @@ def _mean_loss(runs: Sequence[TrainingRun]) -> list[tuple[float, float]]:
     return points[:: max(1, len(points) // _CURVE_POINTS)]
 
 
-def _mean_curves(study: Study, scores: Scores, split: str) -> list[tuple[Group, np.ndarray]]:
+def _mean_curves(study: Study, scores: Scores, fold: str) -> list[tuple[Group, np.ndarray]]:
     """Share of accepted live faces at each FAR of the grid, (R,), for every group that was judged."""
     curves = []
     for group in study.groups:
-        tables = scores.of_group(group, split)
+        tables = scores.of_group(group, fold)
         if tables:
             curves.append((group, np.mean([_accepted_live(table) for table in tables], axis=0)))
     return curves
@@ -179,7 +179,7 @@ def _accepted_live(table: ScoreTable) -> np.ndarray:
     return tpr[np.searchsorted(fpr, _RATES + 1e-12, side="right") - 1]
 
 
-def _histogram(table: ScoreTable | None, trial: Trial, split: str) -> str:
+def _histogram(table: ScoreTable | None, trial: Trial, fold: str) -> str:
     if table is None:
         return ""
     low, high = np.floor(10 * table.score.min()) / 10, np.ceil(10 * table.score.max() + 1e-9) / 10
@@ -189,11 +189,11 @@ def _histogram(table: ScoreTable | None, trial: Trial, split: str) -> str:
         shares[name] = np.histogram(table.score[chosen], edges)[0] / max(1, chosen.sum())
     top = max(float(share.max()) for share in shares.values()) or 1.0
     x, y = Axis("", low, high, even_ticks(low, high, 3)), Axis("", 0, top, ())
-    chart = Chart(split, x, y, 190, 120)
+    chart = Chart(fold, x, y, 190, 120)
     for name, share in shares.items():
         steps = [(float(edge), float(v)) for k, v in enumerate(share) for edge in edges[k : k + 2]]
         chart.area(steps, name, name)
-    threshold = (trial.numbers(split, trial.honest) or {})["threshold"]
+    threshold = (trial.numbers(fold, trial.honest) or {})["threshold"]
     chart.line([(threshold, 0), (threshold, top)], "threshold", f"threshold {threshold:.3f}")
     return chart.svg()
 

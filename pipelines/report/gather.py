@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cues.names import CONTROLS
-from pipelines.data.protocols import protocol_splits
+from pipelines.data.protocols import protocol_folds
 from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.judge import PAPERS
@@ -84,13 +84,13 @@ def _trial(planned: Planned, data: Data | AgfasError) -> Trial:
     if isinstance(data, AgfasError):
         return Trial(planned, None, (), {}, None, "nothing made yet: its faces are missing")
     try:
-        splits = tuple(split.name for split in protocol_splits(planned.experiment.protocol, data.columns))
+        folds = tuple(fold.name for fold in protocol_folds(planned.experiment.protocol, data.columns))
         folder = Workspace(planned.experiment).detector()
     except AgfasError as error:
         return Trial(planned, None, (), {}, None, str(error))
-    begun = [split for split in splits if (folder / split / "identity.json").is_file()]
-    runs = {split: read_run(folder / split, "detector", f"{planned.title}, {split}") for split in begun}
-    return Trial(planned, folder, splits, runs, _optional(folder / "result.json"))
+    begun = [fold for fold in folds if (folder / fold / "identity.json").is_file()]
+    runs = {fold: read_run(folder / fold, "detector", f"{planned.title}, {fold}") for fold in begun}
+    return Trial(planned, folder, folds, runs, _optional(folder / "result.json"))
 
 
 def _study(trials: list[Trial], data: Data | None) -> Study:
@@ -102,9 +102,9 @@ def _study(trials: list[Trial], data: Data | None) -> Study:
         for number, (name, members) in enumerate(grouped.items())
     )
     experiment = trials[0].planned.experiment
-    splits = next((trial.splits for trial in trials if trial.splits), ())
+    folds = next((trial.folds for trial in trials if trial.folds), ())
     title = f"{experiment.protocol.name.replace('_', ' ')} on {_data_title(experiment)}"
-    return Study(title, groups, splits, trials[0].honest, PAPERS, data)
+    return Study(title, groups, folds, trials[0].honest, PAPERS, data)
 
 
 def _group_name(planned: Planned) -> str:

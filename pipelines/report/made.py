@@ -31,7 +31,7 @@ def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> l
     made = [
         ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; {chosen}"),
         ("Threshold", f"{threshold}: {_THRESHOLDS[threshold]}"),
-        ("Its origin", "; ".join(f"{split}: {text}" for split, text in _origins(trials, rule))),
+        ("Its origin", "; ".join(f"{fold}: {text}" for fold, text in _origins(trials, rule))),
         ("Videos", "; ".join(_video_counts(study)) + ". The scores of a video's frames are averaged"),
         ("Seeds", f"{len(seeds)} ({_listed(seeds)}); ± is the standard deviation over seeds"),
         ("Intervals", _intervals(trials, rule, comparison)),
@@ -43,11 +43,11 @@ def how_paired(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """What a difference and its interval are."""
     value = (
         "HTER of the row minus HTER of the column in percentage points, each at its own threshold, averaged"
-        " over the splits and over the seeds that both have; below 0 the row is better"
+        " over the folds and over the seeds that both have; below 0 the row is better"
     )
     interval = (
         f"95 %, {comparison.replicates} bootstrap replicates over videos. Both detectors and all seeds see"
-        " the same draws; the splits' videos are drawn independently; seeds are not drawn"
+        " the same draws; the folds' videos are drawn independently; seeds are not drawn"
     )
     marks = "coloured where the interval does not hold 0; of many comparisons some do so by chance"
     return ("Value", value), ("Interval", interval), ("Marks", marks), ("Rules", comparison.study.honest)
@@ -58,8 +58,8 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _found(trials: Sequence[Trial], rule: str) -> list[tuple[str, dict[str, Any]]]:
-    """(split, numbers) of all that is judged."""
-    return [(split, numbers) for t in trials for split in t.splits if (numbers := t.numbers(split, rule)) is not None]
+    """(fold, numbers) of all that is judged."""
+    return [(fold, numbers) for t in trials for fold in t.folds if (numbers := t.numbers(fold, rule)) is not None]
 
 
 def _chosen(trials: Sequence[Trial], rule: str) -> str:
@@ -69,17 +69,17 @@ def _chosen(trials: Sequence[Trial], rule: str) -> str:
 
 def _origins(trials: Sequence[Trial], rule: str) -> list[tuple[str, str]]:
     origins: dict[str, str] = {}
-    for split, numbers in _found(trials, rule):
-        origins.setdefault(split, numbers["threshold_origin"])
+    for fold, numbers in _found(trials, rule):
+        origins.setdefault(fold, numbers["threshold_origin"])
     return list(origins.items())
 
 
 def _video_counts(study: Study) -> list[str]:
     counts = []
-    for split in study.splits:
-        videos = next((found for trial in study.trials if (found := trial.videos(split))), None)
+    for fold in study.folds:
+        videos = next((found for trial in study.trials if (found := trial.videos(fold))), None)
         if videos:
-            counts.append(f"{split}: {videos['bonafide']} live, {videos['attack']} attacks")
+            counts.append(f"{fold}: {videos['bonafide']} live, {videos['attack']} attacks")
     return counts
 
 
@@ -91,5 +91,5 @@ def _intervals(trials: Sequence[Trial], rule: str, comparison: Comparison | None
     if len({trial.planned.experiment.seed for trial in trials}) > 1:
         text += "; with several seeds, the mean of their ends"
     if comparison is not None:
-        text += f"; that of the mean HTER from {comparison.replicates} joint draws of all splits and seeds"
+        text += f"; that of the mean HTER from {comparison.replicates} joint draws of all folds and seeds"
     return text

@@ -41,7 +41,7 @@ class StudyPage:
     rules: Table
     differences: Table | None
     attacks: Table | None
-    attacks_by_split: list[Table]
+    attacks_by_fold: list[Table]
     legend: list[tuple[str, str]]
     roc: list[str]
     det: list[str]
@@ -78,7 +78,7 @@ def study_page(gathered: Gathered, study: Study) -> StudyPage:
     grid, no_grid = _grid(study)
     features, no_features = _features(study)
     by_group, no_groups = _by_group(study)
-    by_split = [tables.attack_table(study, split) for split in study.splits]
+    by_fold = [tables.attack_table(study, fold) for fold in study.folds]
     return StudyPage(
         study=study,
         data=None if study.data is None else facts.data_table(study.data),
@@ -89,7 +89,7 @@ def study_page(gathered: Gathered, study: Study) -> StudyPage:
         rules=tables.rule_table(study),
         differences=tables.difference_table(study, comparison),
         attacks=tables.attack_table(study),
-        attacks_by_split=[table for table in by_split if table is not None],
+        attacks_by_fold=[table for table in by_fold if table is not None],
         legend=[(group.name, style_of(group.number, group.is_control)) for group in study.groups],
         roc=figures.roc_figures(study, scores),
         det=figures.det_figures(study, scores),

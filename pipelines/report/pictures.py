@@ -37,7 +37,7 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class PictureGrid:
-    """Faces of one test split under one detector."""
+    """Faces of one test fold under one detector."""
 
     caption: str
     columns: tuple[str, ...]
@@ -89,24 +89,24 @@ def panels(
 
 
 def picture_grid(study: Study) -> PictureGrid:
-    """A typical and the hardest face of each kind, from the first split of the last finished experiment.
+    """A typical and the hardest face of each kind, from the first fold of the last finished experiment.
 
     Raises:
         AgfasError: nothing is finished, or what the pictures are made of is gone; says what.
     """
     trial = last_finished(study)
-    split = trial.splits[0]
+    fold = trial.folds[0]
     assert trial.folder is not None
-    step = (trial.numbers(split, trial.honest) or {})["step"]
-    table = ScoreTable.load(trial.folder / split / "scores" / f"step_{step:06d}-test.parquet")
+    step = (trial.numbers(fold, trial.honest) or {})["step"]
+    table = ScoreTable.load(trial.folder / fold / "scores" / f"step_{step:06d}-test.parquet")
     chosen = _choose(table)
-    made = _make(trial, split, step, [str(table.key[row]) for row in chosen.values()])
+    made = _make(trial, fold, step, [str(table.key[row]) for row in chosen.values()])
     rows = tuple(
         PictureRow(name, float(table.score[row]), pictures)
         for (name, row), pictures in zip(chosen.items(), made, strict=True)
     )
     caption = (
-        f"{trial.planned.title}, {split}, step {step}. Typical: the middle score of its kind; hardest: the"
+        f"{trial.planned.title}, {fold}, step {step}. Typical: the middle score of its kind; hardest: the"
         " live face with the lowest, the attack with the highest score. The cue is grey at 0 and scaled to"
         " three standard deviations; attention is the mean over blocks, heads and image tokens."
     )
@@ -156,7 +156,7 @@ class Opened:
     reader: Any
 
 
-def open_detector(trial: Trial, split: str, step: int, keys: list[str]) -> Opened:
+def open_detector(trial: Trial, fold: str, step: int, keys: list[str]) -> Opened:
     """The detector of one step and the faces of these keys.
 
     Raises:
@@ -174,19 +174,19 @@ def open_detector(trial: Trial, split: str, step: int, keys: list[str]) -> Opene
     reader = cue_reader(experiment, faces)
     assert trial.folder is not None
     try:
-        detector = load_detector(trial.folder / split / "snapshots" / f"step_{step:06d}")
+        detector = load_detector(trial.folder / fold / "snapshots" / f"step_{step:06d}")
     except (OSError, ValueError) as error:
         raise AgfasError(f"The detector of {trial.planned.title} cannot be loaded: {error}") from error
     return Opened(detector.eval(), faces, rows, reader)
 
 
-def _make(trial: Trial, split: str, step: int, keys: list[str]) -> list[dict[str, np.ndarray]]:
+def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str, np.ndarray]]:
     """The pictures of the faces of these keys."""
     import torch
 
     from pipelines.pixels import to_unit_range
 
-    opened = open_detector(trial, split, step, keys)
+    opened = open_detector(trial, fold, step, keys)
     faces, rows, reader = opened.faces, opened.rows, opened.reader
     cue = None if reader is None else reader.batch(rows)
     needs = Workspace(trial.planned.experiment).needs_restoration()

@@ -129,7 +129,7 @@ def _count(number: float) -> str:
 
 
 def _short(target: Target) -> str:
-    name = f"{target.split.removeprefix('from_')} → {target.domain}" if target.domain else target.split
+    name = f"{target.fold.removeprefix('from_')} → {target.domain}" if target.domain else target.fold
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 

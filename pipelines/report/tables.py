@@ -18,7 +18,7 @@ from pipelines.report.targets import Target, targets_of, values_of
 
 
 def leave_out_table(study: Study, rule: str, title: str, comparison: Comparison | None = None) -> Table:
-    """One row per group: HTER and AUC of every split, and their means over the splits.
+    """One row per group: HTER and AUC of every fold, and their means over the folds.
 
     Args:
         study: the experiments.
@@ -26,7 +26,7 @@ def leave_out_table(study: Study, rule: str, title: str, comparison: Comparison 
         title: heading.
         comparison: where given, the mean HTER gets a 95 % interval.
     """
-    columns = [f"{metric} {split}" for metric in ("HTER", "AUC") for split in ("mean", *study.splits)]
+    columns = [f"{metric} {fold}" for metric in ("HTER", "AUC") for fold in ("mean", *study.folds)]
     rows = [_leave_out_row(study, group, rule, comparison) for group in _ordered(study)]
     return Table(title, tuple(columns), tuple(rows), tuple(how_made(study, rule, comparison)))
 
@@ -46,9 +46,9 @@ def difference_table(study: Study, comparison: Comparison) -> Table | None:
     return Table("Differences of mean HTER, paired by video", columns, tuple(rows), how_paired(comparison))
 
 
-def attack_table(study: Study, split: str | None = None) -> Table | None:
-    """APCER of every attack type under the honest rules, of one split or the mean over those that have it."""
-    places = [split] if split else list(study.splits)
+def attack_table(study: Study, fold: str | None = None) -> Table | None:
+    """APCER of every attack type under the honest rules, of one fold or the mean over those that have it."""
+    places = [fold] if fold else list(study.folds)
     numbers = {group.name: _attack_numbers(group, places) for group in study.groups}
     kinds = sorted({kind for values in numbers.values() for kind in values["types"]})
     if not kinds:
@@ -60,7 +60,7 @@ def attack_table(study: Study, split: str | None = None) -> Table | None:
         cells += [_rate_cell(values[name]) for name in ("apcer", "bpcer", "acer")]
         rows.append(Row(group.name, tuple(cells), _note(group), group.number))
     columns = (*(f"APCER {kind}" for kind in kinds), "APCER worst", "BPCER", "ACER")
-    title = f"Errors by attack type, {split}" if split else "Errors by attack type, mean over the splits"
+    title = f"Errors by attack type, {fold}" if fold else "Errors by attack type, mean over the folds"
     made = [(what, how) for what, how in how_made(study, study.honest) if what != "Intervals"]
     return Table(title, columns, tuple(rows), tuple(made))
 
@@ -113,7 +113,7 @@ def _sum(group: Group, targets: Sequence[Target], rule: str, name: str) -> str:
 
 
 def rule_table(study: Study) -> Table:
-    """Mean HTER over the splits under every pair of selection and threshold rule."""
+    """Mean HTER over the folds under every pair of selection and threshold rule."""
     rules = sorted({rule for trial in study.trials if trial.finished for rule in (trial.result or {})["mean"]})
     rows = []
     for group in _ordered(study):
@@ -147,12 +147,12 @@ def _leave_out_row(study: Study, group: Group, rule: str, comparison: Comparison
         mean = _rate_cell(_means(group, rule, metric), kind="mean")
         ends = comparison.interval_of(group) if comparison and metric == "hter" else None
         cells.append(Cell(mean.text, _ends(*ends), "mean") if ends else mean)
-        cells += [_split_cell(group, split, rule, metric) for split in study.splits]
+        cells += [_fold_cell(group, fold, rule, metric) for fold in study.folds]
     return Row(group.name, tuple(cells), _note(group), group.number)
 
 
-def _split_cell(group: Group, split: str, rule: str, metric: str) -> Cell:
-    found = [numbers for trial in group.trials if (numbers := trial.numbers(split, rule))]
+def _fold_cell(group: Group, fold: str, rule: str, metric: str) -> Cell:
+    found = [numbers for trial in group.trials if (numbers := trial.numbers(fold, rule))]
     pairs = [numbers["intervals"][metric] for numbers in found if metric in numbers.get("intervals", {})]
     cell = _rate_cell([numbers[metric] for numbers in found])
     return Cell(cell.text, _ends(*np.mean(pairs, axis=0))) if pairs else cell
@@ -180,17 +180,17 @@ def _means(group: Group, rule: str, metric: str) -> list[float]:
 
 
 def _running_best(group: Group, metric: str) -> list[float]:
-    """What the published code prints: the best of many looks at the target, mean over the splits, per seed."""
-    finished = [trial.result["splits"] for trial in group.trials if trial.finished and trial.result]
-    return [float(np.mean([split["papers_best"][metric] for split in splits.values()])) for splits in finished]
+    """What the published code prints: the best of many looks at the target, mean over the folds, per seed."""
+    finished = [trial.result["folds"] for trial in group.trials if trial.finished and trial.result]
+    return [float(np.mean([fold["papers_best"][metric] for fold in folds.values()])) for folds in finished]
 
 
-def _attack_numbers(group: Group, splits: Sequence[str]) -> dict[str, Any]:
-    """Per seed the mean over the splits, of each attack type and of APCER, BPCER and ACER."""
+def _attack_numbers(group: Group, folds: Sequence[str]) -> dict[str, Any]:
+    """Per seed the mean over the folds, of each attack type and of APCER, BPCER and ACER."""
     result: dict[str, Any] = {"types": {}, "apcer": [], "bpcer": [], "acer": []}
     for trial in group.trials:
-        found = [numbers for split in splits if (numbers := trial.numbers(split, trial.honest))]
-        if not found or len(found) < len(splits):
+        found = [numbers for fold in folds if (numbers := trial.numbers(fold, trial.honest))]
+        if not found or len(found) < len(folds):
             continue
         for name in ("apcer", "bpcer", "acer"):
             result[name].append(float(np.mean([numbers[name] for numbers in found])))

@@ -89,12 +89,12 @@ def _measured(root: Path) -> Iterator[tuple[tuple[str, str], float]]:
             yield ("detector", config["detector"]["name"]), run.seconds / run.steps / faces
 
 
-def _faces_of_a_step(config: dict[str, Any], split: str) -> int:
+def _faces_of_a_step(config: dict[str, Any], fold: str) -> int:
     """Faces of one training step; 0 where the protocol does not name its domains."""
     settings: AnyProtocol = TypeAdapter(ProtocolSettings).validate_python(config["protocol"])
     lists = [getattr(settings, name, None) for name in ("domains", "train", "test")]
     named = [domain for domains in lists for domain in domains or []]
     if not named:
         return 0
-    sources = [part.train_domains for part in build_protocol(settings, named).splits if part.name == split]
+    sources = [part.train_domains for part in build_protocol(settings, named).folds if part.name == fold]
     return 2 * int(config["train"]["per_cell"]) * len(sources[0]) if sources else 0

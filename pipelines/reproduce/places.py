@@ -1,4 +1,4 @@
-"""From `SOURCE>TARGET`, in the paper's short names, to the splits and domains of a protocol on some data."""
+"""From `SOURCE>TARGET`, in the paper's short names, to the folds and domains of a protocol on some data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.data.protocol_settings import AnyProtocol, ProtocolSettings
-from pipelines.data.protocols import Split, build_protocol
+from pipelines.data.protocols import Fold, build_protocol
 from pipelines.errors import AgfasError
 from pipelines.report.targets import Target
 from pipelines.reproduce.settings import ProtocolChoice
@@ -34,10 +34,10 @@ def protocol_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> dict[str,
     return block
 
 
-def splits_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> tuple[Split, ...]:
-    """The protocol's splits on these domains."""
+def folds_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> tuple[Fold, ...]:
+    """The protocol's folds on these domains."""
     settings: AnyProtocol = TypeAdapter(ProtocolSettings).validate_python(protocol_on(choice, domains))
-    return build_protocol(settings, list(domains.values())).splits
+    return build_protocol(settings, list(domains.values())).folds
 
 
 def targets_at(choice: ProtocolChoice, at: str, domains: Mapping[str, str]) -> list[Target]:
@@ -49,16 +49,16 @@ def targets_at(choice: ProtocolChoice, at: str, domains: Mapping[str, str]) -> l
     source, sign, target = at.partition(">")
     if not sign or not target:
         raise AgfasError(f"'{at}' names no target: write SOURCE>TARGET, or >TARGET.")
-    splits = splits_on(choice, domains)
+    folds = folds_on(choice, domains)
     if source:
-        splits = tuple(split for split in splits if split.train_domains == (domains.get(source),))
+        folds = tuple(fold for fold in folds if fold.train_domains == (domains.get(source),))
     if target == TOGETHER:
-        return [Target(split.name) for split in splits]
+        return [Target(fold.name) for fold in folds]
     wanted = set(domains.values()) - {domains.get(source)} if target == OTHERS else {domains.get(target)}
     return [
-        Target(split.name, domain if len(split.test_domains) > 1 else "")
-        for split in splits
-        for domain in split.test_domains
+        Target(fold.name, domain if len(fold.test_domains) > 1 else "")
+        for fold in folds
+        for domain in fold.test_domains
         if domain in wanted
     ]
 

@@ -41,8 +41,8 @@ class Rules(Strict):
 class ProtocolChoice(Strict):
     """A protocol over the paper's short names of datasets.
 
-    A column or row says what it tests as `SOURCE>TARGET`: `>M` is the split that tests M, `3DMAD>CSMAD` one domain of a
-    split with one source, `3DMAD>others` the mean over all targets but the source, `>together` all targets pooled.
+    A column or row says what it tests as `SOURCE>TARGET`: `>M` is the fold that tests M, `3DMAD>CSMAD` one domain of a
+    fold with one source, `3DMAD>others` the mean over all targets but the source, `>together` all targets pooled.
     """
 
     protocol: dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.report.targets import Target
 from pipelines.reproduce.numbers import PaperTable, Printed, read_papers
-from pipelines.reproduce.places import splits_on, targets_at
+from pipelines.reproduce.places import folds_on, targets_at
 from pipelines.reproduce.rows import PlannedRow, Recipe
 from pipelines.reproduce.values import Ours, read_group, value, videos
 
@@ -73,8 +73,8 @@ def both_sides(recipe: Recipe, rows: Sequence[PlannedRow]) -> MadeTable:
     printed = read_papers().table(recipe.table.table)
     entries = {}
     for row in rows:
-        splits = splits_on(row.protocol, recipe.ground.domains) if row.planned else ()
-        groups = [read_group(name, planned, splits) for name, planned in row.methods.items()]
+        folds = folds_on(row.protocol, recipe.ground.domains) if row.planned else ()
+        groups = [read_group(name, planned, folds) for name, planned in row.methods.items()]
         for head in printed.heads:
             tested = tuple(_tested(recipe, row, head)) if groups else ()
             for metric in printed.metrics:

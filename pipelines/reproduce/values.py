@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from pipelines.data.protocols import Split
+from pipelines.data.protocols import Fold
 from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
@@ -47,9 +47,9 @@ class Ours:
         return float(np.std(list(self.by_seed.values()), ddof=1)) if len(self.by_seed) > 1 else None
 
 
-def read_group(name: str, planned: Sequence[Planned], splits: Sequence[Split]) -> Group:
+def read_group(name: str, planned: Sequence[Planned], folds: Sequence[Fold]) -> Group:
     """The experiments of one method with what they left; one per seed."""
-    return Group(name, tuple(_trial(item, splits) for item in planned), False, 0)
+    return Group(name, tuple(_trial(item, folds) for item in planned), False, 0)
 
 
 def value(
@@ -81,7 +81,7 @@ def _running_best(group: Group, target: Target, metric: str) -> dict[int, float]
     """The best of all looks at one target by seed; each target is looked at by itself."""
     values = {}
     for trial in group.trials:
-        judged = (trial.result or {}).get("splits", {}).get(target.split, {})
+        judged = (trial.result or {}).get("folds", {}).get(target.fold, {})
         if target.domain:
             judged = judged.get("domains", {}).get(target.domain, {})
         if "papers_best" in judged:
@@ -92,8 +92,8 @@ def _running_best(group: Group, target: Target, metric: str) -> dict[int, float]
 def videos(groups: Sequence[Group], target: Target) -> tuple[int, int] | None:
     """How many live and attack videos judged a target; None where nothing is judged."""
     for trial in (trial for group in groups for trial in group.trials):
-        domain = trial.domains(target.split).get(target.domain, {})
-        counts = domain.get("videos") if target.domain else trial.videos(target.split)
+        domain = trial.domains(target.fold).get(target.domain, {})
+        counts = domain.get("videos") if target.domain else trial.videos(target.fold)
         if counts:
             return counts["bonafide"], counts["attack"]
     return None
@@ -108,11 +108,11 @@ def one_video(counts: tuple[int, int]) -> float:
     return 100 / (2 * max(counts))
 
 
-def _trial(planned: Planned, splits: Sequence[Split]) -> Trial:
+def _trial(planned: Planned, folds: Sequence[Fold]) -> Trial:
     workspace = Workspace(planned.experiment)
     if not workspace.faces.is_dir():
         return Trial(planned, None, (), {}, None, "nothing made yet")
-    folder, names = workspace.detector(), tuple(split.name for split in splits)
+    folder, names = workspace.detector(), tuple(fold.name for fold in folds)
     begun = [name for name in names if (folder / name / "identity.json").is_file()]
     runs = {name: read_run(folder / name, "detector", name) for name in begun}
     result = folder / "result.json"

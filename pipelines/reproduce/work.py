@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.cues.names import WITH_TIMESTEP
-from pipelines.data.protocols import Split
+from pipelines.data.protocols import Fold
 from pipelines.experiment.config import Experiment, SyntheticData
 from pipelines.experiment.workspace import Workspace
 from pipelines.reproduce.ground import Ground
-from pipelines.reproduce.places import splits_on
+from pipelines.reproduce.places import folds_on
 from pipelines.reproduce.rows import PlannedRow
 
 KINDS = ("identity", "generator", "restoration", "detector")
@@ -45,9 +45,9 @@ def work_of(rows: Sequence[PlannedRow], ground: Ground) -> list[Work]:
     for row in rows:
         if row.absent and not row.waits:
             continue
-        splits = splits_on(row.protocol, ground.domains)
+        folds = folds_on(row.protocol, ground.domains)
         for planned in row.planned:
-            seen.update(_parts(planned.experiment, splits))
+            seen.update(_parts(planned.experiment, folds))
     found: dict[tuple[str, str], Work] = {}
     for work in seen.values():
         known = found.setdefault((work.kind, work.name), replace(work, amount=0, done=0, total=0))
@@ -57,16 +57,16 @@ def work_of(rows: Sequence[PlannedRow], ground: Ground) -> list[Work]:
     return sorted(found.values(), key=lambda work: (KINDS.index(work.kind), work.name))
 
 
-def _parts(experiment: Experiment, splits: Sequence[Split]) -> Iterator[tuple[str, Work]]:
+def _parts(experiment: Experiment, folds: Sequence[Fold]) -> Iterator[tuple[str, Work]]:
     """Each part of an experiment by what decides it."""
     workspace = Workspace(experiment)
     there = workspace.faces.is_dir()
-    left = [split for split in splits if not (there and (workspace.detector() / split.name / "done.json").is_file())]
+    left = [fold for fold in folds if not (there and (workspace.detector() / fold.name / "done.json").is_file())]
     train = experiment.train
-    faces = sum(2 * train.per_cell * len(split.train_domains) for split in left) * train.steps
+    faces = sum(2 * train.per_cell * len(fold.train_domains) for fold in left) * train.steps
     restored = ("identity", "generator", "cue") if workspace.needs_restoration() else ()
     key = _key("detector", experiment, (*restored, "data", "detector", "objective", "train", "protocol", "seed"))
-    yield key, Work("detector", experiment.detector.name, faces, "faces seen", len(splits) - len(left), len(splits))
+    yield key, Work("detector", experiment.detector.name, faces, "faces seen", len(folds) - len(left), len(folds))
     if not restored:
         return
     maker, of_maker = experiment.generator, ("data", "identity", "generator")
@@ -83,7 +83,7 @@ def _parts(experiment: Experiment, splits: Sequence[Split]) -> Iterator[tuple[st
         )
     # A store's name follows from the generator's weights; where all detectors are trained, it was filled.
     filled = trained and not left
-    faces, calls = _faces(experiment, splits), calls_of(experiment)
+    faces, calls = _faces(experiment, folds), calls_of(experiment)
     amount = 0 if filled else (faces or 1) * calls
     unit = "calls of the generator" if faces else "calls for each face of a dataset that is not there"
     key = _key("restoration", experiment, (*of_maker, "cue"))
@@ -104,9 +104,9 @@ def calls_of(experiment: Experiment) -> int:
     return len(timesteps_from(sd_scheduler(), cue.timestep, cue.num_inference_steps)) * cue.samples
 
 
-def _faces(experiment: Experiment, splits: Sequence[Split]) -> int:
+def _faces(experiment: Experiment, folds: Sequence[Fold]) -> int:
     """How many faces the protocol's domains have; 0 where they are not there."""
-    domains = {name for split in splits for name in (*split.train_domains, *split.test_domains)}
+    domains = {name for fold in folds for name in (*fold.train_domains, *fold.test_domains)}
     data, folder = experiment.data, Workspace(experiment).faces
     if isinstance(data, SyntheticData):
         return len(domains) * data.subjects * (data.live_videos + data.attack_videos) * data.frames

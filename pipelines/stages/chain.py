@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.data.protocols import indices, protocol_splits
+from pipelines.data.protocols import indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand, record
@@ -27,8 +27,8 @@ def run(experiment: Experiment, last: str) -> None:
     if last == "train-dfg":
         print(f"Generator: {train_dfg.run(experiment, opened)}")
         return
-    for split in protocol_splits(experiment.protocol, opened.columns()):
-        indices(opened.columns(), split)  # what the faces lack for it is said before anything long is begun
+    for fold in protocol_folds(experiment.protocol, opened.columns()):
+        indices(opened.columns(), fold)  # what the faces lack for it is said before anything long is begun
     prepare_cues([experiment], opened)
     folder = train_detector.run(experiment, opened)
     if is_main():
@@ -71,11 +71,11 @@ def state(planned: Planned) -> str:
 
     table = load_faces(workspace.faces)
     columns = {name: table[name][:] for name in ("domain",)}
-    splits = protocol_splits(planned.experiment.protocol, columns)
+    folds = protocol_folds(planned.experiment.protocol, columns)
     folder = workspace.detector()
-    trained = sum((folder / split.name / "done.json").is_file() for split in splits)
+    trained = sum((folder / fold.name / "done.json").is_file() for fold in folds)
     judged = "evaluated" if (folder / "result.json").is_file() else "not evaluated"
     generator = ""
     if workspace.needs_restoration():
         generator = f"generator {'trained' if workspace.has_generator() else 'not trained'}, "
-    return f"{generator}{trained} of {len(splits)} detectors trained, {judged}; {folder}"
+    return f"{generator}{trained} of {len(folds)} detectors trained, {judged}; {folder}"

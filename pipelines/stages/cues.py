@@ -20,7 +20,7 @@ from pipelines.cues.sources import CueSweep, DfgSweep, OneOfSweep
 from pipelines.cues.store import CueStore, cue_identity
 from pipelines.cues.verify import verify_cues
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import protocol_splits
+from pipelines.data.protocols import protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import CueSettings, Experiment
 from pipelines.experiment.workspace import Workspace
@@ -226,8 +226,8 @@ def judged_faces(experiment: Experiment, faces: Faces) -> ArrayFaces:
 
 def judged_rows(experiment: Experiment, faces: Faces) -> np.ndarray:
     """(N,) bool, whether a face is of the protocol's domains."""
-    splits = protocol_splits(experiment.protocol, faces.columns())
-    domains = {name for split in splits for name in (*split.train_domains, *split.dev_domains, *split.test_domains)}
+    folds = protocol_folds(experiment.protocol, faces.columns())
+    domains = {name for fold in folds for name in (*fold.train_domains, *fold.dev_domains, *fold.test_domains)}
     return np.isin(faces.domains, sorted(domains))
 
 

@@ -24,7 +24,7 @@ def open_detector(
     run: Path | None,
     model: Path | None,
     label: str | None = None,
-    split: str | None = None,
+    fold: str | None = None,
     face_detector: str | None = None,
     weights: Path | None = None,
     parsing_weights: Path | None = None,
@@ -40,10 +40,10 @@ def open_detector(
         raise AgfasError("Give either --run, an output folder, or --model, a folder of `agfas save-model`.")
     if run is not None:
         return FaceAntiSpoofing.from_run(
-            run, label, split, face_detector=face_detector, weights=weights, face_parser=parsing_weights
+            run, label, fold, face_detector=face_detector, weights=weights, face_parser=parsing_weights
         )
-    if label is not None or split is not None:
-        raise AgfasError("--label and --split choose among the detectors of a run; a saved folder holds one alone.")
+    if label is not None or fold is not None:
+        raise AgfasError("--label and --fold choose among the detectors of a run; a saved folder holds one alone.")
     assert model is not None
     return FaceAntiSpoofing.from_pretrained(
         model, face_detector=face_detector, weights=weights, face_parser=parsing_weights

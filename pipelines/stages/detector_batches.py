@@ -12,7 +12,7 @@ from torch.nn import functional
 from oanet.objectives import Objective
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces, open_faces
-from pipelines.data.protocols import CORPUS, Split
+from pipelines.data.protocols import CORPUS, Fold
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
@@ -23,10 +23,10 @@ from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.watch import DevWatch
 
 
-def count_domains(experiment: Experiment, split: Split) -> int:
-    """How many domain labels the training has: those of the split, and perhaps one of the extra live faces."""
+def count_domains(experiment: Experiment, fold: Fold) -> int:
+    """How many domain labels the training has: those of the fold, and perhaps one of the extra live faces."""
     extra = experiment.train.extra_live
-    return len(split.train_domains) + (extra is not None and extra.domain == "own")
+    return len(fold.train_domains) + (extra is not None and extra.domain == "own")
 
 
 def check_extra_live(experiment: Experiment, objective: Objective) -> None:
@@ -54,11 +54,11 @@ def make_batches(
     experiment: Experiment,
     faces: Faces,
     reader: CueReader | None,
-    split: Split,
+    fold: Fold,
     rows: np.ndarray,
     objective: Objective,
 ) -> BalancedBatches:
-    """The training batches of a split.
+    """The training batches of a fold.
 
     Args:
         rows: its training faces.
@@ -69,7 +69,7 @@ def make_batches(
     """
     settings = experiment.train
     maps = _maps(experiment, faces, rows, objective)
-    extra = _extra_live(experiment, faces, split, objective)
+    extra = _extra_live(experiment, faces, fold, objective)
     lacking = sorted(set(maps) - set(extra.maps)) if extra is not None else []
     if lacking:
         raise AgfasError(
@@ -79,7 +79,7 @@ def make_batches(
     return BalancedBatches(
         faces,
         rows,
-        list(split.train_domains),
+        list(fold.train_domains),
         reader,
         settings.per_cell,
         experiment.seed,
@@ -131,7 +131,7 @@ def _maps(experiment: Experiment, faces: Faces, rows: np.ndarray, objective: Obj
     return target_maps(objective.wanted_maps, objective.needed_maps, faces, rows, folders)
 
 
-def _extra_live(experiment: Experiment, faces: Faces, split: Split, objective: Objective) -> ExtraLive | None:
+def _extra_live(experiment: Experiment, faces: Faces, fold: Fold, objective: Objective) -> ExtraLive | None:
     settings = experiment.train.extra_live
     if settings is None:
         return None
@@ -146,13 +146,13 @@ def _extra_live(experiment: Experiment, faces: Faces, split: Split, objective: O
             f"train.extra_live.dataset = {settings.dataset} has no live faces. Name a prepared dataset's folder, or"
             " `corpus` where the dataset has such a domain."
         )
-    own = {*split.train_domains, *split.dev_domains, *split.test_domains}
+    own = {*fold.train_domains, *fold.dev_domains, *fold.test_domains}
     shared = sorted(own & set(source.domains[rows].tolist()))
     if shared:
         raise AgfasError(
             f"train.extra_live.dataset = {settings.dataset} holds live faces of the domain '{shared[0]}', which the"
-            f" protocol trains or tests on ({split.name}). Extra faces must be of other domains."
+            f" protocol trains or tests on ({fold.name}). Extra faces must be of other domains."
         )
-    number = len(split.train_domains) if settings.domain == "own" else -1
+    number = len(fold.train_domains) if settings.domain == "own" else -1
     maps = _maps(experiment, source, rows, objective)
     return ExtraLive(source, rows, settings.ratio, number, maps)

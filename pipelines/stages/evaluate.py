@@ -11,7 +11,7 @@ import torch
 from oanet.detectors import load_detector
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import Split, indices, protocol_splits
+from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
@@ -27,13 +27,13 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     from pipelines.evaluation.judge import write_result
 
     folder = Workspace(experiment).detector()
-    splits = protocol_splits(experiment.protocol, faces.columns())
+    folds = protocol_folds(experiment.protocol, faces.columns())
     reader: list[CueReader | None] = []
-    for split in splits:
-        for step in _snapshots(folder / split.name):
-            if not _scored(folder / split.name, step):
+    for fold in folds:
+        for step in _snapshots(folder / fold.name):
+            if not _scored(folder / fold.name, step):
                 reader = reader or [cue_reader(experiment, faces)]
-                _score_snapshot(experiment, faces, reader[0], split, folder / split.name, step)
+                _score_snapshot(experiment, faces, reader[0], fold, folder / fold.name, step)
     write_result(folder, experiment.evaluate)
     return folder
 
@@ -67,10 +67,10 @@ def _table_path(folder: Path, step: int, role: str) -> Path:
 
 
 def _score_snapshot(
-    experiment: Experiment, faces: Faces, reader: CueReader | None, split: Split, folder: Path, step: int
+    experiment: Experiment, faces: Faces, reader: CueReader | None, fold: Fold, folder: Path, step: int
 ) -> None:
     detector = load_detector(folder / "snapshots" / f"step_{step:06d}")
-    parts = indices(faces.columns(), split)
+    parts = indices(faces.columns(), fold)
     for role in ("dev", "test"):
         rows = parts[role]
         scores = score_faces(detector, faces, reader, rows, experiment.evaluate.batch_size)
@@ -83,4 +83,4 @@ def _score_snapshot(
             label=faces.labels[rows],
             score=scores,
         )
-        table.save(_table_path(folder, step, role), metadata={"role": role, "step": step, "split": split.name})
+        table.save(_table_path(folder, step, role), metadata={"role": role, "step": step, "fold": fold.name})

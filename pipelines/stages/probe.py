@@ -1,6 +1,6 @@
 """`agfas probe`: what a cue tells a logistic regression, before any detector is trained on it.
 
-Statistics of the picture, of the cue and of both are given to a logistic regression that leaves each split's target
+Statistics of the picture, of the cue and of both are given to a logistic regression that leaves each fold's target
 out, as the detectors do. It costs a minute where a detector costs hours, it has no seed, and a cue that adds nothing
 here has to be far better used by a network to add something there.
 """
@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import Split, indices, protocol_splits
+from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError, nearest
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand
@@ -43,7 +43,7 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
         against: label of the experiment whose cues all others are compared with; see `pipelines.cues.agreement`.
 
     Returns:
-        A row per label: mean over the splits' targets of the video AUC with the picture's statistics, the cue's, and
+        A row per label: mean over the folds' targets of the video AUC with the picture's statistics, the cue's, and
         both, and the AUC of the mean |cue| alone for each attack type against live faces of all domains, which
         says something only where the cue is not normalised. With `against`, correlation and PSNR to that label.
 
@@ -80,9 +80,9 @@ def image_statistics(image: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts, dim=1)
 
 
-def left_out_auc(features: np.ndarray, faces: Faces, split: Split) -> float:
+def left_out_auc(features: np.ndarray, faces: Faces, fold: Fold) -> float:
     """AUC over the target's videos of a logistic regression on the sources' training faces."""
-    parts = indices(faces.columns(), split)
+    parts = indices(faces.columns(), fold)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=3000, class_weight="balanced"))
     model.fit(features[parts["train"]], faces.labels[parts["train"]])
     rows = parts["test"]
@@ -94,15 +94,15 @@ def left_out_auc(features: np.ndarray, faces: Faces, split: Split) -> float:
 
 
 def _probe(item: Planned, faces: Faces, picture: np.ndarray, reference: CueReader | None) -> dict[str, Any]:
-    splits = protocol_splits(item.experiment.protocol, faces.columns())
-    judged = np.unique(np.concatenate([np.concatenate(list(indices(faces.columns(), s).values())) for s in splits]))
+    folds = protocol_folds(item.experiment.protocol, faces.columns())
+    judged = np.unique(np.concatenate([np.concatenate(list(indices(faces.columns(), s).values())) for s in folds]))
     reader = cue_reader(item.experiment, faces)
     cue = np.zeros((len(faces), 13 * (reader.channels if reader else 0)))
     cue[judged] = _all_statistics(faces, judged, reader)
     sets = {"picture": picture, "cue": cue, "both": np.hstack([picture, cue])}
     row: dict[str, Any] = {"label": item.label}
     for name, features in sets.items():
-        row[f"auc_{name}"] = round(float(np.mean([left_out_auc(features, faces, split) for split in splits])), 3)
+        row[f"auc_{name}"] = round(float(np.mean([left_out_auc(features, faces, fold) for fold in folds])), 3)
     size = cue[:, : reader.channels if reader else 0].mean(axis=1)
     live = judged[faces.labels[judged] == 1]
     for kind in sorted(set(faces.attack_types[judged]) - {"none"}):

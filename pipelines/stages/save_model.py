@@ -11,7 +11,7 @@ def run(
     root: Path,
     out: Path,
     label: str | None = None,
-    split: str | None = None,
+    fold: str | None = None,
     face_detector: str | None = None,
     weights: Path | None = None,
     parsing_weights: Path | None = None,
@@ -25,8 +25,8 @@ def run(
         AgfasError: no such run or detector, or a folder that holds something else.
     """
     model = FaceAntiSpoofing.from_run(
-        root, label, split, face_detector=face_detector, weights=weights, face_parser=parsing_weights
+        root, label, fold, face_detector=face_detector, weights=weights, face_parser=parsing_weights
     )
     model.save_pretrained(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return f"{model.settings.label}, {model.settings.split}: {out} ({size / 1e6:.1f} MB)"
+    return f"{model.settings.label}, {model.settings.fold}: {out} ({size / 1e6:.1f} MB)"

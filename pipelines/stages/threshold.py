@@ -34,7 +34,7 @@ def run(
     source: Path,
     target: Path | None = None,
     label: str | None = None,
-    split: str | None = None,
+    fold: str | None = None,
     max_bpcer: float = 0.05,
     as_json: bool = False,
 ) -> str:
@@ -44,7 +44,7 @@ def run(
         source: an output folder, or the score table (.parquet) of development faces.
         target: the score table of other faces, where `source` is a table.
         label: which experiment of a folder; the first finished one where not given.
-        split: which of its splits; the first where not given.
+        fold: which of its folds; the first where not given.
         max_bpcer: share of bona fide videos that may be rejected at the threshold of that kind.
         as_json: answer in JSON instead of a table.
 
@@ -54,29 +54,29 @@ def run(
     Raises:
         AgfasError: nothing is there or finished, an unknown name, or options that do not go together.
     """
-    opened = _open_run(source, label, split) if source.is_dir() else _open_table(source, target, label, split)
+    opened = _open_run(source, label, fold) if source.is_dir() else _open_table(source, target, label, fold)
     if source.is_dir() and target is not None:
         raise AgfasError("--target goes with a score table; an output folder has target scores of its own.")
     points = operating_points(opened.dev, opened.target, max_bpcer)
     return _as_json(opened, points) if as_json else _as_table(opened, points)
 
 
-def _open_table(source: Path, target: Path | None, label: str | None, split: str | None) -> Source:
-    if label is not None or split is not None:
-        raise AgfasError("--label and --split choose among the detectors of an output folder, not in a score table.")
+def _open_table(source: Path, target: Path | None, label: str | None, fold: str | None) -> Source:
+    if label is not None or fold is not None:
+        raise AgfasError("--label and --fold choose among the detectors of an output folder, not in a score table.")
     other = None if target is None else ScoreTable.load(target)
     return Source(f"{source}" + ("" if target is None else f", then {target}"), ScoreTable.load(source), other)
 
 
-def _open_run(root: Path, label: str | None, split: str | None) -> Source:
+def _open_run(root: Path, label: str | None, fold: str | None) -> Source:
     planned = _choose(read_plan(root), label)
     folder = Workspace(planned.experiment).detector()
-    splits = read_json(folder / "result.json")["splits"]
-    if split is not None and split not in splits:
-        raise AgfasError(f"'{planned.title}' has no split '{split}': {nearest(split, splits)}")
-    name = split or next(iter(splits))
+    folds = read_json(folder / "result.json")["folds"]
+    if fold is not None and fold not in folds:
+        raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(fold, folds)}")
+    name = fold or next(iter(folds))
     rules = planned.experiment.evaluate
-    step = own_numbers(splits[name], rules, planned.title)["step"]
+    step = own_numbers(folds[name], rules, planned.title)["step"]
     dev, target = (ScoreTable.load(folder / name / "scores" / f"step_{step:06d}-{role}.parquet") for role in _ROLES)
     title = f"{planned.title}, {name}, checkpoint of step {step} (chosen by '{rules.selection}')"
     return Source(title, dev, target)

@@ -1,4 +1,4 @@
-"""Stage 5: one detector for every split of the protocol."""
+"""Stage 5: one detector for every fold of the protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oanet.detectors import Detector, build_detector
 from oanet.objectives import build_objective
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import Split, indices, protocol_splits
+from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
@@ -24,15 +24,15 @@ from pipelines.training.run import Run
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
-    """Train the detectors that are not there yet; returns the experiment's folder, with a run per split."""
+    """Train the detectors that are not there yet; returns the experiment's folder, with a run per fold."""
     folder = Workspace(experiment).detector()
-    splits = protocol_splits(experiment.protocol, faces.columns())
-    unfinished = [split for split in splits if not (folder / split.name / "done.json").is_file()]
+    folds = protocol_folds(experiment.protocol, faces.columns())
+    unfinished = [fold for fold in folds if not (folder / fold.name / "done.json").is_file()]
     if unfinished:
         check_options(experiment)
         reader = cue_reader(experiment, faces)
-        for split in unfinished:
-            _train_split(experiment, faces, reader, split, folder / split.name)
+        for fold in unfinished:
+            _train_fold(experiment, faces, reader, fold, folder / fold.name)
     return folder
 
 
@@ -58,16 +58,16 @@ def snapshot_steps(experiment: Experiment) -> list[int]:
     return sorted({max(1, round(steps * (k + 1) / count)) for k in range(count)})
 
 
-def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None, split: Split, folder: Path) -> None:
-    key = {**Workspace(experiment).detector_key(), "split": split.name}
+def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, fold: Fold, folder: Path) -> None:
+    key = {**Workspace(experiment).detector_key(), "fold": fold.name}
     training = Run(folder, key, experiment.model_dump(mode="json"))
     if experiment.train.steps == 0:
-        _keep_published(experiment, split, training)
+        _keep_published(experiment, fold, training)
         return
-    parts = indices(faces.columns(), split)
+    parts = indices(faces.columns(), fold)
     torch.manual_seed(experiment.seed)
-    objective = _build(experiment, count_domains(experiment, split))
-    batches = make_batches(experiment, faces, reader, split, parts["train"], objective)
+    objective = _build(experiment, count_domains(experiment, fold))
+    batches = make_batches(experiment, faces, reader, fold, parts["train"], objective)
     watch = make_watch(experiment, faces, reader, parts["dev"])
     keep = snapshot_steps(experiment)
 
@@ -75,7 +75,7 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
         if step in keep and is_main():
             model.detector.save_pretrained(folder / "snapshots" / f"step_{step:06d}")
 
-    title = f"{experiment.detector.name}, {split.name}"
+    title = f"{experiment.detector.name}, {fold.name}"
     finished = fit(
         objective,
         batches,
@@ -92,7 +92,7 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
     if is_main():
         training.finish(
             {
-                "split": split.name,
+                "fold": fold.name,
                 "train_faces": len(parts["train"]),
                 "parameters": sum(p.numel() for p in objective.detector.parameters()),
                 "snapshots": keep,
@@ -101,13 +101,13 @@ def _train_split(experiment: Experiment, faces: Faces, reader: CueReader | None,
     wait()
 
 
-def _keep_published(experiment: Experiment, split: Split, run: Run) -> None:
+def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     """The detector with its published weights as the only checkpoint, of step 0."""
     if is_main():
         detector = _build_detector(experiment)
         detector.save_pretrained(run.folder / "snapshots" / f"step_{0:06d}")
         count = sum(p.numel() for p in detector.parameters())
-        run.finish({"split": split.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
+        run.finish({"fold": fold.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
     wait()
 
 

@@ -57,7 +57,7 @@ class FaceAntiSpoofing:
         cls,
         run: str | Path,
         label: str | None = None,
-        split: str | None = None,
+        fold: str | None = None,
         *,
         face_detector: GivenDetector = None,
         weights: str | Path | None = None,
@@ -69,7 +69,7 @@ class FaceAntiSpoofing:
         Args:
             run: the output folder of a quickstart, a sweep or a single experiment.
             label: which experiment; the first finished one with a generator's cue where not given.
-            split: which split's detector; the first where not given.
+            fold: which fold's detector; the first where not given.
             face_detector: a name of `pipelines.data.detection.DETECTORS`, or a detector.
             weights: of a detector that is given by name.
             face_parser: its weights, or a parser, for a cue with `mask: face`.
@@ -80,7 +80,7 @@ class FaceAntiSpoofing:
         """
         from pipelines.verdict.from_run import open_run
 
-        return open_run(Path(run), label, split, load_parts(face_detector, weights, face_parser), batch_size)
+        return open_run(Path(run), label, fold, load_parts(face_detector, weights, face_parser), batch_size)
 
     @classmethod
     def from_pretrained(

@@ -18,7 +18,7 @@ def model_card(saved: SavedModel) -> str:
     settings, about = saved.settings, saved.about
     sections = [
         _front_matter(about),
-        f"# Face anti-spoofing: {settings.label}, {settings.split}",
+        f"# Face anti-spoofing: {settings.label}, {settings.fold}",
         _what_it_is(settings),
         "## How to use it",
         _USE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data.protocols import Split, protocol_splits
+from pipelines.data.protocols import Fold, protocol_folds
 from pipelines.data.records import NO_ATTACK, load_faces, read_card
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.scores import ScoreTable
@@ -34,20 +34,20 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
     workspace = Workspace(experiment)
     table, card = load_faces(workspace.faces), read_card(workspace.faces)
     columns = {name: np.asarray(table[name][:]) for name in _COLUMNS}
-    split = next(item for item in protocol_splits(experiment.protocol, columns) if item.name == settings.split)
-    done = read_json(workspace.detector() / split.name / "done.json")
+    fold = next(item for item in protocol_folds(experiment.protocol, columns) if item.name == settings.fold)
+    done = read_json(workspace.detector() / fold.name / "done.json")
     return About(
         dataset=_dataset_name(planned),
         dataset_fingerprint=str(card["fingerprint"]),
         drawn=experiment.data.name == "synthetic" or card.get("kind") == "synthetic",
-        train_domains=list(split.train_domains),
-        counts=_counts(columns, split),
+        train_domains=list(fold.train_domains),
+        counts=_counts(columns, fold),
         objective=experiment.objective.name,
         seed=experiment.seed,
         steps=experiment.train.steps,
         parameters=done["parameters"],
         generator=_generator_facts(planned) if settings.needs_generator else None,
-        measured=_measured(planned, split),
+        measured=_measured(planned, fold),
         parts=parts_of(experiment, card, settings),
         versions=_versions(),
     )
@@ -60,10 +60,10 @@ def _dataset_name(planned: Planned) -> str:
     return ", ".join(data.sources) if data.name == "pictures" else data.title
 
 
-def _counts(columns: dict[str, np.ndarray], split: Split) -> list[Count]:
+def _counts(columns: dict[str, np.ndarray], fold: Fold) -> list[Count]:
     """Faces that the detector learnt from (the train splits) and that its threshold is of (dev)."""
-    used = (*split.train_splits, "dev")
-    chosen = np.isin(columns["domain"], split.train_domains) & np.isin(columns["split"], used)
+    used = (*fold.train_splits, "dev")
+    chosen = np.isin(columns["domain"], fold.train_domains) & np.isin(columns["split"], used)
     cells: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for row in np.flatnonzero(chosen).tolist():
         attack_type = str(columns["attack_type"][row])
@@ -91,15 +91,15 @@ def _generator_facts(planned: Planned) -> GeneratorFacts:
     )
 
 
-def _measured(planned: Planned, split: Split) -> Measured:
+def _measured(planned: Planned, fold: Fold) -> Measured:
     folder = Workspace(planned.experiment).detector()
-    judged = read_json(folder / "result.json")["splits"][split.name]
+    judged = read_json(folder / "result.json")["folds"][fold.name]
     rules = planned.experiment.evaluate
     numbers: dict[str, Any] = judged["rules"][f"{rules.selection}/{rules.threshold}"]
-    table = ScoreTable.load(folder / split.name / "scores" / f"step_{numbers['step']:06d}-test.parquet").by_video()
+    table = ScoreTable.load(folder / fold.name / "scores" / f"step_{numbers['step']:06d}-test.parquet").by_video()
     same = {name: numbers[name] for name in (*_RATES, "apcer_per_type")}
     return Measured(
-        domains=list(split.test_domains),
+        domains=list(fold.test_domains),
         live_videos=judged["videos"]["bonafide"],
         attack_videos=judged["videos"]["attack"],
         replicates=rules.replicates,

@@ -23,7 +23,7 @@ from pipelines.verdict.settings import ModelSettings, ThresholdSettings
 def open_run(
     run: Path,
     label: str | None,
-    split: str | None,
+    fold: str | None,
     loaded: Loaded,
     batch_size: int,
 ) -> FaceAntiSpoofing:
@@ -31,7 +31,7 @@ def open_run(
     from pipelines.verdict.facts import describe
 
     planned = choose_experiment(read_plan(run), label)
-    chosen, numbers = choose_split(planned, split)
+    chosen, numbers = choose_fold(planned, fold)
     settings = _settings(planned, chosen, numbers, loaded)
     return FaceAntiSpoofing(
         settings,
@@ -66,17 +66,17 @@ def choose_experiment(plan: list[Planned], label: str | None) -> Planned:
     return chosen
 
 
-def choose_split(planned: Planned, split: str | None) -> tuple[str, dict[str, Any]]:
-    """A split's name and its numbers under the experiment's own rules.
+def choose_fold(planned: Planned, fold: str | None) -> tuple[str, dict[str, Any]]:
+    """A fold's name and its numbers under the experiment's own rules.
 
     Raises:
-        AgfasError: an unknown split, or one that was not judged under those rules.
+        AgfasError: an unknown fold, or one that was not judged under those rules.
     """
-    splits = read_json(result_path(planned))["splits"]
-    if split is not None and split not in splits:
-        raise AgfasError(f"'{planned.title}' has no split '{split}': {nearest(split, splits)}")
-    name = split or next(iter(splits))
-    return name, own_numbers(splits[name], planned.experiment.evaluate, planned.title)
+    folds = read_json(result_path(planned))["folds"]
+    if fold is not None and fold not in folds:
+        raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(fold, folds)}")
+    name = fold or next(iter(folds))
+    return name, own_numbers(folds[name], planned.experiment.evaluate, planned.title)
 
 
 def result_path(planned: Planned) -> Path:
@@ -90,13 +90,13 @@ def _preference(item: Planned) -> int:
     return 2 if is_control(item) else 0
 
 
-def _settings(planned: Planned, split: str, numbers: dict[str, Any], loaded: Loaded) -> ModelSettings:
+def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Loaded) -> ModelSettings:
     experiment = planned.experiment
     workspace = Workspace(experiment)
     rules = experiment.evaluate
     return ModelSettings(
         label=planned.title,
-        split=split,
+        fold=fold,
         detector=experiment.detector.name,
         face=face_settings(read_card(workspace.faces), workspace.size),
         cue=experiment.cue if workspace.needs_cue() else None,
@@ -117,7 +117,7 @@ def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
     from pipelines.stages.train_dfg import load_maker
 
     workspace = Workspace(planned.experiment)
-    snapshot = workspace.detector() / settings.split / "snapshots" / f"step_{settings.threshold.step:06d}"
+    snapshot = workspace.detector() / settings.fold / "snapshots" / f"step_{settings.threshold.step:06d}"
     detector = load_judge(snapshot, device())
     pipeline, weights = None, ""
     if settings.needs_generator:

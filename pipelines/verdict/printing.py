@@ -37,7 +37,7 @@ def as_table(verdicts: Sequence[Verdict], settings: ModelSettings, extra: Sequen
             *(line.rstrip() for line in lines),
             "",
             f"live where the score is at least {threshold.value:.4f}: {threshold.origin}",
-            f"detector: {settings.label}, {settings.split}",
+            f"detector: {settings.label}, {settings.fold}",
             *(f"note: {note}{_times(count, len(verdicts))}" for note, count in notes.items()),
             *extra,
             _counts(verdicts),
@@ -58,7 +58,7 @@ def as_json(
     """
     content = {
         "label": settings.label,
-        "split": settings.split,
+        "fold": settings.fold,
         "threshold": settings.threshold.value,
         "threshold_origin": settings.threshold.origin,
         "refused": count_refused(verdicts),

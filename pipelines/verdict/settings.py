@@ -73,7 +73,7 @@ class Count(Strict):
 
 
 class Measured(Strict):
-    """Error rates on the test videos of the split, at the saved threshold; rates in [0, 1]."""
+    """Error rates on the test videos of the fold, at the saved threshold; rates in [0, 1]."""
 
     domains: list[str]
     live_videos: int
@@ -130,7 +130,7 @@ class ModelSettings(Strict):
     """Everything that decides a score beside the weights."""
 
     label: str = Field(description="Title of the experiment.")
-    split: str
+    fold: str = Field(description="Name of the protocol's fold that the detector is of.")
     detector: str = Field(description="Name of the detector's class.")
     face: FaceSettings
     cue: CueSettings | None = Field(description="How the second input is made; None where there is none.")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from oanet.detectors import build_detector
 from oanet.names import CUE_CHANNELS
-from pipelines.data.protocols import indices, protocol_splits
+from pipelines.data.protocols import indices, protocol_folds
 from pipelines.data.records import CARD_NAME, face_features, face_key, load_faces
 from pipelines.evaluation.judge import write_result
 from pipelines.evaluation.scores import ScoreTable
@@ -60,7 +60,7 @@ def make_output(
     unfinished: tuple[str, ...] = (),
     skill: dict[str, float] | None = None,
 ) -> list[Planned]:
-    """Write plan.json and everything of every experiment; `unfinished` ones get their first split only.
+    """Write plan.json and everything of every experiment; `unfinished` ones get their first fold only.
 
     Args:
         root: the output folder; the faces of the experiment must exist.
@@ -74,13 +74,13 @@ def make_output(
         workspace = Workspace(item.experiment)
         faces = load_faces(workspace.faces)
         columns = {name: np.asarray(faces[name][:]) for name in faces.column_names if name not in _PICTURES}
-        splits = protocol_splits(item.experiment.protocol, columns)
+        folds = protocol_folds(item.experiment.protocol, columns)
         half = item.title in unfinished
-        for split in splits[:1] if half else splits:
-            folder = workspace.detector() / split.name
+        for fold in folds[:1] if half else folds:
+            folder = workspace.detector() / fold.name
             _write_run(folder, item)
-            test = np.isin(np.arange(len(columns["key"])), indices(columns, split)["test"])
-            roles = {"dev": np.isin(columns["domain"], split.dev_domains) & ~test, "test": test}
+            test = np.isin(np.arange(len(columns["key"])), indices(columns, fold)["test"])
+            roles = {"dev": np.isin(columns["domain"], fold.dev_domains) & ~test, "test": test}
             for step in STEPS:
                 for role, chosen in roles.items():
                     table = _scores(columns, chosen, item, step, (skill or {}).get(item.label, 1.5))
@@ -91,7 +91,7 @@ def make_output(
 
 
 def save_detector(item: Planned, seed: int) -> None:
-    """An untrained detector as the last snapshot of every judged split."""
+    """An untrained detector as the last snapshot of every judged fold."""
     options = item.experiment.detector.options()
     if item.experiment.detector.name != "image_only":
         options["cue_channels"] = CUE_CHANNELS[item.experiment.cue.form]
@@ -101,8 +101,8 @@ def save_detector(item: Planned, seed: int) -> None:
             # Its zeros would hide the cue.
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(seed))
     folder = Workspace(item.experiment).detector()
-    for split in read_json(folder / "result.json")["splits"]:
-        detector.save_pretrained(folder / split / "snapshots" / f"step_{STEPS[-1]:06d}")
+    for fold in read_json(folder / "result.json")["folds"]:
+        detector.save_pretrained(folder / fold / "snapshots" / f"step_{STEPS[-1]:06d}")
 
 
 _PICTURES = ("image", "landmarks")

@@ -17,7 +17,7 @@ from pipelines.data.protocol_settings import (
     Within,
 )
 from pipelines.data.protocols import (
-    Split,
+    Fold,
     all_to_unseen,
     build_protocol,
     combined,
@@ -26,7 +26,7 @@ from pipelines.data.protocols import (
     leave_one_out,
     limited,
     one_against_others,
-    protocol_splits,
+    protocol_folds,
     within,
 )
 from pipelines.errors import AgfasError
@@ -48,33 +48,33 @@ def faces(domains: str = "ABCD", corpus: bool = True) -> dict[str, np.ndarray]:
 
 
 def test_leave_one_out_turns_through_the_domains():
-    splits = leave_one_out(["M", "C", "I"]).splits
-    assert splits == (
-        Split("to_M", ("C", "I"), ("C", "I"), ("M",)),
-        Split("to_C", ("I", "M"), ("I", "M"), ("C",)),
-        Split("to_I", ("C", "M"), ("C", "M"), ("I",)),
+    folds = leave_one_out(["M", "C", "I"]).folds
+    assert folds == (
+        Fold("to_M", ("C", "I"), ("C", "I"), ("M",)),
+        Fold("to_C", ("I", "M"), ("I", "M"), ("C",)),
+        Fold("to_I", ("C", "M"), ("C", "M"), ("I",)),
     )
 
 
-def test_limited_has_a_split_for_each_target():
-    assert limited(["M", "I"], ["C", "O"]).splits == (
-        Split("M_I_to_C", ("I", "M"), ("I", "M"), ("C",)),
-        Split("M_I_to_O", ("I", "M"), ("I", "M"), ("O",)),
+def test_limited_has_a_fold_for_each_target():
+    assert limited(["M", "I"], ["C", "O"]).folds == (
+        Fold("M_I_to_C", ("I", "M"), ("I", "M"), ("C",)),
+        Fold("M_I_to_O", ("I", "M"), ("I", "M"), ("O",)),
     )
 
 
 def test_one_against_others_trains_on_each_alone():
-    assert one_against_others(["M", "C", "I"]).splits[1] == Split("from_C", ("C",), ("C",), ("I", "M"))
+    assert one_against_others(["M", "C", "I"]).folds[1] == Fold("from_C", ("C",), ("C",), ("I", "M"))
 
 
 def test_within_matrix_combined_and_unseen():
-    assert within(["M", "C"]).splits == (
-        Split("within_M", ("M",), ("M",), ("M",)),
-        Split("within_C", ("C",), ("C",), ("C",)),
+    assert within(["M", "C"]).folds == (
+        Fold("within_M", ("M",), ("M",), ("M",)),
+        Fold("within_C", ("C",), ("C",), ("C",)),
     )
-    assert cross_matrix(["M", "C", "I"]).splits[1] == Split("from_C", ("C",), ("C",), ("C", "I", "M"))
-    assert combined(["M", "C"]).splits == (Split("combined", ("C", "M"), ("C", "M"), ("C", "M")),)
-    assert all_to_unseen(["M", "C"], ["W", "I"]).splits == (Split("all_to_unseen", ("C", "M"), ("C", "M"), ("I", "W")),)
+    assert cross_matrix(["M", "C", "I"]).folds[1] == Fold("from_C", ("C",), ("C",), ("C", "I", "M"))
+    assert combined(["M", "C"]).folds == (Fold("combined", ("C", "M"), ("C", "M"), ("C", "M")),)
+    assert all_to_unseen(["M", "C"], ["W", "I"]).folds == (Fold("all_to_unseen", ("C", "M"), ("C", "M"), ("I", "W")),)
 
 
 @pytest.mark.parametrize(
@@ -90,29 +90,29 @@ def test_within_matrix_combined_and_unseen():
 )
 def test_every_protocol_keeps_learnt_and_judged_apart(settings, names):
     columns = faces()
-    splits = protocol_splits(settings, columns)
-    assert [split.name for split in splits] == names
-    for split in splits:
-        rows = indices(columns, split)
+    folds = protocol_folds(settings, columns)
+    assert [fold.name for fold in folds] == names
+    for fold in folds:
+        rows = indices(columns, fold)
         who = {part: set(zip(columns["domain"][r], columns["subject"][r], strict=True)) for part, r in rows.items()}
         assert not (who["train"] | who["dev"]) & who["test"]
         assert not who["train"] & who["dev"]
         tested = set(columns["domain"][rows["test"]])
-        assert tested == set(split.test_domains)
+        assert tested == set(fold.test_domains)
         assert "corpus" not in tested
         for domain in tested:
             seen = set(columns["split"][rows["test"]][columns["domain"][rows["test"]] == domain])
-            assert seen == ({"test"} if domain in split.train_domains else {"train", "dev", "test"})
+            assert seen == ({"test"} if domain in fold.train_domains else {"train", "dev", "test"})
 
 
 def test_unseen_takes_the_rest_where_a_list_is_missing():
     columns = faces()
-    (split,) = protocol_splits(AllToUnseen(test=["D"]), columns)
-    assert (split.train_domains, split.test_domains) == (("A", "B", "C"), ("D",))
-    (split,) = protocol_splits(AllToUnseen(train=["A", "B"]), columns)
-    assert (split.train_domains, split.test_domains) == (("A", "B"), ("C", "D"))
+    (fold,) = protocol_folds(AllToUnseen(test=["D"]), columns)
+    assert (fold.train_domains, fold.test_domains) == (("A", "B", "C"), ("D",))
+    (fold,) = protocol_folds(AllToUnseen(train=["A", "B"]), columns)
+    assert (fold.train_domains, fold.test_domains) == (("A", "B"), ("C", "D"))
     with pytest.raises(AgfasError, match="at least one domain to train on"):
-        protocol_splits(AllToUnseen(train=["A", "B", "C", "D"]), columns)
+        protocol_folds(AllToUnseen(train=["A", "B", "C", "D"]), columns)
     with pytest.raises(ValidationError, match=r"which domains are unseen"):
         AllToUnseen()
 
@@ -121,24 +121,24 @@ def test_a_domain_without_test_records_says_what_is_missing():
     columns = faces()
     drop = (columns["domain"] == "B") & (columns["split"] == "test")
     kept = {name: values[~drop] for name, values in columns.items()}
-    indices(kept, within("A").splits[0])
+    indices(kept, within("A").folds[0])
     with pytest.raises(AgfasError, match=r"'combined' .* domain 'B' .* has none \(only dev, train\). Prepare it again"):
-        indices(kept, combined("AB").splits[0])
+        indices(kept, combined("AB").folds[0])
 
 
 def test_the_corpus_takes_no_turn():
     columns = faces()
-    splits = protocol_splits(LeaveOneOut(), columns)
-    assert [split.name for split in splits] == ["to_A", "to_B", "to_C", "to_D"]
-    assert all("corpus" not in split.train_domains for split in splits)
-    assert len(protocol_splits(LeaveOneOut(domains=["A", "B", "C"]), columns)) == 3
-    assert protocol_splits(Limited(train=["A"], test=["B", "C"]), columns)[0].name == "A_to_B"
-    assert len(protocol_splits(OneAgainstOthers(), columns)) == 4
+    folds = protocol_folds(LeaveOneOut(), columns)
+    assert [fold.name for fold in folds] == ["to_A", "to_B", "to_C", "to_D"]
+    assert all("corpus" not in fold.train_domains for fold in folds)
+    assert len(protocol_folds(LeaveOneOut(domains=["A", "B", "C"]), columns)) == 3
+    assert protocol_folds(Limited(train=["A"], test=["B", "C"]), columns)[0].name == "A_to_B"
+    assert len(protocol_folds(OneAgainstOthers(), columns)) == 4
 
 
 def test_indices_follow_the_fields_rule():
     columns = faces()
-    rows = indices(columns, leave_one_out("ABCD").splits[0])
+    rows = indices(columns, leave_one_out("ABCD").folds[0])
     train, dev, test = ({name: columns[name][rows[part]] for name in columns} for part in ("train", "dev", "test"))
     assert set(train["domain"]) == set(dev["domain"]) == {"B", "C", "D"}
     assert (set(train["split"]), set(dev["split"])) == ({"train"}, {"dev"})
@@ -159,17 +159,17 @@ ACROSS = [
 def test_the_papers_lists_leave_dev_to_the_threshold(settings):
     columns = faces()
     assert settings.train_splits == ["train", "test"]
-    for split in protocol_splits(settings, columns):
-        rows = indices(columns, split)
+    for fold in protocol_folds(settings, columns):
+        rows = indices(columns, fold)
         seen = {part: set(columns["split"][chosen]) for part, chosen in rows.items()}
         assert seen == {"train": {"train", "test"}, "dev": {"dev"}, "test": {"train", "test"}}
-        assert set(columns["domain"][rows["train"]]) == set(columns["domain"][rows["dev"]]) == set(split.train_domains)
+        assert set(columns["domain"][rows["train"]]) == set(columns["domain"][rows["dev"]]) == set(fold.train_domains)
         who = {part: set(zip(columns["domain"][r], columns["subject"][r], strict=True)) for part, r in rows.items()}
         assert not who["train"] & who["dev"]
         assert not (who["train"] | who["dev"]) & who["test"]
         # Four of six persons of every source are learnt from, and four of every target tested.
-        assert len(who["train"]) == 4 * len(split.train_domains)
-        assert len(who["test"]) == 4 * len(split.test_domains)
+        assert len(who["train"]) == 4 * len(fold.train_domains)
+        assert len(who["test"]) == 4 * len(fold.test_domains)
 
 
 def test_the_lists_name_other_detectors_and_their_defaults_leave_names_as_they_were(monkeypatch):
@@ -188,16 +188,16 @@ def test_who_is_tested_is_not_learnt_from_even_where_a_split_says_so():
     with pytest.raises(
         AgfasError, match=r"subjects are in both train and test, the first is subject 's4' of domain 'A'"
     ):
-        indices(columns, Split("x", ("A", "B"), ("A", "B"), ("A",), train_splits=("train", "test")))
+        indices(columns, Fold("x", ("A", "B"), ("A", "B"), ("A",), train_splits=("train", "test")))
 
 
 def test_test_splits_that_a_target_lacks_are_named():
     columns = faces()
     drop = (columns["domain"] == "A") & (columns["split"] == "test")
     kept = {name: values[~drop] for name, values in columns.items()}
-    (split, *_) = protocol_splits(LeaveOneOut(test_splits=["test"]), kept)
+    (fold, *_) = protocol_folds(LeaveOneOut(test_splits=["test"]), kept)
     with pytest.raises(AgfasError, match=r"'to_A' has 0 test records of A .* in protocol\.test_splits"):
-        indices(kept, split)
+        indices(kept, fold)
 
 
 @pytest.mark.parametrize(
@@ -217,20 +217,20 @@ def test_dev_and_the_tested_are_never_learnt_from(wrong):
 
 def test_lists_serve_as_columns():
     columns = faces()
-    split = leave_one_out("ABCD").splits[0]
-    from_lists = indices({name: values.tolist() for name, values in columns.items()}, split)
-    for part, rows in indices(columns, split).items():
+    fold = leave_one_out("ABCD").folds[0]
+    from_lists = indices({name: values.tolist() for name, values in columns.items()}, fold)
+    for part, rows in indices(columns, fold).items():
         np.testing.assert_array_equal(from_lists[part], rows)
 
 
 def test_unknown_domains_name_the_nearest():
     columns = faces()
     with pytest.raises(AgfasError, match="no domain 'corpsu': did you mean 'corpus'"):
-        protocol_splits(LeaveOneOut(domains=["A", "corpsu"]), columns)
+        protocol_folds(LeaveOneOut(domains=["A", "corpsu"]), columns)
     with pytest.raises(AgfasError, match="no domain 'Z'"):
-        protocol_splits(Limited(train=["A"], test=["Z"]), columns)
+        protocol_folds(Limited(train=["A"], test=["Z"]), columns)
     with pytest.raises(AgfasError, match="no domain 'Z'"):
-        indices(columns, Split("x", ("A",), ("A",), ("Z",)))
+        indices(columns, Fold("x", ("A",), ("A",), ("Z",)))
 
 
 def test_a_domain_cannot_be_source_and_target():
@@ -263,32 +263,32 @@ def test_a_part_without_a_class_is_refused(part, where, label, missing):
         drop &= columns["split"] == where["split"]
     kept = {name: values[~drop] for name, values in columns.items()}
     with pytest.raises(AgfasError, match=f"'to_A' has .* {part} records of .* no {missing}"):
-        indices(kept, leave_one_out("ABCD").splits[0])
+        indices(kept, leave_one_out("ABCD").folds[0])
 
 
 def test_a_subject_in_train_and_dev_is_refused():
     columns = faces()
     columns["subject"] = np.where(columns["subject"] == "s2", "s1", columns["subject"])
     with pytest.raises(AgfasError, match=r"subjects are in both train and dev.*'s1' of domain 'B'"):
-        indices(columns, leave_one_out("ABCD").splits[0])
+        indices(columns, leave_one_out("ABCD").folds[0])
 
 
 def test_a_video_in_train_and_dev_is_refused():
     columns = faces()
     columns["video"] = np.where(columns["video"] == "s2-1", "s1-1", columns["video"])
     with pytest.raises(AgfasError, match=r"videos are in both train and dev.*'s1-1' of domain 'B'"):
-        indices(columns, leave_one_out("ABCD").splits[0])
+        indices(columns, leave_one_out("ABCD").folds[0])
 
 
 def test_the_same_name_in_two_domains_is_two_people():
-    indices(faces(), leave_one_out("ABCD").splits[0])
+    indices(faces(), leave_one_out("ABCD").folds[0])
 
 
 def test_an_unknown_split_is_refused():
     columns = faces()
     columns["split"] = np.where(columns["split"] == "dev", "devel", columns["split"])
     with pytest.raises(AgfasError, match="'devel': did you mean 'dev'"):
-        indices(columns, leave_one_out("ABCD").splits[0])
+        indices(columns, leave_one_out("ABCD").folds[0])
 
 
 def test_settings_are_told_apart_by_name():

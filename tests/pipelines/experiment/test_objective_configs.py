@@ -82,7 +82,7 @@ def trained_judged_reported(path: Path, root: Path) -> None:
         # The first look sets the best, the second is no better by so much: the end.
         assert done["snapshots"][-1] == (2 if experiment.train.watches else 4)
         result = json.loads((folder / "result.json").read_text())
-        assert set(result["splits"]) == {"phone_webcam_to_tablet"}
+        assert set(result["folds"]) == {"phone_webcam_to_tablet"}
     page = report_stage.run(root).read_text()
     assert experiment.detector.name in page
     assert experiment.objective.name in page

@@ -14,7 +14,7 @@ from pipelines.report.gather import gather
 from pipelines.stages import chain, report
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "protocols").glob("*.yaml"))
-# What each split tests, by protocol: (split, domains) of the three domains of the tiny benchmark.
+# What each fold tests, by protocol: (fold, domains) of the three domains of the tiny benchmark.
 EXPECTED = {
     "all_to_unseen": {"all_to_unseen": {"phone", "tablet"}},
     "combined": {"combined": {"phone", "tablet", "webcam"}},
@@ -71,9 +71,9 @@ def test_the_protocol_is_judged_and_reported(root, name):
     (trial,) = gather(root).trials
     assert trial.planned.experiment.protocol.name == name
     result = read_json(Workspace(trial.planned.experiment).detector() / "result.json")
-    assert {split: set(judged.get("domains", {})) for split, judged in result["splits"].items()} == EXPECTED[name]
+    assert {fold: set(judged.get("domains", {})) for fold, judged in result["folds"].items()} == EXPECTED[name]
     assert result["honest"] == "last/source_dev_min_acer"
-    for judged in result["splits"].values():
+    for judged in result["folds"].values():
         for part in (judged, *judged.get("domains", {}).values()):
             numbers = part["rules"][result["honest"]]
             assert numbers["threshold"] == judged["rules"][result["honest"]]["threshold"]
@@ -83,8 +83,8 @@ def test_the_protocol_is_judged_and_reported(root, name):
     for domain in set().union(*EXPECTED[name].values()):
         assert f'scope="row">{domain}, ' in page
     with (root / f"report-{name}" / "results.csv").open(encoding="utf-8") as stream:
-        rows = {(row["split"], row["domain"]) for row in csv.DictReader(stream)}
-    assert rows == {(split, domain) for split, names in EXPECTED[name].items() for domain in ("", *names)}
+        rows = {(row["fold"], row["domain"]) for row in csv.DictReader(stream)}
+    assert rows == {(fold, domain) for fold, names in EXPECTED[name].items() for domain in ("", *names)}
 
 
 def test_within_tests_only_subjects_that_were_held_out(root):
@@ -92,7 +92,7 @@ def test_within_tests_only_subjects_that_were_held_out(root):
     assert len(matrix) == len(within) == 1
     (root / "plan.json").write_text((root / "plan-cross_matrix.json").read_text())
     (trial,) = gather(root).trials
-    judged = trial.result["splits"]["from_phone"]["domains"]
+    judged = trial.result["folds"]["from_phone"]["domains"]
     # One subject in five is held out, with one live and one attack video.
     assert judged["phone"]["videos"] == {"bonafide": 1, "attack": 1}
     assert judged["webcam"]["videos"] == {"bonafide": 5, "attack": 5}

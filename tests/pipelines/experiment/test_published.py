@@ -132,14 +132,14 @@ def test_weights_can_be_trained_on(published: Experiment, monkeypatch: pytest.Mo
 
 
 def test_thresholds_of_a_run(published: Experiment) -> None:
-    text = threshold.run(published.root, label="minifasnet as published", split="to_webcam")
+    text = threshold.run(published.root, label="minifasnet as published", fold="to_webcam")
     assert "minifasnet as published, to_webcam, checkpoint of step 0" in text
     assert "Every threshold is fixed before the target (webcam) is looked at." in text
     assert threshold.run(published.root).startswith("trained, to_phone, checkpoint of step 2 (chosen by 'last')")
     with pytest.raises(AgfasError, match="did you mean 'trained'"):
         threshold.run(published.root, label="train")
     with pytest.raises(AgfasError, match="did you mean 'to_phone'"):
-        threshold.run(published.root, split="phone")
+        threshold.run(published.root, fold="phone")
     with pytest.raises(AgfasError, match="--target goes with a score table"):
         threshold.run(published.root, target=Path("x.parquet"))
 

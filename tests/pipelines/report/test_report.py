@@ -70,15 +70,15 @@ def test_leave_one_out_table_holds_the_numbers_of_result_json(written, page, rul
     found = results(written, "image_only")
     cells = cells_of(page, heading, "image_only")
     assert len(cells) == 2 * (len(DOMAINS) + 1)
-    for place, (metric, split) in enumerate((m, d) for m in ("hter", "auc") for d in (None, *DOMAINS)):
-        if split is None:
+    for place, (metric, fold) in enumerate((m, d) for m in ("hter", "auc") for d in (None, *DOMAINS)):
+        if fold is None:
             values = [result["mean"][rule][metric] for result in found]
         else:
-            values = [result["splits"][f"to_{split}"]["rules"][rule][metric] for result in found]
+            values = [result["folds"][f"to_{fold}"]["rules"][rule][metric] for result in found]
         expected = f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
         assert cells[place].startswith(expected)
-        if split is not None:
-            pairs = [result["splits"][f"to_{split}"]["rules"][rule]["intervals"][metric] for result in found]
+        if fold is not None:
+            pairs = [result["folds"][f"to_{fold}"]["rules"][rule]["intervals"][metric] for result in found]
             low, high = 100 * np.mean(pairs, axis=0)
             assert cells[place].endswith(f"[{low:.1f}, {high:.1f}]")
 
@@ -86,7 +86,7 @@ def test_leave_one_out_table_holds_the_numbers_of_result_json(written, page, rul
 def test_running_best_stands_beside_the_rules(written, page):
     cells = cells_of(page, "Mean HTER under every rule", "image_only")
     for cell, metric in zip(cells[-2:], ("hter", "auc"), strict=True):
-        best = [np.mean([split["papers_best"][metric] for split in result["splits"].values()])
+        best = [np.mean([fold["papers_best"][metric] for fold in result["folds"].values()])
                 for result in results(written, "image_only")]  # fmt: skip
         assert cell == f"{100 * np.mean(best):.1f} ± {100 * np.std(best, ddof=1):.1f}"
 
@@ -98,7 +98,7 @@ def test_csv_holds_every_number_in_full(written):
     chosen = [row for row in rows if row["experiment"] == "oanet t=401" and row["seed"] == "0"]
     assert len(chosen) == len(DOMAINS) * len(SELECTION_RULES) * len(THRESHOLD_RULES)
     for row in chosen:
-        numbers = result["splits"][row["split"]]["rules"][row["rule"]]
+        numbers = result["folds"][row["fold"]]["rules"][row["rule"]]
         for metric in ("hter", "auc", "eer", "apcer", "bpcer", "acer", "threshold"):
             assert float(row[metric]) == numbers[metric]
         assert row["threshold_origin"] == numbers["threshold_origin"]
@@ -154,14 +154,14 @@ def test_differences_agree_with_the_bootstrap_of_single_tables(written):
 
     tables, thresholds = [], []
     for trial in baseline.trials:
-        for split in trial.splits:
-            tables.append(trial.test_scores(split, HONEST))
-            thresholds.append(trial.numbers(split, HONEST)["threshold"])
+        for fold in trial.folds:
+            tables.append(trial.test_scores(fold, HONEST))
+            thresholds.append(trial.numbers(fold, HONEST)["threshold"])
     expected = mean_interval(tables, thresholds, "hter", comparison.replicates)
     assert comparison.interval_of(baseline) == pytest.approx(expected)
 
 
-def test_difference_of_one_split_and_seed_is_the_paired_one(tmp_path):
+def test_difference_of_one_fold_and_seed_is_the_paired_one(tmp_path):
     root = tmp_path / "single"
     write_faces(tmp_path / "faces")
     limited = {"name": "limited", "train": ["kiosk", "phone"], "test": ["webcam"]}
@@ -170,10 +170,10 @@ def test_difference_of_one_split_and_seed_is_the_paired_one(tmp_path):
     study = gather(root).studies[0]
     comparison = Comparison(study)
     a, b = (group.trials[0] for group in study.groups)
-    split = study.splits[0]
+    fold = study.folds[0]
     expected = paired_difference(
-        b.test_scores(split, HONEST), a.test_scores(split, HONEST),
-        b.numbers(split, HONEST)["threshold"], a.numbers(split, HONEST)["threshold"],
+        b.test_scores(fold, HONEST), a.test_scores(fold, HONEST),
+        b.numbers(fold, HONEST)["threshold"], a.numbers(fold, HONEST)["threshold"],
         "hter", comparison.replicates,
     )  # fmt: skip
     found = comparison.difference(study.groups[1], study.groups[0])
@@ -210,7 +210,7 @@ def test_other_rules_and_other_faces_never_share_a_table(tmp_path):
         "leave one out on faces at 16 px",
         "one against others on faces at 16 px",
     ]
-    assert studies[1].splits == tuple(f"from_{name}" for name in DOMAINS)
+    assert studies[1].folds == tuple(f"from_{name}" for name in DOMAINS)
 
 
 def test_synthetic_numbers_come_with_their_warning(tmp_path):

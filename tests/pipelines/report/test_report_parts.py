@@ -81,15 +81,15 @@ def page(root) -> str:
 
 def judged(root: Path, label: str) -> list[dict]:
     trials = [trial for trial in gather(root).trials if trial.planned.label == label]
-    return [read_json(Workspace(trial.planned.experiment).detector() / "result.json")["splits"] for trial in trials]
+    return [read_json(Workspace(trial.planned.experiment).detector() / "result.json")["folds"] for trial in trials]
 
 
-def test_targets_are_the_domains_of_every_split(root, study):
+def test_targets_are_the_domains_of_every_fold(root, study):
     found = targets_of(study)
     assert found == [Target(f"from_{source}", target) for source in DOMAINS for target in DOMAINS]
     values = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "hter")
-    for seed, splits in enumerate(judged(root, "plain")):
-        assert values[seed] == splits["from_kiosk"]["domains"]["phone"]["rules"][HONEST]["hter"]
+    for seed, folds in enumerate(judged(root, "plain")):
+        assert values[seed] == folds["from_kiosk"]["domains"]["phone"]["rules"][HONEST]["hter"]
     recall = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "recall")
     far = values_of(study.groups[0], Target("from_kiosk", "phone"), HONEST, "far")
     assert recall == pytest.approx({seed: 1 - rate for seed, rate in far.items()})
@@ -103,7 +103,7 @@ def test_heat_maps_hold_the_means_and_frame_the_diagonal(root, study):
     assert len(cells) == 9
     for source, target, shown in cells:
         values = [
-            splits[f"from_{source}"]["domains"][target]["rules"][HONEST]["hter"] for splits in judged(root, "plain")
+            folds[f"from_{source}"]["domains"][target]["rules"][HONEST]["hter"] for folds in judged(root, "plain")
         ]
         assert shown == f"{100 * np.mean(values):.1f}"
     assert svg.count('class="frame"') == 3
@@ -112,8 +112,8 @@ def test_heat_maps_hold_the_means_and_frame_the_diagonal(root, study):
 def test_within_and_across_are_means_of_the_diagonal_and_the_rest(root, study):
     (plain, _) = domains.within_and_across(study).rows
     diagonal = [
-        np.mean([splits[f"from_{name}"]["domains"][name]["rules"][HONEST]["hter"] for name in DOMAINS])
-        for splits in judged(root, "plain")
+        np.mean([folds[f"from_{name}"]["domains"][name]["rules"][HONEST]["hter"] for name in DOMAINS])
+        for folds in judged(root, "plain")
     ]
     assert plain.cells[0].text == f"{100 * np.mean(diagonal):.1f} ± {100 * np.std(diagonal, ddof=1):.1f}"
 
@@ -233,7 +233,7 @@ def test_csv_has_a_line_for_every_domain(root):
         rows = [row for row in csv.DictReader(stream) if row["experiment"] == "strong" and row["seed"] == "1"]
     assert len(rows) == 3 * 4 * 12
     part = judged(root, "strong")[1]["from_phone"]["domains"]["kiosk"]["rules"]["oracle/target_eer"]
-    row = next(r for r in rows if (r["split"], r["domain"], r["rule"]) == ("from_phone", "kiosk", "oracle/target_eer"))
+    row = next(r for r in rows if (r["fold"], r["domain"], r["rule"]) == ("from_phone", "kiosk", "oracle/target_eer"))
     assert float(row["mcc"]) == part["classification"]["mcc"]
     assert float(row["hter"]) == part["hter"] == pytest.approx(part["eer"])
 

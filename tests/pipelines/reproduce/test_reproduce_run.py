@@ -57,11 +57,11 @@ def test_ours_are_the_results_of_the_runs(made):
         if row.label not in ROWS:
             continue
         results = [read_json(Workspace(item.experiment).detector() / "result.json") for item in row.planned]
-        for head, split in (("M&I to C", "webcam_tablet_to_phone"), ("M&I to O", "webcam_tablet_to_kiosk")):
+        for head, fold in (("M&I to C", "webcam_tablet_to_phone"), ("M&I to O", "webcam_tablet_to_kiosk")):
             for metric, name in (("HTER", "hter"), ("AUC", "auc")):
                 line = lines[row.label, head, metric]
-                assert (line["tested"], line["seeds"], line["comparable"]) == (split, "0 1", "False")
-                judged = [result["splits"][split] for result in results]
+                assert (line["tested"], line["seeds"], line["comparable"]) == (fold, "0 1", "False")
+                judged = [result["folds"][fold] for result in results]
                 ours = {
                     "ours_papers_rule": [part["papers_best"][name] for part in judged],
                     "ours_honest": [part["rules"]["last/source_dev_eer"][name] for part in judged],
@@ -96,7 +96,7 @@ def test_the_papers_rule_takes_hter_and_auc_apart_by_seed_and_domain():
     whole = {"rules": {}, "papers_best": {"hter": 0.3, "hter_step": 10, "auc": 0.8, "auc_step": 20}}
     part = {"rules": {}, "papers_best": {"hter": 0.1, "hter_step": 20, "auc": 0.9, "auc_step": 10}}
     live = {"videos": {"bonafide": 3, "attack": 0}, "one_class": {}}
-    result = {"splits": {"to_b": {**whole, "domains": {"b": part, "c": live}}}}
+    result = {"folds": {"to_b": {**whole, "domains": {"b": part, "c": live}}}}
     trials = tuple(
         Trial(Planned("a", {}, Experiment(seed=seed)), None, ("to_b",), {}, found)
         for seed, found in ((0, result), (4, result), (7, None))
@@ -114,12 +114,12 @@ def test_the_papers_rule_takes_hter_and_auc_apart_by_seed_and_domain():
 
 def test_a_rule_that_was_not_judged_is_named(made):
     known = read_json(next(made[2].parents[1].glob("detectors/*/result.json")))
-    (split, *_) = known["splits"].values()
+    (fold, *_) = known["folds"].values()
     settings = EvaluateSettings(threshold="source_dev_min_hter")
-    assert own_numbers(split, settings, "a row") == split["rules"]["last/source_dev_min_hter"]
-    del split["rules"]["last/source_dev_min_hter"]
+    assert own_numbers(fold, settings, "a row") == fold["rules"]["last/source_dev_min_hter"]
+    del fold["rules"]["last/source_dev_min_hter"]
     with pytest.raises(AgfasError, match=r"'a row' was not judged under last/source_dev_min_hter, only under .*again"):
-        own_numbers(split, settings, "a row")
+        own_numbers(fold, settings, "a row")
 
 
 def test_without_scores_nothing_is_judged(tmp_path):
@@ -166,9 +166,9 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(made):
     before, results = numbers(), sorted(path.parents[1].glob("detectors/*/result.json"))
     for known in results:
         old = read_json(known)
-        for split in old["splits"].values():
-            del split["papers_best"]
-            split["rules"] = {rule: numbers for rule, numbers in split["rules"].items() if "min_hter" not in rule}
+        for fold in old["folds"].values():
+            del fold["papers_best"]
+            fold["rules"] = {rule: numbers for rule, numbers in fold["rules"].items() if "min_hter" not in rule}
         write_json(known, {**old, "key": "of earlier code"})
         assert not is_judged(known.parent, EvaluateSettings(replicates=100))
     # Asked for one row; the other one's results are old as well and stand in the same table.
@@ -177,8 +177,8 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(made):
     assert numbers() == before
     assert len(results) == 4
     for known in results:
-        (split, *_) = read_json(known)["splits"].values()
-        assert "source_dev/source_dev_min_hter" in split["rules"]
+        (fold, *_) = read_json(known)["folds"].values()
+        assert "source_dev/source_dev_min_hter" in fold["rules"]
         assert is_judged(known.parent, EvaluateSettings(replicates=100))
         assert not is_judged(known.parent, EvaluateSettings(replicates=200))
 
@@ -208,7 +208,7 @@ def test_transfers_averages_and_trainings_of_the_other_paper(tmp_path):
         line_of(f"kuznetsov/{n}", row) for n, row in ((8, "3DMAD, LivenessNet"), (7, "LivenessNet, 3DMAD"))
     )
     (result,) = (read_json(path) for path in tmp_path.glob("detectors/*/result.json"))
-    judged = result["splits"]["from_webcam"]["domains"]
+    judged = result["folds"]["from_webcam"]["domains"]
     accuracies = {
         name: part["rules"]["last/source_dev_eer"]["classification"]["accuracy"] for name, part in judged.items()
     }

@@ -61,19 +61,19 @@ def judged(experiment) -> Path:
 
 def test_every_number_names_its_rules(judged):
     result = json.loads((judged / "result.json").read_text())
-    assert sorted(result["splits"]) == ["to_phone", "to_webcam"]
-    for split in result["splits"].values():
-        assert set(split["rules"]) == {
+    assert sorted(result["folds"]) == ["to_phone", "to_webcam"]
+    for fold in result["folds"].values():
+        assert set(fold["rules"]) == {
             f"{selection}/{threshold}"
             for selection in ("last", "source_dev", "oracle")
             for threshold in ("source_dev_eer", "source_dev_min_acer", "source_dev_min_hter", "target_eer")
         }
-        honest = split["rules"][result["honest"]]
+        honest = fold["rules"][result["honest"]]
         assert 0 <= honest["hter"] <= 1
         assert honest["threshold_origin"]
         low, high = honest["intervals"]["hter"]
         assert low <= honest["hter"] <= high
-        assert split["rules"]["oracle/target_eer"]["hter"] <= split["rules"]["last/target_eer"]["hter"]
+        assert fold["rules"]["oracle/target_eer"]["hter"] <= fold["rules"]["last/target_eer"]["hter"]
 
 
 def test_the_same_command_again_makes_nothing(experiment, judged):

@@ -14,7 +14,7 @@ from test_batches import Picture, make_faces
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from pipelines.data.faces import Faces
-from pipelines.data.protocols import Split
+from pipelines.data.protocols import Fold
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
@@ -161,24 +161,24 @@ def objective(name: str = "ssdg", domains: int = 2):
 
 
 def test_the_stage_draws_from_the_corpus_of_the_same_dataset():
-    faces, split = together(), Split("to_c", ("a", "b"), ("a", "b"), ("c",))
+    faces, fold = together(), Fold("to_c", ("a", "b"), ("a", "b"), ("c",))
     rows = np.flatnonzero(faces.domains != "corpus")
     for domain, number in (("own", 2), ("none", -1)):
         wanted = experiment(**{"train.extra_live.domain": domain})
-        assert count_domains(wanted, split) == (3 if domain == "own" else 2)
-        batch = make_batches(wanted, faces, None, split, rows, objective())(0, 0, 1)
+        assert count_domains(wanted, fold) == (3 if domain == "own" else 2)
+        batch = make_batches(wanted, faces, None, fold, rows, objective())(0, 0, 1)
         assert set(batch.domain[[key.startswith("corpus") for key in batch.key]].tolist()) == {number}
-        loss = objective(domains=count_domains(wanted, split))(batch, 0.5)["loss"]
+        loss = objective(domains=count_domains(wanted, fold))(batch, 0.5)["loss"]
         assert torch.isfinite(loss)
 
 
 def test_mistakes_with_extra_faces_are_explained():
-    split = Split("to_c", ("a", "b"), ("a", "b"), ("corpus",))
+    fold = Fold("to_c", ("a", "b"), ("a", "b"), ("corpus",))
     faces = together()
     with pytest.raises(AgfasError, match="which the protocol trains or tests on"):
-        make_batches(experiment(), faces, None, split, np.arange(48), objective())
+        make_batches(experiment(), faces, None, fold, np.arange(48), objective())
     with pytest.raises(AgfasError, match="has no live faces"):
-        make_batches(experiment(), make_faces(), None, split, np.arange(48), objective())
+        make_batches(experiment(), make_faces(), None, fold, np.arange(48), objective())
     with pytest.raises(AgfasError, match=r"'oanet' takes a cue"):
         check_extra_live(experiment(detector={"name": "oanet", "preset": "tiny"}), objective())
     with pytest.raises(AgfasError, match=r"extra_live\.domain = none"):
@@ -186,6 +186,6 @@ def test_mistakes_with_extra_faces_are_explained():
     check_extra_live(experiment(**{"train.extra_live.domain": "none"}), objective("sa_fas"))
     with pytest.raises(AgfasError, match="reads no depth maps"):
         make_batches(
-            experiment(**{"train.depth_maps": "maps"}), faces, None, replace(split, test_domains=("c",)),
+            experiment(**{"train.depth_maps": "maps"}), faces, None, replace(fold, test_domains=("c",)),
             np.arange(48), objective(),
         )  # fmt: skip

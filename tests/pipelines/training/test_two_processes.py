@@ -158,6 +158,6 @@ def test_the_chain_in_two_processes(tmp_path):
     path.write_text(yaml.safe_dump(settings(tmp_path / "out")))
     launch(2, "-m", "pipelines.cli", "evaluate", path)
     result = next((tmp_path / "out" / "detectors").glob("*/result.json"))
-    assert set(json.loads(result.read_text())["splits"]) == {"to_phone", "to_webcam"}
+    assert set(json.loads(result.read_text())["folds"]) == {"to_phone", "to_webcam"}
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert len(plan["experiments"]) == 1

@@ -69,7 +69,7 @@ def album(tmp_path) -> Path:
 
 def test_table_says_verdict_score_threshold_s_origin_and_detector(root, agfas):
     face = write_face(root)
-    code, text, _ = agfas("detect", face, "--run", root, "--label", "image_only", "--split", "to_kiosk")
+    code, text, _ = agfas("detect", face, "--run", root, "--label", "image_only", "--fold", "to_kiosk")
     lines = text.splitlines()
     assert code == 0
     assert lines[0].split() == ["verdict", "score", "faces", "source"]
@@ -187,10 +187,10 @@ def test_video_and_pictures_are_judged_in_one_run(root, agfas, album, tmp_path):
 
 def test_saved_model_answers_as_the_run(root, agfas, tmp_path):
     saved, face = tmp_path / "saved", write_face(root)
-    code, text, _ = agfas("save-model", root, "--out", saved, "--label", "dfg", "--split", "to_phone")
+    code, text, _ = agfas("save-model", root, "--out", saved, "--label", "dfg", "--fold", "to_phone")
     assert code == 0
     assert text.startswith(f"dfg, to_phone: {saved} (")
-    _, from_run, _ = agfas("detect", face, "--run", root, "--label", "dfg", "--split", "to_phone", "--json")
+    _, from_run, _ = agfas("detect", face, "--run", root, "--label", "dfg", "--fold", "to_phone", "--json")
     _, from_saved, _ = agfas("detect", face, "--model", saved, "--json")
     assert from_run == from_saved
 

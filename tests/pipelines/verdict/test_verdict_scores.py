@@ -53,7 +53,7 @@ def test_score_is_the_evaluation_s(root, label):
     detector = load_detector(folder / "to_phone" / "snapshots" / f"step_{STEPS[-1]:06d}")
     expected = score_faces(detector, faces, cue_reader(item.experiment, faces), np.array([3]), 1)
     assert verdict.score == pytest.approx(float(expected[0]), abs=1e-6)
-    numbers = read_json(folder / "result.json")["splits"]["to_phone"]["rules"]["last/source_dev_eer"]
+    numbers = read_json(folder / "result.json")["folds"]["to_phone"]["rules"]["last/source_dev_eer"]
     assert (verdict.threshold, verdict.threshold_origin) == (numbers["threshold"], numbers["threshold_origin"])
     assert verdict.verdict == ("live" if verdict.score >= numbers["threshold"] else "attack")
 
@@ -153,22 +153,22 @@ def test_restoring_is_asked_as_the_cue_job_asks(root, dfg):
 
 
 @pytest.mark.parametrize(
-    ("label", "split", "message"),
+    ("label", "fold", "message"),
     [
         ("imageonly", None, "did you mean 'image_only'"),
-        (None, "to_fone", "has no split 'to_fone': did you mean 'to_phone'"),
+        (None, "to_fone", "has no fold 'to_fone': did you mean 'to_phone'"),
         ("shuffled", None, "a control that gives every face another face's cue"),
         ("late", None, "'late' is not finished"),
     ],
 )
-def test_wrong_name_is_answered_with_the_fix(root, label, split, message):
+def test_wrong_name_is_answered_with_the_fix(root, label, fold, message):
     with pytest.raises(AgfasError, match=message):
-        FaceAntiSpoofing.from_run(root, label, split)
+        FaceAntiSpoofing.from_run(root, label, fold)
 
 
 def test_first_experiment_with_a_generator_s_cue_is_taken(root):
     settings = FaceAntiSpoofing.from_run(root).settings
-    assert (settings.label, settings.split) == ("dfg", "to_kiosk")
+    assert (settings.label, settings.fold) == ("dfg", "to_kiosk")
 
 
 def test_detector_that_is_gone_is_named(root, tmp_path):
