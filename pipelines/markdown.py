@@ -1,4 +1,4 @@
-"""Markdown tables, written one way."""
+"""Markdown tables and enumerations, written one way."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: `a, b and c`; `none` for an empty list."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
 
 def _cell(value: Any) -> str:

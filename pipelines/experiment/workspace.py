@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from oanet.names import takes_cue
-from pipelines.cues.names import MAKERS, WITHOUT_PICTURES, moment
+from pipelines.cues.names import CONTROLS, MAKERS, WITHOUT_PICTURES, moment
 from pipelines.data.protocols import CORPUS
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
@@ -179,6 +179,10 @@ class Workspace:
     def needs_restoration(self) -> bool:
         """Whether that cue is made from restored faces."""
         return self.needs_cue() and self.experiment.cue.source not in WITHOUT_PICTURES
+
+    def is_control(self) -> bool:
+        """Whether the detector's cue carries nothing that a generator learnt from live faces."""
+        return self.needs_cue() and self.experiment.cue.source in CONTROLS
 
     def timestep(self) -> int:
         """The t of the restorations; 0 for the autoencoder alone and for a generator that adds no noise."""

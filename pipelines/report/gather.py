@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pipelines.cues.names import CONTROLS
 from pipelines.data.protocols import protocol_folds
 from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
@@ -54,12 +53,6 @@ def read_run(folder: Path, kind: str, title: str) -> TrainingRun:
     )  # fmt: skip
 
 
-def is_control(planned: Planned) -> bool:
-    """Whether the experiment's detector sees a cue without a generator's knowledge of real faces."""
-    experiment = planned.experiment
-    return Workspace(experiment).needs_cue() and experiment.cue.source in CONTROLS
-
-
 def _data_of(planned: Planned, known: dict[Path, Data | AgfasError]) -> Data | AgfasError:
     folder = Workspace(planned.experiment).faces
     if folder not in known:
@@ -98,7 +91,7 @@ def _study(trials: list[Trial], data: Data | None) -> Study:
     for trial in trials:
         grouped.setdefault(_group_name(trial.planned), []).append(trial)
     groups = tuple(
-        Group(name, tuple(members), is_control(members[0].planned), number)
+        Group(name, tuple(members), Workspace(members[0].planned.experiment).is_control(), number)
         for number, (name, members) in enumerate(grouped.items())
     )
     experiment = trials[0].planned.experiment

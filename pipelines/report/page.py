@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from pipelines.errors import AgfasError
@@ -20,6 +17,7 @@ from pipelines.report.embedding import FeatureMap, feature_map
 from pipelines.report.pictures import PictureGrid, picture_grid
 from pipelines.report.statistics import Statistics, study_statistics
 from pipelines.report.svg import style_of
+from pipelines.templates import data_uri, load_template
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SYNTHETIC = (
@@ -112,12 +110,8 @@ def study_page(gathered: Gathered, study: Study) -> StudyPage:
 
 def render(gathered: Gathered, pages: list[StudyPage]) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["png"] = png_uri
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return load_template(TEMPLATE).render(
+        png_uri=lambda picture: data_uri(Image.fromarray(picture), optimize=True),
         name=gathered.root.resolve().name,
         pages=pages,
         unfinished=unfinished(gathered),
@@ -151,13 +145,6 @@ def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
 def unfinished(gathered: Gathered) -> list[Trial]:
     """What the plan names and is not trained and judged yet."""
     return [trial for trial in gathered.trials if not trial.finished]
-
-
-def png_uri(picture: np.ndarray) -> str:
-    """(H, W, 3) uint8 as a data address of a PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _grid(study: Study) -> tuple[PictureGrid | None, str]:

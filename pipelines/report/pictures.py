@@ -1,23 +1,18 @@
-"""Faces, restorations, cues and attention as pictures, for the report's grid and for `agfas detect`."""
+"""The report's grid of faces, each with its restoration, cue and attention."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.workspace import Workspace
 from pipelines.report.contents import Study, Trial
-
-# Standard deviations of a cue that black and white stand for.
-_CUE_RANGE = 3.0
-_HEAT_SHARE = 0.55
+from pipelines.verdict.overlay import draw_panels
 
 
 @dataclass(frozen=True)
@@ -42,50 +37,6 @@ class PictureGrid:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[PictureRow, ...]
-
-
-def cue_pictures(cue: np.ndarray) -> dict[str, np.ndarray]:
-    """A cue (C, H, W), C a multiple of 3, as pictures (H, W, 3) uint8: grey is 0, scaled to 3 deviations."""
-    parts = np.split(cue, len(cue) // 3)
-    names = ["cue"] if len(parts) == 1 else [f"cue, part {number + 1}" for number in range(len(parts))]
-    return {name: _signed(part) for name, part in zip(names, parts, strict=True)}
-
-
-def attention_picture(attention: Any, face: np.ndarray) -> np.ndarray | None:
-    """Where the image's tokens look in the cue: the mean over blocks, heads and tokens, laid on the face.
-
-    Args:
-        attention: maps (1, heads, T, N) of every block, or None.
-        face: (H, W, 3) uint8.
-
-    Returns:
-        (H, W, 3) uint8; None without maps, or where the N cue tokens form no square.
-    """
-    if not attention:
-        return None
-    weights = np.mean([np.asarray(block.float().cpu())[0].mean(axis=(0, 1)) for block in attention], axis=0)
-    side = math.isqrt(len(weights))
-    if side * side != len(weights):
-        return None
-    spread = float(weights.max() - weights.min())
-    level = (weights - weights.min()) / spread if spread > 0 else np.zeros_like(weights)
-    small = Image.fromarray((255 * level.reshape(side, side)).astype(np.uint8))
-    heat = _heat(np.asarray(small.resize(face.shape[1::-1], Image.Resampling.BICUBIC)))
-    grey = np.repeat(face.mean(axis=2, keepdims=True), 3, axis=2)
-    return np.round(_HEAT_SHARE * heat + (1 - _HEAT_SHARE) * grey).astype(np.uint8)
-
-
-def panels(
-    face: np.ndarray, restored: np.ndarray | None, cue: np.ndarray | None, attention: Any
-) -> dict[str, np.ndarray]:
-    """What there is of face, restoration, cue and attention, by name, each (H, W, 3) uint8."""
-    pictures = {"face": face}
-    if restored is not None:
-        pictures["restoration"] = restored
-    if cue is not None:
-        pictures |= cue_pictures(cue)
-    seen = attention_picture(attention, face)
-    return pictures if seen is None else {**pictures, "attention": seen}
 
 
 def picture_grid(study: Study) -> PictureGrid:
@@ -198,7 +149,7 @@ def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str,
             part = None if cue is None else cue[i : i + 1]
             output = opened.detector(image[i : i + 1], part, need_weights=True)
             made.append(
-                panels(
+                draw_panels(
                     np.asarray(faces.images[rows[i]]),
                     None if restored is None else restored[i],
                     None if part is None else part[0].numpy(),
@@ -206,16 +157,3 @@ def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str,
                 )
             )
     return made
-
-
-def _signed(part: np.ndarray) -> np.ndarray:
-    scale = _CUE_RANGE * float(part.std()) or 1.0
-    shares = np.clip(part.transpose(1, 2, 0) / scale, -1, 1)
-    return np.round((shares + 1) * 127.5).astype(np.uint8)
-
-
-def _heat(level: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) as colours (H, W, 3) in [0, 255], dark to bright."""
-    from matplotlib import colormaps
-
-    return np.asarray(colormaps["inferno"](level)[..., :3]) * 255

@@ -12,7 +12,6 @@ from pipelines.evaluation.judge import own_numbers
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.report.gather import is_control
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
 from pipelines.verdict.loaded import Loaded, part_of_detector, part_of_parser
 from pipelines.verdict.preparation import face_settings
@@ -85,9 +84,10 @@ def result_path(planned: Planned) -> Path:
 
 
 def _preference(item: Planned) -> int:
-    if not Workspace(item.experiment).needs_cue():
+    workspace = Workspace(item.experiment)
+    if not workspace.needs_cue():
         return 1
-    return 2 if is_control(item) else 0
+    return 2 if workspace.is_control() else 0
 
 
 def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Loaded) -> ModelSettings:

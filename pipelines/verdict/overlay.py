@@ -1,15 +1,23 @@
-"""The picture that `agfas detect --save` leaves: the photo with its faces marked, and what the detector saw of them."""
+"""What the detector saw, in pictures: the panels of one face, and the overlay that `agfas detect --save` writes."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.verdict.answers import ATTACK, LIVE, FaceVerdict, FrameVerdict, Verdict
+
+if TYPE_CHECKING:
+    import torch
+
+_CUE_RANGE = 3.0  # standard deviations of a cue between grey and white
+_HEAT_SHARE = 0.55
 
 _SIDE, _GAP, _CAPTION, _LINE = 192, 16, 24, 20
 _PHOTO_WIDTH, _PHOTO_HEIGHT = 640, 600
@@ -19,6 +27,76 @@ _LEAST_WIDTH = 720
 _MOST_ROWS = 6
 _LONGEST = 2
 _LETTER = 7  # pixels of a letter of the small text, about
+
+
+def draw_panels(
+    face: np.ndarray,
+    restored: np.ndarray | None,
+    cue: np.ndarray | None,
+    attention: Sequence[torch.Tensor] | None,
+) -> dict[str, np.ndarray]:
+    """The available ones of `face`, `restoration`, `cue` and `attention`, each (H, W, 3) uint8.
+
+    Args:
+        face: (H, W, 3) uint8.
+        restored: (H, W, 3) uint8.
+        cue: (C, H, W) float; see `draw_cue`.
+        attention: see `draw_attention`.
+    """
+    panels = {"face": face}
+    if restored is not None:
+        panels["restoration"] = restored
+    if cue is not None:
+        panels |= draw_cue(cue)
+    seen = draw_attention(attention, face)
+    return panels if seen is None else {**panels, "attention": seen}
+
+
+def draw_cue(cue: np.ndarray) -> dict[str, np.ndarray]:
+    """A cue (C, H, W), C a multiple of 3, as C / 3 pictures (H, W, 3) uint8.
+
+    Grey (128) is 0; black and white are -3 and 3 standard deviations of the part.
+    """
+    parts = np.split(cue, len(cue) // 3)
+    names = ["cue"] if len(parts) == 1 else [f"cue, part {number + 1}" for number in range(len(parts))]
+    return {name: _signed(part) for name, part in zip(names, parts, strict=True)}
+
+
+def draw_attention(attention: Sequence[torch.Tensor] | None, face: np.ndarray) -> np.ndarray | None:
+    """Where the image's tokens look in the cue: the mean over blocks, heads and tokens, laid on the face.
+
+    Args:
+        attention: maps (1, heads, T, N) of every block, N the cue's tokens.
+        face: (H, W, 3) uint8.
+
+    Returns:
+        (H, W, 3) uint8; None without maps, or if N is not a square number.
+    """
+    if not attention:
+        return None
+    weights = np.mean([block.float().cpu().numpy()[0].mean(axis=(0, 1)) for block in attention], axis=0)  # (N,)
+    side = math.isqrt(len(weights))
+    if side * side != len(weights):
+        return None
+    spread = float(np.ptp(weights))
+    level = (weights - weights.min()) / spread if spread > 0 else np.zeros_like(weights)
+    small = Image.fromarray((255 * level.reshape(side, side)).astype(np.uint8))
+    heat = _heat(np.asarray(small.resize(face.shape[1::-1], Image.Resampling.BICUBIC)))
+    grey = np.repeat(face.mean(axis=2, keepdims=True), 3, axis=2)
+    return np.round(_HEAT_SHARE * heat + (1 - _HEAT_SHARE) * grey).astype(np.uint8)
+
+
+def _signed(part: np.ndarray) -> np.ndarray:
+    scale = _CUE_RANGE * float(part.std()) or 1.0
+    shares = np.clip(part.transpose(1, 2, 0) / scale, -1, 1)
+    return np.round((shares + 1) * 127.5).astype(np.uint8)
+
+
+def _heat(level: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) as colours (H, W, 3) in [0, 255], dark to bright."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["inferno"](level)[..., :3]) * 255
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,9 @@ def pixel_key(crop: np.ndarray) -> str:
 
 
 def _panels(row: int, crops: np.ndarray, restored: np.ndarray | None, cue: Any, attention: Any) -> dict[str, Any]:
-    from pipelines.report.pictures import panels
+    from pipelines.verdict.overlay import draw_panels
 
-    return panels(
+    return draw_panels(
         crops[row],
         None if restored is None else restored[row],
         None if cue is None else cue[row].numpy(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from verdict_run import PaintedFaces, paint, shared_run
 
 from pipelines.verdict import FaceAntiSpoofing, FrameVerdict, Verdict
-from pipelines.verdict.overlay import draw_overlay
+from pipelines.verdict.overlay import draw_attention, draw_cue, draw_overlay, draw_panels
 
 LIVE, ATTACK = (29, 107, 69), (155, 58, 43)
 
@@ -87,3 +88,35 @@ def test_video_shows_lowest_middle_and_highest_frame(detector):
     none = draw_overlay(Verdict("film", "no face", "because", None, 0.4, "somewhere", frames=tuple(frames[5:])))
     assert three.height > one.height
     assert none.width < one.width
+
+
+def test_cue_is_grey_at_zero_and_one_picture_for_each_three_channels():
+    cue = np.zeros((6, 4, 5), np.float32)
+    cue[3:, 0, 0] = 10.0
+    pictures = draw_cue(cue)
+    assert list(pictures) == ["cue, part 1", "cue, part 2"]
+    assert {picture.shape for picture in pictures.values()} == {(4, 5, 3)}
+    assert np.unique(pictures["cue, part 1"]).tolist() == [128]
+    assert pictures["cue, part 2"][0, 0].tolist() == [255, 255, 255]
+    assert pictures["cue, part 2"][1, 1].tolist() == [128, 128, 128]
+    assert list(draw_cue(cue[:3])) == ["cue"]
+
+
+def test_attention_is_brightest_where_the_tokens_look():
+    face = np.full((32, 32, 3), 100, np.uint8)
+    weights = torch.zeros(1, 2, 5, 16)
+    weights[..., 3] = 1.0  # the upper right of 4 x 4
+    seen = draw_attention((weights, weights), face)
+    assert seen.shape == face.shape
+    brightness = seen.astype(int).sum(axis=2)
+    row, column = np.unravel_index(brightness.argmax(), brightness.shape)
+    assert row < 8
+    assert column >= 24
+    assert brightness[:8, 24:].mean() > brightness[8:, :24].mean() + 100
+
+
+@pytest.mark.parametrize("attention", [None, (), (torch.ones(1, 2, 5, 15),)])
+def test_without_a_square_of_tokens_there_is_no_attention(attention):
+    face = np.zeros((8, 8, 3), np.uint8)
+    assert draw_attention(attention, face) is None
+    assert list(draw_panels(face, None, None, attention)) == ["face"]
