@@ -1,8 +1,13 @@
-"""Importers: from a folder of pictures and videos in a known layout to what each of them is.
+"""Importers: from a folder of pictures and videos in a known layout to what each file shows.
 
-An importer is a module with a function `find(source: Path, domain: str) -> list[SourceFace]`, which opens no picture,
-and a line here. Its constants say of the dataset: `TITLE`, `CITATION`, `LICENCE`, `VERIFIED` (what of it was checked
-against a real copy) and `EXPECTED` (how many videos a whole copy has; see `expected.check_counts`).
+An importer is a function `find(source: Path, domain: str) -> list[SourceFace]` that opens no picture. It raises
+`AgfasError` if the source is missing, empty, or has another layout. `oulu_npu` is a short one to copy; add it to
+`IMPORTERS`. An importer of another package needs no line here: give its address `module:function` (or `module:Class`,
+whose instance is called) as the name, or register it as an entry point of group `agfas.importers`.
+
+The module of an importer has constants that describe the dataset: `TITLE`, `CITATION`, `LICENCE`, `VERIFIED` (what was
+checked against a real copy) and `EXPECTED` (the number of videos of a full copy, see `layout.check_counts`). Only
+`EXPECTED` and `LICENCE` are used if they exist; the others are for the reader.
 """
 
 from __future__ import annotations
@@ -16,9 +21,9 @@ from pipelines.errors import AgfasError, nearest
 
 IMPORTERS = {
     "folder": "pipelines.data.importers.folder:find",
+    "live": "pipelines.data.importers.folder:find_live",
     "csv": "pipelines.data.importers.csv_file:find",
     "hf": "pipelines.data.importers.hf:find",
-    "live": "pipelines.data.importers.live:find",
     "msu_mfsd": "pipelines.data.importers.msu_mfsd:find",
     "casia_fasd": "pipelines.data.importers.casia_fasd:find",
     "replay_attack": "pipelines.data.importers.replay_attack:find",
@@ -42,7 +47,7 @@ Importer = Callable[..., list[SourceFace]]
 
 
 def importer_module(name: str) -> ModuleType:
-    """The module of an importer that `IMPORTERS` lists.
+    """The module of an importer.
 
     Raises:
         AgfasError: there is no importer of this name.
@@ -53,5 +58,5 @@ def importer_module(name: str) -> ModuleType:
 
 
 def load_importer(name: str) -> Importer:
-    """The importer of a name that `IMPORTERS` lists; errors as of `importer_module`."""
+    """The importer of a name; errors as of `importer_module`."""
     return getattr(importer_module(name), IMPORTERS[name].partition(":")[2])

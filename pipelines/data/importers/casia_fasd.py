@@ -4,19 +4,17 @@
     test_release/1..30/{1..8,HR_1..HR_4}.avi
 
 Layout after the paper and Idiap's interface `bob.db.casia_fasd`: 1, 2 and HR_1 are genuine, 3, 4 and HR_2 warped
-photographs, 5, 6 and HR_3 photographs with cut eyes, 7, 8 and HR_4 replays on a tablet. Persons are numbered anew in
-each folder, so person 1 of the training set is not person 1 of the test set. There is no development set.
+photographs, 5, 6 and HR_3 photographs with cut eyes, 7, 8 and HR_4 replays on a tablet. There is no official
+development split.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import CUT, PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import CUT, PRINT, REPLAY
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "CASIA-FASD"
@@ -32,7 +30,7 @@ EXPECTED = (
     Expected(ATTACK, 270, ("test",)),
 )
 
-_KINDS = {
+_TYPES = {
     **dict.fromkeys(("1", "2", "HR_1"), NO_ATTACK),
     **dict.fromkeys(("3", "4", "HR_2"), PRINT),
     **dict.fromkeys(("5", "6", "HR_3"), CUT),
@@ -41,22 +39,17 @@ _KINDS = {
 _LAYOUT = Layout(
     TITLE,
     ("train_release", "test_release"),
-    re.compile(r"(?P<split>train|test)_release/(?P<person>\d+)/(?P<take>[1-8]|HR_[1-4])\.\w+"),
+    r"(?P<split>train|test)_release/(?P<person>\d+)/(?P<take>[1-8]|HR_[1-4])\.\w+",
     "train_release/1/HR_2.avi",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per video; subjects are `train-PERSON` and `test-PERSON`.
-
-    Raises:
-        AgfasError: another layout.
-    """
+    """One face per video."""
     faces = []
     for path, match in _LAYOUT.files(source):
-        kind = _KINDS[match["take"]]
-        label = BONAFIDE if kind == NO_ATTACK else ATTACK
+        # Both folders number their persons from 1: person 1 of one is not person 1 of the other.
         subject = f"{match['split']}-{int(match['person']):02d}"
         video = f"{subject}-{match['take']}"
-        faces.append(SourceFace(path, label, kind, domain, subject, video, 0, match["split"]))
+        faces.append(SourceFace(path, domain, _TYPES[match["take"]], subject, video, split=match["split"]))
     return faces

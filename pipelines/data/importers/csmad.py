@@ -5,21 +5,18 @@
     attack/STAND/A/Mask_atk_A1_i0_001.h5
 
 Layout after the dataset's page at Idiap, Gradiant's `bob.gradiant.face.databases` and published readers; counts after
-the paper (87 genuine presentations, 108 worn masks and 51 on a stand). The files are HDF5; see `recordings.py` for how
-their colour stream is to be exported. The photographs that lie directly in the folders of `bonafide` are those that
-the masks were made for and no samples. The paper has no split for attack detection; persons are dealt out.
+the paper (87 genuine presentations, 108 worn masks and 51 on a stand). The files are HDF5; `Layout.colour_stream` says
+how to export them. Photographs directly in the folders of `bonafide` are the models of the masks, not samples. The
+paper has no splits for attack detection; persons are dealt out.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import FLEXIBLE_MASK
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
-from pipelines.data.importers.recordings import EXPORTED, check_exported
+from pipelines.data.importers.layout import EXPORTED, Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import FLEXIBLE_MASK
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "CSMAD"
@@ -33,30 +30,20 @@ EXPECTED = (Expected(BONAFIDE, 87), Expected(ATTACK, 159))
 _LAYOUT = Layout(
     TITLE,
     ("bonafide", "attack"),
-    re.compile(
-        r"(?:bonafide/(?:.*/)?(?P<real>(?P<person>[A-Z])_gen(?:glasses)?_i\d+_\d+)|"
-        r"attack/(?P<pose>WEAR|STAND)/(?:.*/)?(?P<attack>(?:[A-Z]|Mask)_atk_(?P<target>[A-Z])\d+_i\d+_\d+))" + EXPORTED
-    ),
+    r"(?:bonafide/(?:.*/)?(?P<real>(?P<person>[A-Z])_gen(?:glasses)?_i\d+_\d+)|"
+    r"attack/(?P<pose>WEAR|STAND)/(?:.*/)?(?P<attack>(?:[A-Z]|Mask)_atk_(?P<target>[A-Z])\d+_i\d+_\d+))" + EXPORTED,
     "bonafide/A/A_gen_i0_061.mp4",
-    extras=re.compile(r"bonafide/(?:[A-Z]/)?[^/]+\.(?:jpe?g|png)", re.IGNORECASE),
+    extras=r"(?i)bonafide/(?:[A-Z]/)?[^/]+\.(?:jpe?g|png)",
+    colour_stream="the group `data/sr300/color`, one height x width x 3 RGB array per frame",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per exported video or frame; the subject of an attack is the person whose face the mask has.
-
-    Raises:
-        AgfasError: another layout, or recordings that are there as HDF5 alone.
-    """
-    root = _LAYOUT.root(source)
-    check_exported(_LAYOUT, root, "the group `data/sr300/color`, one height x width x 3 RGB array per frame")
+    """One face per exported video or frame; the subject of an attack is the person whose face the mask has."""
     faces = []
-    for path, match in _LAYOUT.match(root):
-        frame = int(match["frame"] or 0)
-        if match["real"]:
-            face = SourceFace(path, BONAFIDE, NO_ATTACK, domain, match["person"], match["real"], frame)
-        else:
-            video = f"{match['pose']}-{match['attack']}"
-            face = SourceFace(path, ATTACK, FLEXIBLE_MASK, domain, match["target"], video, frame)
-        faces.append(face)
+    for path, match in _LAYOUT.files(source):
+        kind = NO_ATTACK if match["real"] else FLEXIBLE_MASK
+        video = match["real"] or f"{match['pose']}-{match['attack']}"
+        subject = match["person"] or match["target"]
+        faces.append(SourceFace(path, domain, kind, subject, video, int(match["frame"] or 0)))
     return faces

@@ -4,9 +4,9 @@
     phones/ann.mp4,bonafide,ann,,,,train,34,female,
     prints/ann.png,attack,ann,print-1,print,,train,,,
 
-Our own layout. `path` and `label` are needed, the other columns may be missing or empty. Paths are relative to the
-list's folder and stay in it, or absolute. A row without a video is one of its own; a row without a subject has none
-that is known. Semicolons and tabs separate as well.
+Our own layout. `path` and `label` are required, the other columns may be missing or empty. Paths are absolute, or
+relative to the folder of the list and inside it. A row without `video` is a video; a row without `subject` has an
+unknown subject. Semicolons and tabs are accepted as separators.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.data.importers.attack_types import UNKNOWN
-from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Expected
 from pipelines.data.importers.source import SourceFace, names_below
-from pipelines.data.importers.words import LABELS, SPLIT_WORDS, plain
+from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError, nearest
 
@@ -42,12 +41,12 @@ def find(source: Path, domain: str) -> list[SourceFace]:
     """One face per row.
 
     Args:
-        source: the list, or a folder that holds one `.csv` file.
-        domain: of the rows that name none.
+        source: the list, or a folder with one `.csv` file.
+        domain: for rows without `domain`.
 
     Raises:
-        AgfasError: no list, a wrong or missing column, a row that cannot be understood, a path that leaves the list's
-            folder, or splits for some rows only.
+        AgfasError: no list, an unknown or missing column, an invalid row, a path outside the folder of the list, or
+            splits for some rows only.
     """
     path = _list_at(source)
     rows = _rows(path)
@@ -75,13 +74,13 @@ def _list_at(source: Path) -> Path:
         there = f"{len(lists)} .csv files" if source.is_dir() else "no file"
         raise AgfasError(
             f"{source} holds {there}; give one list with the columns {', '.join(NEEDED)}"
-            f" and, where known, {', '.join(COLUMNS[len(NEEDED) :])}."
+            f" and, optionally, {', '.join(COLUMNS[len(NEEDED) :])}."
         )
     return lists[0]
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Line numbers and rows, with empty text for what is missing."""
+    """Line numbers and rows, with empty text for missing columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             header = stream.readline()
@@ -110,7 +109,7 @@ def _columns(path: Path, header: list[str]) -> list[str]:
         if name not in COLUMNS:
             raise AgfasError(f"{path}: no column is called {name!r}; {nearest(name, COLUMNS)}")
         if columns.count(name) > 1:
-            raise AgfasError(f"{path}: the column {name!r} is there twice.")
+            raise AgfasError(f"{path}: the column {name!r} appears twice.")
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise AgfasError(f"{path}: the column {missing[0]!r} is missing. There are: {', '.join(columns)}.")
@@ -137,13 +136,11 @@ def _face(place: str, row: dict[str, str], file: Path, name: str, domain: str) -
     video = row["video"] or (f"{row['subject']}-{name}" if row["subject"] else name)
     return SourceFace(
         file,
-        label,
-        kind,
         row["domain"] or domain,
+        kind,
         row["subject"] or video,
         video,
-        0,
-        _word(place, "split", row["split"], SPLIT_WORDS) if row["split"] else "",
+        split=_word(place, "split", row["split"], SPLIT_WORDS) if row["split"] else "",
         subject_known=bool(row["subject"]),
         age=_age(place, row["age"]),
         sex=row["sex"],

@@ -3,20 +3,18 @@
     images1024x1024/00000/00000.png        also thumbnails128x128/...; number of the thousand, number of the picture
     ffhq-dataset-v2.json
 
-Layout after the dataset's README (NVlabs/ffhq-dataset), which appoints the first 60,000 pictures to training and the
-others to validation. The large pictures are read where they are there, else the thumbnails, which are the same faces;
-`in-the-wild-images` is not read, since it holds whole photographs, some of them several times. A folder of the pictures
-alone, under any name, is read too.
+Layout after the dataset's README (NVlabs/ffhq-dataset), which assigns the first 60,000 pictures to training and the
+others to validation. The large pictures are read if they exist, else the thumbnails, which show the same faces; a
+folder of the pictures alone, under any name, works too. `in-the-wild-images` is not read: it holds whole photographs,
+some of them several times.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 
@@ -28,28 +26,22 @@ LICENCE = "Each picture under its author's Creative Commons or public domain ter
 VERIFIED = "Not checked against a real copy; names are those of the README."
 EXPECTED = (Expected(BONAFIDE, 60_000, ("train",)), Expected(BONAFIDE, 10_000, ("dev",)))
 
-_TRAINING = 60_000
+_FOLDERS = ("images1024x1024", "thumbnails128x128")
 _LAYOUT = Layout(
     TITLE,
     (),
-    re.compile(r"(?:.*/)?(?P<number>\d{5})\.\w+"),
+    r"(?:.*/)?(?P<number>\d{5})\.\w+",
     "images1024x1024/00000/00000.png",
-    extras=re.compile(r"in-the-wild-images/.*"),
+    extras=r"in-the-wild-images/.*",
 )
-_FOLDERS = ("images1024x1024", "thumbnails128x128")
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """Every picture is its own subject, since no identities are given.
-
-    Raises:
-        AgfasError: no such folder, or pictures that are not called by five digits.
-    """
-    roots = [replace(_LAYOUT, folders=(name,)) for name in _FOLDERS]
-    layout = next((layout for layout in roots if layout.roots(source)), _LAYOUT)
-    return [_face(path, match["number"], domain) for path, match in layout.files(source)]
-
-
-def _face(path: Path, number: str, domain: str) -> SourceFace:
-    split = "train" if int(number) < _TRAINING else "dev"
-    return SourceFace(path, BONAFIDE, NO_ATTACK, domain, number, number, 0, split, subject_known=False)
+    """Every picture is its own subject, since no identities are given."""
+    layouts = [replace(_LAYOUT, folders=(name,)) for name in _FOLDERS]
+    layout = next((layout for layout in layouts if layout.roots(source)), _LAYOUT)
+    faces = []
+    for path, match in layout.files(source):
+        number, split = match["number"], "train" if int(match["number"]) < 60_000 else "dev"
+        faces.append(SourceFace(path, domain, NO_ATTACK, number, number, split=split, subject_known=False))
+    return faces

@@ -2,11 +2,11 @@
 
     SOURCE/dataset_dict.json, SOURCE/{train,test}/...        saved by `DatasetDict.save_to_disk`
     SOURCE/state.json                                        saved by `Dataset.save_to_disk`
-    SOURCE/**.parquet, SOURCE/train/CLASS/*.png              what `load_dataset` knows
+    SOURCE/**.parquet, SOURCE/train/CLASS/*.png              what `load_dataset` reads
     USER/NAME, USER/NAME@SPLIT                               a dataset of the hub, or one split of it
 
-Layouts after the documentation of `datasets` (huggingface.co/docs/datasets). Which columns say what is told by options.
-Nothing of a dataset is executed: `datasets` has read scripts no more since version 4.
+Layouts after the documentation of `datasets` (huggingface.co/docs/datasets). Options name the columns. No code of a
+dataset is executed: `datasets` does not support loading scripts since version 4.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.data.importers.attack_types import UNKNOWN
-from pipelines.data.importers.expected import Expected
+from pipelines.data.importers.layout import Expected
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.importers.words import LABELS, SPLIT_WORDS, plain
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
+from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError, nearest
 
 if TYPE_CHECKING:
@@ -57,17 +55,16 @@ def find(
         domain: as in `FaceRecord`.
         image: column of the pictures.
         label: column of the labels.
-        bonafide: which labels mean bona fide, by name or number, several in one text with commas between them. Needed
-            where the labels are numbers, since datasets disagree on which is which; names are otherwise understood
-            where they are among `words.LABELS`.
-        subject, video, attack_type: columns of these, where there are any. A row without a video is one of its own,
-            one without a subject has none that is known.
-        split_column: column of the split. Without it the dataset's own splits are taken; a dataset of a single split
-            has none, so that its subjects are dealt out.
+        bonafide: the labels that mean bona fide, by name or number; several in one text are separated by commas.
+            Required if the labels are numbers, since datasets disagree on their meaning; names are otherwise looked up
+            in `words.LABELS`.
+        subject, video, attack_type: columns of these, if any. A row without a video is a video; a row without a subject
+            has an unknown subject.
+        split_column: column of the split; default: the splits of the dataset. A dataset with a single split has none,
+            so that its subjects are dealt out.
 
     Raises:
-        AgfasError: no dataset, a column that is not there, a label that cannot be understood, or a split with a name
-            that is neither training, development nor test.
+        AgfasError: no dataset, a missing column, an ambiguous label, or an unknown name of a split.
     """
     parts = _parts(source)
     for _, _, data in parts:
@@ -88,18 +85,18 @@ def find(
         frames: Counter[tuple[str, str]] = Counter()
         for row, text in enumerate(texts):
             place = (known[row] or videos[row], videos[row])
-            label_kind = (BONAFIDE, NO_ATTACK) if text in live else (ATTACK, kinds[row])
-            face = SourceFace(path, *label_kind, domain, *place, frames[place], splits[row])
-            faces.append(replace(face, subject_known=bool(known[row]), row=row, column=image))
+            kind = NO_ATTACK if text in live else UNKNOWN if kinds[row] == NO_ATTACK else kinds[row]
+            at = {"row": row, "column": image}
+            faces.append(SourceFace(path, domain, kind, *place, frames[place], splits[row], bool(known[row]), **at))
             frames[place] += 1
     return faces
 
 
 def picture_bytes(face: SourceFace) -> bytes:
-    """The encoded picture of a face that `find` returned, as the dataset holds it: the bytes of a JPEG, PNG, ... file.
+    """The bytes of the JPEG, PNG, ... file of a face that `find` returned.
 
     Raises:
-        AgfasError: the dataset is gone or damaged, the row is empty, or it names a file that cannot be read.
+        AgfasError: the dataset is missing or damaged, the row is empty, or its file cannot be read.
     """
     cell = _rows(face.path, face.column)[face.row][face.column]
     if cell is None or (cell["bytes"] is None and cell["path"] is None):
@@ -116,14 +113,14 @@ def picture_bytes(face: SourceFace) -> bytes:
 
 @lru_cache(maxsize=4)
 def _rows(path: Path, column: str) -> Dataset:
-    """The pictures of a split, undecoded: {"bytes": ..., "path": ...}, or None."""
+    """The encoded pictures of a split: {"bytes": ..., "path": ...} or None each."""
     from datasets import Image
 
     return _open(path).select_columns([column]).cast_column(column, Image(decode=False))
 
 
 def _parts(source: Path) -> list[tuple[Path, str, Dataset]]:
-    """Path, name and rows of every split; the path opens it again, see `_open`."""
+    """Path, name and rows of every split; `_open` opens the path again."""
     from datasets import Dataset
 
     if (source / "dataset_dict.json").is_file():
@@ -144,19 +141,19 @@ def _parts(source: Path) -> list[tuple[Path, str, Dataset]]:
 
 
 def _open(path: Path) -> Dataset:
-    """The rows of one split, by the path that `find` gave to its faces."""
+    """The rows of one split, by the path of its faces."""
     if not (path / "state.json").is_file():
         return _load(path)
     from datasets import load_from_disk
 
     try:
         return load_from_disk(str(path)).with_format(None)
-    except Exception as error:  # damaged files raise errors of Arrow, JSON and the file system
-        raise AgfasError(f"{path} is not a Hugging Face dataset that can be read ({error}). Save it again.") from error
+    except Exception as error:  # damaged files raise errors of Arrow, JSON or the file system
+        raise AgfasError(f"{path} cannot be read as a Hugging Face dataset ({error}). Save it again.") from error
 
 
 def _load(source: Path) -> Any:
-    """What `load_dataset` makes of a folder or a hub id; one split where the name ends in `@SPLIT`."""
+    """`load_dataset` of a folder or a hub id; one split if the name ends in `@SPLIT`."""
     text = source.as_posix()
     name, _, split = (text, "", "") if source.is_dir() or "@" not in text else text.rpartition("@")
     if not Path(name).is_dir() and (source.is_absolute() or not _HUB_ID.fullmatch(text)):
@@ -165,10 +162,10 @@ def _load(source: Path) -> Any:
 
     try:
         return load_dataset(name, split=split or None).with_format(None)
-    except Exception as error:  # the library raises its own errors, those of the network and those of every format
+    except Exception as error:  # errors of the library, the network and every file format
         raise AgfasError(
             f"{source} cannot be read as a Hugging Face dataset ({error}). Expected: a folder saved with"
-            " `save_to_disk`, one of parquet files or pictures, or the id USER/NAME of a dataset on the hub."
+            " `save_to_disk`, a folder of parquet files or pictures, or the id USER/NAME of a dataset on the hub."
         ) from error
 
 
@@ -189,7 +186,7 @@ def _check_images(source: Path, data: Dataset, name: str) -> None:
 
 
 def _texts(data: Dataset, name: str) -> list[str]:
-    """A column as text: the names of classes, other values as they are written, nothing where there is none."""
+    """A column as text: class names for class labels, empty text for missing values."""
     from datasets import ClassLabel
 
     feature, values = data.features[name], data[name][:]
@@ -199,16 +196,16 @@ def _texts(data: Dataset, name: str) -> list[str]:
 
 
 def _needed(data: Dataset, name: str) -> list[str]:
-    """A column as text in which no row may be empty."""
+    """A column as text; no row may be empty."""
     texts = _texts(data, name)
     empty = [row for row, text in enumerate(texts) if not text]
     if empty:
-        raise AgfasError(f"{len(empty)} rows have no {name!r}, the first is row {empty[0]}. Leave these rows out.")
+        raise AgfasError(f"{len(empty)} rows have no {name!r}, the first is row {empty[0]}. Remove these rows.")
     return texts
 
 
 def _filled(data: Dataset, name: str | None, otherwise: list[str]) -> list[str]:
-    """A column as text, and what stands for it where there is no column or nothing in a row."""
+    """A column as text, with `otherwise` for missing values or a missing column."""
     if name is None:
         return otherwise
     return [text or other for text, other in zip(_texts(data, name), otherwise, strict=True)]
@@ -217,12 +214,12 @@ def _filled(data: Dataset, name: str | None, otherwise: list[str]) -> list[str]:
 def _bonafide(
     source: Path, data: Dataset, label: str, there: set[str], given: str | int | Sequence[str | int] | None
 ) -> set[str]:
-    """The labels that mean bona fide, as `_texts` writes them."""
+    """The labels that mean bona fide, as in `_texts`."""
     if given is None:
         words = {text: LABELS.get(plain(text)) for text in there}
         if any(word is None for word in words.values()) or any(text.isdigit() for text in there):
             raise AgfasError(
-                f"Which labels of {source} mean bona fide? Say it with bonafide=...; the column {label!r} holds:"
+                f"Which labels of {source} mean bona fide? Give them with bonafide=...; the column {label!r} holds:"
                 f" {', '.join(sorted(there)[:20])}."
             )
         return {text for text, word in words.items() if word == BONAFIDE}
@@ -240,7 +237,7 @@ def _bonafide(
 def _split(source: Path, name: str) -> str:
     if plain(name) not in SPLIT_WORDS:
         raise AgfasError(
-            f"{source}: {name!r} is no split that is known; {nearest(plain(name), SPLIT_WORDS)} Give one split alone"
-            f" ({source}@{name}, or its folder) to have its subjects dealt out."
+            f"{source}: {name!r} is no split; {nearest(plain(name), SPLIT_WORDS)} To have the"
+            f" subjects dealt out, import this split alone ({source}@{name}, or its folder)."
         )
     return SPLIT_WORDS[plain(name)]

@@ -4,21 +4,19 @@
     scene01/attack/attack_client001_laptop_SD_ipad_video_scene01.mov
     train_sub_list.txt, test_sub_list.txt        client numbers without leading zero, one a line
 
-Layout after the file lists and official subject lists in Idiap's interface `bob.db.msu_mfsd_mod` (folder `folds`).
-Beside every video lies a `.face` file with detections, which is not read. 15 clients are for training, 20 for testing;
-there is no development set. Copies without either list are accepted: their splits stay empty and are dealt out by
-client, as the leave-one-out protocols use all 280 videos anyway.
+Layout after the file lists and official subject lists in Idiap's interface `bob.db.msu_mfsd_mod` (folder `folds`). The
+`.face` file with detections beside every video is not read. 15 clients are for training, 20 for testing; there is no
+official development split. Copies without either list are accepted: their splits stay empty and clients are dealt out,
+since the leave-one-out protocols use all 280 videos anyway.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import PRINT, REPLAY
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 
@@ -35,14 +33,12 @@ EXPECTED = (
     Expected(ATTACK, 140, attack_type=REPLAY),
 )
 
-_KINDS = {None: NO_ATTACK, "printed_photo": PRINT, "ipad_video": REPLAY, "iphone_video": REPLAY}
+_TYPES = {None: NO_ATTACK, "printed_photo": PRINT, "ipad_video": REPLAY, "iphone_video": REPLAY}
 _LAYOUT = Layout(
     TITLE,
     ("scene01",),
-    re.compile(
-        r"scene01/(?P<class>real|attack)/(?P<video>(?P=class)_client(?P<client>\d{3})_(?:android|laptop)_SD"
-        r"(?:_(?P<kind>ipad_video|iphone_video|printed_photo))?_scene01)\.\w+"
-    ),
+    r"scene01/(?P<class>real|attack)/(?P<video>(?P=class)_client(?P<client>\d{3})_(?:android|laptop)_SD"
+    r"(?:_(?P<instrument>ipad_video|iphone_video|printed_photo))?_scene01)\.\w+",
     "scene01/real/real_client001_android_SD_scene01.mp4",
 )
 
@@ -51,34 +47,29 @@ def find(source: Path, domain: str) -> list[SourceFace]:
     """One face per video; subjects are the clients.
 
     Raises:
-        AgfasError: another layout, a client on no list or on both, or one list without the other.
+        AgfasError: besides the errors of every importer, a client on no list or on both, or one list without the other.
     """
     root = _LAYOUT.root(source)
     splits = _splits(root)
     faces = []
     for path, match in _LAYOUT.match(root):
-        label = BONAFIDE if match["class"] == "real" else ATTACK
-        if (label == BONAFIDE) != (match["kind"] is None):
+        client, kind = match["client"], _TYPES[match["instrument"]]
+        if (match["class"] == "real") != (kind == NO_ATTACK):
             raise _LAYOUT.not_so_called([path])
-        client = match["client"]
         if splits and client not in splits:
             raise AgfasError(f"Client {client} of {path} is neither in train_sub_list.txt nor in test_sub_list.txt.")
-        kind = _KINDS[match["kind"]]
-        faces.append(SourceFace(path, label, kind, domain, client, match["video"], 0, splits.get(client, "")))
+        faces.append(SourceFace(path, domain, kind, client, match["video"], split=splits.get(client, "")))
     return faces
 
 
 def _splits(root: Path) -> dict[str, str]:
-    """The split of every client, by its three digits; empty where there is neither list."""
+    """The split of every client, by its three digits; empty if there is neither list."""
     lists = {split: root / f"{split}_sub_list.txt" for split in ("train", "test")}
-    there = [path for path in lists.values() if path.is_file()]
-    if not there:
+    missing = [path for path in lists.values() if not path.is_file()]
+    if len(missing) == 2:
         return {}
-    if len(there) == 1:
-        missing = next(path for path in lists.values() if path not in there)
-        raise AgfasError(
-            f"{missing} is missing, but {there[0].name} is there. Copy the dataset's other list beside it."
-        )
+    if missing:
+        raise AgfasError(f"{missing[0]} is missing, but the other list is there. Copy this list beside it.")
     texts = {split: path.read_text(encoding="utf-8-sig", errors="replace") for split, path in lists.items()}
     clients = {split: {number.zfill(3) for number in text.split()} for split, text in texts.items()}
     both = clients["train"] & clients["test"]

@@ -5,21 +5,19 @@
     bonafide/PERSON/..., attack/PERSON/...                                 as this program names the classes
 
 Layout after the paper, Idiap's interface `xbob.db.nuaa` and published readers of the distribution. The lists
-`client_train_raw.txt` and so on divide by session (1 and 2 against 3), so that the same persons are trained on and
-tested; they are not read, the splits stay empty, and persons are dealt out. No number is expected, since the
-distribution's 12,614 pictures are frames and its videos are not listed.
+`client_train_raw.txt` and so on divide by session (1 and 2 against 3), so the same persons are in training and test.
+They are not read: the splits stay empty and persons are dealt out. No number is expected: the distribution's 12,614
+pictures are frames, and no list names its videos.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import PRINT
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.importers.words import PRINT
+from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError
 
 TITLE = "NUAA"
@@ -31,26 +29,16 @@ LICENCE = "For research, under the terms of Nanjing University of Aeronautics an
 VERIFIED = "Names checked against a part of a real copy (persons 1 to 8, every fourth frame, in bonafide/ and attack/)."
 EXPECTED: tuple[Expected, ...] = ()
 
-_CLASSES = {
-    "bonafide": BONAFIDE,
-    "ClientRaw": BONAFIDE,
-    "ClientFace": BONAFIDE,
-    "attack": ATTACK,
-    "ImposterRaw": ATTACK,
-    "ImposterFace": ATTACK,
-}
+# Folders of the two classes; raw pictures come before the faces cut from them.
 _PAIRS = (("bonafide", "attack"), ("ClientRaw", "ImposterRaw"), ("ClientFace", "ImposterFace"))
-_NAMES = re.compile(
-    r"(?P<class>\w+)/(?:.*/)?(?P<video>(?P<person>\d{4})_\d{2}_\d{2}_\d{2})_(?P<frame>\d+)\.\w+",
-)
+_PATTERN = r"(?P<class>\w+)/(?:.*/)?(?P<video>(?P<person>\d{4})_\d{2}_\d{2}_\d{2})_(?P<frame>\d+)\.\w+"
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """A video is what the name calls person, glasses, place and session. The raw pictures are read where there are
-    both they and the faces.
+    """One face per picture; a video is a person, glasses, place and session, all named by the file.
 
     Raises:
-        AgfasError: a folder is missing, or a file is not called as in NUAA.
+        AgfasError: besides the errors of every importer, one of the two folders is missing.
     """
     layout = _layout(source)
     root = layout.root(source)
@@ -61,15 +49,15 @@ def find(source: Path, domain: str) -> list[SourceFace]:
         )
     faces = []
     for path, match in layout.match(root):
-        label = _CLASSES[match["class"]]
-        kind, word = (NO_ATTACK, "bonafide") if label == BONAFIDE else (PRINT, "attack")
-        video = f"{word}-{match['video']}"
-        faces.append(SourceFace(path, label, kind, domain, match["person"], video, int(match["frame"])))
+        live = match["class"] == layout.folders[0]
+        video = f"{'bonafide' if live else 'attack'}-{match['video']}"
+        kind = NO_ATTACK if live else PRINT
+        faces.append(SourceFace(path, domain, kind, match["person"], video, int(match["frame"])))
     return faces
 
 
 def _layout(source: Path) -> Layout:
-    """The first pair of folders that is there; else one of all of them, for the message."""
-    layouts = [Layout(TITLE, pair, _NAMES, f"{pair[0]}/0001/0001_00_00_01_12.jpg") for pair in _PAIRS]
-    every = Layout(TITLE, tuple(_CLASSES), _NAMES, "ClientRaw/0001/0001_00_00_01_12.jpg")
+    """The layout with the first pair of folders that exists; with all of them, for the message, if none does."""
+    layouts = [Layout(TITLE, pair, _PATTERN, f"{pair[0]}/0001/0001_00_00_01_12.jpg") for pair in _PAIRS]
+    every = Layout(TITLE, sum(_PAIRS, ()), _PATTERN, "ClientRaw/0001/0001_00_00_01_12.jpg")
     return next((layout for layout in layouts if layout.roots(source)), every)

@@ -4,20 +4,18 @@
     Dev_files/..., Test_files/...
     Protocols/Protocol_1..4/{Train,Dev,Test}.txt
 
-Layout after the paper and Idiap's interface `bob.db.oulunpu`. Beside every video lies a `.txt` file with the eyes,
-which is not read. The three folders are the official sets of users; the lists under `Protocols` choose phones, sessions
-and instruments within them, which a protocol of this program does by attack type, so they are not read either.
+Layout after the paper and Idiap's interface `bob.db.oulunpu`. The three folders are the official splits. Not read: the
+`.txt` file with the eyes beside every video, and the lists under `Protocols`, which choose phones, sessions and
+instruments within the splits.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import PRINT, REPLAY
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "OULU-NPU"
@@ -34,24 +32,18 @@ EXPECTED = (
     Expected(ATTACK, 1080, ("dev",)),
 )
 
-_KINDS = {"1": NO_ATTACK, "2": PRINT, "3": PRINT, "4": REPLAY, "5": REPLAY}
+_TYPES = {"1": NO_ATTACK, "2": PRINT, "3": PRINT, "4": REPLAY, "5": REPLAY}
 _LAYOUT = Layout(
     TITLE,
     ("Train_files", "Dev_files", "Test_files"),
-    re.compile(r"(?P<split>Train|Dev|Test)_files/(?:.*/)?(?P<video>[1-6]_[1-3]_(?P<user>\d{2})_(?P<file>[1-5]))\.\w+"),
+    r"(?P<split>Train|Dev|Test)_files/(?:.*/)?(?P<video>[1-6]_[1-3]_(?P<user>\d{2})_(?P<file>[1-5]))\.\w+",
     "Train_files/1_1_01_1.avi",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per video; users are numbered through all three sets.
-
-    Raises:
-        AgfasError: another layout.
-    """
-    faces = []
-    for path, match in _LAYOUT.files(source):
-        kind = _KINDS[match["file"]]
-        label = BONAFIDE if kind == NO_ATTACK else ATTACK
-        faces.append(SourceFace(path, label, kind, domain, match["user"], match["video"], 0, match["split"].lower()))
-    return faces
+    """One face per video; users are numbered across all three splits."""
+    return [
+        SourceFace(path, domain, _TYPES[match["file"]], match["user"], match["video"], split=match["split"].lower())
+        for path, match in _LAYOUT.files(source)
+    ]

@@ -2,22 +2,19 @@
 
     {train,devel,test}/real/client001_session01_webcam_authenticate_adverse_1.mov
     {train,devel,test}/attack/{fixed,hand}/attack_print_client001_session01_highdef_photo_adverse.mov
-    enroll/{train,devel,test}/...                videos for face recognition, no samples of the attack protocols
+    enroll/{train,devel,test}/...                videos for face recognition, not samples of the attack protocols
 
 Layout after the database's page at Idiap and its interface `bob.db.replay` (attack devices print, mobile, highdef;
-supports fixed, hand). The parts are also distributed as `replayattack-train` and so on. An attack has the same name
-under `fixed` and `hand`, so the support is part of the video's name here.
+supports fixed, hand). The splits are also distributed as `replayattack-train` and so on.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import PRINT, REPLAY
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "Idiap Replay-Attack"
@@ -35,34 +32,25 @@ EXPECTED = (
 )
 
 _SPLITS = {"train": "train", "devel": "dev", "test": "test"}
-_KINDS = {"print": PRINT, "mobile": REPLAY, "highdef": REPLAY}
+_TYPES = {None: NO_ATTACK, "print": PRINT, "mobile": REPLAY, "highdef": REPLAY}
 _LAYOUT = Layout(
     TITLE,
     tuple(f"{prefix}{part}" for prefix in ("", "replayattack-") for part in _SPLITS),
-    re.compile(
-        r"(?:replayattack-)?(?P<split>train|devel|test)/(?:"
-        r"real/(?P<real>client(?P<client>\d{3})_session\d+_webcam_authenticate_(?:adverse|controlled)_\d+)|"
-        r"attack/(?P<support>fixed|hand)/(?P<attack>attack_(?P<device>print|mobile|highdef)_client(?P<victim>\d{3})"
-        r"_session\d+_\w+_(?:adverse|controlled))"
-        r")\.\w+"
-    ),
+    r"(?:replayattack-)?(?P<split>train|devel|test)/(?:"
+    r"real/(?P<real>client(?P<client>\d{3})_session\d+_webcam_authenticate_(?:adverse|controlled)_\d+)|"
+    r"attack/(?P<support>fixed|hand)/(?P<attack>attack_(?P<device>print|mobile|highdef)_client(?P<victim>\d{3})"
+    r"_session\d+_\w+_(?:adverse|controlled))"
+    r")\.\w+",
     "train/attack/hand/attack_print_client001_session01_highdef_photo_adverse.mov",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per video; the subject of an attack is the client whom it shows.
-
-    Raises:
-        AgfasError: another layout.
-    """
+    """One face per video; the subject of an attack is the client it shows."""
     faces = []
     for path, match in _LAYOUT.files(source):
-        split = _SPLITS[match["split"]]
-        if match["real"]:
-            face = SourceFace(path, BONAFIDE, NO_ATTACK, domain, match["client"], match["real"], 0, split)
-        else:
-            video = f"{match['support']}-{match['attack']}"
-            face = SourceFace(path, ATTACK, _KINDS[match["device"]], domain, match["victim"], video, 0, split)
-        faces.append(face)
+        # An attack has the same name under `fixed` and `hand`, so the support is part of the video's name.
+        video = match["real"] or f"{match['support']}-{match['attack']}"
+        subject = match["client"] or match["victim"]
+        faces.append(SourceFace(path, domain, _TYPES[match["device"]], subject, video, split=_SPLITS[match["split"]]))
     return faces

@@ -4,22 +4,20 @@
 
 Layout after the database's page and Gradiant's interface `bob.gradiant.face.databases`: labels G genuine, Ps and Pq
 still and quivering prints, Vl and Vm replays on two displays, Mc a paper mask with eyes and mouth cut out, Mf one
-without holes, Mu and Ml one of which the upper or lower part is cut away. Where the person folders lie in `train` and
-`test` folders, those are the splits; otherwise the splits stay empty and are dealt out by person. The page speaks of
-3,350 videos of 20 persons, published readers of real copies count 3,497, so no number is expected here. The videos of
-several devices are stored sideways or upside down without saying so.
+without holes, Mu and Ml one without its upper or lower part. If the person folders are in folders `train` and `test`,
+those are the splits; otherwise the splits stay empty and persons are dealt out. No number is expected: the page speaks
+of 3,350 videos of 20 persons, published readers of real copies count 3,497. Videos of several devices are stored
+sideways or upside down without a rotation tag.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import CUT, PAPER_MASK, PARTIAL, PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.importers.words import CUT, PAPER_MASK, PARTIAL, PRINT, REPLAY
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "ROSE-Youtu"
 CITATION = (
@@ -30,38 +28,26 @@ LICENCE = "For research, under the release agreement of the ROSE Lab, Nanyang Te
 VERIFIED = "Not checked against a real copy; names are those of published readers."
 EXPECTED: tuple[Expected, ...] = ()
 
-_KINDS = {
+_TYPES = {
     "G": NO_ATTACK,
-    "Ps": PRINT,
-    "Pq": PRINT,
-    "Vl": REPLAY,
-    "Vm": REPLAY,
+    **dict.fromkeys(("Ps", "Pq"), PRINT),
+    **dict.fromkeys(("Vl", "Vm"), REPLAY),
     "Mc": CUT,
     "Mf": PAPER_MASK,
-    "Mu": PARTIAL,
-    "Ml": PARTIAL,
+    **dict.fromkeys(("Mu", "Ml"), PARTIAL),
 }
 _LAYOUT = Layout(
     TITLE,
     (),
-    re.compile(
-        r"(?:.*?/)??(?:(?P<split>train|test)/)?(?:_?\d+/)?"
-        r"(?P<video>(?P<kind>G|P[sq]|V[lm]|M[cful])_N?T_[^_/]+_w?g_[^_/]+_(?P<person>\d+)_\d+)\.\w+"
-    ),
+    r"(?:.*?/)??(?:(?P<split>train|test)/)?(?:_?\d+/)?"
+    r"(?P<video>(?P<label>G|P[sq]|V[lm]|M[cful])_N?T_[^_/]+_w?g_[^_/]+_(?P<person>\d+)_\d+)\.\w+",
     "2/G_NT_5s_wg_E_2_1.mp4",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per video; the subject of an attack is the person whom it shows.
-
-    Raises:
-        AgfasError: another layout.
-    """
-    faces = []
-    for path, match in _LAYOUT.files(source):
-        kind = _KINDS[match["kind"]]
-        label = BONAFIDE if kind == NO_ATTACK else ATTACK
-        split = match["split"] or ""
-        faces.append(SourceFace(path, label, kind, domain, match["person"], match["video"], 0, split))
-    return faces
+    """One face per video; the subject of an attack is the person it shows."""
+    return [
+        SourceFace(path, domain, _TYPES[match["label"]], match["person"], match["video"], split=match["split"] or "")
+        for path, match in _LAYOUT.files(source)
+    ]

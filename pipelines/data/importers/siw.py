@@ -5,19 +5,17 @@
     Test/...
 
 Layout after the database's page and Idiap's interface `bob.db.siw`, whose file lists give the counts (the paper
-announces 4,620 videos, 4,478 were distributed). Beside every video lies a `.face` file, which is not read. One or two
-names carry a second ending (`.m.mov`). There is no official development set.
+announces 4,620 videos; 4,478 were distributed). The `.face` file beside every video is not read. A few names have a
+second ending (`.m.mov`). There is no official development split.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import PRINT, REPLAY
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import PRINT, REPLAY
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "SiW"
@@ -34,28 +32,20 @@ EXPECTED = (
     Expected(ATTACK, 1462, ("test",)),
 )
 
-_KINDS = {"1": NO_ATTACK, "2": PRINT, "3": REPLAY}
+_TYPES = {"1": NO_ATTACK, "2": PRINT, "3": REPLAY}
 _LAYOUT = Layout(
     TITLE,
     ("Train", "Test"),
-    re.compile(
-        r"(?P<split>Train|Test)/(?:live/\d{3}/(?=\d{3}-\d-1)|spoof/\d{3}/(?=\d{3}-\d-[23]))"
-        r"(?P<video>(?P<subject>\d{3})-\d-(?P<type>[123])-\d-\d)(?:\.m)?\.\w+"
-    ),
+    # The look-aheads refuse a type that contradicts the folder.
+    r"(?P<split>Train|Test)/(?:live/\d{3}/(?=\d{3}-\d-1)|spoof/\d{3}/(?=\d{3}-\d-[23]))"
+    r"(?P<video>(?P<subject>\d{3})-\d-(?P<type>[123])-\d-\d)(?:\.m)?\.\w+",
     "Train/live/003/003-1-1-1-1.mov",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per video; subjects are numbered through both sets.
-
-    Raises:
-        AgfasError: another layout, or a name whose type contradicts its folder.
-    """
-    faces = []
-    for path, match in _LAYOUT.files(source):
-        kind = _KINDS[match["type"]]
-        label = BONAFIDE if kind == NO_ATTACK else ATTACK
-        split = match["split"].lower()
-        faces.append(SourceFace(path, label, kind, domain, match["subject"], match["video"], 0, split))
-    return faces
+    """One face per video; subjects are numbered across both splits."""
+    return [
+        SourceFace(path, domain, _TYPES[match["type"]], match["subject"], match["video"], split=match["split"].lower())
+        for path, match in _LAYOUT.files(source)
+    ]

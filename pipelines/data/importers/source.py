@@ -1,4 +1,4 @@
-"""What an importer finds, before any picture is opened."""
+"""What an importer returns, and how it finds files: names only, no picture is opened."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm")
@@ -20,26 +21,24 @@ class SourceFace:
     """One picture that shows a face, or one video that shows it in every frame.
 
     Attributes:
-        path: the file; for a row of a Hugging Face dataset, the dataset's folder or hub id.
-        label: 0 attack, 1 bona fide.
-        attack_type: `none` for bona fide.
+        path: the file; for a row of a Hugging Face dataset, the folder or hub id of the dataset.
         domain, subject, video: as in `FaceRecord`.
+        attack_type: one of `words.ATTACK_TYPES`, or `none` for a bona fide face.
         frame: position of a picture within its video; 0 for a video file, whose frames are numbered when sampled.
-        split: `train`, `dev` or `test`; empty until `with_splits` has dealt the subjects out.
-        subject_known: whether `subject` is a person; False where it only stands for a video or a run of files, so that
-            splits are disjoint in videos and not provably in persons.
-        age: in years, -1 where it is not recorded.
-        sex, ethnicity: as the dataset records them, empty where it does not.
+        split: `train`, `dev` or `test`; empty if the dataset has no official split.
+        subject_known: whether `subject` is a person. False if it only stands for a video or a run of files: the splits
+            are then disjoint in videos, and not provably in persons.
+        age: in years, -1 if not recorded.
+        sex, ethnicity: in the words of the dataset, empty if not recorded.
         row, column: place of the picture in a Hugging Face dataset; -1 and empty for a file.
     """
 
     path: Path
-    label: int
-    attack_type: str
     domain: str
+    attack_type: str
     subject: str
     video: str
-    frame: int
+    frame: int = 0
     split: str = ""
     subject_known: bool = True
     age: int = -1
@@ -49,19 +48,24 @@ class SourceFace:
     column: str = ""
 
     @property
+    def label(self) -> int:
+        """0 attack, 1 bona fide."""
+        return BONAFIDE if self.attack_type == NO_ATTACK else ATTACK
+
+    @property
     def is_video(self) -> bool:
-        """Whether the file is a video, by its name."""
+        """Whether the file name is that of a video."""
         return self.row < 0 and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 class LeftOut(UserWarning):
-    """Something below a source folder that was not looked into: a link, a folder that cannot be read, a device.
+    """An entry below a source folder that was skipped: a link, an unreadable folder, a device.
 
-    Printed when nobody listens; a job that keeps a list of what it refused records it with `warnings.catch_warnings`.
+    A job that lists what it refused records these with `warnings.catch_warnings`.
 
     Attributes:
-        path: what was left out.
-        reason: why, as the end of a sentence.
+        path: the entry.
+        reason: the end of a sentence.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -71,10 +75,10 @@ class LeftOut(UserWarning):
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """All picture files below a folder, by name; links are not followed.
+    """All picture files below a folder, sorted; see `files_in`.
 
     Raises:
-        AgfasError: there is no such folder, or no picture in it.
+        AgfasError: no such folder, or no picture in it.
     """
     found = files_in(folder, SUFFIXES)
     if not found:
@@ -83,14 +87,14 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def media_in(folder: Path, expected: str = "") -> list[Path]:
-    """All picture and video files below a folder, by name; links are not followed.
+    """All picture and video files below a folder, sorted; see `files_in`.
 
     Args:
         folder: where to look.
-        expected: what the folder should have held, for the message where it holds nothing.
+        expected: what the folder should contain, for the error message.
 
     Raises:
-        AgfasError: there is no such folder, or neither a picture nor a video in it.
+        AgfasError: no such folder, or neither a picture nor a video in it.
     """
     found = files_in(folder, SUFFIXES + VIDEO_SUFFIXES)
     if not found:
@@ -105,12 +109,12 @@ def media_in(folder: Path, expected: str = "") -> list[Path]:
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """All regular files below a folder whose names end in one of `suffixes`, sorted by folder and name.
 
-    One walk that asks the file system nothing beyond the listings. A link is not followed, so that no loop can trap
-    the walk and nothing outside the folder is read; links, folders that cannot be read and devices are warned of as
-    `LeftOut`. What macOS puts into archives (`__MACOSX`, `._NAME`) is no content and is passed over.
+    One walk that needs the directory listings only. Links are not followed, so that no loop traps the walk and nothing
+    outside the folder is read. Links, unreadable folders and devices raise a `LeftOut` warning. What macOS adds to
+    archives (`__MACOSX`, `._NAME`) is ignored.
 
     Raises:
-        AgfasError: there is no such folder, or it cannot be read.
+        AgfasError: no such folder, or it cannot be read.
     """
     if not folder.is_dir():
         raise AgfasError(f"No folder at {folder}.")
@@ -137,7 +141,7 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _listing(folder: str) -> list[os.DirEntry[str]]:
-    """What is in a folder, last name first, since it is taken from the end."""
+    """The entries of a folder, last name first: `files_in` takes them from the end."""
     with os.scandir(folder) as entries:
         kept = [entry for entry in entries if entry.name != "__MACOSX" and not entry.name.startswith("._")]
     return sorted(kept, key=lambda entry: entry.name, reverse=True)
@@ -148,18 +152,17 @@ def _leave_out(entry: os.DirEntry[str], reason: str) -> None:
 
 
 def place_below(folder: Path, path: Path) -> str:
-    """A path as it is below a folder, with forward slashes; the whole path where it is not below it.
+    """A path relative to a folder, with forward slashes; the whole path if it is not below the folder.
 
-    Text alone, since `Path.relative_to` takes most of the time of a walk over 100,000 files.
+    Text only: `Path.relative_to` would take most of the time of a walk over 100,000 files.
     """
     return str(path).removeprefix(str(folder).rstrip(os.sep) + os.sep).replace(os.sep, "/")
 
 
 def names_below(folder: Path, paths: list[Path]) -> list[str]:
-    """A name for every file by its place below a folder: `a/b.png` is `a-b`, and `a-b.png` where that is taken twice.
+    """A name for every file from its path below a folder: `a/b.png` is `a-b`, or `a-b.png` if two files would be `a-b`.
 
-    The names stand in keys and are written as UTF-8, so there is no slash in them and bytes that are no UTF-8 are
-    spelled out.
+    Names are part of keys, so they contain no slash, and bytes that are not UTF-8 are spelled out.
     """
     places = [place_below(folder, path).lstrip("/").replace("/", "-") for path in paths]
     whole = [place.encode("utf-8", "backslashreplace").decode() for place in places]
@@ -169,9 +172,9 @@ def names_below(folder: Path, paths: list[Path]) -> list[str]:
 
 
 def with_splits(faces: list[SourceFace], shares: tuple[float, float] = (0.6, 0.2)) -> list[SourceFace]:
-    """Deal the subjects of each domain out to train, dev and test, in the order of a hash of their names.
+    """Deal the subjects of each domain to train, dev and test, in the order of a hash of their names.
 
-    Every split gets at least one subject where there are three or more. No subject is in two splits.
+    No subject is in two splits. Every split gets at least one subject if there are three or more.
     """
     split: dict[tuple[str, str], str] = {}
     for domain in sorted({face.domain for face in faces}):

@@ -4,20 +4,16 @@
     session02/..., session03/...
 
 Layout after the paper and Idiap's interface `bob.db.maskattack`, whose sets of clients are the splits here: 1 to 7
-train, 8 to 12 development, 13 to 17 test. The files are HDF5; see `recordings.py` for how their colour stream is to be
-exported.
+train, 8 to 12 dev, 13 to 17 test. The files are HDF5; `Layout.colour_stream` says how to export them.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import MASK
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
-from pipelines.data.importers.recordings import EXPORTED, check_exported
+from pipelines.data.importers.layout import EXPORTED, Expected, Layout
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import MASK
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 
 TITLE = "3DMAD"
@@ -35,31 +31,22 @@ EXPECTED = (
     Expected(ATTACK, 25, ("test",)),
 )
 
-_MASK_SESSION = 3
-_LAST_OF_SPLIT = (("train", 7), ("dev", 12), ("test", 17))
+_LAST_CLIENT = {"train": 7, "dev": 12, "test": 17}
 _LAYOUT = Layout(
     TITLE,
     ("session01", "session02", "session03"),
-    re.compile(
-        r"session(?P<folder>\d\d)/(?:.*/)?(?P<video>(?P<client>0[1-9]|1[0-7])_(?P<session>(?P=folder))_\d\d)" + EXPORTED
-    ),
+    r"session(?P<folder>\d\d)/(?:.*/)?(?P<video>(?P<client>0[1-9]|1[0-7])_(?P<session>(?P=folder))_\d\d)" + EXPORTED,
     "session01/Data/04_01_05.mp4",
+    colour_stream="`Color_Data`, frames x 3 x 480 x 640 RGB",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """One face per exported video or frame; the subject of an attack is the client whose mask it is.
-
-    Raises:
-        AgfasError: another layout, or recordings that are there as HDF5 alone.
-    """
-    root = _LAYOUT.root(source)
-    check_exported(_LAYOUT, root, "`Color_Data`, frames x 3 x 480 x 640 RGB")
+    """One face per exported video or frame; the subject of an attack is the client whose mask it is."""
     faces = []
-    for path, match in _LAYOUT.match(root):
-        mask = int(match["session"]) == _MASK_SESSION
-        label, kind = (ATTACK, MASK) if mask else (BONAFIDE, NO_ATTACK)
-        split = next(name for name, last in _LAST_OF_SPLIT if int(match["client"]) <= last)
+    for path, match in _LAYOUT.files(source):
+        kind = MASK if match["session"] == "03" else NO_ATTACK
+        split = next(name for name, last in _LAST_CLIENT.items() if int(match["client"]) <= last)
         frame = int(match["frame"] or 0)
-        faces.append(SourceFace(path, label, kind, domain, match["client"], match["video"], frame, split))
+        faces.append(SourceFace(path, domain, kind, match["client"], match["video"], frame, split))
     return faces

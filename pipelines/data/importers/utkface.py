@@ -3,8 +3,8 @@
     20_0_0_20170117134042772.jpg, 20_0_0_20170117134042772.jpg.chip.jpg        age_sex_ethnicity_time
 
 Names after the dataset's page (susanqz.github.io/UTKFace): sex 0 male, 1 female; ethnicity 0 White, 1 Black, 2 Asian,
-3 Indian, 4 others. Five pictures of the distribution lack a field; they are read with what their names say for certain.
-No number is expected: the page says "over 20,000", and the aligned and the original pictures differ.
+3 Indian, 4 others. No number is expected: the page says "over 20,000", and the aligned and the original pictures
+differ in number.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace, names_below
-from pipelines.data.records import BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "UTKFace"
 CITATION = "Z. Zhang, Y. Song, H. Qi: Age Progression/Regression by Conditional Adversarial Autoencoder. CVPR 2017."
@@ -25,7 +24,7 @@ EXPECTED: tuple[Expected, ...] = ()
 
 _SEXES = ("male", "female")
 _ETHNICITIES = ("White", "Black", "Asian", "Indian", "Other")
-# Names of the distribution that lack a field, so that only the age is certain.
+# Five names of the distribution lack a field, so that only the age is certain.
 _INCOMPLETE = (
     "39_1_20170116174525125",
     "53__0_20170116184028385",
@@ -36,20 +35,14 @@ _INCOMPLETE = (
 _LAYOUT = Layout(
     TITLE,
     (),
-    re.compile(
-        r"(?:.*/)?(?:(?P<age>\d{1,3})_(?P<sex>[01])_(?P<ethnicity>[0-4])_\d{8,}"
-        rf"|(?:{'|'.join(_INCOMPLETE)}))(?:\.jpg\.chip)?\.\w+"
-    ),
+    r"(?:.*/)?(?:(?P<age>\d{1,3})_(?P<sex>[01])_(?P<ethnicity>[0-4])_\d{8,}"
+    rf"|(?:{'|'.join(_INCOMPLETE)}))(?:\.jpg\.chip)?\.\w+",
     "20_0_0_20170117134042772.jpg",
 )
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """Every picture is its own subject.
-
-    Raises:
-        AgfasError: no such folder, or pictures with other names.
-    """
+    """Every picture is its own subject, since no identities are given."""
     matches = _LAYOUT.files(source)
     names = names_below(source, [path for path, _ in matches])
     return [_face(path, match, name, domain) for (path, match), name in zip(matches, names, strict=True)]
@@ -59,14 +52,12 @@ def _face(path: Path, match: re.Match[str], name: str, domain: str) -> SourceFac
     whole = match["age"] is not None
     return SourceFace(
         path,
-        BONAFIDE,
-        NO_ATTACK,
         domain,
-        name,
-        name,
-        0,
+        NO_ATTACK,
+        subject=name,
+        video=name,
         subject_known=False,
-        age=int(match["age"]) if whole else int(path.name.partition("_")[0]),
+        age=int(path.name.partition("_")[0]),
         sex=_SEXES[int(match["sex"])] if whole else "",
         ethnicity=_ETHNICITIES[int(match["ethnicity"])] if whole else "",
     )

@@ -1,14 +1,10 @@
-"""Wax Figure Face Database: pictures of wax figures and of the people whom they show.
+"""Wax Figure Face Database: pictures of wax figures and of the people they show.
 
     Protocol1/{Train,Dev,Test}, Protocol2/..., Protocol3/...        Protocol3 is the first two together
 
-Folders after the database's README (shanface33/Wax_Figure_Face_DB), which says that real and wax are marked in every
-subset and not how: a folder or a part of the name that is `real` or `wax` is accepted. Where Protocol3 is there, it
-alone is read, since it repeats the others. No number is expected, since the README counts pairs and does not say how
-many files a pair has.
-
-No identities are given. A picture's name without `real` and `wax` stands for its subject, so that the two of a pair
-stay on one side.
+Folders after the database's README (shanface33/Wax_Figure_Face_DB). It says that real and wax are marked in every
+subset, but not how: a folder or a part of the name that is `real` or `wax` is accepted. If Protocol3 exists, only it is
+read, since it repeats the others. No number is expected: the README counts pairs, and not the files of a pair.
 """
 
 from __future__ import annotations
@@ -17,11 +13,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import WAX
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
+from pipelines.data.importers.layout import Expected, Layout
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.importers.words import WAX
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "WFFD"
 CITATION = (
@@ -34,22 +29,22 @@ EXPECTED: tuple[Expected, ...] = ()
 
 _LAYOUT = Layout(
     TITLE,
-    ("Protocol3",),
-    re.compile(r"(?P<protocol>Protocol\d)/(?:.*/)?(?P<split>train|dev|test)/(?P<rest>.+)\.\w+", re.IGNORECASE),
+    ("Protocol3", "Protocol1", "Protocol2"),
+    r"(?i)(?P<protocol>Protocol\d)/(?:.*/)?(?P<split>train|dev|test)/(?P<rest>.+)\.\w+",
     "Protocol3/Train/real/0001.jpg",
 )
-_PAIR = replace(_LAYOUT, folders=("Protocol1", "Protocol2"))
 _MARK = re.compile(r"(?<![a-z])(real|wax)(?![a-z])", re.IGNORECASE)
 
 
 def find(source: Path, domain: str) -> list[SourceFace]:
-    """Every picture is a video of its own.
+    """Every picture is a video.
 
     Raises:
-        AgfasError: another layout, or pictures that are marked neither real nor wax, or both.
+        AgfasError: besides the errors of every importer, pictures marked neither real nor wax, or both.
     """
-    root = replace(_LAYOUT, folders=(*_LAYOUT.folders, *_PAIR.folders)).root(source)
-    layout = _LAYOUT if (root / _LAYOUT.folders[0]).is_dir() else _PAIR
+    root = _LAYOUT.root(source)
+    both, *single = _LAYOUT.folders
+    layout = replace(_LAYOUT, folders=(both,) if (root / both).is_dir() else tuple(single))
     matches = layout.match(root)
     strange = [path for path, match in matches if len({m.lower() for m in _MARK.findall(match["rest"])}) != 1]
     if strange:
@@ -59,9 +54,9 @@ def find(source: Path, domain: str) -> list[SourceFace]:
 
 def _face(path: Path, match: re.Match[str], domain: str) -> SourceFace:
     mark = _MARK.findall(match["rest"])[0].lower()
-    label, kind = (BONAFIDE, NO_ATTACK) if mark == "real" else (ATTACK, WAX)
-    place = f"{match['protocol']}-{match['split']}".lower()
+    # No identities are given. The name without its mark is the subject, so that a pair stays in one split.
     pair = "-".join(part for part in re.split(r"[/_\- ]+", _MARK.sub("", match["rest"])) if part)
-    subject = f"{place}-{pair}"
     split = match["split"].lower()
-    return SourceFace(path, label, kind, domain, subject, f"{mark}-{subject}", 0, split, subject_known=False)
+    subject = f"{match['protocol'].lower()}-{split}-{pair}"
+    kind = NO_ATTACK if mark == "real" else WAX
+    return SourceFace(path, domain, kind, subject, f"{mark}-{subject}", split=split, subject_known=False)

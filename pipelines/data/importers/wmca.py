@@ -1,22 +1,23 @@
-"""Wide Multi-Channel Presentation Attack: prints, replays, masks, heads and glasses; the colour channel of it.
+"""Wide Multi-Channel Presentation Attack: the colour channel of prints, replays, masks, heads and glasses.
 
     face-station/12.02.18/100_03_015_2_10.hdf5        client_session_presenter_type_instrument
     PROTOCOL-grandtest.csv                            path, label, ..., train, dev or eval; also in wmca-protocols-csv/
 
-Layout after Idiap's interface `bob.pad.face`, whose table of instruments (`lists/batl/idiap_converter_v2.json`) says
-what type and instrument are, and published readers of the protocol files; counts after the paper (1,679 recordings).
-The files are HDF5; see `recordings.py` for how their colour stream is to be exported. The official splits are those of
-`grandtest`; without its file the splits stay empty and are dealt out by client. Wigs and make-up, which `grandtest`
-excludes, are left out where its file is there and does not list them.
+Layout after Idiap's interface `bob.pad.face`, whose table of instruments (`lists/batl/idiap_converter_v2.json`) defines
+type and instrument, and published readers of the protocol files; counts after the paper (1,679 recordings). The files
+are HDF5; `Layout.colour_stream` says how to export them. The official splits are those of `grandtest`; without its file
+the splits stay empty and clients are dealt out. Wigs and make-up, which `grandtest` excludes, are skipped if its file
+exists and does not list them.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
-from pipelines.data.importers.attack_types import (
+from pipelines.data.importers.layout import EXPORTED, Expected, Layout
+from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import (
     FLEXIBLE_MASK,
     HEAD,
     MAKEUP,
@@ -26,11 +27,7 @@ from pipelines.data.importers.attack_types import (
     PRINT,
     REPLAY,
     WIG,
-)
-from pipelines.data.importers.expected import Expected
-from pipelines.data.importers.layout import Layout
-from pipelines.data.importers.recordings import EXPORTED, check_exported
-from pipelines.data.importers.source import SourceFace
+)  # fmt: skip
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 
@@ -53,35 +50,21 @@ EXPECTED = (
     Expected(ATTACK, 75, attack_type=PARTIAL, what="glasses"),
 )
 
-# Instruments of a type, by their numbers; all numbers of types 0, 4 and 5 are of one kind.
-_INSTRUMENTS: dict[str, tuple[tuple[str, frozenset[int]], ...]] = {
-    "1": (
-        (PARTIAL, frozenset((1, 3, 4, 5, 6, 7, 15, 16))),
-        (MASK, frozenset((2, 13, 14))),
-        (WIG, frozenset(range(8, 13))),
-    ),
-    "2": (
-        (HEAD, frozenset(range(1, 8))),
-        (PAPER_MASK, frozenset(range(8, 12))),
-        (MASK, frozenset(range(12, 18))),
-        (FLEXIBLE_MASK, frozenset((18, *range(75, 100)))),
-    ),
-    "3": (
-        (REPLAY, frozenset((5, 10, 15))),
-        (PRINT, frozenset((1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14))),
-    ),
-}
+# Attack type by type and instrument. Types 0, 4 and 5 are one attack type each, whatever the instrument.
 _WHOLE_TYPES = {"0": NO_ATTACK, "4": REPLAY, "5": MAKEUP}
+_INSTRUMENTS = {
+    "1": {PARTIAL: (1, 3, 4, 5, 6, 7, 15, 16), MASK: (2, 13, 14), WIG: range(8, 13)},
+    "2": {HEAD: range(1, 8), PAPER_MASK: range(8, 12), MASK: range(12, 18), FLEXIBLE_MASK: (18, *range(75, 100))},
+    "3": {REPLAY: (5, 10, 15), PRINT: (1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14)},
+}
 _PROTOCOL = "PROTOCOL-grandtest.csv"
 _SPLITS = {"train": "train", "dev": "dev", "eval": "test"}
 _LAYOUT = Layout(
     TITLE,
     ("face-station",),
-    re.compile(
-        r"face-station/(?:.*/)?(?P<video>(?P<client>\d{3})_\d{2}_\d{3}_(?P<type>[0-5])_(?P<instrument>\d{2,3}))"
-        + EXPORTED
-    ),
+    r"face-station/(?:.*/)?(?P<video>(?P<client>\d{3})_\d{2}_\d{3}_(?P<type>[0-5])_(?P<instrument>\d{2,3}))" + EXPORTED,
     "face-station/12.02.18/100_03_015_2_10.mp4",
+    colour_stream="group `Frame_N`, dataset `array`, 3 x height x width RGB, of the RGB archive",
 )
 
 
@@ -89,42 +72,39 @@ def find(source: Path, domain: str) -> list[SourceFace]:
     """One face per exported video or frame; the subject is the client, for an artefact its owner or itself.
 
     Raises:
-        AgfasError: another layout, an instrument that the dataset does not have, a protocol file that is another's,
-            or recordings that are there as HDF5 alone.
+        AgfasError: besides the errors of every importer, an unknown instrument, or a protocol file of another dataset.
     """
     root = _LAYOUT.root(source)
     splits = _splits(root)
-    check_exported(_LAYOUT, root, "group `Frame_N`, dataset `array`, 3 x height x width RGB, of the RGB archive")
     faces, strange, unlisted = [], [], []
     for path, match in _LAYOUT.match(root):
-        kind = _kind(match["type"], int(match["instrument"]))
+        kind, video = _attack_type(match["type"], int(match["instrument"])), match["video"]
         if kind is None:
             strange.append(path)
-        elif splits and match["video"] not in splits:
+        elif splits and video not in splits:
             unlisted += [path] if kind not in (WIG, MAKEUP) else []
         else:
-            label = BONAFIDE if kind == NO_ATTACK else ATTACK
-            split = splits.get(match["video"], "")
-            frame = int(match["frame"] or 0)
-            faces.append(SourceFace(path, label, kind, domain, match["client"], match["video"], frame, split))
+            split, frame = splits.get(video, ""), int(match["frame"] or 0)
+            faces.append(SourceFace(path, domain, kind, match["client"], video, frame, split))
     if strange:
         raise _LAYOUT.not_so_called(strange)
     if unlisted:
         raise AgfasError(
             f"{len(unlisted)} recordings are not in {_PROTOCOL}, the first is {unlisted[0]}. Copy the protocol file of"
-            " this dataset again, or take it away to have the clients dealt out."
+            " this dataset again, or remove it to have the clients dealt out."
         )
     return faces
 
 
-def _kind(kind: str, instrument: int) -> str | None:
+def _attack_type(kind: str, instrument: int) -> str | None:
+    """None for an instrument that the dataset does not have."""
     if kind in _WHOLE_TYPES:
         return _WHOLE_TYPES[kind]
-    return next((name for name, numbers in _INSTRUMENTS[kind] if instrument in numbers), None)
+    return next((name for name, numbers in _INSTRUMENTS[kind].items() if instrument in numbers), None)
 
 
 def _splits(root: Path) -> dict[str, str]:
-    """The split of every recording of `grandtest`; empty where its file is not there."""
+    """The split of every recording of `grandtest`; empty without its file."""
     folders = (root, root / "wmca-protocols-csv", root.parent, root.parent / "wmca-protocols-csv")
     path = next((folder / _PROTOCOL for folder in folders if (folder / _PROTOCOL).is_file()), None)
     if path is None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.data.importers.expected import Count
+from pipelines.data.importers.layout import Count
 from pipelines.data.records import LABEL_NAMES, SPLITS
 
 Columns = Mapping[str, Sequence[Any]]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipelines.data.importers.expected import Count, check_counts
+from pipelines.data.importers.layout import Count, check_counts
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
 from pipelines.data.prepare.media import source_name, state_of
 from pipelines.data.prepare.names import check_keys, printable, with_safe_names

@@ -69,7 +69,7 @@ def test_links_and_other_files_are_left_alone(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 50])
 def test_no_subject_is_in_two_splits(count):
     faces = [
-        SourceFace(Path(f"{subject}-{frame}.png"), frame % 2, "x", "d", f"s{subject}", "v", frame)
+        SourceFace(Path(f"{subject}-{frame}.png"), "d", ("x", "none")[frame % 2], f"s{subject}", "v", frame)
         for subject in range(count)
         for frame in range(4)
     ]

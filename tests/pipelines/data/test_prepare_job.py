@@ -113,7 +113,7 @@ def test_an_output_that_holds_something_else_is_left_alone(made, crowd, tmp_path
 
 def test_missing_videos_end_it_before_any_work(tmp_path, capsys, monkeypatch):
     from pipelines.data.importers import folder
-    from pipelines.data.importers.expected import Expected
+    from pipelines.data.importers.layout import Expected
 
     source = people(tmp_path / "in", subjects=2, pictures=1)
     monkeypatch.setattr(folder, "EXPECTED", (Expected(1, 70), Expected(0, 2, what="all")))

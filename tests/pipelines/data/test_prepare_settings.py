@@ -91,7 +91,7 @@ def test_safe_names_cannot_leave_a_folder_and_stay_apart():
 
 
 def face(video: str, path: str = "a.png", label: int = 1, subject: str = "s", frame: int = 0) -> SourceFace:
-    return SourceFace(Path(path), label, "none", "d/1", subject, video, frame)
+    return SourceFace(Path(path), "d/1", "none" if label else "print", subject, video, frame)
 
 
 def test_all_parts_of_a_key_are_made_safe():

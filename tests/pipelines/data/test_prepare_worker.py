@@ -22,7 +22,7 @@ from pipelines.errors import AgfasError
 
 
 def source_of(path: Path, video: str = "v") -> SourceFace:
-    return SourceFace(path, 1, "none", "d", "s", video, 3, "train")
+    return SourceFace(path, "d", "none", "s", video, 3, "train")
 
 
 def process(path: Path, face: SourceFace | None = None, root: Path | None = None, **recipe) -> list:

@@ -13,8 +13,8 @@ from pipelines.data.splits import assign_splits, undersample
 from pipelines.errors import AgfasError
 
 
-def face(subject: str, video: str, label: int = 1, kind: str = "none", split: str = "", domain: str = "d", known=True):
-    return SourceFace(Path(f"{video}.mp4"), label, kind, domain, subject, video, 0, split, subject_known=known)
+def face(subject: str, video: str, kind: str = "none", split: str = "", domain: str = "d", known=True):
+    return SourceFace(Path(f"{video}.mp4"), domain, kind, subject, video, 0, split, subject_known=known)
 
 
 def population(subjects: int, domain: str = "d", rare: int = 0) -> list[SourceFace]:
@@ -23,9 +23,9 @@ def population(subjects: int, domain: str = "d", rare: int = 0) -> list[SourceFa
     for number in range(subjects):
         name = f"s{number}"
         faces += [face(name, f"{name}-live-{i}", domain=domain) for i in range(2)]
-        faces += [face(name, f"{name}-print-{i}", 0, "print", domain=domain) for i in range(1 + number % 3)]
+        faces += [face(name, f"{name}-print-{i}", "print", domain=domain) for i in range(1 + number % 3)]
         if number < rare:
-            faces.append(face(name, f"{name}-mask", 0, "mask", domain=domain))
+            faces.append(face(name, f"{name}-mask", "mask", domain=domain))
     return faces
 
 

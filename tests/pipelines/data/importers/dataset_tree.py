@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers import importer_module
-from pipelines.data.importers.attack_types import ATTACK_TYPES
-from pipelines.data.importers.expected import Count, check_counts
+from pipelines.data.importers import importer_module, load_importer
+from pipelines.data.importers.layout import Count, check_counts
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import ATTACK_TYPES
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -21,7 +21,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 def found(importer: str, source: Path, domain: str = "d") -> dict[str, SourceFace]:
     """What an importer finds, by the path below the source."""
-    faces = importer_module(importer).find(source, domain)
+    faces = load_importer(importer)(source, domain)
     assert {face.attack_type for face in faces} <= {"none", *ATTACK_TYPES}
     assert len({(face.subject, face.video, face.frame) for face in faces}) == len(faces), "keys would collide"
     return {face.path.relative_to(source).as_posix(): face for face in faces}

@@ -200,3 +200,11 @@ def test_what_is_no_dataset(tmp_path):
     (damaged / "state.json").write_text("{")
     with pytest.raises(AgfasError, match=r"cannot|not a Hugging Face dataset"):
         find(damaged, "mine")
+
+
+def test_an_attack_of_type_none_stays_an_attack(tmp_path):
+    source = saved(tmp_path / "set", ["live", "spoof"], kind=["none", "none"])
+    assert [(face.label, face.attack_type) for face in find(source, "mine", attack_type="kind")] == [
+        (1, "none"),
+        (0, "attack"),
+    ]

@@ -78,7 +78,7 @@ def test_a_path_with_dots_that_stays(tmp_path):
     [
         ("path,lable\na.png,live\n", "no column is called 'lable'; did you mean 'label'"),
         ("path\na.png\n", "the column 'label' is missing"),
-        ("path,label,label\na.png,live,live\n", "'label' is there twice"),
+        ("path,label,label\na.png,live,live\n", "'label' appears twice"),
         ("path,label\na.png,lvie\n", "line 2: 'lvie' is no label; did you mean 'live'"),
         ("path,label\na.png,live\nb.png\n", "line 3: 1 values for 2 columns"),
         ("path,label\n,live\n", "line 2: the path is empty"),
