@@ -1,6 +1,6 @@
-"""`agfas COMMAND`: thin; the commands are in `pipelines.commands`.
+"""`agfas COMMAND`: the list of commands, and how errors end them.
 
-Only typer and the standard library are imported here and there, so that `agfas --help` answers at once.
+Only typer and the standard library are imported here and in `pipelines.commands`, so that `agfas --help` is quick.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from pipelines.commands import cues, experiments, faces, verdicts
+from pipelines.commands import experiments, pictures
 
 app = typer.Typer(
     add_completion=False,
@@ -20,37 +20,37 @@ app = typer.Typer(
     help="AG-FAS: a de-fake face generator, its anomalous cues, and the detectors they guide.",
 )
 
-# In the order in which they are used, which is that of --help.
+# In the order of use, which --help keeps.
 COMMANDS = (
-    faces.synth,
-    faces.prepare,
-    faces.show,
-    cues.train_dfg,
-    cues.inspect_dfg,
-    cues.cues,
-    cues.export_cues,
-    cues.import_cues,
+    pictures.synth,
+    pictures.prepare,
+    pictures.show,
+    experiments.train_dfg,
+    experiments.inspect_dfg,
+    experiments.cues,
+    experiments.export_cues,
+    experiments.import_cues,
     experiments.train,
     experiments.evaluate,
     experiments.sweep,
     experiments.quickstart,
     experiments.reproduce,
-    cues.probe,
+    experiments.probe,
     experiments.report,
-    verdicts.detect,
-    verdicts.demo,
-    verdicts.threshold,
-    verdicts.save_model,
+    pictures.detect,
+    pictures.demo,
+    experiments.threshold,
+    pictures.save_model,
 )
 for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
 
-# What typer returns for Ctrl-C.
+# typer's return value for Ctrl-C.
 _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point: a mistake is answered with one sentence, Ctrl-C with how to go on."""
+    """Entry point: an error is one sentence, exit code 1 or 2; Ctrl-C says how to resume."""
     from pipelines.errors import AgfasError
     from pipelines.memory import keep_freed_memory
 
@@ -66,7 +66,7 @@ def main() -> None:
             _leave(f"agfas: {error.format_message()}", 2)
         raise
     if code == _INTERRUPTED:
-        _leave("agfas: interrupted. What was finished is kept; run the same command again to go on.", code)
+        _leave("agfas: interrupted. Finished work is kept; run the same command again to resume.", code)
     sys.exit(code or 0)
 
 

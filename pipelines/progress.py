@@ -1,43 +1,122 @@
-"""One progress bar for every long step: what is done, how fast, and how long it will still take."""
+"""Progress of every long step: a bar in a terminal, a line every half minute in a log file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
-# A log file or a CI page wants a line now and then, not a bar redrawn ten times a second.
-_SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 15.0
-
+SECONDS_BETWEEN_LINES = 30.0
 
 _hidden = False
 
 
+class Progress(Protocol):
+    """What `bar` returns: tqdm's bar, or lines with the same methods."""
+
+    n: int
+
+    def update(self, n: int = 1) -> object:
+        """Count `n` more as done."""
+
+    def set_postfix_str(self, s: str) -> None:
+        """Show a text behind the count."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, *error: object) -> object: ...
+
+
+class Lines:
+    """Progress as lines of text: one every 30 s, and one at the end.
+
+    Args:
+        total: how many there are; None if unknown.
+        description: what is being done.
+        initial: how many were done before; they do not count for the rate.
+        unit: what is counted, in the singular.
+        clock: seconds.
+        write: receives each line, without its end.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        description: str,
+        initial: int = 0,
+        unit: str = "it",
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], object] | None = None,
+    ) -> None:
+        self.total, self.description, self.unit, self.n = total, description, unit, initial
+        self._initial, self._clock, self._write = initial, clock, write or _to_stderr
+        self._note, self._began = "", clock()
+        self._written = self._began
+
+    def update(self, n: int = 1) -> None:
+        """Count `n` more as done; writes a line if the last one is half a minute old."""
+        self.n += n
+        if self._clock() - self._written >= SECONDS_BETWEEN_LINES:
+            self._written = self._clock()
+            self._write(self.line())
+
+    def set_postfix_str(self, s: str) -> None:
+        """Show a text at the end of the next lines."""
+        self._note = s
+
+    def line(self) -> str:
+        """Such as `generator: 133 of 267 steps, 3.3 steps/s, 0:41 left, loss=0.1924`."""
+        elapsed, done = self._clock() - self._began, self.n - self._initial
+        rate = done / elapsed if elapsed > 0 else 0.0
+        of_total = "" if self.total is None else f" of {self.total}"
+        parts = [f"{self.n}{of_total} {self.unit}s", f"{rate:.3g} {self.unit}s/s", _duration(elapsed)]
+        if self.total is not None and self.n < self.total and rate > 0:
+            parts[-1] = f"{_duration((self.total - self.n) / rate)} left"
+        return f"{self.description}: " + ", ".join([*parts, self._note] if self._note else parts)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._write(self.line())
+
+
 def hide_bars() -> None:
-    """Show no bar in this process: a worker's would be drawn over its parent's."""
+    """Show no progress in this process: a worker's bar would be drawn over its parent's."""
     global _hidden
     _hidden = True
 
 
-def bar(total: int, description: str, *, initial: int = 0, unit: str = "it", show: bool = True) -> tqdm:
-    """A bar with the remaining time; `show=False` for every process but the first."""
-    return tqdm(
-        total=total,
-        initial=initial,
-        desc=description,
-        unit=unit,
-        disable=_hidden or not show,
-        mininterval=_SECONDS_BETWEEN_LINES,
-        dynamic_ncols=True,
-    )
+def bar(total: int | None, description: str, *, initial: int = 0, unit: str = "it", show: bool = True) -> Progress:
+    """Progress with the remaining time; `show=False` for every process but the first."""
+    if _hidden or not show:
+        return Lines(total, description, initial, unit, write=lambda line: None)
+    if not sys.stderr.isatty():
+        return Lines(total, description, initial, unit)
+    return tqdm(total=total, initial=initial, desc=description, unit=unit, mininterval=0.2, dynamic_ncols=True)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Iterate over `items` under a bar."""
-    yield from tqdm(
-        items, desc=description, total=total, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, disable=_hidden
-    )
+    """Iterate over `items` and show the progress."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with bar(total, description, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def _duration(seconds: float) -> str:
+    """Such as `0:41`, `12:05` or `1:02:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

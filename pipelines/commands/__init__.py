@@ -1,1 +1,1 @@
-"""What `agfas` can be told, by what it is about; every command calls one stage, and imports it only when it runs."""
+"""Arguments and help of every `agfas` command, in two files; each command imports its stage only when it runs."""

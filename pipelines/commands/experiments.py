@@ -1,70 +1,170 @@
-"""Detectors: trained, judged, compared, reported on."""
+"""Commands that run an experiment or read its results: generator, cues, detectors, tables.
+
+`--output` is the run's folder: everything is made in it, and the same command with the same folder resumes the run.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import Config, DryRun, Jobs, Output, Overrides, read, run_stages
+if TYPE_CHECKING:
+    from pipelines.experiment.config import Experiment
+
+Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401.")]
+Output = Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")]
+Jobs = Annotated[int, typer.Option(help="Experiments trained at once; they share the cores.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and the state of each part; make nothing.")]
+
+
+def train_dfg(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
+    """Train identity encoder and generator on live faces."""
+    _run_stages(config, overrides, output, dry_run, last="train-dfg")
+
+
+def inspect_dfg(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    timesteps: Annotated[str, typer.Option(help="Comma-separated t of the sampler's grid.")] = "201,401,601,801,999",
+    count: Annotated[int, typer.Option(help="Maximum number of faces per group.")] = 128,
+    dry_run: DryRun = False,
+) -> None:
+    """Measure the restoration error by t and identity.
+
+    The generator is conditioned on the right, a wrong and no identity.
+    """
+    from pipelines.stages import inspect_dfg as stage
+    from pipelines.stages.cues import parse_timesteps
+
+    experiment = _read(config, overrides, output)
+    chosen = parse_timesteps(timesteps, experiment)
+    stage.print_plan(experiment, chosen, count) if dry_run else stage.run(experiment, chosen, count)
+
+
+def cues(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    timesteps: Annotated[str | None, typer.Option(help="Several t in one run, e.g. 201,401.")] = None,
+    whole_dataset: Annotated[
+        bool, typer.Option("--whole-dataset", help="Every face of the dataset, not only the protocol's domains.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Count the finished cues.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check all shards; recompute a sample and compare.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Restore every face and store the result."""
+    from pipelines.stages import cues as stage
+
+    experiment = _read(config, overrides, output)
+    chosen = stage.parse_timesteps(timesteps, experiment)
+    if status or dry_run:
+        stage.print_status(experiment, chosen, whole_dataset)
+    elif verify:
+        stage.verify(experiment, chosen, whole_dataset)
+    else:
+        stage.run_alone(experiment, chosen, whole_dataset)
+
+
+def export_cues(
+    store: Annotated[Path, typer.Argument(help="A finished cue store, as `agfas cues` prints it.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: parquet files and a dataset card.")],
+) -> None:
+    """Export a cue store as parquet files.
+
+    The folder can be moved, or published on the hub.
+    """
+    from pipelines.cues.exchange.outward import export_cues as export
+
+    typer.echo(f"{export(store, out).count} cues: {out}")
+
+
+def import_cues(
+    folder: Annotated[Path, typer.Argument(help="A folder that `agfas export-cues` wrote.")],
+    root: Annotated[Path, typer.Argument(help="Folder of cue stores.")],
+) -> None:
+    """Restore an exported cue store, byte for byte."""
+    from pipelines.cues.exchange.inward import import_cues as bring
+
+    typer.echo(f"Cues: {bring(folder, root)}")
 
 
 def train(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
-    """Train one detector for every fold of the protocol; what it needs is made first."""
-    run_stages(config, overrides, output, dry_run, last="train")
+    """Train one detector per fold of the protocol.
+
+    Generator and cues are made first if the detector needs them.
+    """
+    _run_stages(config, overrides, output, dry_run, last="train")
 
 
 def evaluate(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
-    """Score the trained detectors and judge the scores under every rule."""
-    run_stages(config, overrides, output, dry_run, last="evaluate")
+    """Score the detectors; error rates under every rule.
+
+    What is missing (generator, cues, detectors) is made first.
+    """
+    _run_stages(config, overrides, output, dry_run, last="evaluate")
 
 
 def sweep(
     config: Config, overrides: Overrides = None, output: Output = None, jobs: Jobs = 1, dry_run: DryRun = False
 ) -> None:
-    """Run a grid of experiments, each thing they share made once, and report on them together."""
+    """Run a grid of experiments and write one report.
+
+    What the experiments share is made once.
+    """
     from pipelines.stages import sweep as stage
 
-    experiment = read(config, overrides, output)
+    experiment = _read(config, overrides, output)
     stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
 
 
 def quickstart(
-    config: Annotated[Path, typer.Argument(help="Experiment to run whole.")] = Path("configs/quickstart.yaml"),
+    config: Annotated[Path, typer.Argument(help="Experiment to run.")] = Path("configs/quickstart.yaml"),
     overrides: Overrides = None,
-    minutes: Annotated[float, typer.Option(help="Budget on two cores; training steps scale with it.")] = 15.0,
+    minutes: Annotated[float, typer.Option(help="Minutes on two cores; scales the training steps.")] = 15.0,
     output: Output = None,
     jobs: Jobs = 2,
     dry_run: DryRun = False,
 ) -> None:
-    """The whole chain on the built-in benchmark, with a report at the end."""
+    """Run the whole chain on the built-in benchmark.
+
+    It ends with a table and a report.
+    """
     from pipelines.stages import quickstart as stage
 
-    experiment = stage.scaled(read(config, overrides, output), minutes)
+    experiment = stage.scaled(_read(config, overrides, output), minutes)
     stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
 
 
 def reproduce(
-    table: Annotated[str | None, typer.Argument(help="Such as agfas/IV or kuznetsov/8; --list names all.")] = None,
+    table: Annotated[str | None, typer.Argument(help="E.g. agfas/IV or kuznetsov/8; --list prints all.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value for every experiment.")] = None,
     on: Annotated[
         list[str] | None, typer.Option(help="Other data: synthetic, or a prepared dataset; may be repeated.")
     ] = None,
     map_: Annotated[
-        list[str] | None, typer.Option("--map", help="PLACE=DOMAIN: which of the other data stands for which dataset.")
+        list[str] | None, typer.Option("--map", help="PLACE=DOMAIN: a domain of the other data for a paper's dataset.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run this row alone; may be repeated.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Comma-separated; the settings' where not given.")] = None,
-    scale: Annotated[str | None, typer.Option(help="full or small. [full on the paper's data, else small]")] = None,
-    data: Annotated[Path, typer.Option(help="Where the paper's datasets lie prepared.")] = Path("data"),
+    only: Annotated[list[str] | None, typer.Option(help="Run only this row; may be repeated.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated. Default: the table's seeds.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="full or small. Default: full on the paper's data, small on other data.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder of the paper's prepared datasets.")] = Path("data"),
     output: Output = None,
     jobs: Jobs = 1,
     dry_run: DryRun = False,
-    list_: Annotated[bool, typer.Option("--list", help="Name every table and what it needs.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print every table and the datasets it needs.")] = False,
     configs: Annotated[Path, typer.Option(help="Folder of the tables' settings.")] = Path("configs/paper"),
 ) -> None:
-    """Make a paper's table again, with the paper's numbers and ours side by side."""
+    """Reproduce a paper's table.
+
+    The paper's numbers and ours are side by side.
+    """
     from pipelines.stages import reproduce as stage
 
     if list_ or table is None:
@@ -76,10 +176,68 @@ def reproduce(
     stage.run(asked, jobs, dry_run, typer.echo)
 
 
-def report(
-    run: Annotated[Path, typer.Argument(help="The output folder of a quickstart, a sweep or a single experiment.")],
+def probe(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    against: Annotated[str | None, typer.Option(help="Label of the variant that all cues are compared with.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Write one self-contained HTML page about a run, and its table as CSV and Markdown."""
+    """Measure what a logistic regression gains from a cue.
+
+    It takes a minute and needs no trained detector.
+    """
+    experiment = _read(config, overrides, output)
+    if dry_run:
+        from pipelines.stages.chain import print_plan
+
+        return print_plan(experiment)
+    from pipelines.stages import probe as stage
+
+    stage.run(experiment, against)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")],
+) -> None:
+    """Write an HTML page, CSV and Markdown about a run."""
     from pipelines.stages import report as stage
 
     typer.echo(f"Report: {stage.run(run)}")
+
+
+def threshold(
+    source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
+    target: Annotated[Path | None, typer.Option(help="Another score table, tested at the fixed thresholds.")] = None,
+    label: Annotated[str | None, typer.Option(help="Experiment of an output folder. Default: the first.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Its protocol fold. Default: the first.")] = None,
+    max_bpcer: Annotated[
+        float, typer.Option(help="Share of live videos that the threshold `max_bpcer` may reject.")
+    ] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Choose thresholds on development scores.
+
+    Their error rates are reported there and on the target.
+    """
+    from pipelines.stages import threshold as stage
+
+    typer.echo(stage.run(source, target, label, fold, max_bpcer, as_json))
+
+
+def _read(config: Path, overrides: list[str] | None, output: Path | None) -> Experiment:
+    """The experiment of a file, with the overrides of the command line."""
+    from pipelines.experiment.file import read_experiment
+
+    given = list(overrides or [])
+    if output is not None:
+        given.append(f"output={output}")
+    return read_experiment(config, given)
+
+
+def _run_stages(config: Path, overrides: list[str] | None, output: Path | None, dry_run: bool, last: str) -> None:
+    """Run the chain up to the stage `last`, or print what would be run."""
+    from pipelines.stages import chain
+
+    experiment = _read(config, overrides, output)
+    chain.print_plan(experiment) if dry_run else chain.run(experiment, last)

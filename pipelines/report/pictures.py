@@ -39,14 +39,18 @@ class PictureGrid:
     rows: tuple[PictureRow, ...]
 
 
-def picture_grid(study: Study) -> PictureGrid:
-    """A typical and the hardest face of each kind, from the first fold of the last finished experiment.
+def picture_grid(study: Study, fold: str | None = None) -> PictureGrid:
+    """A typical and the hardest face of each kind, from one fold of the last finished experiment.
+
+    Args:
+        study: at least one experiment of it is finished.
+        fold: name of the fold; default: the first.
 
     Raises:
         AgfasError: nothing is finished, or what the pictures are made of is gone; says what.
     """
     trial = last_finished(study)
-    fold = trial.folds[0]
+    fold = fold or trial.folds[0]
     assert trial.folder is not None
     step = (trial.numbers(fold, trial.honest) or {})["step"]
     table = ScoreTable.load(trial.folder / fold / "scores" / f"step_{step:06d}-test.parquet")

@@ -209,7 +209,7 @@ def chosen_faces(experiment: Experiment, faces: Faces, all_faces: bool) -> Array
         return judged_faces(experiment, faces)
     except AgfasError as error:
         raise AgfasError(
-            f"{error} For the cues of every face, whatever the protocol: `agfas cues --all-faces`."
+            f"{error} For the cues of every face, with any protocol: `agfas cues --whole-dataset`."
         ) from None
 
 

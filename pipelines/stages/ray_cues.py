@@ -113,13 +113,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path, help="experiment, a YAML file")
     parser.add_argument("overrides", nargs="*", help="key=value")
     parser.add_argument("--timesteps", help="several t in one run, e.g. 201,401")
-    parser.add_argument("--all-faces", action="store_true", help="not the protocol's alone")
+    parser.add_argument("--whole-dataset", action="store_true", help="not only the protocol's domains")
     parser.add_argument("--workers", type=int, default=1, help="actors (default: 1)")
     parser.add_argument("--cpus-per-worker", type=float, default=1, help="default: 1")
     parser.add_argument("--gpus-per-worker", type=float, default=0, help="default: 0")
     chosen = parser.parse_intermixed_args(arguments)
     folders = run_on_ray(
-        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps, chosen.all_faces),
+        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps, chosen.whole_dataset),
         chosen.workers,
         cpus_per_worker=chosen.cpus_per_worker,
         gpus_per_worker=chosen.gpus_per_worker,

@@ -148,7 +148,7 @@ def fit(
             stopped = watch is not None and watch.stopped
             if looked or finished % settings.log_every == 0 or finished == settings.steps:
                 line = {**meter.line(finished, rate), **looked}
-                progress.set_postfix(loss=f"{line['loss']:.4f}")
+                progress.set_postfix_str(f"loss={line['loss']:.4f}")
                 if accelerator.is_main_process:
                     run.log(line)
                 accelerator.log({k: v for k, v in line.items() if k != "step"}, step=finished)

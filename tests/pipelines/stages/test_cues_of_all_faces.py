@@ -85,7 +85,7 @@ def test_a_store_that_was_only_begun_is_made(tmp_path):
 
 def test_one_domain_needs_no_protocol(tmp_path):
     experiment = experiment_in(tmp_path, ("kiosk",))
-    with pytest.raises(AgfasError, match=r"at least 2, but has 1 \(kiosk\).*--all-faces"):
+    with pytest.raises(AgfasError, match=r"at least 2, but has 1 \(kiosk\).*--whole-dataset"):
         cues.run_alone(experiment, [201])
     assert not (experiment.root / "generator").exists()  # said before anything is trained
     cues.run_alone(experiment, [201], all_faces=True)

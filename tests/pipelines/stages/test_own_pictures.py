@@ -1,4 +1,4 @@
-"""README, "Your own pictures": from a folder of photos to a saved model, at a size of seconds."""
+"""The steps of docs/own-pictures.md: from a folder of photos to a saved model, at a size of seconds."""
 
 from __future__ import annotations
 

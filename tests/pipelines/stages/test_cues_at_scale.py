@@ -1,4 +1,4 @@
-"""README, "Cues for a dataset of yours on eight GPUs", word for word, on a dataset of one domain and small weights."""
+"""The commands of docs/cues-at-scale.md, word for word, on a dataset of one domain and with small weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipelines.data.records import load_faces
 from pipelines.stages import prepare
 
 ROOT = Path(__file__).parents[3]
-# What a CPU needs to be done in seconds; behind the README's own words.
+# Added to the page's commands, so that a CPU needs seconds.
 SMALL = ["data.size=32", "cue.num_inference_steps=5", "cue.batch_size=2"]
 
 
 def commands() -> list[list[str]]:
-    """The section's commands, split into words, comments left out."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Cues for a dataset of yours on eight GPUs")[1]
-    block = section.split("```bash\n")[1].split("```")[0].replace("\\\n", " ")
+    """The page's first commands, split into words, without comments."""
+    page = (ROOT / "docs" / "cues-at-scale.md").read_text(encoding="utf-8")
+    block = page.split("```bash\n")[1].split("```")[0].replace("\\\n", " ")
     return [shlex.split(line, comments=True) for line in block.splitlines()]
 
 
@@ -35,7 +35,7 @@ def run(*words: str) -> str:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A folder like the repository's, with pictures and with the weights that the README wants."""
+    """A folder like the repository's, with pictures and with the weights that the page asks for."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     write_authors_weights(tmp_path / "weights")
     write_autoencoder(tmp_path / "stable-diffusion-v1-5" / "stable-diffusion-v1-5")

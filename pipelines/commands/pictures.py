@@ -1,0 +1,194 @@
+"""Commands that take or give pictures: face datasets, and a trained detector at work.
+
+`--out` is what a command writes; `--run` is a run's folder, `--model` a saved model, both only read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FaceDetector = Annotated[
+    str | None, typer.Option("--face-detector", help="Face detector: yunet, insightface or retinaface.")
+]
+Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
+ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
+Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")]
+Run = Annotated[Path | None, typer.Option(help="Output folder of a quickstart, a sweep or a single experiment.")]
+Model = Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")]
+Label = Annotated[
+    str | None, typer.Option(help="Experiment of the run. Default: the first with a generator's cue.")
+]  # fmt: skip
+Fold = Annotated[str | None, typer.Option(help="Protocol fold whose detector is used. Default: the first.")]
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder of the face dataset to write.")],
+    subjects: Annotated[int, typer.Option(help="Subjects of each attack domain.")] = 30,
+    domains: Annotated[str | None, typer.Option(help="Comma-separated capture domains. Default: all.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the faces in pixels.")] = 64,
+    corpus_subjects: Annotated[int, typer.Option(help="Subjects of the live corpus for the generator.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write the built-in benchmark as a face dataset.
+
+    A contact sheet is written beside it.
+    """
+    from pipelines.stages.synth import run
+
+    settings = {
+        "subjects": subjects,
+        "domains": [name.strip() for name in domains.split(",")] if domains else None,
+        "size": size,
+        "corpus_subjects": corpus_subjects,
+        "seed": seed,
+    }
+    run(out, settings)
+
+
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of pictures and videos, a CSV list, or a hub id.")],
+    out: Annotated[Path, typer.Option(help="Folder of the face dataset to write.")],
+    config: Annotated[Path | None, typer.Option(help="Recipe, a YAML file; the options below override it.")] = None,
+    importer: Annotated[str | None, typer.Option(help="Layout of SOURCE, e.g. msu_mfsd. Default: folder.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value for the importers csv and hf.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Name of the domain. Default: SOURCE's name.")] = None,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+    min_score: Annotated[float | None, typer.Option(help="Lowest detection score of a face. Default: 0.")] = None,
+    aligned: Annotated[
+        bool | None, typer.Option("--aligned", help="The pictures are face crops; no face detector is used.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the crops in pixels. Default: 256.")] = None,
+    template: Annotated[str | None, typer.Option(help="Landmark template of the crop. Default: agfas.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames per video. Default: 10.")] = None,
+    frame_rule: Annotated[
+        str | None, typer.Option(help="uniform, released_train or released_test. Default: uniform.")
+    ] = None,
+    all_faces: Annotated[
+        bool | None, typer.Option("--all-faces", help="Every face in a picture, not only the largest.")
+    ] = None,
+    max_yaw: Annotated[float | None, typer.Option(help="Refuse faces turned further, in degrees.")] = None,
+    max_pitch: Annotated[float | None, typer.Option(help="Refuse faces tilted further, in degrees.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="Refuse faces with a lower quality score.")] = None,
+    enhance: Annotated[bool | None, typer.Option("--enhance", help="Correct light and contrast of the crops.")] = None,
+    parsing_weights: Annotated[Path | None, typer.Option(help="Write face masks with this BiSeNet.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Keep at most RATIO times the smaller class.")] = None,
+    max_refused: Annotated[
+        float | None, typer.Option(help="Exit with 1 above this share of refused faces. Default: 0.01.")
+    ] = None,
+    allow_missing: Annotated[bool | None, typer.Option("--allow-missing", help="Accept an incomplete copy.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes. Default: the number of cores.")] = None,
+) -> None:
+    """Make a face dataset from pictures and videos."""
+    from pipelines.stages import prepare as stage
+
+    given = {
+        "importer": importer,
+        "domain": domain,
+        "detector": face_detector,
+        "weights": weights,
+        "min_score": min_score,
+        "aligned": aligned,
+        "size": size,
+        "template": template,
+        "frames": frames,
+        "frame_rule": frame_rule,
+        "all_faces": all_faces,
+        "max_yaw": max_yaw,
+        "max_pitch": max_pitch,
+        "min_quality": min_quality,
+        "enhance": enhance,
+        "parsing_weights": parsing_weights,
+        "ratio": ratio,
+        "max_refused": max_refused,
+        "allow_missing": allow_missing,
+        "workers": workers,
+    }
+    raise typer.Exit(stage.run(source, out, stage.read_recipe(config, given, option or [])))
+
+
+def show(folder: Annotated[Path, typer.Argument(help="A face dataset.")]) -> None:
+    """Describe a face dataset and check its splits.
+
+    A contact sheet is written into it.
+    """
+    from pipelines.stages.show import run
+
+    typer.echo("\n".join(run(folder)))
+
+
+def detect(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    run: Run = None,
+    model: Model = None,
+    label: Label = None,
+    fold: Fold = None,
+    aligned: Aligned = False,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Every face in a picture, not only the largest, which decides.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write the answers to this CSV file.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+) -> None:
+    """Decide whether the faces in pictures and videos are live."""
+    from pipelines.stages import detect as stage
+
+    detector = stage.open_detector(run, model, label, fold, face_detector, weights, parsing_weights)
+    text, refused = stage.run(
+        paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
+    )
+    typer.echo(text)
+    if refused:
+        typer.echo(f"agfas: {refused} could not be judged; the reason is beside each.", err=True)
+        raise typer.Exit(1)
+
+
+def demo(
+    run: Run = None,
+    model: Model = None,
+    label: Label = None,
+    fold: Fold = None,
+    aligned: Aligned = False,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits everyone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
+) -> None:
+    """Serve a page that judges an upload or the webcam.
+
+    Needs the extra `demo`.
+    """
+    from functools import partial
+
+    from pipelines.stages import demo as stage
+    from pipelines.stages.detect import open_detector
+
+    opened = partial(open_detector, run, model, label, fold, face_detector, weights, parsing_weights)
+    stage.run(opened, host, port, aligned, typer.echo)
+
+
+def save_model(
+    run: Annotated[Path, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
+    label: Label = None,
+    fold: Fold = None,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+    parsing_weights: ParsingWeights = None,
+) -> None:
+    """Save a trained detector as one folder.
+
+    The folder has everything that the detector needs, and a model card.
+    """
+    from pipelines.stages import save_model as stage
+
+    typer.echo(stage.run(run, out, label, fold, face_detector, weights, parsing_weights))
