@@ -1,4 +1,4 @@
-"""Markdown tables and enumerations, written one way."""
+"""Tables and enumerations as text: Markdown, and aligned columns for a terminal."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def join_names(names: Sequence[str]) -> str:
 
 def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of one length as columns of a terminal, two spaces apart."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,15 @@ def gather(root: Path) -> Gathered:
     Raises:
         AgfasError: it holds no plan, or a JSON file in it is broken.
     """
-    planned = read_plan(root)
     data: dict[Path, Data | AgfasError] = {}
-    parts: dict[str, list[Trial]] = {}
-    of_trial: dict[str, Data | None] = {}
-    for item in planned:
-        faces = _data_of(item, data)
-        trial = _trial(item, faces)
-        experiment = item.experiment
-        key = canonical_json(
-            [
-                experiment.data.model_dump(mode="json"),
-                experiment.protocol.model_dump(mode="json"),
-                trial.honest,
-            ]
-        )
-        parts.setdefault(key, []).append(trial)
-        of_trial[key] = faces if isinstance(faces, Data) else None
-    studies = tuple(_study(trials, of_trial[key]) for key, trials in parts.items())
+    trials = [_trial(item, _data_of(item, data)) for item in read_plan(root)]
+    studies = _studies(trials, {folder: faces for folder, faces in data.items() if isinstance(faces, Data)})
     return Gathered(root, studies, tuple(_shared_runs(root)), _cue_stores(root))
+
+
+def read_results(planned: Sequence[Planned]) -> tuple[Study, ...]:
+    """The studies of these experiments by their results alone: without faces and training runs, so in little time."""
+    return _studies([_judged(item) for item in planned], {})
 
 
 def read_run(folder: Path, kind: str, title: str) -> TrainingRun:
@@ -84,6 +75,25 @@ def _trial(planned: Planned, data: Data | AgfasError) -> Trial:
     begun = [fold for fold in folds if (folder / fold / "identity.json").is_file()]
     runs = {fold: read_run(folder / fold, "detector", f"{planned.title}, {fold}") for fold in begun}
     return Trial(planned, folder, folds, runs, _optional(folder / "result.json"))
+
+
+def _judged(planned: Planned) -> Trial:
+    try:
+        folder = Workspace(planned.experiment).detector()
+    except AgfasError as error:
+        return Trial(planned, None, (), {}, None, str(error))
+    result = _optional(folder / "result.json")
+    return Trial(planned, folder, tuple(result["folds"]) if result else (), {}, result)
+
+
+def _studies(trials: Sequence[Trial], data: Mapping[Path, Data]) -> tuple[Study, ...]:
+    """Trials of the same faces, protocol and rules in one study."""
+    parts: dict[str, list[Trial]] = {}
+    for trial in trials:
+        experiment = trial.planned.experiment
+        shared = [experiment.data.model_dump(mode="json"), experiment.protocol.model_dump(mode="json"), trial.honest]
+        parts.setdefault(canonical_json(shared), []).append(trial)
+    return tuple(_study(part, data.get(Workspace(part[0].planned.experiment).faces)) for part in parts.values())
 
 
 def _study(trials: list[Trial], data: Data | None) -> Study:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def run(experiment: Experiment, last: str) -> None:
     """Run the chain up to the stage `last`: train-dfg, train or evaluate."""
+    from pipelines.report.summary import summary
     from pipelines.stages import evaluate, faces, train_detector, train_dfg
 
     if experiment.sweep is not None:
@@ -35,6 +36,7 @@ def run(experiment: Experiment, last: str) -> None:
         record(experiment.root, expand(experiment))
         if last == "evaluate":
             evaluate.run(experiment, opened)
+            print(f"\n{summary(expand(experiment))}\n")
         print(f"Detectors: {folder}")
 
 

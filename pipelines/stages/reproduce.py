@@ -177,6 +177,7 @@ def _judge_again(rows: list[PlannedRow]) -> None:
 
 
 def _write(recipe: Recipe, rows: list[PlannedRow], tell: Callable[[str], Any]) -> Path:
+    from pipelines.report.summary import summary
     from pipelines.reproduce.export import as_csv
     from pipelines.reproduce.printing import as_markdown
     from pipelines.reproduce.sides import both_sides
@@ -187,7 +188,9 @@ def _write(recipe: Recipe, rows: list[PlannedRow], tell: Callable[[str], Any]) -
     text = as_markdown(made)
     write_text(path, text)
     write_text(path.with_suffix(".csv"), as_csv(made))
-    tell(f"\n{text}\nTable: {path} and {path.with_suffix('.csv').name}; all runs: agfas report {recipe.root}")
+    planned = [item for row in rows if not row.absent for item in row.planned]
+    short = f"\n{summary(planned)}\n" if planned else ""
+    tell(f"\n{text}{short}\nTable: {path} and {path.with_suffix('.csv').name}; all runs: agfas report {recipe.root}")
     return path
 
 

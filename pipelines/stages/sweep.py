@@ -19,18 +19,21 @@ from pipelines.stages.chain import print_plan as print_plan
 
 
 def run(experiment: Experiment, jobs: int = 1) -> None:
-    """Run every experiment of the grid that is not finished, then write the report.
+    """Run every experiment of the grid that is not finished, write the report, and print the short table.
 
     Args:
         experiment: with a `sweep:` block; without one it is a grid of one.
         jobs: experiments trained at once, each in a process of its own with its share of the cores. Small
             detectors keep one core busy and two cores badly.
     """
+    from pipelines.report.summary import summary
     from pipelines.stages import report
 
-    run_planned(expand(experiment), jobs)
+    planned = expand(experiment)
+    run_planned(planned, jobs)
     if is_main():
-        print(f"Report: {report.run(experiment.root)}")
+        page = report.run(experiment.root)
+        print(f"\n{summary(planned)}\n\nReport: {page}")
 
 
 def run_planned(planned: list[Planned], jobs: int = 1) -> None:
