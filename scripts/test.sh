@@ -2,7 +2,9 @@
 # Makes the environment if needed, then checks style, types and behaviour.
 #   bash scripts/test.sh          everything but what is marked slow; under ten minutes on two cores
 #   bash scripts/test.sh --all    the slow tests too
-#   bash scripts/test.sh ARGS     further arguments go to pytest
+#   bash scripts/test.sh ARGS     further arguments go to pytest, such as -n 8 on a larger machine
+# The tests run in random order in two processes; the seed of the order is printed first, and
+# `--randomly-seed=SEED` repeats it.
 AGFAS_EXTRAS="[dev]"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment
@@ -17,4 +19,4 @@ ruff check .
 ruff format --check .
 mypy
 # An empty array is unset to bash before 4.4, as on macOS.
-exec python -m pytest ${selection[@]+"${selection[@]}"} "$@"
+exec python -m pytest -n 2 --dist loadfile ${selection[@]+"${selection[@]}"} "$@"

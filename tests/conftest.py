@@ -1,8 +1,26 @@
-"""What holds for all tests."""
+"""What holds for all tests: each is a function of the code, in any order and beside any other.
+
+`pytest-randomly` shuffles the tests and seeds `random` and NumPy before each; torch is seeded here.
+"""
 
 from __future__ import annotations
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch starts OpenMP: processes whose threads together outnumber the cores wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
 
 from pipelines.memory import keep_freed_memory
 
 # As every `agfas` command does: the tests train and restore in small steps, thousands of them.
 keep_freed_memory()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seed torch before the fixtures of each test, so that a test that runs alone draws what it draws in the suite."""
+    torch.random.default_generator.manual_seed(0)

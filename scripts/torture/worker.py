@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,7 @@ class Orders:
         share: of that call's bytes, where it is a write, which are written before.
         room: bytes after which its writes find the disk full; 0 for no bound.
         as_nobody: gives up root's rights first, which no permission binds.
+        meet: folder where the processes wait for each other, each with its first task in hand; None: they do not wait.
     """
 
     root: Path
@@ -56,6 +58,7 @@ class Orders:
     share: float = 0.0
     room: int = 0
     as_nobody: bool = False
+    meet: Path | None = None
 
 
 def open_stores(root: Path, tasks: int) -> dict[int, ShardStore]:
@@ -66,11 +69,13 @@ def open_stores(root: Path, tasks: int) -> dict[int, ShardStore]:
     return {t: ShardStore.create_or_open(root, identity, keys, SHARD_SIZE) for t, identity in identities.items()}
 
 
-def job(root: Path, tasks: int, rank: int = 0, world_size: int = 1) -> None:
-    """Fill the stores."""
+def job(root: Path, tasks: int, rank: int = 0, world_size: int = 1, meet: Path | None = None) -> None:
+    """Fill the stores; see `Orders`."""
     stores = open_stores(root, tasks)
 
     def make(task: int, timesteps: list[int]) -> Iterator[tuple[int, Callable[[], dict[str, np.ndarray]]]]:
+        if meet is not None:
+            _wait_for_the_others(meet, rank, world_size)
         rows = np.array(stores[timesteps[0]].task_rows(task))
         faces = np.random.default_rng(task).integers(0, 256, (len(rows), SIDE, SIDE, 3), dtype=np.uint8)
         for timestep in timesteps:
@@ -78,6 +83,13 @@ def job(root: Path, tasks: int, rank: int = 0, world_size: int = 1) -> None:
             yield timestep, partial(cue_arrays, faces, restored)
 
     run_tasks(stores, make, rank=rank, world_size=world_size, made={"batch_size": SHARD_SIZE}, show_progress=False)
+
+
+def _wait_for_the_others(meet: Path, rank: int, world_size: int) -> None:
+    meet.mkdir(exist_ok=True)
+    (meet / str(rank)).touch()
+    while len(list(meet.iterdir())) < world_size:
+        time.sleep(0.001)
 
 
 class DurableCalls:
@@ -136,7 +148,7 @@ def process(orders: Orders, reply: Connection | None = None) -> None:
     calls.install()
     root = _without_rights(orders.root) if orders.as_nobody else orders.root
     try:
-        job(root, orders.tasks, orders.rank, orders.world_size)
+        job(root, orders.tasks, orders.rank, orders.world_size, orders.meet)
     except AgfasError as error:
         if reply:
             reply.send(str(error))

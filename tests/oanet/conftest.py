@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from oanet.batch import FaceBatch
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    """Every test draws the same numbers, whichever ran before it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
-        yield
 
 
 @pytest.fixture

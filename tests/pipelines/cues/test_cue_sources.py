@@ -258,8 +258,9 @@ def test_another_makers_weights_are_refused(root, tmp_path):
 # Training
 
 
-def test_a_share_is_part_of_the_whole(root):
-    experiment = with_overrides(row(root, "memae").experiment, {"generator": baseline("memae", share=0.5)})
+def test_a_share_is_part_of_the_whole(root, tmp_path):
+    changes = {"output": str(tmp_path), "generator": baseline("memae", share=0.5)}
+    experiment = with_overrides(row(root, "memae").experiment, changes)
     folder = train_dfg.run(experiment, faces_stage.run(experiment))
     assert read_json(folder / "done.json")["live_faces"] == 4
 
@@ -350,7 +351,7 @@ def test_controls_need_no_maker_and_unused_settings_do_no_harm():
     assert workspaces[0].detector_key() == workspaces[1].detector_key()
 
 
-def test_commands_that_do_not_fit_a_baseline_say_so(root):
+def test_commands_that_do_not_fit_a_baseline_say_so(root, tmp_path):
     experiment = row(root, "memae").experiment
     with pytest.raises(AgfasError, match="memae has no t"):
         cues.parse_timesteps("201", experiment)
@@ -359,6 +360,6 @@ def test_commands_that_do_not_fit_a_baseline_say_so(root):
     too_deep, misspelt = baseline("memae"), baseline("memae", domains=["corpsu"])
     too_deep["options"] = {"channels": [4] * 10}
     for generator, words in ((too_deep, "multiple of 1024"), (misspelt, "corpsu")):
-        changed = with_overrides(experiment, {"generator": generator})
+        changed = with_overrides(experiment, {"output": str(tmp_path), "generator": generator})
         with pytest.raises(AgfasError, match=words):
             train_dfg.run(changed, faces_stage.run(changed))

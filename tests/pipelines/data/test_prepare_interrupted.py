@@ -17,6 +17,7 @@ from prepare_stubs import (
     DEADLY,
     BrokenDetector,
     SquareDetector,
+    markers,
     people,
     save,
     scene,
@@ -58,10 +59,6 @@ def start(source: Path, out: Path) -> subprocess.Popen:
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, env=environment, preexec_fn=heard, **silent)
-
-
-def markers(out: Path) -> list[Path]:
-    return sorted(out.glob(".work/*/tasks/*.json"))
 
 
 def wait_for(condition, seconds: float = 300) -> None:

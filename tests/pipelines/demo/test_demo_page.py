@@ -7,7 +7,9 @@ import shutil
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from demo_parts import PANELS, drawn_face, judge_of, save, with_face
 from verdict_run import paint, shared_run
 
 from pipelines import cli
+from pipelines.demo import uploads as uploads_module
 from pipelines.demo.address import bracketed, check_address
 from pipelines.demo.judge import Judge
 from pipelines.demo.server import load_page, serving
@@ -53,24 +56,32 @@ def test_uploads_are_found_inside_the_folder_alone(tmp_path):
         assert uploads.find(payload) is None
 
 
-def gone(path: Path, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while path.exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    return not path.exists()
+class HeldTimer:
+    """A timer that runs out when the test lets it."""
+
+    started: ClassVar[list[HeldTimer]] = []
+
+    def __init__(self, seconds, function, arguments):
+        self.run_out = partial(function, *arguments)
+
+    def start(self):
+        self.started.append(self)
 
 
-def test_upload_goes_after_its_answer_unless_it_is_sent_again(tmp_path):
+def test_upload_goes_after_its_answer_unless_it_is_sent_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads_module, "Timer", HeldTimer)
+    monkeypatch.setattr(HeldTimer, "started", [])
     uploads = Uploads(tmp_path)
     judged, again = tmp_path / "one" / "a.png", tmp_path / "two" / "b.png"
     for path in (judged, again):
         path.parent.mkdir()
         path.write_bytes(b"x")
-        uploads.remove_soon(path, 0.1)
+        uploads.remove_soon(path)
     (tmp_path / "new").write_bytes(b"x")
     (tmp_path / "new").replace(again)
-    assert gone(judged.parent, 5)
-    time.sleep(0.1)
+    for timer in HeldTimer.started:
+        timer.run_out()
+    assert not judged.parent.exists()
     assert again.read_bytes() == b"x"
     uploads.sweep(oldest=60)
     assert again.exists()
@@ -172,6 +183,13 @@ class Visit:
 
     def read(self, selector: str) -> str:
         return " ".join(self.tab.locator(selector).inner_text().split())
+
+
+def gone(path: Path, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while path.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return not path.exists()
 
 
 @pytest.mark.slow

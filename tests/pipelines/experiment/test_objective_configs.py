@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_experiments import SMALL_LIMITED
 
 from oanet.names import OBJECTIVES
 from pipelines.experiment.config import Experiment
@@ -20,18 +21,6 @@ CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "objectives").glob("*.
 ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem != "ssdg_per_target"]
 QUICK = ("sa_fas", "label_smoothing")  # a hook after the step; a watched dev loss and an early end
 
-SMALL = {
-    "data": {
-        "name": "synthetic", "size": 32, "domains": ["webcam", "phone", "tablet"], "subjects": 5, "live_videos": 1,
-        "attack_videos": 1, "frames": 1, "corpus_subjects": 5, "corpus_images": 2,
-    },
-    "protocol": {"name": "limited", "train": ["phone", "webcam"], "test": ["tablet"]},
-    "train.steps": 4,
-    "train.warmup": 0,
-    "train.per_cell": 2,
-    "evaluate.replicates": 100,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
@@ -41,7 +30,7 @@ def root(tmp_path_factory) -> Path:
 
 def small(path: Path, root: Path) -> Experiment:
     experiment = read_experiment(path)
-    changes = {**SMALL, "output": str(root), "name": path.stem}
+    changes = {**SMALL_LIMITED, "output": str(root), "name": path.stem}
     if experiment.train.watches:
         changes |= {"train.look_every": 1, "train.early_stopping.patience": 1, "train.early_stopping.min_delta": 9.0}
     return with_overrides(experiment, changes)

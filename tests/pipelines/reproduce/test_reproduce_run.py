@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def made(tmp_path_factory) -> tuple[reproduce.Asked, str, Path]:
     lines: list[str] = []
     path = reproduce.run(asked, tell=lines.append)
     return asked, "\n".join(lines), path
+
+
+@pytest.fixture
+def copied(made, tmp_path) -> tuple[reproduce.Asked, Path]:
+    """A copy of what was made, to be changed."""
+    asked, _, path = made
+    shutil.copytree(asked.output, tmp_path / "copied")
+    return replace(asked, output=tmp_path / "copied"), tmp_path / "copied" / path.relative_to(asked.output)
 
 
 def records(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -146,19 +155,19 @@ def test_other_data_are_labelled_everywhere(made):
     assert "two checkpoints, last/source_dev_eer the honest one" in markdown
 
 
-def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(made):
-    asked, _, path = made
+def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(copied):
+    asked, path = copied
     before = {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")}
     lines: list[str] = []
-    again = reproduce.Asked(**{**vars(asked), "only": ROWS[:1]})
+    again = replace(asked, only=ROWS[:1])
     assert reproduce.run(again, tell=lines.append) == path
     assert {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")} == before
     assert "detector ssdg_r: 0 of 4 to do" in lines[0]
     assert "SSAN-R [25]: ours, honest rule" in path.read_text(encoding="utf-8")
 
 
-def test_results_of_earlier_code_are_judged_again_from_their_scores(made):
-    asked, _, path = made
+def test_results_of_earlier_code_are_judged_again_from_their_scores(copied):
+    asked, path = copied
 
     def numbers():
         return {where: {**line, "not_run": ""} for where, line in records(path).items()}
@@ -172,7 +181,7 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(made):
         write_json(known, {**old, "key": "of earlier code"})
         assert not is_judged(known.parent, EvaluateSettings(replicates=100))
     # Asked for one row; the other one's results are old as well and stand in the same table.
-    again = reproduce.Asked(**{**vars(asked), "only": ROWS[:1]})
+    again = replace(asked, only=ROWS[:1])
     reproduce.run(again, tell=lambda _: None)
     assert numbers() == before
     assert len(results) == 4

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from small_experiments import chain_settings
 
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -20,37 +21,10 @@ from pipelines.stages.detector_cues import cue_reader
 from pipelines.stages.quickstart import scaled
 from pipelines.stages.train_detector import snapshot_steps
 
-LOOP = {"steps": 2, "batch_size": 4, "log_every": 1}
-
-
-def settings(root: Path) -> dict:
-    return {
-        "name": "tiny",
-        "output": str(root),
-        "data": {
-            "name": "synthetic", "size": 32, "domains": ["webcam", "phone"], "subjects": 5, "live_videos": 1,
-            "attack_videos": 1, "frames": 1, "corpus_subjects": 5, "corpus_images": 3,
-        },
-        "identity": {"name": "trained", "loop": LOOP},
-        "generator": {
-            "autoencoder": {"name": "patch", "patch_size": 4, "latent_channels": 8},
-            "unet": {"block_out_channels": [8, 8, 8], "norm_num_groups": 4, "attention_head_dim": 4},
-            "loop": {**LOOP, "ema_decay": 0.9},
-        },
-        "cue": {"timestep": 41, "batch_size": 8, "shard_size": 16, "form": "two_part"},
-        "detector": {
-            "name": "oanet", "preset": "tiny", "image_size": 32,
-            "backbone_options": {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
-            "cue_options": {"layers": [1, 1], "channels": [4, 8], "stem_type": "deep", "stem_width": 4},
-        },
-        "train": {"steps": 2, "warmup": 1, "per_cell": 2, "evaluations": 2, "log_every": 1},
-        "evaluate": {"replicates": 100},
-    }  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory) -> Experiment:
-    return build_experiment(settings(tmp_path_factory.mktemp("chain")), "the test")
+    return build_experiment(chain_settings(tmp_path_factory.mktemp("chain")), "the test")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +87,7 @@ def test_every_cue_can_be_read(experiment, judged, source, form):
 def test_a_plan_over_folders_of_pictures_needs_nothing_made(tmp_path, capsys):
     source = {"importer": "folder", "path": str(tmp_path / "pictures")}
     data = {"name": "pictures", "size": 32, "sources": {"phone": source}}
-    chain.print_plan(build_experiment({**settings(tmp_path), "data": data}, "the test"))
+    chain.print_plan(build_experiment({**chain_settings(tmp_path), "data": data}, "the test"))
     assert capsys.readouterr().out.endswith(": nothing made yet\n")
     assert not list(tmp_path.iterdir())
 

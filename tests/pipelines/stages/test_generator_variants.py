@@ -11,6 +11,7 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
 from output_folder import make_experiment, write_faces
+from training_parts import SMALL_UNET, Killed, Views
 
 from dfg.identity import IdentityEncoder
 from dfg.objective import DenoisingObjective
@@ -32,11 +33,10 @@ from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
 
 LOOP = {"steps": 2, "batch_size": 4, "log_every": 1, "ema_decay": 0.5, "learning_rate": 1e-3}
-SMALL = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "attention_head_dim": 4}
 GENERATOR: dict[str, Any] = {
     "domains": ["kiosk", "phone"],
     "autoencoder": {"name": "patch", "patch_size": 4, "latent_channels": 6},
-    "unet": {**SMALL, "cross_attention_dim": 12},
+    "unet": {**SMALL_UNET, "cross_attention_dim": 12},
     "loop": LOOP,
 }
 
@@ -193,17 +193,6 @@ def test_shares_are_nested_and_know_nothing_of_the_order():
     assert chosen[0.25] != set(keys[:26])
 
 
-class Views:
-    views = 2
-
-    def __len__(self):
-        return 40
-
-    def read(self, rows, views):
-        latents = np.sin(rows[:, None, None, None] + np.arange(32).reshape(2, 4, 4) + views[:, None, None, None])
-        return latents.astype(np.float32), np.ones((len(rows), 4, 5), np.float32)
-
-
 def test_dropout_is_a_function_of_the_step_and_moves_no_other_draw():
     with_dropout, without = (LatentBatches(Views(), 8, 1000, 0, share) for share in (0.3, 0.0))
     whole = with_dropout(4, 0, 1)
@@ -219,16 +208,12 @@ def test_dropout_is_a_function_of_the_step_and_moves_no_other_draw():
     assert not torch.equal(dropped[0], dropped[1]) or not torch.equal(dropped[1], dropped[2])
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_training_of_all_variants_ends_bit_identical(tmp_path):
     """Velocity, weights, dropout and projection together, killed at step 3 of 5 with a checkpoint at 2."""
     settings = LoopSettings(steps=5, batch_size=4, ema_decay=0.5, checkpoint_every=2, log_every=1)
 
     def objective():
-        unet = build_unet("tiny", in_channels=2, sample_size=4, cross_attention_dim=12, **SMALL)
+        unet = build_unet("tiny", in_channels=2, sample_size=4, cross_attention_dim=12, **SMALL_UNET)
         projection = TokenProjection(5, 12)
         return DenoisingObjective(unet, sd_scheduler("v_prediction"), min_snr_gamma=5.0, projection=projection)
 

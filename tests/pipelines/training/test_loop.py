@@ -9,25 +9,13 @@ import pytest
 import torch
 from accelerate import tracking
 from torch import nn
+from training_parts import Killed, Regression, batches, draw
 
 from pipelines.errors import AgfasError
 from pipelines.training.ema import WeightAverage
 from pipelines.training.loop import fit, learning_rate, make_optimizer
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
-
-
-class Regression(nn.Module):
-    """A net with dropout and batch normalisation, so that buffers and random draws matter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-
-    def forward(self, batch, progress=0.0):
-        loss = (self.net(batch["x"]) - batch["y"]).square().mean()
-        return {"loss": loss, "progress": torch.tensor(progress)}
 
 
 class Plain(nn.Module):
@@ -38,20 +26,6 @@ class Plain(nn.Module):
 
     def forward(self, batch, progress=0.0):
         return {"loss": (self.net(batch["x"]) - batch["y"]).square().mean()}
-
-
-def draw(step: int, size: int = 8) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(step)
-    x = torch.randn(size, 4, generator=generator)
-    return {"x": x, "y": x.sum(1, keepdim=True)}
-
-
-def batches(step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
-    return draw(step)
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adamw_fused"])

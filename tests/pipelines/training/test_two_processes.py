@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_experiments import chain_settings
 
 pytestmark = pytest.mark.slow
 
@@ -152,10 +153,8 @@ def test_two_processes_change_their_precision_and_end_together(tmp_path):
 
 
 def test_the_chain_in_two_processes(tmp_path):
-    from test_chain import settings
-
     path = tmp_path / "experiment.yaml"
-    path.write_text(yaml.safe_dump(settings(tmp_path / "out")))
+    path.write_text(yaml.safe_dump(chain_settings(tmp_path / "out")))
     launch(2, "-m", "pipelines.cli", "evaluate", path)
     result = next((tmp_path / "out" / "detectors").glob("*/result.json"))
     assert set(json.loads(result.read_text())["folds"]) == {"to_phone", "to_webcam"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from test_objective_configs import SMALL
+from small_experiments import SMALL_LIMITED
 from test_two_processes import launch
 
 from pipelines.experiment.config import Experiment
@@ -60,7 +60,7 @@ def test_extra_faces_and_a_watched_loss_give_what_one_process_gives(tmp_path):
     weights, lines = [], []
     for count in (1, 2):
         changes = {
-            **SMALL,
+            **SMALL_LIMITED,
             "output": str(tmp_path / str(count)),
             "detector": WITHOUT_STATISTICS,
             "objective": {"name": "label_smoothing"},

@@ -12,8 +12,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_generator_variants import SMALL, Killed, Views
-from test_loop import Regression, batches
+from training_parts import SMALL_UNET, Killed, Regression, Views, batches
 
 from dfg.objective import DenoisingObjective
 from dfg.schedule import sd_scheduler
@@ -30,7 +29,7 @@ GENERATOR = LoopSettings(steps=5, batch_size=4, learning_rate=1e-3, ema_decay=0.
 
 
 def generator() -> DenoisingObjective:
-    unet = build_unet("tiny", in_channels=2, sample_size=4, cross_attention_dim=5, **SMALL)
+    unet = build_unet("tiny", in_channels=2, sample_size=4, cross_attention_dim=5, **SMALL_UNET)
     return DenoisingObjective(unet, sd_scheduler())
 
 

@@ -1,0 +1,49 @@
+"""Small models, batches and views for the tests of the training loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+SMALL_UNET = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "attention_head_dim": 4}
+
+
+class Killed(Exception):
+    """Raised where a test kills a training."""
+
+
+class Regression(nn.Module):
+    """A net with dropout and batch normalisation, so that buffers and random draws matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, batch, progress=0.0):
+        loss = (self.net(batch["x"]) - batch["y"]).square().mean()
+        return {"loss": loss, "progress": torch.tensor(progress)}
+
+
+class Views:
+    """Latents (n, 2, 4, 4) and tokens (n, 4, 5) of 40 faces and their mirror images, by arithmetic."""
+
+    views = 2
+
+    def __len__(self):
+        return 40
+
+    def read(self, rows, views):
+        latents = np.sin(rows[:, None, None, None] + np.arange(32).reshape(2, 4, 4) + views[:, None, None, None])
+        return latents.astype(np.float32), np.ones((len(rows), 4, 5), np.float32)
+
+
+def draw(step: int, size: int = 8) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(size, 4, generator=generator)
+    return {"x": x, "y": x.sum(1, keepdim=True)}
+
+
+def batches(step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    return draw(step)
