@@ -84,7 +84,7 @@ def base(root: Path, **changes: Any) -> Experiment:
         detector={
             "name": "oanet", "preset": "tiny", "image_size": SIZE,
             "backbone_options": {"patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2},
-            "cue_options": {"layers": [1, 1], "channels": [4, 8], "stem_type": "deep", "stem_width": 4},
+            "cue_options": {"layers": [1, 1], "channels": [8, 8], "stem_type": "deep", "stem_width": 4},
         },
         train={"steps": 2, "warmup": 1, "per_cell": 2, "evaluations": 1, "log_every": 1},
         **changes,
