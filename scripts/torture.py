@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Try to break the cue job: `python scripts/torture.py [--kills N] [--seed S] [--folder DIR]`.
 
-Prints what was done and what came out as a table; exits with 1 where a shard was lost, doubled, or trusted though
-broken, or where the final bytes are not a clean run's.
+Prints what was done and the results as a table. Exits with 1 if a shard was lost, listed twice, or listed although it
+was broken, or if the final bytes are not those of a clean run.
 """
 
 from __future__ import annotations

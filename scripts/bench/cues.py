@@ -1,10 +1,11 @@
-"""Faces restored a second, from pixels to a durable shard, at the tiny preset by t."""
+"""Cues a second: the whole job by t, against the public recipe, and where the time of a cue goes."""
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from dfg.autoencoder import PatchAutoencoder
 from dfg.identity import IdentityEncoder
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
+from dfg.speed import Speed
 from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.sources import DfgSweep
+from pipelines.errors import AgfasError
+from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_range
-from scripts.bench.turns import in_turns
+from scripts.bench.generators import ALL_HALF, COMPACT, COMPILED, Size, build_generator, psnr
+from scripts.bench.recipe_contender import CONTENDERS, PUBLIC, Alone, Task, to_eight_bits
+from scripts.bench.turns import race
 
 SETTINGS = {"t = 801": (801,), "t = 401": (401,), "t = 201, 401, 601, 801, 981": (201, 401, 601, 801, 981)}
 
@@ -34,19 +40,18 @@ def cues_benchmark(count: int = 64, size: int = 64, repeats: int = 5) -> list[di
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     pipeline = tiny_pipeline(images)
     faces = ArrayFaces([f"bench/s{place:05d}/v/000" for place in range(count)], images)
-    seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
-    for name in in_turns(SETTINGS, repeats):
-        seconds[name].append(_run(faces, pipeline, SETTINGS[name]))
+    runs = {name: partial(_run, faces, pipeline, timesteps) for name, timesteps in SETTINGS.items()}
+    medians = race(runs, repeats).medians
     return [
         {
             "benchmark": "cues",
             "setting": name,
             "unet_calls": sum((timestep - 1) // 20 + 1 for timestep in SETTINGS[name]),
-            "faces_per_second": round(count / statistics.median(runs), 2),
+            "faces_per_second": round(count / median, 2),
             "faces": count,
             "repeats": repeats,
         }
-        for name, runs in seconds.items()
+        for name, median in medians.items()
     ]
 
 
@@ -63,9 +68,8 @@ def tiny_pipeline(images: np.ndarray) -> DeFakePipeline:
     return DeFakePipeline(autoencoder=autoencoder, unet=unet, scheduler=sd_scheduler(), identity_encoder=identity)
 
 
-def _run(faces: ArrayFaces, pipeline: DeFakePipeline, timesteps: tuple[int, ...]) -> float:
+def _run(faces: ArrayFaces, pipeline: DeFakePipeline, timesteps: tuple[int, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
         run_cue_job(
             faces,
             DfgSweep(pipeline, timesteps, "benchmark"),
@@ -74,4 +78,103 @@ def _run(faces: ArrayFaces, pipeline: DeFakePipeline, timesteps: tuple[int, ...]
             batch_size=32,
             show_progress=False,
         )
-        return time.perf_counter() - start
+
+
+def recipe_benchmark(
+    size: Size = COMPACT,
+    timestep: int = 801,
+    count: int = 4,
+    batch_size: int = 2,
+    repeats: int = 5,
+    generator: Path | None = None,
+    contenders: Sequence[str] = tuple(CONTENDERS),
+) -> list[dict[str, Any]]:
+    """Time the cue job against the public recipe, from pixels to a durable file; a first run of each, in which a U-Net
+    is compiled, does not count.
+
+    The public recipe runs as a plain program does, ours as the command `agfas cues`, which keeps freed memory. Every
+    contender is a process; the processes live side by side, and those that wait do nothing.
+
+    Args:
+        size: of an untrained generator.
+        timestep: t of every cue.
+        count, batch_size: faces in all and at once.
+        repeats: of every contender; they take turns (A B B A).
+        generator: folder of a trained `DeFakePipeline` in place of `size`.
+        contenders: those that run against the public recipe.
+
+    Returns:
+        A row per contender: median faces a second, the ratio to the public recipe, and the PSNR of its restorations to
+        the public recipe's in decibels, both in the 8 bits that are kept.
+
+    Raises:
+        AgfasError: `generator` is no generator's folder.
+    """
+    if generator is not None and not (generator / "model_index.json").is_file():
+        raise AgfasError(
+            f"{generator} is no generator's folder (no model_index.json). Give runs/.../generator/*/pipeline."
+        )
+    task = Task(size, timestep, count, batch_size, str(generator) if generator else None)
+    names = [PUBLIC, *contenders]
+    with ExitStack() as stack:
+        runs = {name: stack.enter_context(Alone(task, name)) for name in names}
+        medians = race({name: run.time for name, run in runs.items()}, repeats, warm=True, measured=float).medians
+        pictures = {name: to_eight_bits(run.restored()) for name, run in runs.items()}
+    return [
+        {
+            "benchmark": "cues-recipe",
+            "preset": "trained" if generator else size.preset,
+            "contender": name,
+            "faces_per_second": count / medians[name],
+            "ratio": medians[PUBLIC] / medians[name],
+            "psnr_db": psnr(pictures[name], pictures[PUBLIC]),
+            "timestep": timestep,
+            "faces": count,
+            "repeats": repeats,
+        }
+        for name in names
+    ]
+
+
+def compact_recipe_benchmark(generator: Path | None = None) -> list[dict[str, Any]]:
+    """At 112 M parameters and 256 pixels, 41 calls; few faces, since each takes the better part of ten seconds."""
+    return recipe_benchmark(COMPACT, count=2, repeats=5, generator=generator)
+
+
+TYPES = {
+    "float32": Speed(),
+    "bfloat16, channels last": ALL_HALF,
+    "bfloat16, channels last, U-Net compiled": COMPILED,
+}
+
+
+def cue_parts_benchmark(
+    size: Size = COMPACT, batch_size: int = 2, repeats: int = 5, types: Mapping[str, Speed] = TYPES
+) -> list[dict[str, Any]]:
+    """Time the parts of a restoration of an untrained generator, freed memory kept; types and parts take turns.
+
+    Returns:
+        A row per type: seconds a face of each part, and of a cue of 41 calls as their sum.
+    """
+    keep_freed_memory()
+    work = {name: _parts(build_generator(size), speed, size, batch_size) for name, speed in types.items()}
+    runs = {f"{name}: {part}": run for name, parts in work.items() for part, run in parts.items()}
+    medians = race(runs, repeats, warm=True).medians
+    rows = []
+    for name, parts in work.items():
+        median = {part: medians[f"{name}: {part}"] / batch_size for part in parts}
+        whole = median["encode"] + 41 * median["call"] + median["decode"]
+        rows.append({"benchmark": "cue-parts", "type": name, **median, "encode + 41 calls + decode": whole})
+    return rows
+
+
+def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) -> dict[str, Callable[[], Any]]:
+    speed.apply(pipeline)
+    image = torch.rand(batch_size, 3, size.image_size, size.image_size) * 2 - 1
+    latents, tokens = pipeline.encode(image), pipeline.identity_tokens(image)
+
+    def call() -> None:
+        with pipeline.conditioned(tokens) as conditioning:
+            pipeline.predict_noise(latents, 801, conditioning)
+
+    return {"encode": lambda: pipeline.encode(image), "call": call, "decode": lambda: pipeline.decode(latents)}

@@ -8,9 +8,8 @@ one U-Net and one optimiser, of which two would not fit.
 from __future__ import annotations
 
 import copy
-import statistics
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, store_latents
 from pipelines.training.loop import make_optimizer
 from pipelines.training.settings import LoopSettings
-from scripts.bench.parts import COMPACT, SD15, Size, build_generator
-from scripts.bench.turns import in_turns
+from scripts.bench.generators import COMPACT, SD15, Size, build_generator
+from scripts.bench.turns import race
 
 STORED, INSIDE = "stored latents and tokens", "encoding inside the step"
 HALF = "encoding inside the step, in bfloat16"
@@ -93,15 +92,12 @@ def _with_half_autoencoder(pipeline: DeFakePipeline) -> DeFakePipeline:
 def _race(training: Training, batches: dict[str, LatentBatches], steps: int, repeats: int) -> list[dict[str, Any]]:
     differences = {name: training.loss_difference(batches[STORED], encoded, steps) for name, encoded in batches.items()}
     for encoded in batches.values():  # once unmeasured: moments and gradients are made by the first step
-        training.time(encoded, 0, 1)
-    seconds: dict[str, list[float]] = {name: [] for name in batches}
-    for name in in_turns(batches, repeats):
-        seconds[name].append(training.time(batches[name], len(seconds[name]) * steps, steps))
-    median = {name: statistics.median(pieces) for name, pieces in seconds.items()}
+        training.train(encoded, 1)
+    median = race({name: partial(training.train, some, steps) for name, some in batches.items()}, repeats).medians
     return [
         {
             "contender": name,
-            "steps_per_second": 1 / one,
+            "steps_per_second": steps / one,
             "ratio": median[INSIDE] / one,
             "loss_difference": differences[name],
         }
@@ -151,14 +147,12 @@ class Training:
         pairs = [[float(self._loss(some, step)) for some in (first, second)] for step in range(steps)]
         return max(abs(one / other - 1) for one, other in pairs)
 
-    def time(self, batches: LatentBatches, first: int, steps: int) -> float:
-        """Train for some steps from step `first`; seconds per step, the making of its batch included."""
-        start = time.perf_counter()
-        for step in range(first, first + steps):
+    def train(self, batches: LatentBatches, steps: int) -> None:
+        """Make some batches and take a step with each."""
+        for step in range(steps):
             self._loss(batches, step).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return (time.perf_counter() - start) / steps
 
     def _loss(self, batches: LatentBatches, step: int) -> torch.Tensor:
         batch = batches(step, 0, 1)

@@ -7,9 +7,8 @@ OpenVINO and NNCF are no part of this project: `pip install openvino nncf` where
 from __future__ import annotations
 
 import copy
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ import torch
 from torch import nn
 
 from pipelines.errors import AgfasError
-from scripts.bench.parts import COMPACT, Size, build_generator
-from scripts.bench.turns import in_turns
+from scripts.bench.generators import COMPACT, Size, build_generator
+from scripts.bench.turns import race
 
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -55,12 +54,7 @@ def int8_benchmark(size: Size = COMPACT, batch_size: int = 2, repeats: int = 5) 
     with torch.no_grad():
         expected = contenders[PLAIN](*given)
         errors = {name: _decibels(predict(*given), expected) for name, predict in contenders.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        for name in in_turns(contenders, repeats):
-            start = time.perf_counter()
-            contenders[name](*given)
-            seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(runs) for name, runs in seconds.items()}
+        median = race({name: partial(predict, *given) for name, predict in contenders.items()}, repeats).medians
     return [
         {
             "benchmark": "int8",

@@ -1,12 +1,7 @@
-"""How fast judging is, against a threshold grid and against scikit-learn; equal values are the gate.
-
-The contenders take turns (A B C, C B A, ...), so that a busy machine slows all alike; medians are compared.
-"""
+"""How fast judging is, against a threshold grid and against scikit-learn; equal values are the gate."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,7 +13,9 @@ from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.evaluation.bootstrap import Draws, replicate_values
 from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
+from scripts.bench.turns import Timings, race
 
+_GRID_NAME = "grid of 10,002"
 GRID = np.append(np.arange(10_001) / 10_000, 1.1)
 _THRESHOLD = 0.5
 _TOLERANCE = 1e-12
@@ -26,7 +23,7 @@ _COMPARED = ("eer", "eer_threshold", "hter", "auc", "apcer", "bpcer", "acer", "t
 _BOOTSTRAPPED = ("hter", "auc", "eer")
 
 Values = Mapping[str, Any]
-Contender = tuple[Callable[[], Values], int]
+Judge = Callable[[ScoreTable, float], Values]
 
 
 def metrics_benchmark(count: int = 1_000_000, repeats: int = 5, grid_repeats: int = 2) -> list[dict[str, Any]]:
@@ -40,14 +37,15 @@ def metrics_benchmark(count: int = 1_000_000, repeats: int = 5, grid_repeats: in
         A row for each contender: `benchmark`, `data`, `contender`, `scores`, `repeats`, `seconds` (median),
         `times_ours` (its median over ours), `largest_difference` of any metric to ours, `equal`.
     """
-    judges: dict[str, tuple[Callable[[ScoreTable, float], Values], int]] = {
-        "ours": (lambda table, threshold: report(table, threshold).to_dict(), repeats),
-        "scikit-learn": (sklearn_metrics, repeats),
-        "grid of 10,002": (grid_metrics, grid_repeats),
+    judges: dict[str, Judge] = {
+        "ours": lambda table, threshold: report(table, threshold).to_dict(),
+        "scikit-learn": sklearn_metrics,
     }
-    four_decimals = _race_judges("four decimals", simulated_scores(count, 4), judges)
-    del judges["grid of 10,002"]
-    return four_decimals + _race_judges("double precision", simulated_scores(count, None), judges)
+    with_grid, fewer = {**judges, _GRID_NAME: grid_metrics}, {_GRID_NAME: grid_repeats}
+    return [
+        *_race_judges("four decimals", simulated_scores(count, 4), with_grid, repeats, fewer),
+        *_race_judges("double precision", simulated_scores(count, None), judges, repeats, {}),
+    ]
 
 
 def bootstrap_benchmark(
@@ -68,17 +66,18 @@ def bootstrap_benchmark(
     table = simulated_scores(count, None, frames)
     loop = f"loop of scikit-learn, {loop_replicates} replicates scaled to {replicates}"
     run_loop = _bootstrap_loop(table)
-    seconds, values = _take_turns(
+    timings = race(
         {
-            "ours": (lambda: replicate_values(table, _THRESHOLD, _BOOTSTRAPPED, replicates), repeats),
-            loop: (lambda: run_loop(loop_replicates), repeats),
-        }
+            "ours": lambda: replicate_values(table, _THRESHOLD, _BOOTSTRAPPED, replicates),
+            loop: lambda: run_loop(loop_replicates),
+        },
+        repeats,
     )
-    seconds[loop] = [run * replicates / loop_replicates for run in seconds[loop]]
-    ours = {name: found[:loop_replicates] for name, found in values["ours"].items()}
-    differences = {"ours": 0.0, loop: _largest_difference(values[loop], ours, _BOOTSTRAPPED)}
+    timings.seconds[loop] = [run * replicates / loop_replicates for run in timings.seconds[loop]]
+    ours = {name: found[:loop_replicates] for name, found in timings.results["ours"][-1].items()}
+    differences = {"ours": 0.0, loop: _largest_difference(timings.results[loop][-1], ours, _BOOTSTRAPPED)}
     common = {"benchmark": "bootstrap", "data": f"{count // frames} videos", "scores": count}
-    return _rows(common, seconds, differences)
+    return _rows(common, timings, differences)
 
 
 def simulated_scores(count: int, decimals: int | None, frames: int = 1, seed: int = 0) -> ScoreTable:
@@ -160,17 +159,16 @@ def _rates_by_masks(table: ScoreTable, threshold: float) -> dict[str, float]:
 
 
 def _race_judges(
-    data: str, table: ScoreTable, judges: dict[str, tuple[Callable[[ScoreTable, float], Values], int]]
+    data: str, table: ScoreTable, judges: dict[str, Judge], repeats: int, fewer: dict[str, int]
 ) -> list[dict[str, Any]]:
     small = simulated_scores(1000, None)
-    for judge, _ in judges.values():
+    for judge in judges.values():
         judge(small, _THRESHOLD)  # first calls load code
     report(table, _THRESHOLD)  # the table keeps its attack types' integer codes, which all use, from here on
-    seconds, values = _take_turns(
-        {name: (partial(judge, table, _THRESHOLD), repeats) for name, (judge, repeats) in judges.items()}
-    )
-    differences = {name: _largest_difference(values[name], values["ours"], _COMPARED) for name in values}
-    return _rows({"benchmark": "metrics", "data": data, "scores": len(table)}, seconds, differences)
+    timings = race({name: partial(judge, table, _THRESHOLD) for name, judge in judges.items()}, repeats, fewer=fewer)
+    last = {name: found[-1] for name, found in timings.results.items()}
+    differences = {name: _largest_difference(values, last["ours"], _COMPARED) for name, values in last.items()}
+    return _rows({"benchmark": "metrics", "data": data, "scores": len(table)}, timings, differences)
 
 
 def _bootstrap_loop(table: ScoreTable) -> Callable[[int], Values]:
@@ -202,33 +200,17 @@ def _replicate(
     return float(hter), float(roc_auc_score(labels, scores)), float(eer)
 
 
-def _take_turns(contenders: dict[str, Contender]) -> tuple[dict[str, list[float]], dict[str, Values]]:
-    """Seconds of every run and the values of the last, by contender."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    values: dict[str, Values] = {}
-    for turn in range(max(repeats for _, repeats in contenders.values())):
-        for name in list(contenders) if turn % 2 == 0 else list(reversed(contenders)):
-            run, repeats = contenders[name]
-            if turn < repeats:
-                start = time.perf_counter()
-                values[name] = run()
-                seconds[name].append(time.perf_counter() - start)
-    return seconds, values
-
-
 def _largest_difference(values: Values, ours: Values, names: tuple[str, ...]) -> float:
     return max(float(np.max(np.abs(np.asarray(values[name]) - np.asarray(ours[name])))) for name in names)
 
 
-def _rows(
-    common: dict[str, Any], seconds: dict[str, list[float]], differences: dict[str, float]
-) -> list[dict[str, Any]]:
-    medians = {name: statistics.median(runs) for name, runs in seconds.items()}
+def _rows(common: dict[str, Any], timings: Timings, differences: dict[str, float]) -> list[dict[str, Any]]:
+    medians = timings.medians
     return [
         {
             **common,
             "contender": name,
-            "repeats": len(seconds[name]),
+            "repeats": len(timings.seconds[name]),
             "seconds": median,
             "times_ours": median / medians["ours"],
             "largest_difference": differences[name],

@@ -1,4 +1,11 @@
-"""One contender of bench `cues-recipe`, and the process in which it runs."""
+"""One contender of bench `cues-recipe`, and the process in which it runs.
+
+The public recipe is ported to plain diffusers: what every speed of ours is held against. As in the public code it is
+float32, eager, one call of the U-Net after the other with diffusers' own scheduler, identity tokens projected in every
+call, and a PNG for every face. Two things are changed so that quality can be compared: the posterior's mode in place of
+a sample, and noise drawn from each face's key in place of an unseeded one. A third follows the paper: DDIM, where the
+public code takes the PNDM of Stable Diffusion's folder and starts in the middle of it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +15,18 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from PIL import Image
+from torch.nn import functional as F
 
+from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
@@ -23,8 +35,7 @@ from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory, plain_environment
 from pipelines.pixels import to_unit_range
-from scripts.bench.parts import ALL_HALF, COMPILED, HALF, Size, build_generator
-from scripts.bench.public_recipe import restore_publicly, write_pictures
+from scripts.bench.generators import ALL_HALF, COMPILED, HALF, Size, build_generator
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
 
@@ -116,6 +127,34 @@ class Public(Here):
             pieces.append(restore_publicly(self.pipeline, image, keys, self.task.timestep))
             write_pictures(folder, pieces[-1], keys)
         return torch.cat(pieces)
+
+
+@torch.no_grad()
+def restore_publicly(
+    parts: DeFakePipeline, image: torch.Tensor, keys: Sequence[str], timestep: int, num_inference_steps: int = 50
+) -> torch.Tensor:
+    """Faces (B, 3, H, W) in [-1, 1] -> restored ones, by the parts of a pipeline but none of its methods."""
+    autoencoder, unet = parts.autoencoder, parts.unet
+    scale = autoencoder.config.get("scaling_factor") or 1.0
+    latents = autoencoder.encode(image).latent_dist.mode() * scale
+    tokens = parts.identity_encoder(image)
+    tokens = F.pad(tokens, (0, unet.config["cross_attention_dim"] - tokens.shape[-1]))
+    scheduler = DDIMScheduler.from_config(parts.scheduler.config)
+    scheduler.set_timesteps(num_inference_steps)
+    timesteps = [t for t in scheduler.timesteps if t <= timestep]
+    noise = noise_for_keys(keys, tuple(latents.shape[1:]))
+    noisy = scheduler.add_noise(latents, noise, timesteps[0].expand(len(latents)))
+    for t in timesteps:
+        epsilon = unet(noisy, t, encoder_hidden_states=tokens).sample
+        noisy = scheduler.step(epsilon, t, noisy, eta=0.0).prev_sample
+    return autoencoder.decode(noisy / scale).sample.clamp(-1, 1)
+
+
+def write_pictures(folder: Path, restored: torch.Tensor, keys: Sequence[str]) -> None:
+    """A PNG for every face, as the public code caches its cues."""
+    pixels = ((restored + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
+    for picture, key in zip(pixels, keys, strict=True):
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{key.replace('/', '_')}.png")
 
 
 class Ours(Here):

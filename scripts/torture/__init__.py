@@ -1,10 +1,11 @@
-"""Proof that the cue job cannot be broken: it is killed, starved of room, locked out and has its bits flipped.
+"""Stress tests of the cue job: kills, a full disk, folders without write permission, flipped bits.
 
-    worker   the job that is tortured, over drawn faces with a source of arithmetic, so that it starts at once
-    checks   what must hold of its stores after whatever happened
-    kills    SIGKILL at random moments over two processes, and before every single durable call
-    damage   a full disk, a folder that cannot be written, a flipped bit
-    program  all of them in turn, as a table; run by scripts/torture.py
+    worker     the job under test: random faces and restorations by arithmetic, so that it starts at once
+    processes  starts it in processes
+    checks     what must hold of its stores after any damage
+    kills      SIGKILL at random moments over two processes, and before every single durable call
+    damage     a full disk, a folder without write permission, a flipped bit
+    program    all of them, as a table; run by scripts/torture.py
 
-Everything here needs numpy alone.
+Everything here needs NumPy alone.
 """

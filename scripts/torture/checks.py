@@ -1,4 +1,4 @@
-"""What must hold of the stores, whatever happened to the job."""
+"""What must hold of the stores after any damage to the job."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Checksums = dict[str, str]
 
 
 def checksums(root: Path) -> Checksums:
-    """Of all that a store promises to be equal: keys, description and shards; temporary files count as well."""
+    """Of everything that must equal a clean run's: keys, description and shards. Temporary files count as well."""
     files = [path for path in root.rglob("*") if path.is_file()]
     promised = [path for path in files if path.parent.name == "shards" or path.name in (KEYS_NAME, STORE_NAME)]
     return {path.relative_to(root).as_posix(): file_sha256(path) for path in sorted(promised)}
 
 
 class Witness:
-    """Watches one root of stores and says what broke a promise.
+    """Checks the stores below one folder against those of a clean run.
 
     Attributes:
-        listed: shards that were listed when it last looked.
+        listed: shards that were listed at the last check.
     """
 
     def __init__(self, root: Path, clean: Checksums) -> None:
@@ -35,10 +35,10 @@ class Witness:
         self.listed: set[str] = set()
 
     def look(self) -> list[str]:
-        """Open every store and verify every listed shard's checksum, while others may be writing.
+        """Open every store and verify every listed shard's checksum; other processes may be writing.
 
         Returns:
-            A sentence for each shard that was lost, doubled, or trusted though broken.
+            A sentence for each shard that is lost, listed twice, or listed although it is broken.
         """
         found: list[str] = []
         listed: set[str] = set()
@@ -65,7 +65,7 @@ class Witness:
         return listed
 
     def look_at_the_end(self) -> list[str]:
-        """The same once nobody is writing, and the bytes must equal a clean run's, with nothing beside them."""
+        """The same when no process is writing: the files must also be those of a clean run, byte for byte."""
         found = self.look()
         present = checksums(self.root)
         found += [f"{name} is missing" for name in sorted(set(self.clean) - set(present))]
@@ -76,7 +76,7 @@ class Witness:
 
 
 def listings(folder: Path) -> Counter[int]:
-    """How often each task is listed, less how often it was revoked."""
+    """How often each task is listed, minus how often it was revoked."""
     counts: Counter[int] = Counter()
     path = folder / MANIFEST_NAME
     for line in path.read_bytes().split(b"\n") if path.exists() else ():

@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written, and flipped bits."""
+"""A full disk, a folder without write permission, and flipped bits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MIB = 1 << 20
 
 @dataclass
 class Outcome:
-    """What came of one kind of damage.
+    """The result of one kind of damage.
 
     Attributes:
-        how: it was done, on this machine.
-        times: that it was done.
-        answer: what the job said, or what was found.
-        violations: sentences.
+        how: how it was done on this machine.
+        times: how often.
+        answer: what the job answered, or what was found.
+        violations: a sentence for each broken promise.
     """
 
     how: str
@@ -36,9 +36,9 @@ class Outcome:
 
 
 def fill_the_disk(folder: Path, tasks: int = 80) -> Outcome:
-    """Run the job where there is room for some shards only, then with room enough.
+    """Run the job with disk space for some shards only, then with enough.
 
-    The room is a small tmpfs where this process may mount one; elsewhere the process's own `write` runs out of it.
+    The disk is a small tmpfs if this process may mount one; otherwise the job's own `write` raises ENOSPC.
     """
     job(folder / "clean", tasks)
     clean = checksums(folder / "clean")
@@ -63,7 +63,7 @@ def fill_the_disk(folder: Path, tasks: int = 80) -> Outcome:
 
 @contextmanager
 def small_disk(root: Path, size: int) -> Iterator[bool]:
-    """A tmpfs of `size` bytes at `root`, if this process may mount one; says whether it could."""
+    """A tmpfs of `size` bytes at `root`, if this process may mount one; yields whether it may."""
     options = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(root)]
     try:
         mounted = subprocess.run(options, capture_output=True).returncode == 0
@@ -77,7 +77,7 @@ def small_disk(root: Path, size: int) -> Iterator[bool]:
 
 
 def lock_the_folder(folder: Path, tasks: int = 6) -> Outcome:
-    """Run the job in folders that it may not write: one half made, one finished; then again with the rights back."""
+    """Run the job in an unfinished and in a finished folder without write permission; then with the permission back."""
     job(folder / "clean", tasks)
     clean = checksums(folder / "clean")
     root = folder / "locked"
@@ -123,7 +123,7 @@ def _refused(orders: Orders, outcome: Outcome, sentence: str) -> Outcome:
 def flip_bits(folder: Path, seed: int, flips: int = 16, tasks: int = 6) -> Outcome:
     """Flip one bit of a finished shard, verify, and run the job again; `flips` times, at random places.
 
-    The first ones lie in the shard's header and in its last byte.
+    The first flips are in the header's length, in the header and in the last byte.
     """
     draws = random.Random(seed)
     job(folder, tasks)

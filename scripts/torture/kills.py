@@ -15,7 +15,7 @@ from scripts.torture.processes import KILLED, Tortured
 from scripts.torture.worker import TIMESTEPS, Orders, job
 
 PROCESSES = 2
-# A task gives every t a header, three arrays and a line in the manifest; a process dies within its first six tasks.
+# Per t, a task writes a header, three arrays and a line of the manifest; a process dies within its first six tasks.
 _WRITES_OF_A_TASK = 5 * len(TIMESTEPS)
 _TASKS_UNTIL_DEATH = 6
 _SECONDS_UNTIL_DEATH = 0.4
@@ -23,14 +23,14 @@ _SECONDS_UNTIL_DEATH = 0.4
 
 @dataclass
 class Killings:
-    """What came of killing at random; after each kill every listed shard was verified.
+    """The result of killing at random; every listed shard is verified after each kill.
 
     Attributes:
         ordered: kills in a write, by the process itself after a random share of the write's bytes.
         timed: kills from outside, at a random moment.
-        timed_in_write: those of them that left a temporary file, the trace of an unfinished write.
-        finished: how often the job was let come to its end and compared with a clean run.
-        violations: sentences.
+        timed_in_write: timed kills that left a temporary file, the trace of an unfinished write.
+        finished: how often the job finished and was compared with a clean run.
+        violations: a sentence for each broken promise.
     """
 
     ordered: int = 0
@@ -46,18 +46,18 @@ class Killings:
 
     @property
     def in_write(self) -> int:
-        """Kills inside a write that are sure to be."""
+        """Kills that certainly fell into a write."""
         return self.ordered + self.timed_in_write
 
     @property
     def half_in_write(self) -> bool:
-        """Whether at least every other kill is sure to have fallen into a write."""
+        """Whether at least half of the kills certainly fell into a write."""
         return 2 * self.in_write >= self.kills
 
 
 @dataclass(frozen=True)
 class _Victim:
-    """A running process and the moment at which it is killed; infinity where it kills itself."""
+    """A running process and the moment at which it is killed; infinity: it kills itself."""
 
     tortured: Tortured
     moment: float
@@ -68,12 +68,12 @@ class _Victim:
 
 
 class RandomKills:
-    """Two processes share a job; whenever one dies the stores are looked at and another takes its place.
+    """Two processes share a job; whenever one dies, the stores are checked and another process replaces it.
 
     Args:
-        folder: empty, for the stores.
-        tasks: of each store.
-        kills: to make at least; at least every other one falls into a write, by order where chance does not see to it.
+        folder: for the stores; must be empty.
+        tasks: number of tasks of each store.
+        kills: least number of kills; at least half of them fall into a write, because some processes are ordered to.
         seed: of the moments.
     """
 
@@ -85,15 +85,15 @@ class RandomKills:
         self._result = Killings()
 
     def run(self) -> Killings:
-        """Kill, and let the job end in peace whenever it is about to end or enough have died.
+        """Kill until there were enough kills, and let the job finish whenever it is about to.
 
-        A job that ends before its killers come is begun anew, at most five times for each kill that was asked for.
+        A job that finishes first is started again, at most five times per requested kill.
         """
         while not self._enough() and self._result.finished < 5 * self._kills:
             self._root = self._folder / f"killed-{self._result.finished}"
             self._witness = Witness(self._root, self._clean)
             self._kill_until_finished()
-            self._peace()
+            self._finish()
         return self._result
 
     def _kill_until_finished(self) -> None:
@@ -123,7 +123,7 @@ class RandomKills:
         return _Victim(Tortured.start(orders), time.monotonic() + delay)
 
     def _next_dead(self, victims: dict[int, _Victim]) -> int:
-        """The first to end, killed here when its moment has come."""
+        """The first process to end; it is killed here if its moment comes first."""
         sentinels = {victim.tortured.process.sentinel: rank for rank, victim in victims.items()}
         first = min(victims, key=lambda rank: victims[rank].moment)
         moment = victims[first].moment
@@ -134,7 +134,7 @@ class RandomKills:
         return first
 
     def _bury(self, victim: _Victim) -> bool:
-        """Count a kill and look at the stores; False where the process had come to its end before."""
+        """Count a kill and check the stores; False if the process had finished before."""
         code, answer = victim.tortured.end()
         if code not in (0, KILLED):
             self._result.violations.append(f"a process ended with code {code}: {answer}")
@@ -151,22 +151,22 @@ class RandomKills:
     def _left_a_temporary(self, process: int) -> bool:
         return any(f".{process}." in path.name for path in self._root.rglob(".*.tmp"))
 
-    def _peace(self) -> None:
+    def _finish(self) -> None:
         children = [Tortured.start(Orders(self._root, self._tasks, rank, PROCESSES)) for rank in range(PROCESSES)]
         for code, answer in [child.end() for child in children]:
             if code != 0:
-                self._result.violations.append(f"a process left in peace ended with code {code}: {answer}")
+                self._result.violations.append(f"a process that was not killed ended with code {code}: {answer}")
         self._result.finished += 1
         self._result.violations += self._witness.look_at_the_end()
 
 
 @dataclass
 class Steps:
-    """What came of killing before every call.
+    """The result of killing before every call.
 
     Attributes:
-        kills: by the name of the call, and `half of a write` where half of its bytes had been written.
-        violations: sentences.
+        kills: by the name of the call, and `half of a write` after half of the write's bytes.
+        violations: a sentence for each broken promise.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -177,23 +177,23 @@ def kill_before_every_call(folder: Path, tasks: int = 1) -> Steps:
     """One process, killed once before each write, append, fsync and rename, and in the middle of each write.
 
     Args:
-        folder: empty, for the stores.
-        tasks: of each store.
+        folder: for the stores; must be empty.
+        tasks: number of tasks of each store.
     """
     code, names = Tortured.start(Orders(folder / "clean", tasks)).end()
     result, clean = Steps(), checksums(folder / "clean")
     if code != 0:
-        result.violations.append(f"a process left in peace ended with code {code}: {names}")
+        result.violations.append(f"a process that was not killed ended with code {code}: {names}")
         return result
     for call, name in enumerate(names, start=1):
         for share in (0.0, 0.5) if name in ("write", "append") else (0.0,):
             orders = Orders(folder / f"call-{call}-{share}", tasks, die_in_call=call, share=share)
             result.kills[f"half of a{'n' * (name == 'append')} {name}" if share else name] += 1
-            result.violations += _die_and_go_on(orders, clean)
+            result.violations += _die_and_resume(orders, clean)
     return result
 
 
-def _die_and_go_on(orders: Orders, clean: Checksums) -> list[str]:
+def _die_and_resume(orders: Orders, clean: Checksums) -> list[str]:
     witness = Witness(orders.root, clean)
     code, _ = Tortured.start(orders).end()
     found = [] if code == KILLED else [f"the process was to die in call {orders.die_in_call}, but ended with {code}"]

@@ -1,4 +1,4 @@
-"""Starting the tortured processes: real ones, forked from a server that has imported what they need."""
+"""Starts the processes under test: forked from a server that has imported what they need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KILLED = -signal.SIGKILL
 
 
 def prepare() -> None:
-    """Let the server import numpy and the job before the first process is asked for."""
+    """Let the server import NumPy and the job before the first process is started."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["scripts.torture.worker"])
 
 
@@ -24,8 +24,8 @@ class Tortured:
     """A started process.
 
     Attributes:
-        process: it.
-        reply: where it says how it ended, if it lives to.
+        process: its handle.
+        reply: the pipe through which it answers at its end, unless it is killed.
     """
 
     process: Any
@@ -42,14 +42,14 @@ class Tortured:
         return cls(started, receiver)
 
     def end(self) -> tuple[int, Any]:
-        """Wait for it: exit code, and its reply, None from the dead.
+        """Wait for it: its exit code and its answer, None if it was killed.
 
         Raises:
-            TimeoutError: it hangs; it is killed.
+            TimeoutError: it does not end; it is killed.
         """
         answer = None
         try:
-            # Before joining: a long answer does not fit into the pipe.
+            # Before joining: the process blocks while a long answer does not fit into the pipe.
             if self.reply.poll(_SECONDS):
                 answer = self.reply.recv()
         except EOFError:

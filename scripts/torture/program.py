@@ -1,4 +1,4 @@
-"""All tortures in turn, and what came out as a table."""
+"""All stress tests, and their results as a table."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from scripts.torture.damage import Outcome, fill_the_disk, flip_bits, lock_the_f
 from scripts.torture.kills import PROCESSES, Killings, RandomKills, Steps, kill_before_every_call
 from scripts.torture.processes import prepare
 
-# So many tasks that the job is not often finished between two kills.
+# Enough that the job seldom finishes between two kills.
 _TASKS = 400
 
 
 class Report:
-    """The rows of the table, and what broke a promise."""
+    """The rows of the table, and a sentence for each broken promise."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []
         self._rows = [
-            "| what was done | how | times | what came out | violations | seconds |",
+            "| what was done | how | times | result | violations | seconds |",
             "| --- | --- | ---: | --- | ---: | ---: |",
         ]
 
     def add(self, what: str, how: str, times: int, outcome: str, violations: list[str], seconds: float) -> None:
-        """One kind of torture."""
+        """Add a row."""
         self.violations += [f"{what}: {violation}" for violation in violations]
         self._rows.append(f"| {what} | {how} | {times} | {outcome} | {len(violations)} | {seconds:.1f} |")
 
@@ -40,13 +40,13 @@ class Report:
 
 
 def torture(kills: int, seed: int, folder: Path, tasks: int = _TASKS) -> Report:
-    """Do everything in `folder`, which must be empty.
+    """Run everything in `folder`, which must be empty.
 
     Args:
-        kills: at random moments.
+        kills: number of kills at random moments.
         seed: of the moments and places.
         folder: for the stores.
-        tasks: of each store while killing at random.
+        tasks: number of tasks of each store while killing at random.
     """
     prepare()
     report = Report()
@@ -76,14 +76,14 @@ def _timed(do: Callable[[], Any]) -> tuple[Any, float]:
 def _add_killings(report: Report, result: Killings, seconds: float) -> None:
     violations = list(result.violations)
     if not result.half_in_write:
-        violations.append(f"only {result.in_write} of {result.kills} kills are sure to have fallen into a write")
+        violations.append(f"only {result.in_write} of {result.kills} kills certainly fell into a write")
     report.add(
         "SIGKILL at random moments",
         f"{PROCESSES} processes share the job; {result.ordered} by a hook after a random share of a write's bytes,"
         f" {result.timed} from outside at a random moment",
         result.kills,
         f"{result.in_write} inside a write ({result.timed_in_write} of those from outside left a temporary file);"
-        f" every listed shard verified after each; let finish {result.finished} times, with a clean run's bytes",
+        f" every listed shard verified after each; finished {result.finished} times, with a clean run's bytes",
         violations,
         seconds,
     )
@@ -94,18 +94,20 @@ def _add_steps(report: Report, result: Steps, seconds: float) -> None:
         "SIGKILL before every durable call",
         ", ".join(f"{count} {name}" for name, count in result.kills.items()),
         result.kills.total(),
-        "gone on each time to a clean run's bytes",
+        "resumed each time to a clean run's bytes",
         result.violations,
         seconds,
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 1 where a promise was broken."""
+    """The command line; returns 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description="Try to break the cue job: kills, full disk, locked folder, bits.")
-    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of moments and places (default: 0)")
-    parser.add_argument("--folder", type=Path, help="on the file system to be tried (default: the system's own)")
+    parser.add_argument("--kills", type=int, default=200, help="number of SIGKILLs at random moments (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of moments and places (default: 0)")
+    parser.add_argument(
+        "--folder", type=Path, help="folder on the file system to test (default: the system's temporary folder)"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.kills < 1:
         parser.error(f"--kills must be at least 1, not {chosen.kills}")

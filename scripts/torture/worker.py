@@ -1,4 +1,4 @@
-"""The job that is tortured: the cue job's own tasks and stores, faces and restorations by arithmetic."""
+"""The job under test: the cue job's own tasks and stores; random faces and restorations by arithmetic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.errors import AgfasError
 TIMESTEPS = (201, 801)
 SIDE, SHARD_SIZE = 48, 4
 FAILED = 3
-"""Exit code of a process that ended with a sentence to its user."""
+"""Exit code of a process that ended with an `AgfasError`."""
 
 _NOBODY = 65534
 _APPEND = b'{"bytes":'
@@ -35,17 +35,17 @@ _APPEND = b'{"bytes":'
 
 @dataclass(frozen=True)
 class Orders:
-    """What one process is to do.
+    """What one process does.
 
     Attributes:
-        root: of the stores.
-        tasks: of each store; the last has one face less.
+        root: folder of the stores.
+        tasks: number of tasks of each store; the last one has one face less.
         rank, world_size: this process's number and the number of processes.
-        die_in_call: the process kills itself before this durable call (the first is 1); 0 never.
+        die_in_call: the process kills itself before this durable call (the first is 1); 0: never.
         die_in_write: the same, counting writes alone.
-        share: of that call's bytes, where it is a write, which are written before.
-        room: bytes after which its writes find the disk full; 0 for no bound.
-        as_nobody: gives up root's rights first, which no permission binds.
+        share: share of that call's bytes that are written before, if it is a write.
+        room: bytes after which its writes raise ENOSPC; 0: no bound.
+        as_nobody: gives up root's rights first, since no permission stops root.
         meet: folder where the processes wait for each other, each with its first task in hand; None: they do not wait.
     """
 
@@ -93,10 +93,10 @@ def _wait_for_the_others(meet: Path, rank: int, world_size: int) -> None:
 
 
 class DurableCalls:
-    """Stands in for `os` where files are made durable: names each call, and kills the process where ordered.
+    """Replaces `os` in the module that makes files durable: records each call, and kills the process if ordered.
 
     Attributes:
-        names: of the calls so far: write, append (to the manifest), fsync, rename.
+        names: the calls so far: write, append (to the manifest), fsync, rename.
     """
 
     def __init__(self, orders: Orders) -> None:
@@ -105,7 +105,7 @@ class DurableCalls:
         self.names: list[str] = []
 
     def install(self) -> None:
-        """Take the place of `os` in the module that writes."""
+        """Replace `os` in the module that writes."""
         files.os = self  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
@@ -141,8 +141,8 @@ class DurableCalls:
 
 
 def process(orders: Orders, reply: Connection | None = None) -> None:
-    """Carry out orders; replies with the durable calls' names, or with the sentence that the job ended with."""
-    # A bar's own lock is a semaphore of the system, which a killed process would leave behind.
+    """Carry out orders; answers with the names of the durable calls, or with the job's error message."""
+    # tqdm's default lock is a semaphore of the system, which a killed process would leave behind.
     tqdm.set_lock(threading.RLock())
     calls = DurableCalls(orders)
     calls.install()
@@ -158,7 +158,7 @@ def process(orders: Orders, reply: Connection | None = None) -> None:
 
 
 def _without_rights(root: Path) -> Path:
-    # From inside, so that a folder above that is closed to others does not matter.
+    # A relative path works even if `nobody` may not enter a folder above.
     os.chdir(root)
     os.setgroups([])
     os.setgid(_NOBODY)

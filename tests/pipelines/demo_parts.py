@@ -1,4 +1,4 @@
-"""A judge of a small run, and photos that it can judge, for the tests of the page."""
+"""Photos for the tests of the page, and its panels."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from verdict_run import PaintedFaces, paint
-
-from pipelines.demo.judge import Judge
-from pipelines.synthetic.benchmark import plan_videos, render_faces
-from pipelines.synthetic.settings import SyntheticSettings
-from pipelines.verdict import FaceAntiSpoofing
+from verdict_run import paint
 
 PANELS = ["face", "restoration", "cue, part 1", "cue, part 2", "attention"]
-
-
-def judge_of(root: Path) -> Judge:
-    """Finds painted faces and has every panel."""
-    return Judge(FaceAntiSpoofing.from_run(root, "dfg", face_detector=PaintedFaces()))
-
-
-def drawn_face() -> np.ndarray:
-    """A face of the built-in benchmark, (96, 96, 3) uint8."""
-    settings = SyntheticSettings(subjects=5, live_videos=1, attack_videos=2, frames=2, corpus_subjects=3)
-    return render_faces(plan_videos(settings)[:1], settings.seed, 96)[0][0]
 
 
 def save(path: Path, photo: np.ndarray) -> Path:

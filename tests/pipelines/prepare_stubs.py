@@ -5,6 +5,7 @@ The detector is a class of this module, so that a spawned process can make one.
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import signal
@@ -24,6 +25,7 @@ from pipelines.errors import AgfasError
 FACE = (230, 30, 30)
 DEADLY = (30, 30, 230)
 FAULTY = (30, 230, 230)
+SMALL = {"size": 32, "workers": 1}
 
 
 class SquareDetector:
@@ -123,6 +125,15 @@ def people(folder: Path, subjects: int = 6, pictures: int = 2) -> Path:
                 seed = 100 * subject + 10 * place + number
                 save(folder / label / f"s{subject}" / f"{number}.png", scene((40, 20, 70), seed=seed))
     return folder
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(folder: Path) -> list[dict[str, str]]:
+    with (folder / "refused.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def prepare_until_killed(source: str, out: str) -> None:

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from pipelines.errors import AgfasError
-from scripts.bench.cue_parts import TYPES, cue_parts_benchmark
-from scripts.bench.cues_recipe import race, recipe_benchmark
+from scripts.bench.cues import TYPES, cue_parts_benchmark, recipe_benchmark
 from scripts.bench.dfg_step import HALF, INSIDE, STORED, dfg_step_benchmark
-from scripts.bench.idle_thread import ALONE, IDLE, idle_thread_benchmark
+from scripts.bench.generators import Size, build_generator, psnr
 from scripts.bench.int8 import int8_benchmark
-from scripts.bench.parts import Size, build_generator, psnr
 from scripts.bench.recipe_contender import PUBLIC, Alone, Ours, Public, Task, to_eight_bits
-from scripts.bench.turns import in_turns
+from scripts.bench.training_step import ALONE, IDLE, idle_thread_benchmark
+from scripts.bench.turns import in_turns, race
 
 UNET = (
     ("block_out_channels", (8, 8, 8)),
@@ -70,9 +69,9 @@ def test_contenders_take_turns_after_a_run_that_does_not_count():
             order.append(self.name)
             return float(len(order))
 
-    seconds = race({name: Counted(name) for name in "AB"}, repeats=2)
+    timings = race({name: Counted(name).time for name in "AB"}, repeats=2, warm=True, measured=float)
     assert "".join(order) == "ABABBA"
-    assert seconds == {"A": [3.0, 6.0], "B": [4.0, 5.0]}
+    assert timings.seconds == {"A": [3.0, 6.0], "B": [4.0, 5.0]}
 
 
 def test_a_trained_generator_is_judged_in_processes_of_their_own(tmp_path):

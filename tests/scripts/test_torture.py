@@ -1,4 +1,4 @@
-"""The cue job withstands torture, and the torturer sees what does not."""
+"""The cue job withstands the stress tests, and they find what does not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_disk_is_full_without_a_mount_too(tmp_path, monkeypatch):
     assert "ENOSPC" in outcome.how
 
 
-def test_a_process_dies_in_the_call_that_it_is_told(tmp_path):
+def test_a_process_dies_in_the_ordered_call(tmp_path):
     whole = Tortured.start(Orders(tmp_path / "whole", 1)).end()
     assert whole[0] == 0
     assert whole[1].count("append") == 2
@@ -97,7 +97,7 @@ def test_the_witness_sees_what_is_missing_and_left_over_at_the_end(witness):
 
 
 @pytest.mark.parametrize(("violations", "code"), [([], 0), (["it broke"], 1)])
-def test_a_violation_is_told_and_is_the_exit_code(tmp_path, monkeypatch, capsys, violations, code):
+def test_a_violation_is_printed_and_is_the_exit_code(tmp_path, monkeypatch, capsys, violations, code):
     report = program.Report()
     report.add("kill", "how", 3, "outcome", violations, 0.5)
     monkeypatch.setattr(program, "torture", lambda *arguments: report)
@@ -119,4 +119,4 @@ def test_a_job_that_is_quicker_than_its_killers_is_killed_in_its_writes_all_the_
 def test_too_few_kills_inside_a_write_are_a_violation():
     report = program.Report()
     program._add_killings(report, program.Killings(ordered=1, timed=4, timed_in_write=1), 1.0)
-    assert report.violations == ["SIGKILL at random moments: only 2 of 5 kills are sure to have fallen into a write"]
+    assert report.violations == ["SIGKILL at random moments: only 2 of 5 kills certainly fell into a write"]

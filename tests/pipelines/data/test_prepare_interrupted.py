@@ -12,13 +12,15 @@ from pathlib import Path
 
 import prepare_stubs
 import pytest
-from prepare_parts import SMALL, crowd_in, everything, refused
 from prepare_stubs import (
     DEADLY,
+    SMALL,
     BrokenDetector,
     SquareDetector,
+    everything,
     markers,
     people,
+    refused,
     save,
     scene,
 )
@@ -31,19 +33,6 @@ from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory) -> Path:
-    return crowd_in(tmp_path_factory.mktemp("crowd"))
-
-
-@pytest.fixture(scope="module")
-def made(crowd, tmp_path_factory) -> Path:
-    """The crowd's dataset, by one process."""
-    out = tmp_path_factory.mktemp("made") / "out"
-    assert run(crowd, out, Recipe(**SMALL), SquareDetector) == 1
-    return out
 
 
 def test_bytes_do_not_depend_on_the_processes(made, crowd, tmp_path):

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-from prepare_parts import SMALL, crowd_in, everything, refused
-from prepare_stubs import (
-    SquareDetector,
-    people,
-)
+from prepare_stubs import SMALL, SquareDetector, everything, people, refused
 
 from pipelines.data.faces import open_faces
 from pipelines.data.leaks import dataset_leaks, leaks_from_json
@@ -23,19 +18,6 @@ from pipelines.data.prepare.sources import find_sources
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory) -> Path:
-    return crowd_in(tmp_path_factory.mktemp("crowd"))
-
-
-@pytest.fixture(scope="module")
-def made(crowd, tmp_path_factory) -> Path:
-    """The crowd's dataset, by one process."""
-    out = tmp_path_factory.mktemp("made") / "out"
-    assert run(crowd, out, Recipe(**SMALL), SquareDetector) == 1
-    return out
 
 
 def test_the_dataset_has_its_columns_and_opens_for_training(made):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from prepare_parts import SMALL, refused
 from prepare_stubs import (
+    SMALL,
     SquareDetector,
     people,
     png,
+    refused,
     save,
     scene,
 )

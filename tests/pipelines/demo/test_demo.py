@@ -12,28 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_parts import PANELS, blocks, drawn_face, judge_of, save, with_face
+from demo_parts import PANELS, blocks, save, with_face
 from PIL import Image
-from verdict_run import paint, shared_run
+from verdict_run import paint
 
 from pipelines.demo import words
 from pipelines.demo.judge import WITH_PICTURES, Judge, answer_html
 from pipelines.verdict import FaceAntiSpoofing
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return shared_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def judge(root) -> Judge:
-    return judge_of(root)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> np.ndarray:
-    return drawn_face()
 
 
 class Seen(HTMLParser):

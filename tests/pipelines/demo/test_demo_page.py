@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
-from demo_parts import PANELS, drawn_face, judge_of, save, with_face
-from verdict_run import paint, shared_run
+from demo_parts import PANELS, save, with_face
+from verdict_run import paint
 
 from pipelines import cli
 from pipelines.demo import uploads as uploads_module
@@ -24,21 +23,6 @@ from pipelines.demo.server import load_page, serving
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 from pipelines.verdict import FaceAntiSpoofing
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return shared_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def judge(root) -> Judge:
-    return judge_of(root)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> np.ndarray:
-    return drawn_face()
 
 
 def test_uploads_are_found_inside_the_folder_alone(tmp_path):

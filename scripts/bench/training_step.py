@@ -1,4 +1,9 @@
-"""Work with freed memory kept, and with malloc as it is: small blocks (a detector), large ones (a U-Net in pixels)."""
+"""What a training step on a processor costs beside its arithmetic: freed memory given back, and an idle thread.
+
+An idle thread that once touched a tensor keeps its OpenMP workers as long as it lives. With more workers than cores
+libgomp lets all of them sleep at a barrier instead of waiting there for the microseconds that it takes, those of the
+training included.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,29 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-from pipelines.memory import plain_environment
-from scripts.bench.turns import in_turns
+import torch
+
+from dfg.baselines import build_baseline
+from oanet.batch import FaceBatch
+from oanet.detectors import build_detector
+from oanet.objectives import build_objective
+from pipelines.memory import keep_freed_memory, plain_environment
+from scripts.bench.turns import race
 
 KEPT, GIVEN_BACK = "kept", "given back (malloc as it is)"
+ALONE, IDLE = "no other thread", "beside an idle thread that made a batch"
 DETECTOR, PIXELS = "training the tiny OA-Net, 48 faces of 64 pixels", "restoring 64 faces of 64 pixels by AnoDDPM"
 
 
 def freed_memory_benchmark(rounds: int = 12, repeats: int = 3) -> list[dict[str, Any]]:
-    """Time optimiser steps of a detector, and calls of a U-Net in pixels; every run is a fresh process.
+    """Time a detector's optimiser steps (small blocks) and a U-Net in pixels (large ones); every run is a new process.
 
     Returns:
         A row per workload and contender: median rounds a second, the ratio to malloc as it is, the share of processor
@@ -26,35 +42,69 @@ def freed_memory_benchmark(rounds: int = 12, repeats: int = 3) -> list[dict[str,
     return [row for work in WORK for row in _race(work, rounds, repeats)]
 
 
+def idle_thread_benchmark(rounds: int = 10, repeats: int = 5) -> list[dict[str, Any]]:
+    """Time optimiser steps of a small detector, with and without an idle thread that has touched a tensor.
+
+    Returns:
+        A row per contender: median steps a second and the ratio to the step beside an idle thread.
+    """
+    keep_freed_memory()
+    step = detector_step()
+    medians = race(
+        {name: partial(_steps_beside, name, step, rounds) for name in (ALONE, IDLE)}, repeats, measured=float
+    ).medians
+    return [
+        {
+            "benchmark": "idle-thread",
+            "contender": name,
+            "steps_per_second": rounds / median,
+            "ratio": medians[IDLE] / median,
+            "threads_of_torch": torch.get_num_threads(),
+            "repeats": repeats,
+        }
+        for name, median in medians.items()
+    ]
+
+
+def _steps_beside(company: str, step: Callable[[], float], rounds: int) -> float:
+    with _company(company):
+        step()
+        start = time.perf_counter()
+        for _ in range(rounds):
+            step()
+        return time.perf_counter() - start
+
+
+def _company(name: str) -> AbstractContextManager[Any]:
+    if name == ALONE:
+        return nullcontext()
+    pool = ThreadPoolExecutor(1)
+    pool.submit(lambda: torch.zeros(48, 3, 64, 64, dtype=torch.uint8).float().div_(127.5)).result()
+    return pool
+
+
 def _race(work: str, rounds: int, repeats: int) -> list[dict[str, Any]]:
-    runs: dict[str, list[tuple[float, float, float]]] = {GIVEN_BACK: [], KEPT: []}
-    for name in in_turns(runs, repeats):
-        runs[name].append(_run(work, name == KEPT, rounds))
-    plain = statistics.median(seconds for seconds, _, _ in runs[GIVEN_BACK])
-    ends = {end for found in runs.values() for _, _, end in found}
+    contenders = {name: partial(_run, work, name == KEPT, rounds) for name in (GIVEN_BACK, KEPT)}
+    timings = race(contenders, repeats, measured=lambda run: run[0])
+    medians = timings.medians
+    ends = {end for runs in timings.results.values() for _, _, end in runs}
     return [
         {
             "benchmark": "freed-memory",
             "work": work,
             "contender": name,
-            "rounds_per_second": rounds / statistics.median(seconds for seconds, _, _ in found),
-            "ratio": plain / statistics.median(seconds for seconds, _, _ in found),
-            "system_share": statistics.median(share for _, share, _ in found),
+            "rounds_per_second": rounds / median,
+            "ratio": medians[GIVEN_BACK] / median,
+            "system_share": statistics.median(share for _, share, _ in timings.results[name]),
             "equal": len(ends) == 1,
             "repeats": repeats,
         }
-        for name, found in runs.items()
+        for name, median in medians.items()
     ]
 
 
 def measure(work: str, kept: bool, rounds: int) -> None:
     """Work in this process; prints seconds, the system's share of the processor time, and what came out."""
-    import time
-
-    import torch
-
-    from pipelines.memory import keep_freed_memory
-
     if kept:
         keep_freed_memory()
     torch.manual_seed(0)
@@ -71,12 +121,6 @@ def measure(work: str, kept: bool, rounds: int) -> None:
 
 def detector_step() -> Callable[[], float]:
     """An optimiser step of the tiny OA-Net on 48 faces of 64 pixels; gives the loss."""
-    import torch
-
-    from oanet.batch import FaceBatch
-    from oanet.detectors import build_detector
-    from oanet.objectives import build_objective
-
     objective: Any = build_objective("ssdg", build_detector("oanet", preset="tiny", seed=0), 3, seed=0)
     image, cue = (torch.randn(48, 3, 64, 64) for _ in range(2))
     place = torch.arange(48)
@@ -94,10 +138,6 @@ def detector_step() -> Callable[[], float]:
 
 
 def _pixels() -> Callable[[], float]:
-    import torch
-
-    from dfg.baselines import build_baseline
-
     model: Any = build_baseline("anoddpm", "tiny", 64).eval()
     image, keys = torch.rand(64, 3, 64, 64) * 2 - 1, [str(place) for place in range(64)]
 
@@ -112,7 +152,7 @@ WORK: dict[str, Callable[[], Callable[[], float]]] = {DETECTOR: detector_step, P
 
 
 def _run(work: str, kept: bool, rounds: int) -> tuple[float, float, float]:
-    program = f"from scripts.bench.freed_memory import measure; measure({work!r}, {kept}, {rounds})"
+    program = f"from scripts.bench.training_step import measure; measure({work!r}, {kept}, {rounds})"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=plain_environment()
     )

@@ -1,34 +1,21 @@
-"""A crowd to prepare, and what came out of it."""
+"""A crowd of people to prepare, and its dataset."""
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
-from prepare_stubs import (
-    FAULTY,
-    people,
-    save,
-    save_video,
-    scene,
-)
+import pytest
+from prepare_stubs import FAULTY, SMALL, SquareDetector, people, save, save_video, scene
 
-SMALL = {"size": 32, "workers": 1}
+from pipelines.data.prepare.settings import Recipe
+from pipelines.stages.prepare import run
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def refused(folder: Path) -> list[dict[str, str]]:
-    with (folder / "refused.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def crowd_in(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory) -> Path:
     """Six persons, one video, and three pictures that are refused for different reasons: 28 sources."""
-    people(folder)
+    folder = people(tmp_path_factory.mktemp("crowd"))
     frames = [scene((30, 20, 60), seed=900 + n, size=(96, 128)) for n in range(12)]
     save_video(folder / "bonafide" / "s6" / "film.mp4", frames)
     save(folder / "bonafide" / "s0" / "nobody.png", scene(seed=5))
@@ -37,3 +24,11 @@ def crowd_in(folder: Path) -> Path:
     (folder / "notes.txt").write_text("notes")
     os.symlink(folder / "bonafide", folder / "loop")
     return folder
+
+
+@pytest.fixture(scope="module")
+def made(crowd, tmp_path_factory) -> Path:
+    """The crowd's dataset, by one process."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    assert run(crowd, out, Recipe(**SMALL), SquareDetector) == 1
+    return out
