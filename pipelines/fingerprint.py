@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".onnx", ".data", ".json", ".txt")
+"""Files of saved models; others in their folders, such as README.md, decide nothing."""
 
 
 def canonical_json(value: Any) -> str:
@@ -32,10 +36,25 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def folder_sha256(folder: Path, suffixes: tuple[str, ...] = (".safetensors", ".json", ".onnx")) -> str:
+def folder_sha256(folder: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
     """One hash over names and bytes of a saved model's files, whatever the folder is called.
 
     The order is that of the relative POSIX names, so the same files give the same hash on every system.
     """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in suffixes)
     return hashlib.sha256(canonical_json([[name, file_sha256(folder / name)] for name in names]).encode()).hexdigest()
+
+
+def content_sha256(path: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
+    """The hash of a file or folder, computed once in a process for files that stay as they are.
+
+    A U-Net's 3.4 GB take seconds to read, and several names hold its hash.
+    """
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in suffixes)
+    stamps = [(file.as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return _hash_once(path, suffixes, tuple(stamps))
+
+
+@lru_cache(maxsize=32)
+def _hash_once(path: Path, suffixes: tuple[str, ...], stamps: tuple[tuple[str, int, int], ...]) -> str:
+    return folder_sha256(path, suffixes) if path.is_dir() else file_sha256(path)

@@ -1,12 +1,22 @@
-"""What every block of settings shares: strict models, and one explanation of what is wrong with a value."""
+"""What every block of settings shares: strict models, what enters an artefact's name, and how a fault is explained.
+
+Every field decides a result, and so enters the names of artefacts, unless it is marked:
+
+    Annotated[int, Bystander()]                    changes no result
+    Annotated[Path, Content()]                     enters by the content of the files at this place
+    Annotated[str, Content(subfolder="field")]     the same; what is no place on this machine is an id of the hub
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pipelines.errors import nearest
+from pipelines.errors import AgfasError, nearest
+from pipelines.fingerprint import WEIGHT_SUFFIXES, content_sha256
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -21,6 +31,53 @@ class Strict(BaseModel):
 def named(default: str) -> BeforeValidator:
     """Let a block without `name` be the default one, so that `data.size=96` is enough."""
     return BeforeValidator(lambda value: {"name": default, **value} if isinstance(value, dict) else value)
+
+
+class Bystander:
+    """Marks a field that changes no result, such as when checkpoints are written."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Marks a field that names files, which enter by their content and not by their place.
+
+    Attributes:
+        subfolder: name of the field that says where the files are in that place.
+        suffixes: of the files that count.
+    """
+
+    subfolder: str = ""
+    suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
+
+
+def decisive(settings: BaseModel) -> dict[str, Any]:
+    """The fields that decide a result, in JSON's types: what enters the name of an artefact.
+
+    Raises:
+        AgfasError: a file or folder that a `Path` names does not exist.
+    """
+    content = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if any(isinstance(mark, Bystander) for mark in field.metadata):
+            del content[name]
+        elif isinstance(value, BaseModel):
+            content[name] = decisive(value)
+        for mark in field.metadata:
+            if isinstance(mark, Content) and value is not None:
+                content |= _by_content(settings, name, mark)
+    return content
+
+
+def _by_content(settings: BaseModel, name: str, mark: Content) -> dict[str, Any]:
+    value = getattr(settings, name)
+    place = Path(value, getattr(settings, mark.subfolder) or "") if mark.subfolder else Path(value)
+    if place.exists():
+        within = {mark.subfolder: None} if mark.subfolder else {}
+        return {name: f"sha256:{content_sha256(place, mark.suffixes)}", **within}
+    if isinstance(value, Path):
+        raise AgfasError(f"{name} = {place} does not exist. Correct the path of `{name}` in the configuration.")
+    return {}
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:

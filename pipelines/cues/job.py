@@ -13,9 +13,10 @@ import torch
 
 from pipelines.cues.background import one_ahead
 from pipelines.cues.faces import FaceImages, as_face_images
+from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import CueSource, CueSweep, as_sweep
-from pipelines.cues.store import cue_arrays, cue_identity
+from pipelines.cues.store import cue_arrays
 from pipelines.cues.tasks import run_tasks
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_uint8, to_unit_range
@@ -64,8 +65,7 @@ def run_cue_job(
         batch_size=batch_size,
         shard_size=shard_size,
     )
-    for maker in job.makers:
-        maker.run(rank=rank, world_size=world_size, show_progress=show_progress)
+    job.run(rank=rank, world_size=world_size, show_progress=show_progress)
     return job.folders
 
 
@@ -98,10 +98,15 @@ class CueJob:
         size = ordered.image_size()
         stores = {}
         for timestep in sweep.timesteps:
-            identity = cue_identity(sweep.fingerprint(timestep), dataset_fingerprint, size)
+            identity = store_identity(sweep.fingerprint(timestep), dataset_fingerprint, size)
             stores[timestep] = ShardStore.create_or_open(root, identity, ordered.keys, shard_size)
         groups = [(group, next(iter(group.values())).shard_size) for group in _of_equal_shards(stores)]
         return cls([CueMaker(ordered, sweep, group, min(batch_size, shard)) for group, shard in groups])
+
+    def run(self, **options: Any) -> None:
+        """Make every missing cue; `options` as `pipelines.cues.tasks.run_tasks`."""
+        for maker in self.makers:
+            maker.run(**options)
 
     @property
     def folders(self) -> dict[int, Path]:

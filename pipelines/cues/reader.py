@@ -13,7 +13,7 @@ import torch
 from dfg.noise import noise_for_keys
 from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
-from pipelines.cues.names import CONTROLS, RESTORING, WITHOUT_PICTURES
+from pipelines.cues.settings import CONTROLS, RESTORING, WITHOUT_PICTURES
 from pipelines.errors import AgfasError, nearest
 from pipelines.pixels import to_unit_face
 
@@ -33,7 +33,7 @@ class CueReader:
 
     Kinds, of which the last four are controls:
 
-    * `dfg`, `memae` and the other names of `pipelines.cues.names.RESTORING`: the face against its restoration
+    * `dfg`, `memae` and the other names of `pipelines.cues.settings.RESTORING`: the face against its restoration
     * `autoencoder`  the face against the autoencoder's reconstruction, t = 0
     * `shuffled`     the whole cue of a face of another video: right in kind, wrong in content
     * `zero`         zeros

@@ -7,13 +7,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from dfg.baselines.anoddpm import ancestral_steps
+from dfg.baselines.base import Baseline
 from dfg.noise import noise_for_keys
 from dfg.samplers import open_sampler
 from dfg.speed import Speed
+from pipelines.cues.identity import restoration_identity
+from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.errors import AgfasError
 
-# Names the way in which noise follows from seed and key; another way would make other bytes.
-SEED_RULE = "torch CPU generator of the first 63 bits of sha256('{seed}:{key}'), one per face"
+_PAPERS = RestorationSettings()
 
 
 @runtime_checkable
@@ -56,25 +59,18 @@ class DfgSweep:
     """The De-fake Face Generator at several t: one encode and one identity pass for all.
 
     Args:
-        pipeline: a `dfg.pipeline.DeFakePipeline`.
+        pipeline: a `dfg.pipeline.DeFakePipeline`; set up as `settings` want it run.
         timesteps: of the sampler's grid; 0 for the autoencoder alone.
         weights_sha256: of the whole pipeline, `pipelines.fingerprint.folder_sha256` of where it was saved.
-        autoencoder_sha256: of the autoencoder alone, for t = 0, so that this control outlives another
-        generator.
-        num_inference_steps: points of the grid from the last training step to 0.
-        seed: of the noise streams.
+        autoencoder_sha256: of the autoencoder alone, for t = 0, so that this control outlives another generator.
+        settings: everything else that decides the restorations. With `samples` above 1, restorations from the streams
+            seed, seed + 1, ... are averaged: the noise that one restoration leaves is most of a small generator's
+            cue, and the mean of four has half of it.
         condition: `identity`, or `none` for zero tokens, which is all that a pipeline without encoder can do.
-        samples: restorations per face, from streams of noise of their own (seed, seed + 1, ...), whose mean is the
-            result. One is the paper's. The noise that one restoration leaves is most of a small generator's cue;
-            the mean of four has half of it.
-        scheduler: `ddim`, `unipc` or `dpmsolver++`; see `dfg.samplers`.
-        calls: of the U-Net from t down, evenly spaced; None makes those of the grid.
-        guidance_scale: of classifier-free guidance; 1 is none.
-        speed: how the generator is run; set up here, once.
 
     Raises:
-        AgfasError: no t, a doubled one, one off the grid, t = 0 without `autoencoder_sha256`, or options that cannot
-            be.
+        AgfasError: no t, a repeated one, one off the grid, t = 0 without `autoencoder_sha256`, or options that exclude
+            each other.
     """
 
     def __init__(
@@ -83,71 +79,41 @@ class DfgSweep:
         timesteps: Sequence[int],
         weights_sha256: str,
         autoencoder_sha256: str | None = None,
-        num_inference_steps: int = 50,
-        seed: int = 0,
+        settings: RestorationSettings = _PAPERS,
         condition: str = "identity",
-        samples: int = 1,
-        scheduler: str = "ddim",
-        calls: int | None = None,
-        guidance_scale: float = 1.0,
-        speed: Speed | None = None,
     ) -> None:
-        self.pipeline = pipeline
-        self.samples = samples
+        self.pipeline, self.settings = pipeline, settings
         self.timesteps = tuple(int(t) for t in timesteps)
-        self.weights_sha256 = weights_sha256
-        self.autoencoder_sha256 = autoencoder_sha256
-        self.num_inference_steps = num_inference_steps
-        self.seed = seed
+        self.weights_sha256, self.autoencoder_sha256 = weights_sha256, autoencoder_sha256
         self.condition = "none" if pipeline.identity_encoder is None else condition
-        self.scheduler, self.calls, self.guidance_scale = scheduler, calls, guidance_scale
-        self.speed = speed or Speed()
-        if not self.timesteps or len(set(self.timesteps)) != len(self.timesteps):
-            raise AgfasError(f"timesteps must be given, each once; got {list(self.timesteps)}.")
-        if 0 in self.timesteps and autoencoder_sha256 is None:
+        check_timesteps(self.timesteps)
+        if AUTOENCODER in self.timesteps and autoencoder_sha256 is None:
             raise AgfasError("t = 0 is the autoencoder alone: give autoencoder_sha256 to name its store.")
         self._check()
 
     def _check(self) -> None:
-        if self.guidance_scale != 1 and self.condition == "none":
+        if self.settings.guidance_scale != 1 and self.condition == "none":
             raise AgfasError("guidance_scale guides by the identity, and this source has none: set it to 1.")
         try:
             for timestep in self.timesteps:
                 self._sampler(timestep)
-            self.speed.apply(self.pipeline)
+            speed_of(self.settings).apply(self.pipeline)
         except ValueError as error:
             raise AgfasError(str(error)) from None
 
     def _sampler(self, timestep: int) -> Any:
-        return open_sampler(self.scheduler, self.pipeline.scheduler, timestep, self.num_inference_steps, self.calls)
+        chosen = self.settings
+        return open_sampler(
+            chosen.scheduler, self.pipeline.scheduler, timestep, chosen.num_inference_steps, chosen.calls
+        )
 
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """Everything that decides the restoration at one t."""
-        autoencoder_dtype = _name(self.pipeline.autoencoder.dtype)
-        if timestep == 0:
-            layout = {"channels_last": True} if self.speed.channels_last else {}
-            return {"name": "autoencoder", "weights": self.autoencoder_sha256, "dtype": autoencoder_dtype, **layout}
-        return {
-            "name": "dfg",
-            "weights": self.weights_sha256,
-            "scheduler": _schedule(self.pipeline.scheduler),
-            "timestep": timestep,
-            "num_inference_steps": self.num_inference_steps,
-            "seed": self.seed,
-            "seed_rule": SEED_RULE,
-            "samples": self.samples,
-            "condition": self.condition,
-            "dtype": _name(self.pipeline.unet.dtype),
-            "autoencoder_dtype": autoencoder_dtype,
-            **self._beyond_the_paper(),
-        }
-
-    def _beyond_the_paper(self) -> dict[str, Any]:
-        """Options that are not at their default; those that are leave the names of stores as they were before."""
-        sampling = {"sampler": self.scheduler, "calls": self.calls, "guidance_scale": self.guidance_scale}
-        default = {"sampler": "ddim", "calls": None, "guidance_scale": 1.0}
-        changed = {name: value for name, value in sampling.items() if value != default[name]}
-        return {**changed, **self.speed.fingerprint()}
+        if timestep == AUTOENCODER:
+            return restoration_identity(self.settings, "dfg", str(self.autoencoder_sha256), timestep)
+        # The weights say whether there is an encoder; only a condition against them needs a name.
+        forced = {} if self.pipeline.identity_encoder is None or self.condition == "identity" else {"condition": "none"}
+        return restoration_identity(self.settings, "dfg", self.weights_sha256, timestep, **forced)
 
     @property
     def prepares_ahead(self) -> bool:
@@ -175,26 +141,100 @@ class DfgSweep:
         restored = {t: self.pipeline.decode(latents) for t in timesteps if t == 0}
         if tokens is not None:
             # The identity's keys and values are projected once for all t, steps and samples.
-            with self.pipeline.conditioned(tokens, self.guidance_scale) as conditioning:
+            with self.pipeline.conditioned(tokens, self.settings.guidance_scale) as conditioning:
                 restored.update({t: self._restored(latents, conditioning, t, keys) for t in timesteps if t > 0})
         return restored
 
     def _restored(self, latents: torch.Tensor, conditioning: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
         """The mean of `samples` restorations."""
-        total = torch.zeros(())
-        for sample in range(self.samples):
-            noise = noise_for_keys(keys, tuple(latents.shape[1:]), self.seed + sample, latents.device)
+        chosen, total = self.settings, torch.zeros(())
+        for sample in range(chosen.samples):
+            noise = noise_for_keys(keys, tuple(latents.shape[1:]), chosen.seed + sample, latents.device)
             denoised = self.pipeline.restore_latents(
                 latents,
                 conditioning,
                 timestep,
-                self.num_inference_steps,
+                chosen.num_inference_steps,
                 noise,
-                sampler=self.scheduler,
-                calls=self.calls,
+                sampler=chosen.scheduler,
+                calls=chosen.calls,
             )
             total = self.pipeline.decode(denoised) + total.to(denoised.device)
-        return total / self.samples
+        return total / chosen.samples
+
+
+class BaselineSweep:
+    """A baseline of the paper's Table IV at several t, or at the one 0 where it adds no noise.
+
+    Args:
+        model: of `dfg.baselines`.
+        weights_sha256: `pipelines.fingerprint.folder_sha256` of where it was saved.
+        timesteps: numbers of noising steps; (0,) for a baseline without noise.
+        settings: everything else that decides the restorations; `calls` None makes all t steps.
+
+    Raises:
+        AgfasError: t or calls that are not possible.
+    """
+
+    def __init__(
+        self,
+        model: Baseline,
+        weights_sha256: str,
+        timesteps: Sequence[int] = (AUTOENCODER,),
+        settings: AncestralSettings = _PAPERS,
+    ) -> None:
+        self.model: Any = model
+        self.weights_sha256, self.settings = weights_sha256, settings
+        self.timesteps = tuple(int(t) for t in timesteps)
+        self.noised = model.name in WITH_TIMESTEP
+        check_timesteps(self.timesteps)
+        if not self.noised and self.timesteps != (AUTOENCODER,):
+            raise AgfasError(f"{model.name} adds no noise, so it has no t; got {list(self.timesteps)}.")
+        try:
+            for timestep in self.timesteps if self.noised else ():
+                ancestral_steps(timestep, settings.calls)
+        except ValueError as error:
+            raise AgfasError(f"{model.name}: {error}") from None
+
+    def fingerprint(self, timestep: int) -> dict[str, Any]:
+        """Everything that decides the restoration at one t."""
+        return restoration_identity(self.settings, self.model.name, self.weights_sha256, timestep)
+
+    def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
+        """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
+        return {timestep: self._restored(image, keys, timestep) for timestep in timesteps}
+
+    def _restored(self, image: torch.Tensor, keys: Sequence[str], timestep: int) -> torch.Tensor:
+        if not self.noised:
+            return self.model.reconstruct(image, keys)
+        calls, seed = self.settings.calls, self.settings.seed
+        made = [
+            self.model.reconstruct(image, keys, timestep=timestep, calls=calls, seed=seed + sample)
+            for sample in range(self.settings.samples)
+        ]
+        return torch.stack(made).mean(0)
+
+
+def sweep_of(
+    cue: CueSettings, maker: Any, timesteps: Sequence[int], weights_sha256: str, autoencoder_sha256: str
+) -> CueSweep:
+    """A generator or baseline as the settings of a cue want it run, for the cue store and for a verdict alike."""
+    if isinstance(maker, Baseline):
+        return BaselineSweep(maker, weights_sha256, timesteps, cue)
+    return DfgSweep(maker, timesteps, weights_sha256, autoencoder_sha256, cue)
+
+
+def speed_of(settings: RestorationSettings) -> Speed:
+    """How the settings want the generator to be run."""
+    return Speed(
+        settings.dtype, settings.channels_last, settings.compile, settings.attention, settings.autoencoder_dtype
+    )
+
+
+def check_timesteps(timesteps: Sequence[int]) -> None:
+    """Raise AgfasError unless there are t and each is given once."""
+    if not timesteps or len(set(timesteps)) != len(timesteps):
+        raise AgfasError(f"timesteps must be given, each once; got {list(timesteps)}.")
 
 
 class OneOfSweep:
@@ -210,36 +250,6 @@ class OneOfSweep:
     def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] -> the same faces as they would look if they were real."""
         return self.sweep.restore(image, keys, [self.timestep])[self.timestep]
-
-
-class DfgSource(OneOfSweep):
-    """The De-fake Face Generator at one t; arguments as `DfgSweep`."""
-
-    def __init__(
-        self,
-        pipeline: Any,
-        weights_sha256: str,
-        timestep: int = 801,
-        num_inference_steps: int = 50,
-        seed: int = 0,
-        condition: str = "identity",
-        samples: int = 1,
-        **options: Any,
-    ) -> None:
-        arguments = (num_inference_steps, seed, condition, samples)
-        super().__init__(DfgSweep(pipeline, [timestep], weights_sha256, None, *arguments, **options), timestep)
-
-
-class AutoencoderSource(OneOfSweep):
-    """The control t = 0: the pipeline's autoencoder alone.
-
-    Args:
-        pipeline: a `dfg.pipeline.DeFakePipeline`.
-        weights_sha256: of the autoencoder alone.
-    """
-
-    def __init__(self, pipeline: Any, weights_sha256: str) -> None:
-        super().__init__(DfgSweep(pipeline, [0], "", autoencoder_sha256=weights_sha256), 0)
 
 
 class SingleSource:
@@ -263,19 +273,3 @@ def as_sweep(source: CueSource | CueSweep) -> CueSweep:
     if isinstance(source, CueSweep):
         return source
     return SingleSource(source)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _schedule(scheduler: Any) -> dict[str, Any]:
-    """A scheduler's class and configuration, without what decides no value, as diffusers' version."""
-    settings = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
-    return {"class": type(scheduler).__name__, **{name: _plain(value) for name, value in settings.items()}}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        return value
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else str(value)

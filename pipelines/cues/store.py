@@ -12,30 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.cues.description import StoreStatus
+from pipelines.cues.identity import KIND
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 
 RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD = "reconstruction", "residual_mean", "residual_std"
-_KIND, _SCHEMA = "cues", 1
 _NAMED_KEYS = 3
-
-
-def cue_identity(source: dict[str, Any], dataset_fingerprint: str, image_size: Sequence[int]) -> dict[str, Any]:
-    """Everything that decides a cue store's bytes; its fingerprint is the folder's name.
-
-    Args:
-        source: the source's fingerprint, which holds weights, schedule, t, steps and the rule of its seeds.
-        dataset_fingerprint: of the faces' content.
-        image_size: height and width in pixels.
-    """
-    return {
-        "kind": _KIND,
-        "schema": _SCHEMA,
-        "source": source,
-        "dataset": dataset_fingerprint,
-        "image_size": [int(side) for side in image_size],
-    }
 
 
 def residual_statistics(images: np.ndarray, reconstructions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +92,7 @@ class CueStore:
     """
 
     def __init__(self, shards: ShardStore) -> None:
-        if shards.identity.get("kind") != _KIND:
+        if shards.identity.get("kind") != KIND:
             raise AgfasError(f"{shards.folder} is a store of {shards.identity.get('kind')}, not of cues.")
         self.shards = shards
         height, width = shards.identity["image_size"]
@@ -153,12 +135,3 @@ class CueStore:
                 f" being {names}. Run the cue job again: it makes what is missing."
             )
         return JoinedCues(self, rows)
-
-
-def cue_status(folder: Path) -> StoreStatus:
-    """How far a cue store has come; costs neither torch nor a look at the pictures.
-
-    Raises:
-        AgfasError: `folder` is no cue store.
-    """
-    return CueStore.open(folder).shards.status()

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective, takes_cue
-from pipelines.cues.names import MAKERS, WITHOUT_PICTURES
+from oanet.names import CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective, takes_cue
+from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
-from pipelines.errors import nearest
 from pipelines.experiment.generator import (
     AnoddpmSettings,
     GeneratorSettings,
@@ -83,70 +82,8 @@ class PicturesData(Strict):
 DataSettings = Annotated[SyntheticData | DatasetData | PicturesData, Field(discriminator="name"), named("synthetic")]
 
 
-class CueSettings(Strict):
-    """Which anomalous cue the detector sees."""
-
-    source: Literal[
-        "dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "autoencoder", "shuffled", "zero", "noise"
-    ] = Field(
-        "dfg",
-        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
-        " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
-        " controls.",
-    )
-    timestep: int = Field(
-        801,
-        ge=1,
-        le=999,
-        description="How far a face is noised before it is restored; `anoddpm` takes 200 in the paper, and as many"
-        " ancestral steps back unless `calls` says fewer. `memae` and `deep_svdd` have no t, `samples` or `calls`.",
-    )
-    num_inference_steps: int = Field(
-        50, ge=1, le=1000, description="Grid of the generator's sampler; t = 801 of 50 is 41 calls. For `dfg` alone."
-    )
-    scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
-        "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
-    )
-    calls: int | None = Field(
-        None, ge=1, description="Calls of the U-Net from t down, evenly spaced; those of the grid where not given."
-    )
-    guidance_scale: float = Field(
-        1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the calls' work."
-    )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the U-Net; the rest stays float32.")
-    autoencoder_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the autoencoder, whose rounding shows in the picture: measure before you trust it."
-    )
-    channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
-    compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
-    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
-    samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
-    form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
-    normalize: Literal["per_face", "none"] = "per_face"
-    mask: Literal["none", "face"] = Field(
-        "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
-    )
-    seed: int = Field(0, description="Seed of the noise streams.")
-    batch_size: int = Field(32, ge=1, description="Faces restored at once.")
-    shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
-
-    @model_validator(mode="after")
-    def _known_form(self) -> CueSettings:
-        if self.form not in CUE_FORMS:
-            raise ValueError(f"unknown form '{self.form}': {nearest(self.form, CUE_FORMS)}")
-        return self
-
-
-# Options of the cue that change how the De-fake Face Generator is run, and that no baseline knows.
-_OF_THE_GENERATOR = (
-    "scheduler",
-    "guidance_scale",
-    "dtype",
-    "autoencoder_dtype",
-    "channels_last",
-    "compile",
-    "attention",
-)
+# Settings of the cue that a configuration of a baseline may carry: what it reads, and the grid that it ignores.
+_FREE = {*AncestralSettings.model_fields, "num_inference_steps"}
 
 
 class DetectorSettings(BaseModel):
@@ -254,8 +191,8 @@ class Experiment(Strict):
                 f"cue.form = {cue.form} compares with an autoencoder's reconstruction, which {maker.name} has not:"
                 " use residual"
             )
-        for option in _OF_THE_GENERATOR:
-            if getattr(cue, option) != CueSettings.model_fields[option].default:
+        for option, field in RestorationSettings.model_fields.items():
+            if option not in _FREE and getattr(cue, option) != field.default:
                 raise ValueError(f"cue.{option} is an option of generator.name = dfg; leave it out for {maker.name}")
         if isinstance(maker, AnoddpmSettings) and cue.source not in WITHOUT_PICTURES:
             _check_ancestral(cue, maker)

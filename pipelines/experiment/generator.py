@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dfg.baselines import check_baseline
-from pipelines.settings import Strict, Unit, named
+from pipelines.settings import Bystander, Content, Strict, Unit, named
 from pipelines.training.settings import LoopSettings
 
 
@@ -27,7 +27,7 @@ class BackboneIdentity(Strict):
     """An ArcFace state dict, `backbone.pth` in insightface's layout."""
 
     name: Literal["backbone"]
-    path: Path
+    path: Annotated[Path, Content()]
     preset: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "iresnet18"
 
 
@@ -35,7 +35,7 @@ class OnnxIdentity(Strict):
     """A recognition pack in ONNX, such as insightface's."""
 
     name: Literal["onnx"]
-    path: Path
+    path: Annotated[Path, Content()]
     tensor: str | None = Field(None, description="The map before pooling; found by its shape where not given.")
     input_mean: float = 127.5
     input_scale: float = Field(127.5, gt=0, description="The net's input is (pixel - input_mean) / input_scale.")
@@ -71,15 +71,15 @@ class TaesdSettings(Strict):
     """A tiny pretrained autoencoder in taesd's layout, two state dicts."""
 
     name: Literal["taesd"]
-    encoder: Path
-    decoder: Path
+    encoder: Annotated[Path, Content()]
+    decoder: Annotated[Path, Content()]
 
 
 class PretrainedAutoencoder(Strict):
     """AutoencoderKL or AutoencoderTiny in diffusers' layout, from a folder or a hub id."""
 
     name: Literal["pretrained"]
-    path: str
+    path: Annotated[str, Content(subfolder="subfolder")]
     subfolder: str = "vae"
 
 
@@ -98,7 +98,9 @@ class GeneratorSettings(Strict):
         False,
         description="Start from the best linear denoiser of the latents; lets a small U-Net restore after minutes.",
     )
-    unet_weights: str | None = Field(None, description="Folder or hub id of U-Net weights to start from.")
+    unet_weights: Annotated[str | None, Content(subfolder="unet_subfolder")] = Field(
+        None, description="Folder or hub id of U-Net weights to start from."
+    )
     unet_subfolder: str | None = Field(None, description="Where they lie in it: `unet` in Stable Diffusion's layout.")
     train: bool = Field(True, description="False takes `unet_weights` as they are, such as the public checkpoint.")
     prediction: Literal["epsilon", "v_prediction"] = Field(
@@ -120,7 +122,7 @@ class GeneratorSettings(Strict):
         description="Share of the live faces that the U-Net is trained on; a smaller share is part of a larger one."
         " The autoencoder is fitted to all of them.",
     )
-    gradient_checkpointing: bool = Field(
+    gradient_checkpointing: Annotated[bool, Bystander()] = Field(
         False, description="Compute activations again in the backward pass: half the memory, a third more time."
     )
     attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the training.")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import takes_cue
-from pipelines.cues.names import WITHOUT_PICTURES, moment
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment, Variant
 from pipelines.experiment.file import build_experiment, with_overrides
@@ -91,7 +90,7 @@ def _default_label(experiment: Experiment) -> str:
     if not takes_cue(experiment.detector.name, experiment.detector.options()):
         return experiment.detector.name + (" as published" if experiment.train.steps == 0 else "")
     cue = experiment.cue
-    noised = cue.source not in WITHOUT_PICTURES and moment(cue.source, experiment.generator.name, cue.timestep)
+    noised = cue.is_restored and cue.timestep_by(experiment.generator.name)
     level = f" t={cue.timestep}" if noised else ""
     return f"{experiment.detector.name} {cue.source}{level} {cue.form}"
 

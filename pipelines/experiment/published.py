@@ -7,12 +7,10 @@ from typing import Any
 
 from oanet.names import DETECTOR_OPTIONS, INFERENCE_ONLY
 from pipelines.errors import AgfasError
-from pipelines.fingerprint import file_sha256, folder_sha256
+from pipelines.fingerprint import content_sha256
 
 WITH_WEIGHTS: tuple[str, ...] = tuple(name for name, options in DETECTOR_OPTIONS.items() if "weights" in options)
 """Detectors whose published weight files can be read."""
-
-_CLIP_FILES = (".safetensors", ".bin", ".json", ".txt")
 
 
 def check_published(detector: str, weights: Any, steps: int) -> None:
@@ -41,7 +39,7 @@ def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:
         AgfasError: a file is missing.
     """
     if detector.get("clip") and Path(detector["clip"]).is_dir():
-        detector = {**detector, "clip": folder_sha256(Path(detector["clip"]), _CLIP_FILES)}
+        detector = {**detector, "clip": content_sha256(Path(detector["clip"]))}
     weights = detector.get("weights")
     if not weights:
         return detector
@@ -52,4 +50,4 @@ def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:
 def _checksum(path: Path) -> str:
     if not path.is_file():
         raise AgfasError(f"No weights at {path}: there is no such file. Check detector.weights.")
-    return file_sha256(path)
+    return content_sha256(path)

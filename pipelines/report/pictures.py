@@ -118,8 +118,8 @@ def open_detector(trial: Trial, fold: str, step: int, keys: list[str]) -> Opened
         AgfasError: its weights or the faces' cues are gone.
     """
     from oanet.detectors import load_detector
+    from pipelines.artefacts import cue_reader
     from pipelines.data.faces import open_faces
-    from pipelines.stages.detector_cues import cue_reader
 
     experiment = trial.planned.experiment
     workspace = Workspace(experiment)

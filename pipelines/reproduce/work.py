@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.cues.names import WITH_TIMESTEP
+from pipelines.cues.settings import WITH_TIMESTEP
 from pipelines.data.protocols import Fold
 from pipelines.experiment.config import Experiment, SyntheticData
 from pipelines.experiment.workspace import Workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.artefacts import DetectorRun, face_columns
 from pipelines.data.protocols import indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -17,27 +18,60 @@ if TYPE_CHECKING:
 
 def run(experiment: Experiment, last: str) -> None:
     """Run the chain up to the stage `last`: train-dfg, train or evaluate."""
-    from pipelines.report.summary import summary
-    from pipelines.stages import evaluate, faces, train_detector, train_dfg
+    from pipelines.stages import evaluate, faces
 
     if experiment.sweep is not None:
         raise AgfasError("This configuration has a sweep: block. Run it with `agfas sweep`.")
-    if last != "train-dfg":
-        train_detector.check_options(experiment)
-    opened = faces.run(experiment)
-    if last == "train-dfg":
-        print(f"Generator: {train_dfg.run(experiment, opened)}")
-        return
-    for fold in protocol_folds(experiment.protocol, opened.columns()):
-        indices(opened.columns(), fold)  # what the faces lack for it is said before anything long is begun
-    prepare_cues([experiment], opened)
-    folder = train_detector.run(experiment, opened)
+    if last == "evaluate" and is_evaluated(experiment):
+        opened = None
+    else:
+        opened = faces.run(experiment)
+        if last == "train-dfg":
+            _train_generator(experiment, opened)
+            return
+        _train_detectors(experiment, opened)
     if is_main():
         record(experiment.root, expand(experiment))
         if last == "evaluate":
             evaluate.run(experiment, opened)
-            print(f"\n{summary(expand(experiment))}\n")
-        print(f"Detectors: {folder}")
+        print(f"Detectors: {Workspace(experiment).detector()}")
+
+
+def train_and_judge(experiment: Experiment) -> None:
+    """Train and judge the detectors of one experiment, whose cues are there; nothing is loaded if all is done."""
+    from pipelines.stages import evaluate, faces, train_detector
+
+    if is_evaluated(experiment):
+        opened = None
+    else:
+        opened = faces.run(experiment)
+        train_detector.run(experiment, opened)
+    if is_main():
+        evaluate.run(experiment, opened)
+
+
+def is_evaluated(experiment: Experiment) -> bool:
+    """Whether every checkpoint is trained and scored, so that neither pixels nor models are needed any more."""
+    from pipelines.stages import evaluate
+
+    workspace = Workspace(experiment)
+    return workspace.faces.is_dir() and evaluate.is_finished(experiment, face_columns(experiment))
+
+
+def _train_generator(experiment: Experiment, faces: Faces) -> None:
+    from pipelines.stages import train_dfg
+
+    print(f"Generator: {train_dfg.run(experiment, faces)}")
+
+
+def _train_detectors(experiment: Experiment, faces: Faces) -> None:
+    from pipelines.stages import train_detector
+
+    train_detector.check_options(experiment)
+    for fold in protocol_folds(experiment.protocol, faces.columns()):
+        indices(faces.columns(), fold)  # refuse faces that do not fit the protocol before anything long begins
+    prepare_cues([experiment], faces)
+    train_detector.run(experiment, faces)
 
 
 def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
@@ -50,8 +84,7 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
         if not workspace.needs_restoration():
             continue
         train_dfg.run(experiment, faces)
-        name = workspace.restoration()
-        timesteps = wanted.setdefault(name, (experiment, set()))[1]
+        timesteps = wanted.setdefault(workspace.restoration(), (experiment, set()))[1]
         if workspace.timestep():
             timesteps.add(workspace.timestep())
     for experiment, timesteps in wanted.values():
@@ -69,13 +102,9 @@ def state(planned: Planned) -> str:
     workspace = Workspace(planned.experiment)
     if workspace.makes_faces() and not workspace.faces.is_dir():
         return "nothing made yet"
-    from pipelines.data.records import load_faces
-
-    table = load_faces(workspace.faces)
-    columns = {name: table[name][:] for name in ("domain",)}
-    folds = protocol_folds(planned.experiment.protocol, columns)
+    folds = protocol_folds(planned.experiment.protocol, face_columns(planned.experiment))
     folder = workspace.detector()
-    trained = sum((folder / fold.name / "done.json").is_file() for fold in folds)
+    trained = sum(DetectorRun(folder / fold.name).is_finished for fold in folds)
     judged = "evaluated" if (folder / "result.json").is_file() else "not evaluated"
     generator = ""
     if workspace.needs_restoration():

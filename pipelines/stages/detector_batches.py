@@ -14,10 +14,10 @@ from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces, open_faces
 from pipelines.data.protocols import CORPUS, Fold
 from pipelines.errors import AgfasError
+from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
-from pipelines.pixels import to_unit_range
-from pipelines.processes import device, main_process_first
+from pipelines.processes import main_process_first
 from pipelines.training.batches import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.watch import DevWatch
@@ -109,14 +109,10 @@ def dev_loss(detector: Any, faces: Faces, reader: CueReader | None, rows: np.nda
 
     The same for every objective: it is the detector's answer that is watched, not what its training adds.
     """
-    detector.eval()
     total = 0.0
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        image = to_unit_range(faces.images[part]).to(device())
-        cue = None if reader is None else reader.batch(part).to(device())
-        label = torch.from_numpy(faces.labels[part]).to(device())
-        total += functional.cross_entropy(detector(image, cue).logits, label, reduction="sum").item()
+    for part, output in answers(detector, faces, reader, rows, batch_size):
+        label = torch.from_numpy(faces.labels[part]).to(output.logits.device)
+        total += functional.cross_entropy(output.logits, label, reduction="sum").item()
     return total / len(rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfg.pipeline import DeFakePipeline
+from pipelines.artefacts import load_maker
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -56,7 +57,7 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
     _check_maker(experiment)
     faces = faces_stage.run(experiment)
     folder = train_dfg.run(experiment, faces)
-    pipeline, _ = train_dfg.load_generator(folder)
+    pipeline: Any = load_maker(experiment)
     pipeline.to(device())
     groups = _groups(experiment, faces, count)
     subjects = {name: open_subjects(pipeline, faces, rows, experiment.cue.seed) for name, rows in groups.items()}

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
+from pipelines.artefacts import cue_reader
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
@@ -30,7 +31,6 @@ from pipelines.pixels import to_unit_range
 from pipelines.progress import track
 from pipelines.stages import chain
 from pipelines.stages import faces as faces_stage
-from pipelines.stages.detector_cues import cue_reader
 
 _BATCH = 128
 

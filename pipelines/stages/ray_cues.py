@@ -90,21 +90,12 @@ def _ray_data() -> Any:
 def open_experiment(config: Path, overrides: list[str], timesteps: str | None, all_faces: bool = False) -> CueJob:
     """The cue job of an experiment, as `agfas cues` runs it."""
     from pipelines.experiment.file import read_experiment
-    from pipelines.experiment.workspace import Workspace
     from pipelines.stages import cues as stage
     from pipelines.stages import faces as faces_stage
 
     experiment = read_experiment(config, overrides)
-    faces = faces_stage.run(experiment)
-    chosen = stage.chosen_faces(experiment, faces, all_faces)
-    return CueJob.open(
-        chosen,
-        stage.open_sweep(experiment, stage.moments_of(experiment, stage.parse_timesteps(timesteps, experiment))),
-        Workspace(experiment).cues(),
-        dataset_fingerprint=stage.dataset_id(faces, chosen),
-        batch_size=experiment.cue.batch_size,
-        shard_size=experiment.cue.shard_size,
-    )
+    timesteps_wanted = stage.parse_timesteps(timesteps, experiment)
+    return stage.open_job(experiment, faces_stage.run(experiment), timesteps_wanted, all_faces)
 
 
 def main(arguments: list[str] | None = None) -> None:

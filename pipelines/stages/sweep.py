@@ -70,7 +70,7 @@ def _by_dataset(planned: list[Planned]) -> list[list[Planned]]:
 def _one_after_another(planned: list[Planned]) -> None:
     for number, item in enumerate(planned, start=1):
         print(f"[{number}/{len(planned)}] {item.title}", flush=True)
-        _train_and_judge(item.experiment)
+        chain.train_and_judge(item.experiment)
 
 
 def _side_by_side(planned: list[Planned], jobs: int) -> None:
@@ -82,7 +82,7 @@ def _side_by_side(planned: list[Planned], jobs: int) -> None:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _quiet_worker, (threads,))
     with pool, progress.bar(len(waiting), "experiments", unit="experiment") as shown:
-        futures = {pool.submit(_train_and_judge, item.experiment): item for item in waiting}
+        futures = {pool.submit(chain.train_and_judge, item.experiment): item for item in waiting}
         try:
             for future, item in futures.items():
                 future.result()
@@ -106,12 +106,3 @@ def _leave_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
-
-
-def _train_and_judge(experiment: Experiment) -> None:
-    from pipelines.stages import evaluate, faces, train_detector
-
-    opened = faces.run(experiment)
-    train_detector.run(experiment, opened)
-    if is_main():
-        evaluate.run(experiment, opened)

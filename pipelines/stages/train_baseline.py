@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfg.baselines import build_baseline, load_baseline
+from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
+from pipelines.artefacts import MODEL
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import AnoddpmSettings, BaselineSettings, DeepSvddSettings, MemaeSettings
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import read_json, write_atomically
+from pipelines.files import write_atomically
 from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
@@ -49,21 +50,6 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
         _save(objective.model, training, len(indices))
     wait()
     return training.folder
-
-
-def load(folder: Path) -> tuple[Any, str]:
-    """A finished baseline and the hash of its weights.
-
-    Raises:
-        AgfasError: it is not finished, or its files are broken.
-    """
-    done = folder / "done.json"
-    if not done.is_file():
-        raise AgfasError(f"No finished model at {folder}. Run `agfas train-dfg` with the same configuration.")
-    try:
-        return load_baseline(folder / "model"), str(read_json(done)["weights_sha256"])
-    except ValueError as error:
-        raise AgfasError(f"{error} Remove {folder} and run `agfas train-dfg` again.") from None
 
 
 def build_objective(settings: BaselineSettings, image_size: int) -> Any:
@@ -116,7 +102,7 @@ def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -
 
 
 def _save(model: Any, training: Run, trained_on: int) -> None:
-    folder = training.folder / "model"
+    folder = training.folder / MODEL
     write_atomically(folder, model.save_pretrained)
     training.finish(
         {

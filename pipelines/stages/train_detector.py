@@ -10,6 +10,7 @@ import torch
 from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.detectors import Detector, build_detector
 from oanet.objectives import build_objective
+from pipelines.artefacts import DetectorRun, cue_reader
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
@@ -18,16 +19,15 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main, wait
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
-from pipelines.stages.detector_cues import cue_reader
 from pipelines.training.loop import fit
-from pipelines.training.run import Run
+from pipelines.training.run import Run, snapshot_folder
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
     """Train the detectors that are not there yet; returns the experiment's folder, with a run per fold."""
     folder = Workspace(experiment).detector()
-    folds = protocol_folds(experiment.protocol, faces.columns())
-    unfinished = [fold for fold in folds if not (folder / fold.name / "done.json").is_file()]
+    splits = protocol_folds(experiment.protocol, faces.columns())
+    unfinished = [split for split in splits if not DetectorRun(folder / split.name).is_finished]
     if unfinished:
         check_options(experiment)
         reader = cue_reader(experiment, faces)
@@ -73,7 +73,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
 
     def snapshot(step: int, model: Any) -> None:
         if step in keep and is_main():
-            model.detector.save_pretrained(folder / "snapshots" / f"step_{step:06d}")
+            model.detector.save_pretrained(snapshot_folder(folder, step))
 
     title = f"{experiment.detector.name}, {fold.name}"
     finished = fit(
@@ -105,7 +105,7 @@ def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     """The detector with its published weights as the only checkpoint, of step 0."""
     if is_main():
         detector = _build_detector(experiment)
-        detector.save_pretrained(run.folder / "snapshots" / f"step_{0:06d}")
+        detector.save_pretrained(snapshot_folder(run.folder, 0))
         count = sum(p.numel() for p in detector.parameters())
         run.finish({"fold": fold.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
     wait()

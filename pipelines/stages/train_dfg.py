@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.utils.logging import disable_progress_bar
 
 from dfg.attention import use_attention
 from dfg.autoencoder import PatchAutoencoder, calibrate_scale
@@ -16,6 +15,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
+from pipelines.artefacts import PIPELINE, autoencoder_sha256
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -23,14 +23,13 @@ from pipelines.experiment.generator import (
     AutoencoderSettings,
     BaselineSettings,
     GeneratorSettings,
-    MakerSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TaesdSettings,
 )
-from pipelines.experiment.workspace import SCHEMA, Workspace
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
-from pipelines.fingerprint import fingerprint, folder_sha256
+from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
 from pipelines.stages import train_baseline, train_identity
@@ -110,32 +109,16 @@ def _given(experiment: Experiment, autoencoder: Any, identity: Any) -> DeFakePip
 
 
 def _save(pipeline: DeFakePipeline, training: Run, trained_on: int) -> None:
-    folder = training.folder / "pipeline"
+    folder = training.folder / PIPELINE
     write_atomically(folder, pipeline.save_pretrained)
     training.finish(
         {
             "live_faces": trained_on,
             "parameters": sum(p.numel() for p in pipeline.unet.parameters()),
             "weights_sha256": folder_sha256(folder),
+            "autoencoder_sha256": autoencoder_sha256(folder),
         }
     )
-
-
-def load_maker(settings: MakerSettings, folder: Path) -> tuple[Any, str]:
-    """What the settings name, finished, a generator or a baseline, and the hash of its weights."""
-    return train_baseline.load(folder) if isinstance(settings, BaselineSettings) else load_generator(folder)
-
-
-def load_generator(folder: Path) -> tuple[DeFakePipeline, str]:
-    """A finished generator and the hash of its weights."""
-    from pipelines.files import read_json
-
-    done = folder / "done.json"
-    if not done.is_file():
-        raise AgfasError(f"No finished generator at {folder}. Run `agfas train-dfg` with the same configuration.")
-    disable_progress_bar()  # diffusers' own, over four small files
-    pipeline = DeFakePipeline.from_pretrained(folder / "pipeline")
-    return pipeline, str(read_json(done)["weights_sha256"])
 
 
 def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.ndarray) -> Any:
@@ -239,13 +222,5 @@ def _settings(experiment: Experiment) -> GeneratorSettings:
 def _latents(
     experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any
 ) -> StoredLatents:
-    workspace = Workspace(experiment)
-    settings = _settings(experiment)
-    key = {
-        "schema": SCHEMA,
-        "autoencoder": workspace.autoencoder_key(),
-        "identity": fingerprint(workspace.identity_key()),
-        "faces": workspace.faces_id(),
-        "domains": settings.domains,
-    }
-    return store_latents(workspace.latents(), faces, indices, autoencoder, identity, key, settings.flip)
+    workspace, flip = Workspace(experiment), _settings(experiment).flip
+    return store_latents(workspace.latents(), faces, indices, autoencoder, identity, workspace.latents_key(), flip)

@@ -20,6 +20,7 @@ from torch import nn
 
 from pipelines.files import read_json, write_atomically, write_json
 from pipelines.training.ema import WeightAverage
+from pipelines.training.run import step_name, steps_in
 from pipelines.training.watch import DevWatch
 
 
@@ -45,10 +46,10 @@ def save_checkpoint(
         scaled = {} if scaler is None else {"scaler": scaler.state_dict()}
         write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched, **scaled})
 
-    path = folder / f"step_{step:06d}"
+    path = folder / step_name(step)
     write_atomically(path, write)
-    for old in _checkpoints(folder)[:-1]:
-        shutil.rmtree(old)
+    for old in steps_in(folder)[:-1]:
+        shutil.rmtree(folder / step_name(old))
 
 
 def load_checkpoint(
@@ -63,10 +64,10 @@ def load_checkpoint(
 
     A scaler finds nothing in the checkpoint of an older version, and then begins anew.
     """
-    found = _checkpoints(folder)
+    found = steps_in(folder)
     if not found:
         return 0
-    newest = found[-1]
+    newest = folder / step_name(found[-1])
     state = read_json(newest / "state.json")
     model.load_state_dict(load_file(newest / "model.safetensors"))
     _restore(optimizer, load_file(newest / "optimizer.safetensors"), state["optimizer"])
@@ -77,10 +78,6 @@ def load_checkpoint(
     if scaler is not None and state.get("scaler"):
         scaler.load_state_dict(state["scaler"])
     return int(state["step"])
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*")) if folder.is_dir() else []
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

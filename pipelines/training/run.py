@@ -6,6 +6,8 @@ RUN/
   environment.json    versions, processor, threads
   metrics.jsonl       one line per logged step
   checkpoints/        step_000200/: model, optimizer and average in safetensors; state.json
+  snapshots/          step_000200/: a detector that the selection rules may choose
+  scores/             step_000200-{dev,test}.parquet
   done.json           written last; a run without it is not finished
 """
 
@@ -77,6 +79,27 @@ class Run:
         """Drop the lines past `step`, which a resumed run will write again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def step_name(step: int) -> str:
+    """What the files of a training step are called."""
+    return f"step_{step:06d}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps that files of a folder are of, in order: from step 1,000,000 on names no longer sort like numbers."""
+    names = {path.name.split(".")[0].split("-")[0] for path in folder.glob("step_*")}
+    return sorted(int(name.removeprefix("step_")) for name in names)
+
+
+def snapshot_folder(run: Path, step: int) -> Path:
+    """Where a run keeps the detector of a step."""
+    return run / "snapshots" / step_name(step)
+
+
+def score_path(run: Path, step: int, role: str) -> Path:
+    """Where the scores of a step are stored; role is `dev` or `test`."""
+    return run / "scores" / f"{step_name(step)}-{role}.parquet"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

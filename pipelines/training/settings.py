@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings import Strict, Unit
+from pipelines.settings import Bystander, Content, Strict, Unit
+
+MAPS = (".png", ".npz")
+"""Files of target maps."""
 
 
 class LoopSettings(Strict):
@@ -30,9 +33,13 @@ class LoopSettings(Strict):
     gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step: less memory, the same time.")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="`fp16` needs a GPU.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of the average of the weights; 0 keeps no average.")
-    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints: the most that a crash loses.")
-    log_every: int = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
-    trackers: list[str] = Field([], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard].")
+    checkpoint_every: Annotated[int, Bystander()] = Field(
+        200, ge=1, description="Steps between checkpoints: the most that a crash loses."
+    )
+    log_every: Annotated[int, Bystander()] = Field(20, ge=1, description="Steps between lines of metrics.jsonl.")
+    trackers: Annotated[list[str], Bystander()] = Field(
+        [], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard]."
+    )
 
 
 class PlateauSettings(Strict):
@@ -96,10 +103,10 @@ class TrainSettings(LoopSettings):
         description="Steps between evaluations of the source dev loss, for `schedule: plateau` and `early_stopping`.",
     )
     extra_live: ExtraLiveSettings | None = None
-    depth_maps: Path | None = Field(
+    depth_maps: Annotated[Path | None, Content(suffixes=MAPS)] = Field(
         None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY. Default: pseudo-depth."
     )
-    reflection_maps: Path | None = Field(
+    reflection_maps: Annotated[Path | None, Content(suffixes=MAPS)] = Field(
         None, description="Folder of the attacks' reflection maps, with the names of depth maps."
     )
 

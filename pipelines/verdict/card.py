@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfg.baselines import BASELINES
-from pipelines.cues.names import RESTORING
+from pipelines.cues.settings import RESTORING
 from pipelines.experiment.config import CueSettings
 from pipelines.verdict.answers import RULE
 from pipelines.verdict.settings import About, Measured, ModelSettings, SavedModel

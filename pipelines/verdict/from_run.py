@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.artefacts import detector_run, generator_done, load_maker
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.judge import own_numbers
@@ -114,15 +115,13 @@ def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Load
 
 def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
     from pipelines.processes import device
-    from pipelines.stages.train_dfg import load_maker
 
-    workspace = Workspace(planned.experiment)
-    snapshot = workspace.detector() / settings.fold / "snapshots" / f"step_{settings.threshold.step:06d}"
-    detector = load_judge(snapshot, device())
-    pipeline, weights = None, ""
-    if settings.needs_generator:
-        pipeline, weights = load_maker(planned.experiment.generator, workspace.generator())
-    return Scorer(detector, settings.cue, None if pipeline is None else pipeline.to(device()), weights, device())
+    experiment = planned.experiment
+    detector = detector_run(experiment, settings.fold).load(settings.threshold.step).to(device())
+    if not settings.needs_generator:
+        return Scorer(detector, settings.cue, None, "", device())
+    weights = generator_done(experiment)["weights_sha256"]
+    return Scorer(detector, settings.cue, load_maker(experiment).to(device()), weights, device())
 
 
 def load_judge(folder: Path, device: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.cues.names import MAKERS, moment
+from pipelines.cues.settings import MAKERS
 from pipelines.experiment.config import CueSettings
 from pipelines.verdict.settings import WITH_RESTORATION
 
@@ -115,23 +115,24 @@ class Scorer:
 
 
 def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> CueSweep:
-    """The generator as `pipelines.stages.cues.open_sweep` opens it for the cue store.
+    """The generator as `pipelines.artefacts.open_sweep` opens it for the cue store.
 
     It is not compiled: that takes minutes, and moves a restoration by roundings alone.
     """
-    from oanet.names import CUE_FORMS_WITH_AUTOENCODED
-    from pipelines.stages.cues import sweep_of
+    from pipelines.cues.sources import sweep_of
 
-    moments = {_moment(recipe)}
-    if recipe.form in CUE_FORMS_WITH_AUTOENCODED:
-        moments.add(_AUTOENCODER)
+    moments = recipe.timesteps_by(_maker_of(recipe))
     cue = recipe.model_copy(update={"compile": False})
-    return sweep_of(cue, pipeline, sorted(moments), weights_sha256, weights_sha256)
+    return sweep_of(cue, pipeline, moments, weights_sha256, weights_sha256)
 
 
 def _moment(recipe: CueSettings) -> int:
     """The t of the restorations: no recipe here is `shuffled`, so the source tells who makes them."""
-    return moment(recipe.source, MAKERS.get(recipe.source, "dfg"), recipe.timestep)
+    return recipe.timestep_by(_maker_of(recipe))
+
+
+def _maker_of(recipe: CueSettings) -> str:
+    return MAKERS.get(recipe.source, "dfg")
 
 
 def pixel_key(crop: np.ndarray) -> str:

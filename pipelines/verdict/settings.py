@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.cues.names import CONTROLS, RESTORING
+from pipelines.cues.settings import CONTROLS, RESTORING
 from pipelines.evaluation.thresholds import SOURCE_RULES
 from pipelines.experiment.config import CueSettings
 from pipelines.experiment.generator import Strict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import seeded
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
-from dfg.speed import Speed
 from dfg.unet import build_unet
+from pipelines.cues.settings import RestorationSettings
 
 # Stable Diffusion's: 83.7 M parameters.
 KL_F8 = (128, 256, 512, 512)
@@ -39,9 +39,9 @@ class Size:
 
 
 # How a generator is run on a processor that knows bfloat16.
-HALF = Speed("bfloat16", channels_last=True)
-ALL_HALF = replace(HALF, autoencoder_dtype="bfloat16")
-COMPILED = replace(ALL_HALF, compile=True)
+HALF = RestorationSettings(dtype="bfloat16", channels_last=True)
+ALL_HALF = HALF.model_copy(update={"autoencoder_dtype": "bfloat16"})
+COMPILED = ALL_HALF.model_copy(update={"compile": True})
 
 COMPACT, SD15 = Size("compact"), Size("sd15")
 

@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import files
+from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.store import cue_arrays, cue_identity
+from pipelines.cues.store import cue_arrays
 from pipelines.cues.tasks import run_tasks
 from pipelines.errors import AgfasError
 
@@ -65,7 +66,7 @@ def open_stores(root: Path, tasks: int) -> dict[int, ShardStore]:
     """The stores by t."""
     keys = [f"torture/s{i // 40:04d}/v{i // 4:05d}/{i:06d}" for i in range(tasks * SHARD_SIZE - 1)]
     sources = {t: {"name": "torture", "timestep": t} for t in TIMESTEPS}
-    identities = {t: cue_identity(source, "torture", (SIDE, SIDE)) for t, source in sources.items()}
+    identities = {t: store_identity(source, "torture", (SIDE, SIDE)) for t, source in sources.items()}
     return {t: ShardStore.create_or_open(root, identity, keys, SHARD_SIZE) for t, identity in identities.items()}
 
 

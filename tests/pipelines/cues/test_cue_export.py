@@ -16,8 +16,9 @@ from pipelines.cues.exchange import parquet
 from pipelines.cues.exchange.inward import import_cues
 from pipelines.cues.exchange.listing import Listing
 from pipelines.cues.exchange.outward import export_cues
+from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.store import CueStore, cue_arrays, cue_identity
+from pipelines.cues.store import CueStore, cue_arrays
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256
 
@@ -26,7 +27,7 @@ FACES, RESTORED = np.random.default_rng(0).integers(0, 256, (2, len(KEYS), 6, 8,
 
 
 def new_store(root, timestep=201, keys=KEYS, shard_size=4):
-    identity = cue_identity({"name": "dfg", "timestep": timestep}, "faces", (6, 8))
+    identity = store_identity({"name": "dfg", "timestep": timestep}, "faces", (6, 8))
     return ShardStore.create_or_open(root, identity, keys, shard_size)
 
 

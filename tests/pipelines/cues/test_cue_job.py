@@ -13,11 +13,21 @@ from PIL import Image as Pictures
 
 from pipelines.cues.faces import ArrayFaces, as_face_images
 from pipelines.cues.job import OrderedFaces, to_pixels
+from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import AutoencoderSource, CueSource, CueSweep, DfgSource, DfgSweep
+from pipelines.cues.sources import CueSource, CueSweep, DfgSweep, OneOfSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
+
+TEN = RestorationSettings(num_inference_steps=10)
+
+
+def source(pipeline, timestep: int = 201, weights: str = WEIGHTS, **settings) -> OneOfSweep:
+    """The generator at one t, on a grid of ten."""
+    chosen = TEN.model_copy(update=settings)
+    return OneOfSweep(DfgSweep(pipeline, [timestep], weights, AUTOENCODER, chosen), timestep)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,7 @@ def pipeline():
 
 @pytest.fixture
 def sweep(pipeline):
-    return DfgSweep(pipeline, [0, 201, 401], WEIGHTS, AUTOENCODER, num_inference_steps=10)
+    return DfgSweep(pipeline, [0, 201, 401], WEIGHTS, AUTOENCODER, TEN)
 
 
 def test_cues_are_the_pipelines_own(tmp_path, pipeline, sweep):
@@ -56,7 +66,7 @@ def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
             return method(*arguments, **options)
 
         monkeypatch.setattr(pipeline, name, counted)
-    sweep = DfgSweep(pipeline, [0, 201, 401, 601], WEIGHTS, AUTOENCODER, num_inference_steps=5)
+    sweep = DfgSweep(pipeline, [0, 201, 401, 601], WEIGHTS, AUTOENCODER, RestorationSettings(num_inference_steps=5))
     make(tmp_path, sweep, batch_size=4, shard_size=4)
     faces = 12  # the last batch is filled up to four
     assert counts == {
@@ -71,18 +81,16 @@ def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
 
 def test_a_sweep_gives_the_bytes_of_its_single_sources(tmp_path, pipeline, sweep):
     together = make(tmp_path / "together", sweep)
-    singles: dict[int, CueSource] = {0: AutoencoderSource(pipeline, AUTOENCODER)}
-    singles.update({t: DfgSource(pipeline, WEIGHTS, t, num_inference_steps=10) for t in (201, 401)})
-    for timestep, source in singles.items():
-        alone = make(tmp_path / "alone", source)[timestep]
+    for timestep in (0, 201, 401):
+        alone = make(tmp_path / "alone", source(pipeline, timestep).sweep)[timestep]
         assert alone.name == together[timestep].name
         assert shard_bytes(alone) == shard_bytes(together[timestep])
 
 
 def test_several_samples_are_averaged(tmp_path, pipeline):
     image, keys = torch.rand(3, 3, 32, 32) * 2 - 1, ["a", "b", "c"]
-    mean = DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=5, samples=3)
-    singles = [DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10, seed=seed) for seed in (5, 6, 7)]
+    mean = source(pipeline, seed=5, samples=3)
+    singles = [source(pipeline, seed=seed) for seed in (5, 6, 7)]
     restored = [single(image, keys) for single in singles]
     torch.testing.assert_close(mean(image, keys), sum(restored) / 3, atol=1e-6, rtol=0)
     assert not torch.equal(restored[0], restored[1])
@@ -91,7 +99,7 @@ def test_several_samples_are_averaged(tmp_path, pipeline):
 
 def test_a_run_makes_only_what_is_missing(tmp_path, pipeline, sweep):
     clean = {t: shard_bytes(folder) for t, folder in make(tmp_path / "clean", sweep).items()}
-    folders = make(tmp_path / "late", DfgSource(pipeline, WEIGHTS, 401, num_inference_steps=10))
+    folders = make(tmp_path / "late", source(pipeline, 401).sweep)
     ShardStore.open(folders[401]).revoke(1)
     folders = make(tmp_path / "late", sweep)
     assert {t: shard_bytes(folder) for t, folder in folders.items()} == clean
@@ -99,7 +107,7 @@ def test_a_run_makes_only_what_is_missing(tmp_path, pipeline, sweep):
 
 def process(root, rank, world_size):
     torch.set_num_threads(1)
-    make(root, DfgSweep(tiny_pipeline(), [0, 201], WEIGHTS, AUTOENCODER, 10), rank=rank, world_size=world_size)
+    make(root, DfgSweep(tiny_pipeline(), [0, 201], WEIGHTS, AUTOENCODER, TEN), rank=rank, world_size=world_size)
 
 
 @pytest.mark.slow
@@ -180,20 +188,25 @@ def test_residual_statistics(tmp_path):
 
 def test_identity_names_the_store_and_nothing_else_does(tmp_path, pipeline):
     def folder(**options):
-        source = DfgSource(pipeline, **{"weights_sha256": "w", "timestep": 201, "num_inference_steps": 10, **options})
-        return next(iter(make(tmp_path, source, faces=ArrayFaces(KEYS[:1], FACES.images[:1])).values())).name
+        made = make(tmp_path, source(pipeline, **options).sweep, faces=ArrayFaces(KEYS[:1], FACES.images[:1]))
+        return next(iter(made.values())).name
 
     one = folder()
     assert folder() == one
-    others = {folder(timestep=301), folder(num_inference_steps=5), folder(seed=1), folder(weights_sha256="v")}
+    others = {folder(timestep=301), folder(num_inference_steps=5), folder(seed=1), folder(weights="v")}
     assert len(others | {one}) == 5
-    scheduler = DfgSource(pipeline, "w").fingerprint()["scheduler"]
-    assert (scheduler["class"], scheduler["beta_schedule"]) == ("DDIMScheduler", "scaled_linear")
-    assert not any(name.startswith("_") for name in scheduler)  # such as diffusers' version
+
+
+def test_the_weights_hash_covers_the_noise_schedule(tmp_path, pipeline):
+    pipeline.save_pretrained(tmp_path)
+    before = folder_sha256(tmp_path)
+    schedule = tmp_path / "scheduler" / "scheduler_config.json"
+    schedule.write_text(schedule.read_text().replace("scaled_linear", "linear"))
+    assert folder_sha256(tmp_path) != before
 
 
 def test_protocols():
-    sweep = DfgSweep(tiny_pipeline(), [201], WEIGHTS, num_inference_steps=10)
+    sweep = DfgSweep(tiny_pipeline(), [201], WEIGHTS, settings=TEN)
     assert isinstance(sweep, CueSweep)
     assert isinstance(Blur(), CueSource)
     assert not isinstance(Blur(), CueSweep)
@@ -210,7 +223,7 @@ def test_protocols():
 )
 def test_sweeps_that_cannot_be(pipeline, timesteps, message):
     with pytest.raises(AgfasError, match=message):
-        DfgSweep(pipeline, timesteps, WEIGHTS, num_inference_steps=10)
+        DfgSweep(pipeline, timesteps, WEIGHTS, settings=TEN)
 
 
 def test_values_that_are_not_finite_name_the_face(tmp_path):

@@ -6,9 +6,10 @@ import pytest
 from cue_job_parts import FACES, KEYS, WEIGHTS, Blur, make, shard_bytes, some_images, tiny_pipeline
 
 from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import DfgSource
-from pipelines.cues.store import CueStore, cue_status
+from pipelines.cues.sources import DfgSweep, OneOfSweep
+from pipelines.cues.store import CueStore
 from pipelines.cues.verify import verify_cues
 from pipelines.errors import AgfasError
 
@@ -27,7 +28,7 @@ def test_join_counts_and_names_what_is_missing(tmp_path):
     with pytest.raises(AgfasError, match=f"4 of 11 faces have no cue .* first being {', '.join(missing[:3])}"):
         store.join(sorted(KEYS))
     assert len(store.join(sorted(KEYS)[:4])) == 4
-    status = cue_status(store.shards.folder)
+    status = store.shards.status()
     assert (status.finished_tasks, status.tasks, status.finished_rows, status.rows) == (2, 3, 7, 11)
     assert "7 of 11 rows, 2 of 3 shards" in str(status)
 
@@ -38,8 +39,8 @@ def test_other_stores_are_not_cue_stores(tmp_path):
 
 
 def test_verification_of_a_sound_store(tmp_path, pipeline):
-    source = DfgSource(pipeline, WEIGHTS, 201, num_inference_steps=10)
-    folder = make(tmp_path, source)[201]
+    sweep = DfgSweep(pipeline, [201], WEIGHTS, settings=RestorationSettings(num_inference_steps=10))
+    folder, source = make(tmp_path, sweep)[201], OneOfSweep(sweep, 201)
     check = verify_cues(folder, FACES, source, sample=5)
     assert check.ok
     assert check.identical == check.faces >= 5
@@ -60,7 +61,7 @@ def test_verification_drops_a_broken_shard_and_the_next_run_mends_it(tmp_path):
     assert not check.ok
     assert check.broken == (2,)
     assert "made again by the next run: shard 2" in str(check)
-    assert cue_status(folder).finished_tasks == 2
+    assert ShardStore.open(folder).status().finished_tasks == 2
     make(tmp_path, Blur())
     assert shard_bytes(folder) == clean
     assert verify_cues(folder, FACES, Blur()).ok

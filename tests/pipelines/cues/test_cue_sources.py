@@ -14,11 +14,12 @@ from output_folder import make_experiment, write_faces
 
 from dfg.baselines import BASELINES
 from dfg.baselines.deep_svdd import DeepSvddObjective
+from pipelines.artefacts import cue_stores, face_columns, open_sweep
 from pipelines.cues.job import to_pixels
-from pipelines.cues.names import CONTROLS, MAKERS, RESTORING
 from pipelines.cues.reader import CUE_KINDS
+from pipelines.cues.settings import CONTROLS, MAKERS, RESTORING, CueSettings
 from pipelines.errors import AgfasError
-from pipelines.experiment.config import CueSettings, Experiment
+from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import read_experiment, with_overrides
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
@@ -169,12 +170,12 @@ def test_only_live_faces_are_trained_on(root):
 def test_a_source_is_a_function_of_its_face(root, label):
     experiment = row(root, label).experiment
     timestep = Workspace(experiment).timestep()
-    source, again = (cues.open_sweep(experiment, [timestep]) for _ in range(2))
+    source, again = (open_sweep(experiment, [timestep]) for _ in range(2))
     assert source.timesteps == (timestep,)
     named = source.fingerprint(timestep)
     assert json.loads(json.dumps(named)) == again.fingerprint(timestep)
     assert len(named["weights"]) == 64
-    chosen = cues.judged_faces(experiment, faces_stage.run(experiment))
+    chosen = cues.chosen_faces(experiment, faces_stage.run(experiment), all_faces=False)
     image, keys = to_unit_range(chosen.batch(np.arange(4))), chosen.keys[:4]
     restored = source.restore(image, keys, [timestep])[timestep]
     assert restored.shape == image.shape
@@ -185,7 +186,7 @@ def test_a_source_is_a_function_of_its_face(root, label):
     singles = [source.restore(image[i : i + 1], [keys[i]], [timestep])[timestep] for i in order]
     torch.testing.assert_close(restored[order], torch.cat(singles), atol=1e-4, rtol=0)
     # What the store holds is what a verdict makes of the same face.
-    store = cues.stores_of(experiment, faces_stage.run(experiment), [timestep])[timestep]
+    store = cue_stores(experiment, face_columns(experiment), [timestep])[timestep]
     rows = np.array([store.shards.keys.index(key) for key in keys])
     difference = store.reconstructions(rows).astype(int) - to_pixels(restored, keys).astype(int)
     assert np.abs(difference).max() <= 1
@@ -205,19 +206,19 @@ def test_the_job_verifies_and_counts_its_stores(root, capsys, label):
 def test_noise_has_its_seed_and_means_their_samples(root):
     experiment = row(root, "anoddpm").experiment
     names = {
-        json.dumps(cues.open_sweep(with_overrides(experiment, changes), [20]).fingerprint(20))
+        json.dumps(open_sweep(with_overrides(experiment, changes), [20]).fingerprint(20))
         for changes in ({}, {"cue.seed": 1}, {"cue.samples": 1}, {"cue.calls": 3}, {"cue.calls": None})
     }
     assert len(names) == 5
-    chosen = cues.judged_faces(experiment, faces_stage.run(experiment))
+    chosen = cues.chosen_faces(experiment, faces_stage.run(experiment), all_faces=False)
     image, keys = to_unit_range(chosen.batch(np.arange(2))), chosen.keys[:2]
     seeds = [
-        cues.open_sweep(with_overrides(experiment, {"cue.seed": seed, "cue.samples": 1}), [20]).restore(
-            image, keys, [20]
-        )[20]
+        open_sweep(with_overrides(experiment, {"cue.seed": seed, "cue.samples": 1}), [20]).restore(image, keys, [20])[
+            20
+        ]
         for seed in (0, 1)
     ]
-    both = cues.open_sweep(experiment, [20]).restore(image, keys, [20])[20]
+    both = open_sweep(experiment, [20]).restore(image, keys, [20])[20]
     torch.testing.assert_close(both, (seeds[0] + seeds[1]) / 2)
     assert not torch.equal(*seeds)
 

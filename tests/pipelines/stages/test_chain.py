@@ -11,13 +11,13 @@ import torch
 import yaml
 from small_experiments import chain_settings
 
+from pipelines.artefacts import cue_reader
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, sweep
 from pipelines.stages import faces as faces_stage
-from pipelines.stages.detector_cues import cue_reader
 from pipelines.stages.quickstart import scaled
 from pipelines.stages.train_detector import snapshot_steps
 

@@ -10,6 +10,7 @@ import pytest
 from output_folder import make_experiment, write_faces
 from typer.testing import CliRunner
 
+from pipelines.artefacts import cue_reader, cue_stores, judged_rows
 from pipelines.cli import app
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -17,7 +18,6 @@ from pipelines.experiment.file import with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import cues
 from pipelines.stages import faces as faces_stage
-from pipelines.stages.detector_cues import cue_reader
 
 
 def experiment_in(root: Path, domains: tuple[str, ...]) -> Experiment:
@@ -46,7 +46,7 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     cues.run_alone(experiment, [201], all_faces=True)
     whole = stores(experiment)
     assert len(whole) == 2  # t = 0 and t = 201
-    assert len(cues.stores_of(experiment, faces, [201])[201]) == len(faces)
+    assert len(cue_stores(experiment, faces.columns(), [201])[201]) == len(faces)
     found = cue_reader(experiment, faces)
     shuffled = cue_reader(with_overrides(experiment, {"cue.source": "shuffled"}), faces)
     cues.run(experiment, faces, [201])
@@ -60,8 +60,8 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     alone = with_overrides(experiment, {"output": str(tmp_path / "alone")})
     cues.run_alone(alone, [201])
     assert not stores(alone) & whole
-    assert len(cues.stores_of(alone, faces, [201])[201]) < len(faces)
-    rows = np.flatnonzero(cues.judged_rows(experiment, faces))
+    assert len(cue_stores(alone, faces.columns(), [201])[201]) < len(faces)
+    rows = np.flatnonzero(judged_rows(experiment, faces.columns()))
     assert np.array_equal(found.batch(rows), cue_reader(alone, faces).batch(rows))
     donors = cue_reader(with_overrides(alone, {"cue.source": "shuffled"}), faces)
     assert np.array_equal(shuffled.batch(rows), donors.batch(rows))
@@ -80,7 +80,7 @@ def test_a_store_that_was_only_begun_is_made(tmp_path):
         (Workspace(experiment).cues() / name / "shards").mkdir(parents=True)
     cues.run(experiment, faces, [201])
     assert stores(experiment) == whole
-    assert len(cues.stores_of(experiment, faces, [201])[201]) == len(faces)
+    assert len(cue_stores(experiment, faces.columns(), [201])[201]) == len(faces)
 
 
 def test_one_domain_needs_no_protocol(tmp_path):
@@ -91,7 +91,7 @@ def test_one_domain_needs_no_protocol(tmp_path):
     cues.run_alone(experiment, [201], all_faces=True)
     # It is the one that a protocol of this domain needs.
     judged = with_overrides(experiment, {"protocol": {"name": "within"}})
-    assert cues.stores_of(judged, faces_stage.run(judged), [201])[201]
+    assert cue_stores(judged, faces_stage.run(judged).columns(), [201])[201]
     assert len(stores(experiment)) == 2
 
 

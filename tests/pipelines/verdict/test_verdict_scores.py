@@ -12,19 +12,18 @@ from verdict_run import SIZE, LeftHalf, shared_run, write_face
 
 from oanet.cue import form_cue
 from oanet.detectors import load_detector
+from pipelines.artefacts import cue_reader, open_sweep
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.store import CueStore
 from pipelines.data.faces import open_faces
 from pipelines.errors import AgfasError
+from pipelines.evaluation.scoring import score_faces
 from pipelines.experiment.config import CueSettings
 from pipelines.experiment.plan import read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.pixels import to_unit_range
-from pipelines.stages.cues import open_sweep
-from pipelines.stages.detector_cues import cue_reader
-from pipelines.stages.evaluate import score_faces
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.cropper import resized_mask
 from pipelines.verdict.scorer import pixel_key

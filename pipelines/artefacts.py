@@ -1,0 +1,354 @@
+"""Opens what stages have made: faces, generators, cue stores, detectors and their scores.
+
+Everything that reads an output folder reads it through this module, so that a path or a file name is known here
+alone. Names are computed from settings and `done.json`: no function loads a model to find a folder, and torch is
+imported where a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.cues.identity import restoration_identity, store_identity
+from pipelines.cues.settings import AUTOENCODER
+from pipelines.data.protocols import protocol_folds
+from pipelines.data.records import read_card
+from pipelines.errors import AgfasError
+from pipelines.evaluation.scores import ScoreTable
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.generator import BaselineSettings
+from pipelines.experiment.workspace import Workspace
+from pipelines.files import read_json
+from pipelines.fingerprint import fingerprint, folder_sha256
+from pipelines.training.run import score_path, snapshot_folder
+
+if TYPE_CHECKING:
+    from dfg.baselines.base import Baseline
+    from dfg.pipeline import DeFakePipeline
+    from oanet.detectors import Detector
+    from pipelines.cues.reader import CueReader
+    from pipelines.cues.sources import CueSweep
+    from pipelines.cues.store import CueStore
+    from pipelines.data.faces import Faces
+
+Columns = Mapping[str, Sequence[Any] | np.ndarray]
+"""Metadata of a face dataset by column name, one value per face."""
+
+PIPELINE, MODEL = "pipeline", "model"
+"""Where a run folder holds its generator, and its baseline or identity encoder."""
+
+
+@dataclass(frozen=True)
+class DetectorRun:
+    """The run of one fold's detector.
+
+    Attributes:
+        folder: the run's.
+    """
+
+    folder: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training has ended."""
+        return (self.folder / "done.json").is_file()
+
+    @property
+    def done(self) -> dict[str, Any]:
+        """What the training left.
+
+        Raises:
+            AgfasError: it has not ended.
+        """
+        if not self.is_finished:
+            raise AgfasError(f"{self.folder} holds no finished detector. Run `agfas train` with its configuration.")
+        return dict(read_json(self.folder / "done.json"))
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the kept checkpoints."""
+        return list(self.done["snapshots"])
+
+    def load(self, step: int) -> Detector:
+        """The detector of one step in evaluation mode, on the CPU.
+
+        Raises:
+            AgfasError: it is missing or damaged.
+        """
+        return load_detector(snapshot_folder(self.folder, step))
+
+    def score_path(self, step: int, role: str) -> Path:
+        """Where the scores of a step are stored; role is `dev` or `test`."""
+        return score_path(self.folder, step, role)
+
+    def scores(self, step: int, role: str) -> ScoreTable:
+        """The score table of a step, by face.
+
+        Raises:
+            AgfasError: it is missing or damaged.
+        """
+        return ScoreTable.load(self.score_path(step, role))
+
+
+def detector_run(experiment: Experiment, fold: str) -> DetectorRun:
+    """The run of an experiment's detector for one fold of its protocol."""
+    return DetectorRun(Workspace(experiment).detector() / fold)
+
+
+def result_path(experiment: Experiment) -> Path:
+    """Where the numbers of an evaluated experiment are stored."""
+    return Workspace(experiment).detector() / "result.json"
+
+
+def load_detector(folder: Path) -> Detector:
+    """A saved detector in evaluation mode, on the CPU.
+
+    Raises:
+        AgfasError: it is missing or damaged.
+    """
+    from oanet.detectors import load_detector as load
+
+    try:
+        return load(folder).eval()
+    except (OSError, ValueError, TypeError) as error:
+        raise AgfasError(f"The detector at {folder} cannot be loaded: {error}") from error
+
+
+def open_faces(experiment: Experiment) -> Faces:
+    """The experiment's faces, which a stage has made before."""
+    from pipelines.data.faces import open_faces as open_dataset
+
+    workspace = Workspace(experiment)
+    return open_dataset(workspace.faces, workspace.size)
+
+
+def face_columns(experiment: Experiment) -> dict[str, np.ndarray]:
+    """The metadata of the experiment's faces, without opening a picture."""
+    from pipelines.data.records import COLUMNS, load_faces
+
+    table = load_faces(Workspace(experiment).faces)
+    return {name: np.asarray(table[name][:]) for name in COLUMNS if name != "image" and name in table.column_names}
+
+
+def generator_done(experiment: Experiment) -> dict[str, Any]:
+    """What the training of the generator or baseline left.
+
+    Raises:
+        AgfasError: it has not ended.
+    """
+    path = Workspace(experiment).generator() / "done.json"
+    if not path.is_file():
+        raise AgfasError(f"No finished generator at {path.parent}. Run `agfas train-dfg` with the same configuration.")
+    return dict(read_json(path))
+
+
+def load_maker(experiment: Experiment) -> DeFakePipeline | Baseline:
+    """The trained generator or baseline on the CPU.
+
+    Raises:
+        AgfasError: it is not finished, or its files are damaged.
+    """
+    generator_done(experiment)
+    folder = Workspace(experiment).generator()
+    if isinstance(experiment.generator, BaselineSettings):
+        return load_baseline(folder / MODEL)
+    return load_pipeline(folder / PIPELINE)
+
+
+def load_pipeline(folder: Path) -> DeFakePipeline:
+    """A saved generator.
+
+    Raises:
+        AgfasError: its files are missing or damaged.
+    """
+    from diffusers.utils.logging import disable_progress_bar
+
+    from dfg.pipeline import DeFakePipeline
+
+    disable_progress_bar()  # diffusers' own, over four small files
+    try:
+        return DeFakePipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise AgfasError(f"The generator at {folder} cannot be loaded: {error}") from error
+
+
+def load_baseline(folder: Path) -> Baseline:
+    """A saved baseline.
+
+    Raises:
+        AgfasError: its files are missing or damaged.
+    """
+    from dfg.baselines import load_baseline as load
+
+    try:
+        return load(folder)
+    except ValueError as error:
+        raise AgfasError(f"The model at {folder} cannot be loaded: {error}") from None
+
+
+def autoencoder_sha256(pipeline: Path) -> str:
+    """The hash of a saved generator's autoencoder alone, which names the stores of t = 0."""
+    return folder_sha256(pipeline / "autoencoder")
+
+
+def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
+    """The trained generator or baseline as a source of several t at once, on this process's device."""
+    from pipelines.cues.sources import sweep_of
+    from pipelines.processes import device
+
+    done = generator_done(experiment)
+    maker = load_maker(experiment).to(device())
+    return sweep_of(experiment.cue, maker, timesteps, done["weights_sha256"], done.get("autoencoder_sha256", ""))
+
+
+def judged_rows(experiment: Experiment, columns: Columns) -> np.ndarray:
+    """(N,) bool, whether a face is of the protocol's domains: those that detectors see."""
+    folds = protocol_folds(experiment.protocol, columns)
+    domains = {name for fold in folds for name in (*fold.train_domains, *fold.dev_domains, *fold.test_domains)}
+    return np.isin(np.asarray(columns["domain"]), sorted(domains))
+
+
+def dataset_id(experiment: Experiment, keys: Sequence[str]) -> str:
+    """Names some faces of the experiment's dataset at its size."""
+    return f"{Workspace(experiment).faces_id()}:{fingerprint(sorted(map(str, keys)))}"
+
+
+def store_folders(
+    experiment: Experiment, columns: Columns, timesteps: Sequence[int], all_faces: bool = False
+) -> dict[int, Path]:
+    """The cue stores of the trained generator by t, finished or not.
+
+    Args:
+        experiment: its generator must be trained.
+        columns: of its faces.
+        timesteps: 0 is the autoencoder alone.
+        all_faces: the stores of every face; otherwise those of the protocol's faces, in whose place a finished store
+            of every face serves as well.
+
+    Raises:
+        AgfasError: the generator is not trained, or the protocol does not fit the dataset.
+    """
+    keys = np.asarray(columns["key"])
+    over_all = _store_folders(experiment, keys.tolist(), timesteps)
+    if all_faces:
+        return over_all
+    own = _store_folders(experiment, keys[judged_rows(experiment, columns)].tolist(), timesteps)
+    return {t: over_all[t] if is_whole(over_all[t]) and not is_whole(own[t]) else own[t] for t in timesteps}
+
+
+def _store_folders(experiment: Experiment, keys: list[str], timesteps: Sequence[int]) -> dict[int, Path]:
+    workspace, done = Workspace(experiment), generator_done(experiment)
+    maker, dataset, size = experiment.generator.name, dataset_id(experiment, keys), (workspace.size, workspace.size)
+    folders = {}
+    for timestep in timesteps:
+        is_autoencoder = maker == "dfg" and timestep == AUTOENCODER
+        weights = done["autoencoder_sha256" if is_autoencoder else "weights_sha256"]
+        restoration = restoration_identity(experiment.cue, maker, weights, timestep)
+        folders[timestep] = workspace.cues() / fingerprint(store_identity(restoration, dataset, size))
+    return folders
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a cue store exists and lacks nothing."""
+    from pipelines.cues.description import STORE_NAME
+    from pipelines.cues.shards import ShardStore
+
+    # A process that was killed may have left the folder without its last file.
+    return (folder / STORE_NAME).is_file() and not ShardStore.open(folder).unfinished()
+
+
+def cue_stores(experiment: Experiment, columns: Columns, timesteps: Sequence[int]) -> dict[int, CueStore]:
+    """The finished stores by t.
+
+    Raises:
+        AgfasError: one is missing or unfinished.
+    """
+    from pipelines.cues.store import CueStore
+
+    folders = store_folders(experiment, columns, timesteps)
+    for timestep, folder in folders.items():
+        if not is_whole(folder):
+            raise AgfasError(
+                f"The cues of t = {timestep} are not finished. Run `agfas cues` with the same configuration."
+            )
+    return {timestep: CueStore.open(folder) for timestep, folder in folders.items()}
+
+
+def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
+    """What makes the experiment's cues, or None if its detector takes none.
+
+    Raises:
+        AgfasError: cues or masks are missing.
+    """
+    from pipelines.cues.reader import CueReader
+
+    workspace = Workspace(experiment)
+    if not workspace.needs_cue():
+        return None
+    cue, columns = experiment.cue, faces.columns()
+    wanted, judged = cue.timesteps_by(experiment.generator.name), judged_rows(experiment, columns)
+    stores = cue_stores(experiment, columns, wanted) if wanted else {}
+    stored = {t: PartlyStored(store, faces, judged) for t, store in stores.items()}
+    return CueReader(
+        cue.source,
+        [str(key) for key in faces.keys],
+        [f"{domain}/{video}" for domain, video in zip(faces.domains, faces.videos, strict=True)],
+        faces.images,
+        stored[workspace.timestep()] if stored else None,
+        stored.get(AUTOENCODER) if len(wanted) > 1 else None,
+        form=cue.form,
+        normalize=cue.normalize,
+        seed=cue.seed,
+        groups=[f"{domain}/{split}" for domain, split in zip(faces.domains, faces.splits, strict=True)],
+        masks=_masks(experiment, faces),
+    )
+
+
+def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
+    if experiment.cue.mask == "none":
+        return None
+    if faces.masks is None:
+        raise AgfasError(
+            f"cue.mask = face needs the faces' masks, which {faces.folder} does not have. Prepare the dataset with"
+            " `agfas prepare ... --parsing-weights FILE`, or set cue.mask = none."
+        )
+    return faces.masks
+
+
+class PartlyStored:
+    """A store's reconstructions under the whole dataset's indices; faces outside the protocol have none.
+
+    Args:
+        store: of the protocol's faces, or of all.
+        faces: the dataset.
+        judged: (N,) bool, whether a face is of the protocol's domains.
+
+    Attributes:
+        present: (N,) bool, whether the face has a restoration.
+    """
+
+    def __init__(self, store: CueStore, faces: Faces, judged: np.ndarray) -> None:
+        self.store = store
+        known = {key: row for row, key in enumerate(store.shards.keys)}
+        rows = np.array([known.get(str(key), -1) for key in faces.keys], dtype=np.int64)
+        self.rows = np.where(judged, rows, -1)
+        self.present = self.rows >= 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        rows = self.rows[indices]
+        if np.any(rows < 0):
+            raise IndexError("a face outside the protocol's domains has no stored restoration")
+        return self.store.reconstructions(rows)
+
+
+def read_face_card(experiment: Experiment) -> dict[str, Any]:
+    """What the experiment's face dataset says of itself."""
+    return read_card(Workspace(experiment).faces)

@@ -1,0 +1,122 @@
+"""Which cue a detector sees, and how its restorations are made.
+
+A class holds exactly the settings that one kind of restoration reads, so that the identity of a cue
+(`pipelines.cues.identity`) is these fields and no others. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from dfg.baselines import BASELINES, BASELINES_WITH_TIMESTEP
+from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED
+from pipelines.errors import nearest
+from pipelines.settings import Strict
+
+AUTOENCODER = 0
+"""The t of the control that encodes and decodes without noise."""
+
+MAKERS: dict[str, str] = {"dfg": "dfg", "dfg_no_identity": "dfg", **{name: name for name in BASELINES}}
+"""The `generator.name` that each source of restorations needs."""
+
+RESTORING: tuple[str, ...] = tuple(MAKERS)
+"""Sources whose cue compares a face with what a model of live faces makes of it."""
+
+CONTROLS: tuple[str, ...] = ("autoencoder", "shuffled", "zero", "noise")
+
+WITHOUT_PICTURES: tuple[str, ...] = ("zero", "noise")
+"""Sources that need no restoration."""
+
+WITH_TIMESTEP: tuple[str, ...] = ("dfg", *BASELINES_WITH_TIMESTEP)
+"""Generators that noise a face to t."""
+
+
+class AutoencodedSettings(Strict):
+    """What the reconstruction by the autoencoder alone (t = 0) reads."""
+
+    autoencoder_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Number type of the autoencoder; its rounding shows in the picture, so measure it first."
+    )
+    channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
+
+
+class AncestralSettings(Strict):
+    """What a restoration from noise reads, whatever the sampler; all that AnoDDPM reads."""
+
+    timestep: int = Field(
+        801,
+        ge=1,
+        le=999,
+        description="How far a face is noised before it is restored. `anoddpm` uses 200 in the paper, with as many"
+        " ancestral steps back unless `calls` is smaller. `memae` and `deep_svdd` ignore it, `samples` and `calls`.",
+    )
+    calls: int | None = Field(
+        None, ge=1, description="Calls of the U-Net from t down, evenly spaced; default: those of the grid."
+    )
+    samples: int = Field(1, ge=1, description="Restorations per face that are averaged; 1 is the paper's.")
+    seed: int = Field(0, description="Seed of the noise streams.")
+
+
+class RestorationSettings(AutoencodedSettings, AncestralSettings):
+    """What a restoration by the De-fake Face Generator reads."""
+
+    num_inference_steps: int = Field(
+        50, ge=1, le=1000, description="Grid of the sampler, for `dfg` alone; t = 801 of 50 is 41 calls."
+    )
+    scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
+        "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
+    )
+    guidance_scale: float = Field(
+        1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the work."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number type of the U-Net.")
+    compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
+    attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
+
+
+class CueSettings(RestorationSettings):
+    """Which anomalous cue the detector sees."""
+
+    source: Literal[
+        "dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "autoencoder", "shuffled", "zero", "noise"
+    ] = Field(
+        "dfg",
+        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
+        " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
+        " controls.",
+    )
+    form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
+    normalize: Literal["per_face", "none"] = "per_face"
+    mask: Literal["none", "face"] = Field(
+        "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
+    )
+    batch_size: int = Field(32, ge=1, description="Faces restored at once.")
+    shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
+
+    @model_validator(mode="after")
+    def _known_form(self) -> CueSettings:
+        if self.form not in CUE_FORMS:
+            raise ValueError(f"unknown form '{self.form}': {nearest(self.form, CUE_FORMS)}")
+        return self
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the cue is made from restored faces."""
+        return self.source not in WITHOUT_PICTURES
+
+    def timestep_by(self, maker: str) -> int:
+        """The t that the cue is restored from: 0 for the control `autoencoder` and for generators without noise.
+
+        Args:
+            maker: `generator.name`; the source `shuffled` does not say it.
+        """
+        return self.timestep if self.source != "autoencoder" and maker in WITH_TIMESTEP else AUTOENCODER
+
+    def timesteps_by(self, maker: str) -> list[int]:
+        """Every t whose restorations the cue is made of, in order; none for cues without restorations."""
+        if not self.is_restored:
+            return []
+        compared = [AUTOENCODER] if self.form in CUE_FORMS_WITH_AUTOENCODED else []
+        return sorted({self.timestep_by(maker), *compared})

@@ -1,0 +1,50 @@
+"""A detector's answers over the faces of a dataset, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipelines.pixels import to_unit_range
+from pipelines.processes import device
+
+if TYPE_CHECKING:
+    from oanet.batch import DetectorOutput
+    from oanet.detectors import Detector
+    from pipelines.cues.reader import CueReader
+    from pipelines.data.faces import Faces
+
+
+@torch.no_grad()
+def answers(
+    detector: Detector, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, DetectorOutput]]:
+    """Each batch's rows with the detector's output, in order.
+
+    Args:
+        detector: moved to this process's device and set to evaluation mode.
+        faces: the dataset.
+        reader: of its cues; None for a detector without.
+        rows: (n,) indices of the faces.
+        batch_size: faces judged at once.
+    """
+    detector = detector.to(device()).eval()
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        image = to_unit_range(faces.images[part]).to(device())
+        cue = None if reader is None else reader.batch(part).to(device())
+        yield part, detector(image, cue)
+
+
+def score_faces(
+    detector: Detector, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Probability of bona fide of some faces, (n,) float64; arguments as of `answers`."""
+    found = [
+        output.probability_bonafide.double().cpu().numpy()
+        for _, output in answers(detector, faces, reader, rows, batch_size)
+    ]
+    return np.concatenate(found)
