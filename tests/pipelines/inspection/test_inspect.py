@@ -17,6 +17,7 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
+from pipelines.artefacts import load_maker
 from pipelines.inspection.cameras import fit_cameras, mean_floor
 from pipelines.inspection.divergence import GaussianFit, kl_divergence
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
@@ -99,7 +100,8 @@ def experiment(tmp_path):
 def opened(experiment, encoder):
     """A generator and some faces."""
     faces = faces_stage.run(experiment)
-    pipeline, _ = train_dfg.load_generator(train_dfg.run(experiment, faces))
+    train_dfg.run(experiment, faces)
+    pipeline = load_maker(experiment)
     return pipeline, faces, np.arange(6)
 
 
