@@ -94,7 +94,9 @@ def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exc
     """The error as one sentence that says what to do, where the cause is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         room = f"free {-(-bytes_to_come // _MIB)} MB" if bytes_to_come else "free some space"
-        return AgfasError(f"disk full while writing {place}: nothing already made is lost, {room} and run again.")
+        return AgfasError(
+            f"The disk is full while writing {place}: nothing already made is lost, {room} and run again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return AgfasError(
             f"{place} cannot be written ({error.strerror}): nothing already made is lost. Allow writing there or"

@@ -1,10 +1,12 @@
 """Which of the launched processes this is, and what it computes on.
 
-torch and accelerate are imported when they are asked, so that a command that only prints a plan does not wait for them.
+A process that no launcher started is the first of one, which takes neither torch nor accelerate to know: a command
+that only reads or prints never loads them.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,9 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+# Set by torchrun and `accelerate launch`, and by the MPI implementations that accelerate reads.
+_LAUNCHERS = ("WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process, perhaps as one of several."""
+    return any(name in os.environ for name in _LAUNCHERS)
+
 
 def on_cpu() -> bool:
-    """Whether there is no accelerator. accelerate must be told, or it takes several processes on a CPU for one."""
+    """Whether there is no accelerator; accelerate needs this flag, or it sees several CPU processes as one."""
     import torch
 
     return not torch.accelerator.is_available()
@@ -29,22 +39,26 @@ def state() -> PartialState:
 
 def is_main() -> bool:
     """Whether this process writes what only one may write."""
-    return state().is_main_process
+    return not is_launched() or state().is_main_process
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Number of this process and how many there are."""
-    return state().process_index, state().num_processes
+    """Index of this process and the number of processes."""
+    return (state().process_index, state().num_processes) if is_launched() else (0, 1)
 
 
 def wait() -> None:
-    """Wait until every process is here."""
-    state().wait_for_everyone()
+    """Wait until every process gets here."""
+    if is_launched():
+        state().wait_for_everyone()
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """Let the first process make an artefact while the others wait, then let them find it."""
+    if not is_launched():
+        yield
+        return
     with state().main_process_first():
         yield
 

@@ -25,9 +25,13 @@ def run(experiment: Experiment, last: str) -> None:
     if last == "evaluate" and is_evaluated(experiment):
         opened = None
     else:
+        from pipelines.stages import train_detector, train_dfg
+
+        if last != "train-dfg":
+            train_detector.check_options(experiment)
         opened = faces.run(experiment)
         if last == "train-dfg":
-            _train_generator(experiment, opened)
+            print(f"Generator: {train_dfg.run(experiment, opened)}")
             return
         _train_detectors(experiment, opened)
     if is_main():
@@ -58,16 +62,9 @@ def is_evaluated(experiment: Experiment) -> bool:
     return workspace.faces.is_dir() and evaluate.is_finished(experiment, face_columns(experiment))
 
 
-def _train_generator(experiment: Experiment, faces: Faces) -> None:
-    from pipelines.stages import train_dfg
-
-    print(f"Generator: {train_dfg.run(experiment, faces)}")
-
-
 def _train_detectors(experiment: Experiment, faces: Faces) -> None:
     from pipelines.stages import train_detector
 
-    train_detector.check_options(experiment)
     for fold in protocol_folds(experiment.protocol, faces.columns()):
         indices(faces.columns(), fold)  # refuse faces that do not fit the protocol before anything long begins
     prepare_cues([experiment], faces)

@@ -48,7 +48,7 @@ def fill_the_disk(folder: Path, tasks: int = 80) -> Outcome:
     with small_disk(root, size // 2) as mounted:
         how = f"tmpfs of {size / 2 / _MIB:.1f} MiB" if mounted else "`write` fails with ENOSPC after half of the bytes"
         orders = Orders(root, tasks, room=0 if mounted else size // 2)
-        outcome = _refused(orders, Outcome(how), "disk full while writing")
+        outcome = _refused(orders, Outcome(how), "disk is full while writing")
         witness = Witness(root, clean)
         outcome.violations += witness.look()
         if not 0 < len(witness.listed) < tasks * len(TIMESTEPS):

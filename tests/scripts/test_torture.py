@@ -29,7 +29,7 @@ def test_a_short_torture_finds_nothing(tmp_path):
     # Keys and description of two stores: a write, two fsyncs and a rename each. One task in two stores: four writes,
     # an fsync, a rename, an fsync of the folder, a line appended to the manifest, an fsync.
     assert rows[1][1] == "12 write, 12 half of a write, 14 fsync, 6 rename, 2 append, 2 half of an append"
-    assert "disk full while writing" in rows[2][3]
+    assert "disk is full while writing" in rows[2][3]
     assert "cannot be written" in rows[3][3]
     assert rows[4][3].startswith("16 of 16 found")
 

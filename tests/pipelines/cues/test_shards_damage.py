@@ -107,7 +107,7 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch, operation):
     store.write(0, arrays_of(range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(files.os, operation, failing(operation, errno.ENOSPC))
-        with pytest.raises(AgfasError, match=r"disk full .* nothing already made is lost, free 1 MB and run again"):
+        with pytest.raises(AgfasError, match=r"disk is full .* nothing already made is lost, free 1 MB and run again"):
             store.write(1, arrays_of(range(5, 10)))
     assert [path.name for path in (store.folder / "shards").iterdir()] == ["00000.safetensors"]
     assert new_store(tmp_path).unfinished() == [1, 2, 3, 4]
@@ -123,7 +123,7 @@ def test_half_written_line_on_a_full_disk(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "write", half)
-        with pytest.raises(AgfasError, match="disk full"):
+        with pytest.raises(AgfasError, match="disk is full"):
             store.write(0, arrays_of(range(5)))
     assert new_store(tmp_path).unfinished() == [0, 1, 2, 3, 4]
     assert filled_store(tmp_path).verify_checksums() == []
