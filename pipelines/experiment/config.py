@@ -1,7 +1,7 @@
 """One typed experiment: a YAML file, validated, with dotted overrides.
 
-A field's description states what changing it does. Unknown keys are refused with the nearest name. Nothing here
-imports torch, so that reading a configuration costs a fraction of a second.
+The settings of a room are defined in that room; a field's description states what changing it does. Unknown keys are
+refused with the nearest valid name. Imports no torch: reading a configuration takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SyntheticData(SyntheticSettings):
     name: Literal["synthetic"] = "synthetic"
 
     def settings(self) -> SyntheticSettings:
-        """Without the name, which the generator of faces does not know."""
+        """The settings that the benchmark itself takes, without `name`."""
         return SyntheticSettings(**self.model_dump(exclude={"name"}))
 
 
@@ -43,7 +43,7 @@ class DatasetData(Strict):
     name: Literal["dataset"]
     path: Path | None = Field(None, description="Folder of the Hugging Face dataset.")
     paths: list[Path] | None = Field(
-        None, min_length=2, description="Folders of several, which are joined to one; none may share a domain."
+        None, min_length=2, description="Folders of several datasets with different domains, which are joined."
     )
     size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
 
@@ -57,8 +57,8 @@ class DatasetData(Strict):
     def _one_of_both(self) -> DatasetData:
         if (self.path is None) == (self.paths is None):
             raise ValueError(
-                "a dataset takes either path, one folder, or paths, a list of at least two; in place of a path that the"
-                " configuration has, give data.path=null and data.paths=[ONE,OTHER]"
+                "give either path (one folder) or paths (a list of at least two); to replace the path of a"
+                " configuration, give data.path=null and data.paths=[ONE,OTHER]"
             )
         return self
 
@@ -82,12 +82,12 @@ class PicturesData(Strict):
 DataSettings = Annotated[SyntheticData | DatasetData | PicturesData, Field(discriminator="name"), named("synthetic")]
 
 
-# Settings of the cue that a configuration of a baseline may carry: what it reads, and the grid that it ignores.
+# Settings of the cue that a baseline accepts: those that it reads, and the sampler's grid, which it ignores.
 _FREE = {*AncestralSettings.model_fields, "num_inference_steps"}
 
 
 class DetectorSettings(BaseModel):
-    """A detector by its name; every other key is an argument of its constructor."""
+    """A detector by name; every other key is an argument of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str = "oanet"
@@ -104,7 +104,7 @@ class DetectorSettings(BaseModel):
 
 
 class ObjectiveSettings(BaseModel):
-    """An objective by its name; every other key is an argument of its constructor."""
+    """An objective by name; every other key is an argument of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str = "ssdg"
@@ -147,7 +147,7 @@ class Experiment(Strict):
 
     name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
     output: Path | None = Field(None, description="Folder for everything that is made; runs/NAME where not given.")
-    seed: int = Field(0, ge=0, description="Seed of the detector's weights and of its draws.")
+    seed: int = Field(0, ge=0, description="Seed of the detector's initial weights and of its training batches.")
     data: DataSettings = SyntheticData()
     identity: IdentitySettings = TrainedIdentity()
     generator: MakerSettings = GeneratorSettings()
@@ -182,14 +182,14 @@ class Experiment(Strict):
         return self
 
     def _check_baseline_cue(self) -> None:
-        """Refuse what a baseline cannot do; what it merely does not need is left alone."""
+        """Refuse options that change the cue of the generator only; a baseline ignores no such option silently."""
         cue, maker = self.cue, self.generator
         if cue.source == "autoencoder":
             raise ValueError(f"cue.source = autoencoder is the t = 0 of generator.name = dfg; {maker.name} has none")
         if cue.form in CUE_FORMS_WITH_AUTOENCODED and cue.source not in WITHOUT_PICTURES:
             raise ValueError(
-                f"cue.form = {cue.form} compares with an autoencoder's reconstruction, which {maker.name} has not:"
-                " use residual"
+                f"cue.form = {cue.form} needs an autoencoder's reconstruction, which {maker.name} does not have: use"
+                " residual"
             )
         for option, field in RestorationSettings.model_fields.items():
             if option not in _FREE and getattr(cue, option) != field.default:
@@ -199,15 +199,15 @@ class Experiment(Strict):
 
     @property
     def root(self) -> Path:
-        """The folder that holds everything this experiment makes."""
+        """The output folder of this experiment."""
         return self.output or Path("runs") / self.name
 
 
 def _check_ancestral(cue: CueSettings, maker: AnoddpmSettings) -> None:
     if cue.timestep > maker.train_timesteps:
         raise ValueError(
-            f"cue.timestep = {cue.timestep} is beyond generator.train_timesteps = {maker.train_timesteps}: such noise"
-            " anoddpm has never seen"
+            f"cue.timestep = {cue.timestep} exceeds generator.train_timesteps = {maker.train_timesteps}: anoddpm"
+            " was not trained on so much noise"
         )
     if cue.calls is not None and cue.calls > cue.timestep:
         raise ValueError(f"cue.calls = {cue.calls} must be at most cue.timestep = {cue.timestep} for anoddpm")

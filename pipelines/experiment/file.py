@@ -1,4 +1,4 @@
-"""Reading an experiment: YAML, dotted overrides, and refusals that name the fix."""
+"""Read an experiment: YAML and dotted overrides, with errors that name the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.settings import explain
 
 
 def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment of a YAML file (or the defaults) with `key.sub=value` overrides applied in order.
+    """The experiment of a YAML file (default: all defaults) with `key.sub=value` overrides applied in order.
 
     Raises:
         AgfasError: the file is missing or no YAML, an override has no `=`, a key is unknown, a value not allowed.
@@ -25,7 +25,7 @@ def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experim
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign:
-            raise AgfasError(f"'{override}' is no override. Write key=value, for example cue.timestep=401.")
+            raise AgfasError(f"'{override}' is not an override. Write key=value, for example cue.timestep=401.")
         set_dotted(content, key.strip(), _value(override, text))
     return build_experiment(content, str(path) if path else "the command line")
 
@@ -55,10 +55,10 @@ def with_overrides(experiment: Experiment, changes: dict[str, Any]) -> Experimen
 
 
 def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set `a.b.c` in nested mappings, making those that are missing."""
+    """Set `a.b.c` in nested mappings, creating missing ones."""
     *parents, last = key.split(".")
     if not all((*parents, last)):
-        raise AgfasError(f"'{key}' is no key. Write its parts with dots between, for example cue.timestep.")
+        raise AgfasError(f"'{key}' is not a key. Write its parts with dots between, for example cue.timestep.")
     block = content
     for parent in parents:
         inner = block.get(parent)
@@ -71,12 +71,12 @@ def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def read_mapping(path: Path, what: str = "configuration", advice: str = "Check the name.") -> dict[str, Any]:
-    """The mapping of a YAML file; an empty file is an empty one.
+    """The mapping in a YAML file; empty for an empty file.
 
     Args:
         path: the file.
-        what: it is called where it is missing.
-        advice: what to do then.
+        what: what to call the file in an error.
+        advice: what to do if it is missing.
 
     Raises:
         AgfasError: no such file, no YAML, or no mapping.

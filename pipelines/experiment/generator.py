@@ -1,4 +1,4 @@
-"""The settings of whatever restores faces: identity encoder, autoencoder, generator or baseline, and their training."""
+"""Settings of the models that restore faces: identity encoder, autoencoder, generator or baseline, and their training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OnnxIdentity(Strict):
 
     name: Literal["onnx"]
     path: Annotated[Path, Content()]
-    tensor: str | None = Field(None, description="The map before pooling; found by its shape where not given.")
+    tensor: str | None = Field(None, description="Name of the feature map before pooling; default: found by its shape.")
     input_mean: float = 127.5
     input_scale: float = Field(127.5, gt=0, description="The net's input is (pixel - input_mean) / input_scale.")
 
@@ -101,10 +101,12 @@ class GeneratorSettings(Strict):
     unet_weights: Annotated[str | None, Content(subfolder="unet_subfolder")] = Field(
         None, description="Folder or hub id of U-Net weights to start from."
     )
-    unet_subfolder: str | None = Field(None, description="Where they lie in it: `unet` in Stable Diffusion's layout.")
-    train: bool = Field(True, description="False takes `unet_weights` as they are, such as the public checkpoint.")
+    unet_subfolder: str | None = Field(
+        None, description="Subfolder of the weights: `unet` in Stable Diffusion's layout."
+    )
+    train: bool = Field(True, description="False uses `unet_weights` without training, such as the public checkpoint.")
     prediction: Literal["epsilon", "v_prediction"] = Field(
-        "epsilon", description="What the U-Net predicts: the noise, as the paper's, or the velocity."
+        "epsilon", description="What the U-Net predicts: the noise (the paper's) or the velocity."
     )
     min_snr_gamma: float | None = Field(
         None, gt=0, description="Weights the loss by timestep, so that none outweighs the others; 5 is usual."
@@ -119,7 +121,7 @@ class GeneratorSettings(Strict):
         1.0,
         gt=0,
         le=1,
-        description="Share of the live faces that the U-Net is trained on; a smaller share is part of a larger one."
+        description="Share of the live faces that the U-Net is trained on; smaller shares are subsets of larger ones."
         " The autoencoder is fitted to all of them.",
     )
     gradient_checkpointing: Annotated[bool, Bystander()] = Field(
@@ -146,18 +148,18 @@ class GeneratorSettings(Strict):
         return self
 
 
-# Adam without decay of the weights, as the baselines' own code.
+# Adam without weight decay, as in the public code of the baselines.
 _BASELINE_LOOP = LoopSettings(steps=1000, weight_decay=0.0)
 
 
 class BaselineSettings(Strict):
-    """What the baselines of the paper's Table IV have in common; all are trained on the pixels of live faces."""
+    """Shared by the baselines of the paper's Table IV; all are trained on the pixels of live faces."""
 
     name: str
     preset: Literal["tiny", "paper"] = Field("tiny", description="`paper` is for faces of 256 pixels.")
     options: dict[str, Any] = Field({}, description="Overrides of the preset, by the constructor's names.")
     share: float = Field(
-        1.0, gt=0, le=1, description="Share of the live faces it is trained on; a smaller share is part of a larger."
+        1.0, gt=0, le=1, description="Share of the live faces it is trained on; smaller shares are subsets."
     )
     domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Mirror faces at random.")
@@ -173,16 +175,20 @@ class MemaeSettings(BaselineSettings):
     """MemAE: an autoencoder with a memory of live faces."""
 
     name: Literal["memae"]
-    entropy_weight: float = Field(2e-4, ge=0, description="Of the addressing's entropy; higher uses fewer slots.")
+    entropy_weight: float = Field(
+        2e-4, ge=0, description="Weight of the entropy of the memory addressing; higher uses fewer slots."
+    )
 
 
 class DeepSvddSettings(BaselineSettings):
     """Deep SVDD's autoencoder, with its one-class loss on the bottleneck."""
 
     name: Literal["deep_svdd"]
-    compactness_weight: float = Field(0.01, ge=0, description="Of the squared distance to the centre, per coordinate.")
+    compactness_weight: float = Field(
+        0.01, ge=0, description="Weight of the squared distance to the centre, per coordinate."
+    )
     pretraining: float = Field(
-        0.5, gt=0, lt=1, description="Share of the steps without the distance; then the centre is fixed."
+        0.5, gt=0, lt=1, description="Share of the steps before the centre is fixed and the distance added."
     )
 
 
@@ -194,7 +200,7 @@ class AnoddpmSettings(BaselineSettings):
         1000,
         ge=1,
         le=1000,
-        description="Noise is drawn from the first so many of the 1,000 steps; a cue from t needs no more than t.",
+        description="Noise levels trained on, of 1,000; a cue from t needs t of them.",
     )
     loop: LoopSettings = LoopSettings(steps=1000, weight_decay=0.0, ema_decay=0.999)
 

@@ -1,4 +1,4 @@
-"""What was asked for: the experiments of an output folder, by label, and how far each one is."""
+"""The experiments of an output folder, by label."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Planned:
 
 
 def expand(experiment: Experiment) -> list[Planned]:
-    """The experiments of a `sweep:` block in the order of its variants; a single one without a block."""
+    """The experiments of a `sweep:` block in the order of its variants, or the single one without a block."""
     if experiment.sweep is None:
         return [Planned(_default_label(experiment), {}, experiment)]
     base = experiment.model_copy(update={"sweep": None})
@@ -53,7 +53,7 @@ def expand(experiment: Experiment) -> list[Planned]:
 
 
 def record(root: Path, planned: list[Planned]) -> None:
-    """Write `plan.json`; experiments that another command put there stay."""
+    """Add experiments to `plan.json`; those of other commands stay."""
     path = root / PLAN_NAME
     known = read_json(path)["experiments"] if path.is_file() else []
     entries = {item["title"]: item for item in known}
@@ -76,8 +76,8 @@ def read_plan(root: Path) -> list[Planned]:
     path = root / PLAN_NAME
     if not path.is_file():
         raise AgfasError(
-            f"{root} holds no {PLAN_NAME}, so it is no output folder of a quickstart, a sweep or a training."
-            " Give the folder that `--output` named, or runs/NAME."
+            f"{root} holds no {PLAN_NAME}, so it is not the output folder of a quickstart, a sweep or a training."
+            " Give the folder of `--output`, or runs/NAME."
         )
     planned = []
     for item in read_json(path)["experiments"]:
@@ -99,4 +99,4 @@ def _check_labels(variants: list[Variant]) -> None:
     labels = [variant.label for variant in variants]
     double = sorted({label for label in labels if labels.count(label) > 1})
     if double:
-        raise AgfasError(f"Two variants of the sweep are called {', '.join(double)}; give each its own label.")
+        raise AgfasError(f"Two variants of the sweep have the label {', '.join(double)}; give each its own.")

@@ -1,4 +1,4 @@
-"""Detectors judged as they were published: `detector.weights` names the files, and `train.steps: 0` trains nothing."""
+"""Detectors with published weights: `detector.weights` names the files, and `train.steps: 0` trains nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WITH_WEIGHTS: tuple[str, ...] = tuple(name for name, options in DETECTOR_OPTIONS
 
 
 def check_published(detector: str, weights: Any, steps: int) -> None:
-    """Raise ValueError where training and weights do not go together.
+    """Raise ValueError if training and weights contradict each other.
 
     Args:
         detector: its name.
@@ -23,7 +23,7 @@ def check_published(detector: str, weights: Any, steps: int) -> None:
     """
     if steps == 0 and not weights:
         raise ValueError(
-            f"train.steps = 0 takes a detector as it was published, but detector.weights of '{detector}' is not given;"
+            f"train.steps = 0 uses a detector with published weights, but detector.weights of '{detector}' is not given;"
             f" detectors with published weights: {', '.join(WITH_WEIGHTS)}. To train one, give 1 step or more"
         )
     if steps > 0 and detector in INFERENCE_ONLY:

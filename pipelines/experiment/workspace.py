@@ -1,4 +1,4 @@
-"""Where everything of an experiment lies, each artefact under the hash of what decides it.
+"""Where the artefacts of an experiment are stored, each under the hash of everything that decides it.
 
     ROOT/
       faces/ID/        face dataset (synthetic benchmark)
@@ -7,10 +7,11 @@
       generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout; or a baseline, `model/`
       cues/ID/         cue store of one source, one t, one dataset
       detectors/ID/    one experiment: a run for every fold of the protocol, scores, result.json
-      plan.json        what was asked for, by label
+      plan.json        the experiments of this folder, by label
       report/          index.html, results.csv, results.md
 
-Two experiments that share a part share its folder, so a sweep trains one generator and restores each face once.
+Experiments that share a part share its folder: a sweep trains one generator and restores each face once. Which
+settings enter a hash is marked at the fields, see `pipelines.settings`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pipelines.experiment.published import content_of_weights
 from pipelines.fingerprint import fingerprint
 from pipelines.settings import decisive
 
-# Raised when the meaning of a stored artefact changes, so that old ones are not taken for new ones.
+# Raise it when the meaning of a stored artefact changes, so that old ones are not used as new ones.
 SCHEMA = 2
 
 
@@ -52,11 +53,11 @@ class Workspace:
             from pipelines.data.join import joined_name
 
             return self.root / "faces" / joined_name(data.paths)
-        assert data.path is not None  # one of the two is given
+        assert data.path is not None  # the settings require one of the two
         return data.path
 
     def makes_faces(self) -> bool:
-        """Whether a run makes the face dataset; one that is named by its folder has to be there."""
+        """Whether a run makes the face dataset; one that is given by its folder must exist."""
         data = self.experiment.data
         return not isinstance(data, DatasetData) or data.path is None
 
@@ -80,7 +81,7 @@ class Workspace:
         return self.root / "identity" / fingerprint(self.identity_key())
 
     def generator_key(self) -> dict[str, Any]:
-        """What decides the generator; baselines know no identity."""
+        """What decides the generator; baselines are not conditioned on an identity."""
         settings = self.experiment.generator
         conditioned = {"identity": fingerprint(self.identity_key())} if isinstance(settings, GeneratorSettings) else {}
         return {"schema": SCHEMA, "generator": decisive(settings), "faces": self.faces_id(), **conditioned}
@@ -118,7 +119,7 @@ class Workspace:
         return self.root / "cues"
 
     def detector_key(self) -> dict[str, Any]:
-        """What decides the detectors; keys that cannot matter are left out, so that equal work is done once."""
+        """What decides the detectors. Keys without effect are omitted, so that equal work is done once."""
         experiment = self.experiment
         always = {
             "schema": SCHEMA,
@@ -155,7 +156,7 @@ class Workspace:
         return self.root / "detectors" / fingerprint(self.detector_key())
 
     def needs_cue(self) -> bool:
-        """Whether the detector looks at a cue at all."""
+        """Whether the detector takes a cue."""
         detector = self.experiment.detector
         return takes_cue(detector.name, detector.options())
 
@@ -172,7 +173,7 @@ class Workspace:
         return self.experiment.cue.timestep_by(self.experiment.generator.name)
 
     def restoration(self) -> str:
-        """Names what experiments must share, beside the faces, to restore their different t in one pass."""
+        """Name of what experiments must share, beside the faces, so that one pass restores their different t."""
         cue, maker = self.experiment.cue, self.experiment.generator.name
         shared = restoration_identity(cue, maker, fingerprint(self.generator_key()), cue.timestep)
         return fingerprint({**shared, "timestep": "any", "batch_size": cue.batch_size})

@@ -31,8 +31,8 @@ def test_overrides_are_applied_in_order(tmp_path):
     ("override", "words"),
     [
         ("cue.form=[", r"'cue\.form=\[' is not valid YAML"),
-        ("=5", "'' is no key"),
-        ("cue.=5", r"'cue\.' is no key"),
+        ("=5", "'' is not a key"),
+        ("cue.=5", r"'cue\.' is not a key"),
         ("train.ema_decay=0.9", "ema_decay is for generators"),
     ],
 )
