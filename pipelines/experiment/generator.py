@@ -1,4 +1,4 @@
-"""Settings of the models that restore faces: identity encoder, autoencoder, generator or baseline, and their training."""
+"""Settings of the models that restore faces, and of their training."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ class GeneratorSettings(Strict):
     unet_weights: Annotated[str | None, Content(subfolder="unet_subfolder")] = Field(
         None, description="Folder or hub id of U-Net weights to start from."
     )
-    unet_subfolder: str | None = Field(
-        None, description="Subfolder of the weights: `unet` in Stable Diffusion's layout."
-    )
+    unet_subfolder: str | None = Field(None, description="Their subfolder: `unet` in Stable Diffusion's layout.")
     train: bool = Field(True, description="False uses `unet_weights` without training, such as the public checkpoint.")
     prediction: Literal["epsilon", "v_prediction"] = Field(
         "epsilon", description="What the U-Net predicts: the noise (the paper's) or the velocity."
@@ -176,7 +174,7 @@ class MemaeSettings(BaselineSettings):
 
     name: Literal["memae"]
     entropy_weight: float = Field(
-        2e-4, ge=0, description="Weight of the entropy of the memory addressing; higher uses fewer slots."
+        2e-4, ge=0, description="Weight of the addressing's entropy; higher uses fewer slots."
     )
 
 
@@ -184,9 +182,7 @@ class DeepSvddSettings(BaselineSettings):
     """Deep SVDD's autoencoder, with its one-class loss on the bottleneck."""
 
     name: Literal["deep_svdd"]
-    compactness_weight: float = Field(
-        0.01, ge=0, description="Weight of the squared distance to the centre, per coordinate."
-    )
+    compactness_weight: float = Field(0.01, ge=0, description="Weight of the squared distance to the centre.")
     pretraining: float = Field(
         0.5, gt=0, lt=1, description="Share of the steps before the centre is fixed and the distance added."
     )

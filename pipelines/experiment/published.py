@@ -23,8 +23,8 @@ def check_published(detector: str, weights: Any, steps: int) -> None:
     """
     if steps == 0 and not weights:
         raise ValueError(
-            f"train.steps = 0 uses a detector with published weights, but detector.weights of '{detector}' is not given;"
-            f" detectors with published weights: {', '.join(WITH_WEIGHTS)}. To train one, give 1 step or more"
+            f"train.steps = 0 uses a detector with published weights, but detector.weights of '{detector}' is not"
+            f" given; detectors with published weights: {', '.join(WITH_WEIGHTS)}. To train one, give 1 step or more"
         )
     if steps > 0 and detector in INFERENCE_ONLY:
         raise ValueError(

@@ -18,26 +18,21 @@ if TYPE_CHECKING:
 
 def run(experiment: Experiment, last: str) -> None:
     """Run the chain up to the stage `last`: train-dfg, train or evaluate."""
-    from pipelines.stages import evaluate, faces
+    from pipelines.report.summary import summary
+    from pipelines.stages import evaluate
 
     if experiment.sweep is not None:
         raise AgfasError("This configuration has a sweep: block. Run it with `agfas sweep`.")
-    if last == "evaluate" and is_evaluated(experiment):
-        opened = None
-    else:
-        from pipelines.stages import train_detector, train_dfg
-
-        if last != "train-dfg":
-            train_detector.check_options(experiment)
-        opened = faces.run(experiment)
-        if last == "train-dfg":
-            print(f"Generator: {train_dfg.run(experiment, opened)}")
-            return
-        _train_detectors(experiment, opened)
+    finished = last == "evaluate" and is_evaluated(experiment)
+    opened = None if finished else _made(experiment, last)
+    if last == "train-dfg":
+        print(f"Generator: {Workspace(experiment).generator()}")
+        return
     if is_main():
         record(experiment.root, expand(experiment))
         if last == "evaluate":
             evaluate.run(experiment, opened)
+            print(f"\n{summary(expand(experiment))}\n")
         print(f"Detectors: {Workspace(experiment).detector()}")
 
 
@@ -62,13 +57,21 @@ def is_evaluated(experiment: Experiment) -> bool:
     return workspace.faces.is_dir() and evaluate.is_finished(experiment, face_columns(experiment))
 
 
-def _train_detectors(experiment: Experiment, faces: Faces) -> None:
-    from pipelines.stages import train_detector
+def _made(experiment: Experiment, last: str) -> Faces:
+    """The faces, after everything up to the stage `last` is made: the generator alone, or the detectors too."""
+    from pipelines.stages import faces, train_detector, train_dfg
 
-    for fold in protocol_folds(experiment.protocol, faces.columns()):
-        indices(faces.columns(), fold)  # refuse faces that do not fit the protocol before anything long begins
-    prepare_cues([experiment], faces)
-    train_detector.run(experiment, faces)
+    if last != "train-dfg":
+        train_detector.check_options(experiment)
+    opened = faces.run(experiment)
+    if last == "train-dfg":
+        train_dfg.run(experiment, opened)
+        return opened
+    for fold in protocol_folds(experiment.protocol, opened.columns()):
+        indices(opened.columns(), fold)  # refuse faces that do not fit the protocol before anything long begins
+    prepare_cues([experiment], opened)
+    train_detector.run(experiment, opened)
+    return opened
 
 
 def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:

@@ -130,7 +130,7 @@ def test_a_dataset_is_one_folder_or_several():
     both = with_overrides(one, {"data.path": None, "data.paths": ["a/faces", "b/photos"]})
     assert (one.data.title, both.data.title) == ("faces", "faces and photos")
     for wrong in ({"data.paths": ["a", "b"]}, {"data.path": None}):
-        with pytest.raises(AgfasError, match=r"either path, one folder, or paths"):
+        with pytest.raises(AgfasError, match=r"either path \(one folder\) or paths"):
             with_overrides(one, wrong)
     with pytest.raises(AgfasError, match=r"data\.paths.*at least 2"):
         with_overrides(both, {"data.paths": ["a"]})

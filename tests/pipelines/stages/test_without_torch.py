@@ -1,4 +1,4 @@
-"""What is finished is read without torch: no command loads a model, or torch itself, only to find or print something."""
+"""What is finished is read without torch: no command loads a model only to find or print something."""
 
 from __future__ import annotations
 
