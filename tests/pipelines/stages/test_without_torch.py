@@ -26,7 +26,6 @@ COMMANDS = {
     "evaluate": ["evaluate", "CONFIG"],
     "cues --status": ["cues", "CONFIG", "--status"],
     "train-dfg --dry-run": ["train-dfg", "CONFIG", "--dry-run"],
-    "inspect-dfg --dry-run": ["inspect-dfg", "CONFIG", "--dry-run"],
     "cues --dry-run": ["cues", "CONFIG", "--dry-run"],
     "train --dry-run": ["train", "CONFIG", "--dry-run"],
     "evaluate --dry-run": ["evaluate", "CONFIG", "--dry-run"],
@@ -34,7 +33,6 @@ COMMANDS = {
     "probe --dry-run": ["probe", "CONFIG", "--dry-run"],
     "quickstart --dry-run": ["quickstart", "CONFIG", "--dry-run"],
     "reproduce --list": ["reproduce", "--list"],
-    "reproduce --dry-run": ["reproduce", "agfas/I", "--on", "synthetic", "--dry-run"],
     "threshold": ["threshold", "ROOT"],
 }
 
