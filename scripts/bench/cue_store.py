@@ -16,10 +16,11 @@ from PIL import Image
 
 from oanet.cue import form_cue
 from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.identity import store_identity
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.reader import CueReader
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.store import CueStore, cue_arrays, cue_identity
+from pipelines.cues.store import CueStore, cue_arrays
 from pipelines.files import sync_folder
 from pipelines.pixels import to_unit_batch
 from pipelines.streams import stream
@@ -182,7 +183,7 @@ def smooth_pictures(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 def fill_store(root: Path, keys: list[str], images: np.ndarray, restored: np.ndarray, shard_size: int) -> ShardStore:
     """A finished store of the restorations, the rows of both arrays in the order of `keys`."""
-    identity = cue_identity(_Unused().fingerprint(), "benchmark", (images.shape[1], images.shape[2]))
+    identity = store_identity(_Unused().fingerprint(), "benchmark", (images.shape[1], images.shape[2]))
     store = ShardStore.create_or_open(root, identity, keys, shard_size)
     for task in store.unfinished():
         rows = store.task_rows(task)

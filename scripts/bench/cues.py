@@ -16,11 +16,11 @@ from dfg.autoencoder import PatchAutoencoder
 from dfg.identity import IdentityEncoder
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
-from dfg.speed import Speed
 from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
-from pipelines.cues.sources import DfgSweep
+from pipelines.cues.settings import RestorationSettings
+from pipelines.cues.sources import DfgSweep, speed_of
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_range
@@ -142,14 +142,14 @@ def compact_recipe_benchmark(generator: Path | None = None) -> list[dict[str, An
 
 
 TYPES = {
-    "float32": Speed(),
+    "float32": RestorationSettings(),
     "bfloat16, channels last": ALL_HALF,
     "bfloat16, channels last, U-Net compiled": COMPILED,
 }
 
 
 def cue_parts_benchmark(
-    size: Size = COMPACT, batch_size: int = 2, repeats: int = 5, types: Mapping[str, Speed] = TYPES
+    size: Size = COMPACT, batch_size: int = 2, repeats: int = 5, types: Mapping[str, RestorationSettings] = TYPES
 ) -> list[dict[str, Any]]:
     """Time the parts of a restoration of an untrained generator, freed memory kept; types and parts take turns.
 
@@ -157,7 +157,7 @@ def cue_parts_benchmark(
         A row per type: seconds a face of each part, and of a cue of 41 calls as their sum.
     """
     keep_freed_memory()
-    work = {name: _parts(build_generator(size), speed, size, batch_size) for name, speed in types.items()}
+    work = {name: _parts(build_generator(size), settings, size, batch_size) for name, settings in types.items()}
     runs = {f"{name}: {part}": run for name, parts in work.items() for part, run in parts.items()}
     medians = race(runs, repeats, warm=True).medians
     rows = []
@@ -168,8 +168,10 @@ def cue_parts_benchmark(
     return rows
 
 
-def _parts(pipeline: DeFakePipeline, speed: Speed, size: Size, batch_size: int) -> dict[str, Callable[[], Any]]:
-    speed.apply(pipeline)
+def _parts(
+    pipeline: DeFakePipeline, settings: RestorationSettings, size: Size, batch_size: int
+) -> dict[str, Callable[[], Any]]:
+    speed_of(settings).apply(pipeline)
     image = torch.rand(batch_size, 3, size.image_size, size.image_size) * 2 - 1
     latents, tokens = pipeline.encode(image), pipeline.identity_tokens(image)
 
