@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Benchmarks by name: `python scripts/bench.py cues | cues-recipe [--generator DIR] | cue-parts | cue-write | resume |
-dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | freed-memory | idle-thread | prepare-memory |
-prepare --weights yunet.onnx`.
+dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | statistics | freed-memory | idle-thread |
+prepare-memory | prepare --weights yunet.onnx`.
 
 Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
 into docs/benchmarks.md in place of that benchmark's earlier one.
@@ -34,7 +34,8 @@ BENCHMARKS = {
     "loader": "scripts.bench.cue_store:loader_benchmark",
     "metrics": "scripts.bench.metrics:metrics_benchmark",
     "bootstrap": "scripts.bench.metrics:bootstrap_benchmark",
-    "render": "scripts.bench.prepare:render_benchmark",
+    "render": "scripts.bench.synthetic:render_benchmark",
+    "statistics": "scripts.bench.synthetic:statistics_benchmark",
     "freed-memory": "scripts.bench.training_step:freed_memory_benchmark",
     "idle-thread": "scripts.bench.training_step:idle_thread_benchmark",
     "prepare": "scripts.bench.prepare:prepare_benchmark",

@@ -1,8 +1,8 @@
-"""Which subjects belong into one split though nobody knows them: those of whom pictures are nearly equal.
+"""Joins unknown subjects who share near-duplicate pictures, so that they are dealt to one split.
 
-Where no person is known, `subject` stands for a video or for a run of files, and a picture that is there under two
-names is two subjects. The rule for near-duplicates is that of the check for leaks. Groups are transitive: where A and C
-both resemble B, none of the three may be in another split than B.
+If the person is unknown, `subject` stands for a video or a run of files, and a picture stored under two names is two
+subjects. Near-duplicates are defined as in `leaks`. Groups are transitive: if A and C both resemble B, all three must
+be in the same split.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pipelines.data.splits import Group
 
 @dataclass(frozen=True)
 class Joined:
-    """Subjects that are dealt out as one.
+    """Groups of subjects that are dealt out as one.
 
     Attributes:
-        heads: the first subject of its group by every subject that is joined to others, the first one included.
-        largest: subjects of the largest group; 0 where there is none.
-        largest_share: greatest share of a domain's videos of one label that a group holds.
-        capped: whether groups were left apart because together they would hold too much.
+        heads: joined subject to the first subject of its group, which is included.
+        largest: number of subjects in the largest group; 0 if there is none.
+        largest_share: largest share of the videos of a domain and label that one group holds.
+        capped: whether groups stayed apart because together they would hold too large a share.
     """
 
     heads: dict[Group, Group] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Joined:
     capped: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """As the card holds it."""
+        """The entry in the card of a dataset."""
         return {
             "subjects": len(self.heads),
             "groups": len(set(self.heads.values())),
@@ -46,19 +46,19 @@ class Joined:
 
 
 def joined_sentences(card: Mapping[str, Any]) -> list[str]:
-    """For a person to read: what the card of a dataset says of `Joined.as_json`."""
+    """Lines for the user from the card of a dataset."""
     joined, most = card["joined"], card["recipe"]["splits"]["largest_group"]
     lines = []
     if joined["groups"]:
         lines.append(
             f"Near-duplicates of unknown subjects were dealt out together: {joined['subjects']} subjects in"
             f" {joined['groups']} groups; the largest joins {joined['largest']}, and none holds more than"
-            f" {joined['largest_share']:.1%} of a domain's videos of a label."
+            f" {joined['largest_share']:.1%} of the videos of a domain and label."
         )
     if joined["capped"]:
         lines.append(
-            f"Some were left apart: together they would hold more than {most:.0%} of a domain's videos of a label"
-            " (splits.largest_group). leaks.json lists the pairs that are in two splits for it."
+            f"Some groups stayed apart: together they would hold more than {most:.0%} of the videos of a domain and"
+            " label (splits.largest_group). leaks.json lists their pairs that are in two splits."
         )
     return lines
 
@@ -66,17 +66,16 @@ def joined_sentences(card: Mapping[str, Any]) -> list[str]:
 def join_near_duplicates(
     columns: Mapping[str, Sequence[Any]], hashes: np.ndarray, thumbnails: np.ndarray, most: float = 0.5
 ) -> Joined:
-    """Join subjects who are not known and of whom two pictures are nearly equal.
+    """Join unknown subjects who share near-duplicate pictures.
 
-    A person who is known is never joined: that two persons' pictures are equal is for the check for leaks to say.
-    Pairs are taken by the number of differing bits, the nearest first, so that where a chain grows too long it is the
-    weaker links that are left apart.
+    Known subjects are never joined; if they share pictures, `leaks` reports it. The closest pairs (fewest differing
+    bits) are joined first, so that if a group grows too large, the weaker links stay apart.
 
     Args:
         columns: `domain`, `subject`, `video`, `label`, `subject_known` of N faces.
         hashes: (N,) uint64.
-        thumbnails: (N, 256) uint8, both as `leaks.signature` makes them.
-        most: greatest share of a domain's videos of one label that a joined group may hold.
+        thumbnails: (N, 256) uint8; both from `leaks.signature`.
+        most: largest share of the videos of a domain and label that a group may hold.
     """
     rows = np.flatnonzero(~np.asarray(columns["subject_known"], dtype=bool))
     groups = [(columns["domain"][row], columns["subject"][row]) for row in rows.tolist()]
@@ -94,7 +93,7 @@ def join_near_duplicates(
 def _videos(
     columns: Mapping[str, Sequence[Any]], places: Mapping[Group, int]
 ) -> tuple[list[Counter], dict[tuple[str, int], int]]:
-    """Videos of every unknown subject by (domain, label), and of all subjects together."""
+    """Number of videos by (domain, label): of every unknown subject, and of all subjects together."""
     names = ("domain", "subject", "video", "label")
     seen = sorted(set(zip(*(columns[name] for name in names), strict=True)))
     own: list[Counter] = [Counter() for _ in places]
@@ -105,10 +104,10 @@ def _videos(
 
 
 class _Forest:
-    """Groups that grow, within a share of the videos of each kind (domain and label).
+    """Growing groups (union-find), limited to a share of the videos of each kind (domain and label).
 
     Attributes:
-        heads: (n,) int64, the first subject of the group of each.
+        heads: (n,) int64, the first subject of the group of every subject.
     """
 
     def __init__(self, count: int, videos: list[Counter], totals: Mapping[Any, int], most: float) -> None:
@@ -118,7 +117,7 @@ class _Forest:
         self._capped = False
 
     def join(self, one: int, other: int) -> None:
-        """Make one group of two, unless it would hold too much; the smaller name stays its head."""
+        """Merge two groups unless the result would be too large; the smaller name becomes its head."""
         first, second = sorted((int(self.heads[one]), int(self.heads[other])))
         if first == second:
             return
@@ -133,7 +132,7 @@ class _Forest:
         self.heads[moved] = first
 
     def joined(self, names: Sequence[Group]) -> Joined:
-        """What has come together."""
+        """The groups of more than one subject."""
         groups = {head: members for head, members in self._members.items() if len(members) > 1}
         shares = [n / self._totals[kind] for head in groups for kind, n in self._videos[head].items()]
         return Joined(
@@ -147,11 +146,11 @@ class _Forest:
 def _near_pairs(
     owners: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray, forest: _Forest
 ) -> Iterator[Sequence[int]]:
-    """Pairs of subjects of near-duplicates, the nearest first, without those who are in one group already."""
+    """Pairs of subjects with near-duplicates, closest first; pairs already in one group are skipped."""
     first: dict[tuple[int, bytes], int] = {}
     for row, code in enumerate(hashes.tolist()):
         earlier = first.setdefault((code, thumbnails[row].tobytes()), row)
-        if earlier != row:  # equal ones, each with the first: as many pairs as pictures, not their square
+        if earlier != row:  # equal pictures pair with the first only: as many pairs as pictures, not their square
             yield int(owners[earlier]), int(owners[row])
     rows = np.array(list(first.values()), dtype=np.int64)
     for bits in range(HASH_BITS + 1):

@@ -1,4 +1,4 @@
-"""Several face datasets as one, whose domains are theirs: what a protocol across datasets needs."""
+"""Joins face datasets into one that keeps their domains, for protocols across datasets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def joined_name(folders: Sequence[Path]) -> str:
-    """Folder name of the joined dataset; it follows from what the parts hold, not from where they lie."""
+    """Folder name of the joined dataset: a fingerprint of the contents of its parts, not of their paths."""
     return fingerprint({"joined": sorted(str(read_card(folder)["fingerprint"]) for folder in folders)})
 
 
 def join_faces(folders: Sequence[Path], out: Path) -> Path:
-    """Write the faces of several datasets as one dataset at `out`; found again if it is there.
+    """Write the faces of several datasets as one dataset at `out`; an existing one is kept.
 
-    Kept are the columns of a face dataset, and the parsing masks where every part has them.
+    Keeps the columns of a face dataset, and the parsing masks if every part has them.
 
     Raises:
-        AgfasError: a folder is no face dataset, or two hold the same domain.
+        AgfasError: a folder is not a face dataset, or two hold the same domain.
     """
     parts = [load_faces(folder) for folder in folders]
     _check_domains(folders, parts)
@@ -58,7 +58,7 @@ def _write(parts: list[Dataset], folders: Sequence[Path], out: Path) -> None:
 
 
 def _common(recipes: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all parts were made by alike, so that a model of the whole knows how its crops were aligned."""
+    """The settings that all parts share, so that a saved model knows how its crops were aligned."""
     first, *others = recipes
     return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
 

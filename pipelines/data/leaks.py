@@ -1,20 +1,19 @@
-"""Proof that nothing crosses the splits of a face dataset: no person, no video, no picture that is nearly another.
+"""Checks that nothing leaks between the splits of a face dataset: no person, no video, no near-duplicate picture.
 
 Near-duplicates are found in two steps. A 64-bit perceptual hash (C. Zauner, "Implementation and Benchmarking of
 Perceptual Image Hash Functions", 2010, section 3.2.1: signs of the lowest frequencies of a discrete cosine transform
-about their median) names candidates, since hashes can be searched without comparing all pairs. Aligned faces are
-alike, so among millions of pairs some of different persons come as close as copies do; a candidate counts only where
-the two pictures at 16 x 16 pixels also correlate.
+about their median) finds candidates, since hashes can be searched without comparing all pairs. Aligned faces look
+alike: among millions of pairs, some of different persons are as close as copies. A candidate therefore counts only if
+the two pictures also correlate at 16 x 16 pixels.
 
-The thresholds are measured on aligned live faces and print attacks (UTKFace, All-Age-Faces, NUAA; 700 copies, 6 million
-pairs of different persons). Copies saved again as JPEG (quality 50 to 75), made 20 % darker or 15 % brighter, or
+The thresholds were measured on aligned live faces and prints (UTKFace, All-Age-Faces, NUAA; 700 copies, 6 million pairs
+of different persons). Copies saved again as JPEG (quality 50 to 75), made 20 % darker or 15 % brighter, or
 halved in size differ in at most 6 bits and correlate above .98; pictures of different persons within 6 bits
 correlate below .9.
 """
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -28,26 +27,27 @@ from scipy.fft import dctn
 
 from pipelines.progress import track
 
-# Most bits in which the hashes of two near-duplicates differ.
+# Hashes of near-duplicates differ in this many bits at most.
 HASH_BITS = 6
-# Least correlation of their 16 x 16 grey pictures.
+# Their 16 x 16 grey pictures correlate at least this much.
 CORRELATION = 0.97
 _GRID, _LOW, _THUMBNAIL = 32, 8, 16
-# Pairs compared at once, and pairs listed at most: a million black pictures must not fill memory or disk.
+# Pairs compared at once (8 MB of hashes, 16 MB of thumbnails), so that a million black pictures do not fill memory.
 _PAIRS_AT_ONCE, _CORRELATED_AT_ONCE = 1 << 20, 1 << 14
+# Pairs listed at most, so that they do not fill the disk either.
 LISTED = 1000
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What crosses a split.
+    """What is in more than one split.
 
     Attributes:
         subjects, videos: {"domain", "name", "splits"} of each.
         near_duplicates: {"keys", "splits", "bits", "correlation"} of pairs in different splits, `LISTED` at most.
-        near_duplicate_pairs: how many there are in all.
-        faces: how many were checked.
-        subjects_unknown: videos whose subject is not known: disjoint in videos, which does not prove it in persons.
+        near_duplicate_pairs: the number of all such pairs.
+        faces: the number of faces checked.
+        subjects_unknown: the number of videos whose subject is unknown; splits may share their persons.
     """
 
     subjects: list[dict[str, Any]] = field(default_factory=list)
@@ -59,16 +59,16 @@ class Leaks:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing crosses."""
+        """Whether nothing is in more than one split."""
         return not (self.subjects or self.videos or self.near_duplicate_pairs)
 
     def as_json(self) -> dict[str, Any]:
-        """As `leaks.json` holds it."""
+        """The content of `leaks.json`."""
         rule = {"hash_bits": HASH_BITS, "correlation": CORRELATION}
         return {"clean": self.clean, "near_duplicate_rule": rule, **self.__dict__}
 
     def sentences(self) -> list[str]:
-        """For a person to read: what was checked, what crosses, what could not be proved."""
+        """Lines for the user: what was checked, what was found, what cannot be proved."""
         if self.clean:
             lines = [f"Splits are clean: no subject, video or near-duplicate of {self.faces} faces is in two."]
         else:
@@ -78,8 +78,8 @@ class Leaks:
             lines += [f"  {' and '.join(leak['keys'])} are nearly equal" for leak in self.near_duplicates[:3]]
         if self.subjects_unknown:
             lines.append(
-                f"Of {self.subjects_unknown} videos the subject is not known: their splits are disjoint in videos, and"
-                " that no person is in two is not proved."
+                f"The subject of {self.subjects_unknown} videos is unknown: no video is in two splits, but a person may"
+                " be."
             )
         return lines
 
@@ -91,15 +91,15 @@ class Leaks:
 
 
 def leaks_from_json(content: Mapping[str, Any]) -> Leaks:
-    """What `Leaks.as_json` has written."""
+    """The inverse of `Leaks.as_json`."""
     return Leaks(**{item.name: content[item.name] for item in fields(Leaks)})
 
 
 def dataset_leaks(folder: Path) -> Leaks:
-    """Check a face dataset on disk; every picture is decoded once.
+    """Check a face dataset on disk; decodes every picture once.
 
     Raises:
-        AgfasError: the folder is no face dataset.
+        AgfasError: the folder is not a face dataset.
     """
     from pipelines.data.records import load_faces
 
@@ -113,12 +113,12 @@ def dataset_leaks(folder: Path) -> Leaks:
 
 
 def find_leaks(columns: Mapping[str, Sequence[Any]], hashes: np.ndarray, thumbnails: np.ndarray) -> Leaks:
-    """What crosses a split.
+    """Check N faces.
 
     Args:
-        columns: `key`, `domain`, `subject`, `video`, `split` of N faces; `subject_known` where there is such a column.
+        columns: `key`, `domain`, `subject`, `video`, `split`, and optionally `subject_known`, of N faces.
         hashes: (N,) uint64.
-        thumbnails: (N, 256) uint8, both as `signature` makes them.
+        thumbnails: (N, 256) uint8; both from `signature`.
     """
     known = columns.get("subject_known", [True] * len(hashes))
     unknown = {
@@ -138,7 +138,7 @@ def find_leaks(columns: Mapping[str, Sequence[Any]], hashes: np.ndarray, thumbna
 
 
 def signature(picture: Image.Image) -> tuple[int, np.ndarray]:
-    """What a picture is recognised by.
+    """The perceptual hash and the thumbnail of a picture.
 
     Args:
         picture: of any size and mode.
@@ -148,31 +148,26 @@ def signature(picture: Image.Image) -> tuple[int, np.ndarray]:
     """
     grey = picture.convert("L")
     small = np.asarray(grey.resize((_GRID, _GRID), Image.Resampling.LANCZOS), dtype=np.float64)
-    # Rounded, so that a flat picture's zeros are zeros and not the sign of a rounding error.
+    # Rounded, so that zeros of a flat picture do not take the sign of a rounding error.
     low = dctn(small, norm="ortho")[:_LOW, :_LOW].ravel().round(6)
     bits = np.packbits(low > np.median(low))
     thumbnail = np.asarray(grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS), dtype=np.uint8)
     return int.from_bytes(bits.tobytes(), "big"), thumbnail.reshape(-1)
 
 
-def png_signature(data: bytes) -> tuple[int, np.ndarray]:
-    """`signature` of a stored picture."""
-    return signature(Image.open(io.BytesIO(data)))
-
-
 def neighbours(codes: np.ndarray, bits: int = HASH_BITS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of codes that differ in at most `bits` bits, each pair once, in pieces.
+    """Pairs of codes that differ in at most `bits` bits, each pair once, in chunks.
 
-    The 64 bits are cut into `bits + 1` blocks: two codes that differ in `bits` bits agree in one block at least
-    (M. Norouzi, A. Punjani, D. Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012, section 3).
-    So only codes with a block in common are compared, and memory stays at a million pairs.
+    The 64 bits are cut into `bits + 1` blocks: two codes that differ in `bits` bits agree in at least one block
+    (M. Norouzi, A. Punjani, D. Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012, section 3),
+    so only codes that share a block are compared.
 
     Args:
         codes: (N,) uint64.
-        bits: most differing bits, 0 to 63.
+        bits: largest number of differing bits, 0 to 63.
 
     Yields:
-        Places (n,) and (n,) int64 of the two of each pair.
+        Two arrays (n,) int64: the indices of the two codes of each pair.
     """
     edges = np.linspace(0, 64, bits + 2).astype(int)
     masks = [np.uint64((1 << int(stop)) - (1 << int(start))) for start, stop in pairwise(edges)]
@@ -181,14 +176,14 @@ def neighbours(codes: np.ndarray, bits: int = HASH_BITS) -> Iterator[tuple[np.nd
             for one, other in _pairs_in(bucket):
                 differing = codes[one] ^ codes[other]
                 near = np.bitwise_count(differing) <= bits
-                for earlier in masks[:number]:  # a pair that an earlier block has found
+                for earlier in masks[:number]:  # an earlier block has found this pair
                     near &= (differing & earlier) != 0
                 if near.any():
                     yield one[near], other[near]
 
 
 def _buckets(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Places of equal values, rising, where there are at least two."""
+    """Indices of values that occur more than once, ascending, an array per value."""
     order = np.argsort(values, kind="stable")
     edges = np.flatnonzero(np.diff(values[order])) + 1
     yield from (bucket for bucket in np.split(order, edges) if len(bucket) > 1)
@@ -205,10 +200,10 @@ def _pairs_in(bucket: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _near_duplicates(
     keys: Sequence[str], splits: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray
 ) -> tuple[list[dict[str, Any]], int]:
-    """Pairs in different splits (`LISTED` at most, the first of the dataset) and their number.
+    """The first `LISTED` pairs in different splits, and the number of all.
 
-    Equal pictures of one split are represented by the first of them, so that a dataset of one picture repeated costs
-    no more than one of different pictures; pairs are those of representatives.
+    Of equal pictures in a split only the first is compared, so that a dataset of one repeated picture costs no more
+    than one of different pictures.
     """
     rows = _representatives(splits, hashes, thumbnails)
     listed, count = np.empty((0, 2), dtype=np.int64), 0
@@ -233,7 +228,7 @@ def _near_duplicates(
 
 
 def _representatives(splits: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """(n,) int64, the first of equal pictures of a split."""
+    """(n,) int64, the first of every set of equal pictures in a split."""
     first: dict[tuple[int, str, bytes], int] = {}
     for row, code in enumerate(hashes.tolist()):
         first.setdefault((code, splits[row], thumbnails[row].tobytes()), row)
@@ -241,7 +236,7 @@ def _representatives(splits: np.ndarray, hashes: np.ndarray, thumbnails: np.ndar
 
 
 def correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(n,) float32 of pairs (n, 2) of rows, in pieces that bound memory; two flat pictures are taken for equal."""
+    """(n,) float32 correlations of pairs of rows (n, 2), in chunks that bound memory; flat pictures count as equal."""
     values = np.empty(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), _CORRELATED_AT_ONCE):
         piece = slice(start, start + _CORRELATED_AT_ONCE)
@@ -251,7 +246,7 @@ def correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """(n, 256) float32 of mean 0 and length 1, so that a product is a correlation; a flat picture is all 1/16."""
+    """(n, 256) float32 of mean 0 and norm 1, so that products are correlations; a flat picture becomes all 1/16."""
     values = thumbnails.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     length = np.linalg.norm(values, axis=1, keepdims=True)

@@ -1,17 +1,17 @@
-"""The protocols by name, as an experiment writes them; plain pydantic, so that reading one costs nothing.
+"""Settings of the protocols. Imports nothing heavy: the command line reads them.
 
 | name | trained | tested |
 | --- | --- | --- |
-| leave_one_out | once per domain, on all others | the domain that was left out |
+| leave_one_out | once per domain, on all others | the domain left out |
 | limited | once per target, on the same few domains | the target |
 | one_against_others | once per domain, on it alone | all others together |
 | within | once per domain, on it alone | its own `test` records |
 | cross_matrix | once per domain, on it alone | every domain; itself by its `test` records |
-| combined | once, on all | each one's `test` records |
+| combined | once, on all | the `test` records of each |
 | all_to_unseen | once, on a list | domains that are not in it |
 
-Every test of several domains is also told for each of them. Where targets are never sources, `train_splits` and
-`test_splits` change which of a domain's records are learnt from and tested.
+Every fold that tests several domains is also evaluated on each of them. In protocols whose targets are never sources,
+`train_splits` and `test_splits` choose the records of a domain that are trained on and tested.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.settings import Strict
 
+CORPUS = "corpus"
+"""Domain of live faces for the generator; by default it is neither source nor target of a protocol."""
+
 
 def _in_order(names: list[str]) -> list[str]:
-    """Each once and in the order of the splits, so that equal choices name equal artefacts."""
+    """Each once and in a fixed order, so that equal choices give equal fingerprints."""
     return [name for name in ("train", "dev", "test") if name in names]
 
 
 class _AcrossDomains(Strict):
-    """Targets are never sources, so that a source's `test` persons judge nothing and may be learnt from."""
+    """Targets are never sources, so `test` persons of a source are not tested and may be trained on."""
 
     train_splits: Annotated[list[Literal["train", "test"]], AfterValidator(_in_order)] = Field(
         default=["train"],
         min_length=1,
-        description="Records of the sources that are learnt from; `dev` never is, for it sets the threshold.",
+        description="Splits of the sources to train on; never `dev`, which sets the threshold.",
     )
     test_splits: Annotated[list[Literal["train", "dev", "test"]], AfterValidator(_in_order)] | None = Field(
-        default=None, min_length=1, description="Records of the targets that are tested; where not given, all."
+        default=None, min_length=1, description="Splits of the targets to test; default: all."
     )
 
 
@@ -48,65 +51,65 @@ class LeaveOneOut(_AcrossDomains):
     domains: list[str] | None = Field(
         default=None,
         min_length=2,
-        description="The domains that take turns; where not given, all of the dataset but `corpus`.",
+        description="Domains that take turns; default: all except `corpus`.",
     )
 
 
 class Limited(_AcrossDomains):
-    """Few sources, as in M&I to C: one detector per target."""
+    """Few sources, for example M&I to C: one detector per target."""
 
     name: Literal["limited"] = "limited"
-    train: list[str] = Field(min_length=1, description="Source domains; the detector sees no other.")
+    train: list[str] = Field(min_length=1, description="Source domains.")
     test: list[str] = Field(min_length=1, description="Target domains; each is one fold.")
 
 
 class OneAgainstOthers(_AcrossDomains):
-    """Every domain is the only source once; all the others are tested together."""
+    """Every domain is the only source once; all others are tested together."""
 
     name: Literal["one_against_others"] = "one_against_others"
     domains: list[str] | None = Field(
         default=None,
         min_length=2,
-        description="The domains that take turns; where not given, all but `corpus`.",
+        description="Domains that take turns; default: all except `corpus`.",
     )
 
 
 class Within(Strict):
-    """Every domain by itself: learnt from its `train` records, judged by its `test` records."""
+    """Every domain by itself: trained on its `train` records, tested on its `test` records."""
 
     name: Literal["within"] = "within"
     domains: list[str] | None = Field(
-        default=None, min_length=1, description="One detector each; where not given, all but `corpus`."
+        default=None, min_length=1, description="One detector each; default: all except `corpus`."
     )
 
 
 class CrossMatrix(Strict):
-    """Every domain is the only source once and all are tested: a matrix with the within-tests on its diagonal."""
+    """Every domain is the only source once and all are tested, itself on its `test` records."""
 
     name: Literal["cross_matrix"] = "cross_matrix"
     domains: list[str] | None = Field(
-        default=None, min_length=2, description="Rows and columns of the matrix; where not given, all but `corpus`."
+        default=None, min_length=2, description="Rows and columns of the matrix; default: all except `corpus`."
     )
 
 
 class Combined(Strict):
-    """One detector of all domains' `train` records, judged by each one's `test` records."""
+    """One detector for the `train` records of all domains, tested on the `test` records of each."""
 
     name: Literal["combined"] = "combined"
     domains: list[str] | None = Field(
-        default=None, min_length=2, description="Trained on together; where not given, all but `corpus`."
+        default=None, min_length=2, description="Trained on together; default: all except `corpus`."
     )
 
 
 class AllToUnseen(_AcrossDomains):
-    """One detector of a list of domains, judged by others; one list may be left out and is then all the rest."""
+    """One detector for a list of domains, tested on others; if one list is missing, it is all other domains."""
 
     name: Literal["all_to_unseen"] = "all_to_unseen"
     train: list[str] | None = Field(
-        default=None, min_length=1, description="Source domains; where not given, all but `corpus` and those of `test`."
+        default=None, min_length=1, description="Source domains; default: all except `corpus` and `test`."
     )
     test: list[str] | None = Field(
-        default=None, min_length=1, description="Targets; where not given, all but `corpus` and those of `train`."
+        default=None, min_length=1, description="Targets; default: all except `corpus` and `train`."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Protocols: which domains a detector learns from, which videos choose for it, and which domains judge it."""
+"""Protocols: domains to train a detector on, videos that set its threshold, domains to test it on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.data.protocol_settings import (
+    CORPUS,
     AllToUnseen,
     AnyProtocol,
     Combined,
@@ -21,22 +22,21 @@ from pipelines.data.protocol_settings import (
 from pipelines.data.records import ATTACK, BONAFIDE, SPLITS
 from pipelines.errors import AgfasError, nearest
 
-CORPUS = "corpus"
 PROTOCOL_COLUMNS = ("label", "domain", "subject", "video", "split")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training and its test.
+    """One training of a protocol and its test.
 
     Attributes:
-        name: short and fit for a folder's name.
-        train_domains: sources, sorted; their records of `train_splits` are learnt from.
-        dev_domains: their `dev` records, held-out source videos, set the honest threshold.
-        test_domains: targets; their records of `test_splits` are tested, but of a target that is a source as well
-            only its `test` records.
-        train_splits: `train`, or `train` and `test` where no source is tested.
-        test_splits: None is all, as the field does.
+        name: short and valid as a folder name.
+        train_domains: sources, sorted; the detector is trained on their records of `train_splits`.
+        dev_domains: their `dev` records, held-out source videos, set the threshold.
+        test_domains: targets; the detector is tested on their records of `test_splits`, or on the `test` records of a
+            target that is also a source.
+        train_splits: `train`, or `train` and `test` if no source is tested.
+        test_splits: None for all, as in the papers.
     """
 
     name: str
@@ -48,39 +48,40 @@ class Fold:
 
     @property
     def within_domains(self) -> tuple[str, ...]:
-        """Targets that are sources as well."""
+        """Targets that are also sources."""
         return tuple(name for name in self.test_domains if name in {*self.train_domains, *self.dev_domains})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named list of folds."""
+    """The folds of a protocol."""
 
     name: str
     folds: tuple[Fold, ...]
 
 
 def protocol_folds(settings: AnyProtocol, columns: Mapping[str, Any]) -> tuple[Fold, ...]:
-    """The folds of an experiment's protocol over a dataset's `domain` column (N,); see `build_protocol`."""
+    """The folds of a protocol for a dataset with the column `domain` (N,); see `build_protocol`."""
     return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).folds
 
 
 def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
-    """The protocol of an experiment over the domains that its dataset has.
+    """The protocol for a dataset with the domains `available`.
 
     Raises:
-        AgfasError: a domain that the dataset lacks, or too few of them.
+        AgfasError: the dataset lacks a domain, or has too few.
     """
     protocol = _between_domains(settings, available)
     if isinstance(settings, Within | CrossMatrix | Combined):
         return protocol
-    learnt, tested = tuple(settings.train_splits), None if settings.test_splits is None else tuple(settings.test_splits)
-    folds = [replace(fold, train_splits=learnt, test_splits=tested) for fold in protocol.folds]
+    trained = tuple(settings.train_splits)
+    tested = None if settings.test_splits is None else tuple(settings.test_splits)
+    folds = [replace(fold, train_splits=trained, test_splits=tested) for fold in protocol.folds]
     return replace(protocol, folds=tuple(folds))
 
 
 def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
-    """Which domains are trained on and tested."""
+    """The folds with their default splits."""
     rest = sorted(set(available) - {CORPUS})
     if isinstance(settings, Limited | AllToUnseen):
         train, test = settings.train, settings.test
@@ -95,7 +96,7 @@ def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protoco
 
 
 def leave_one_out(domains: Sequence[str]) -> Protocol:
-    """Each domain is the target once, all others the sources (O&C&I to M and its three turns)."""
+    """Each domain is the target once, all others are the sources (O&C&I to M and so on)."""
     _check_distinct(domains, at_least=2)
     folds = [_fold(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains]
     return Protocol("leave_one_out", tuple(folds))
@@ -113,7 +114,7 @@ def limited(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
 
 
 def one_against_others(domains: Sequence[str]) -> Protocol:
-    """Each domain is the only source once, all others are tested together."""
+    """Each domain is the only source once; all others are tested together."""
     _check_distinct(domains, at_least=2)
     folds = [_fold(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains]
     return Protocol("one_against_others", tuple(folds))
@@ -126,19 +127,19 @@ def within(domains: Sequence[str]) -> Protocol:
 
 
 def cross_matrix(domains: Sequence[str]) -> Protocol:
-    """Each domain is the only source once, every domain is tested: itself by its `test` records."""
+    """Each domain is the only source once; every domain is tested, the source on its `test` records."""
     _check_distinct(domains, at_least=2)
     return Protocol("cross_matrix", tuple(_fold(f"from_{source}", [source], domains) for source in domains))
 
 
 def combined(domains: Sequence[str]) -> Protocol:
-    """All domains are the sources, and each is tested by its `test` records."""
+    """All domains are sources; each is tested on its `test` records."""
     _check_distinct(domains, at_least=2)
     return Protocol("combined", (_fold("combined", domains, domains),))
 
 
 def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
-    """All sources together, once, to domains that are not among them (O&C&I&M to WMCA and others)."""
+    """All sources together; the targets are other domains (O&C&I&M to WMCA and others)."""
     _check_distinct([*sources, *targets], at_least=2)
     if not sources or not targets:
         raise AgfasError(
@@ -158,10 +159,10 @@ _BUILDERS: dict[type, Callable[[Sequence[str]], Protocol]] = {
 
 
 def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
-    """Refuse a domain that the dataset does not have.
+    """Check that the dataset has the domains.
 
     Raises:
-        AgfasError: names the nearest domain that it has.
+        AgfasError: it lacks one; the message suggests the nearest name.
     """
     for name in names:
         if name not in available:
@@ -169,20 +170,20 @@ def check_domains(names: Sequence[str], available: Sequence[str]) -> None:
 
 
 def indices(columns: Mapping[str, Any], fold: Fold) -> dict[str, np.ndarray]:
-    """The rows that a fold trains on, chooses with and tests on, rising.
+    """The rows of a dataset for training, threshold and test of a fold, in ascending order.
 
-    train: records of the train domains in the fold's `train_splits`. dev: `dev` records of the dev domains. test:
-    records of the test domains in its `test_splits`; of those that are sources too, the `test` records.
+    train: records of the train domains in `train_splits`. dev: `dev` records of the dev domains. test: records of the
+    test domains in `test_splits`, or the `test` records of a test domain that is also a source.
 
     Args:
-        columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; more are ignored.
+        columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; others are ignored.
 
     Returns:
         {"train": (n,) int64, "dev": ..., "test": ...}
 
     Raises:
-        AgfasError: an unknown domain or split, a part without both classes, a domain that is tested on its `test`
-            records and has none, a subject or video in two parts.
+        AgfasError: an unknown domain or split, a part that lacks a class, a domain without the `test` records it needs,
+            or a subject or video in two parts.
     """
     arrays = {name: np.asarray(columns[name]) for name in PROTOCOL_COLUMNS}
     _check_split_column(arrays["split"])
@@ -202,7 +203,7 @@ def indices(columns: Mapping[str, Any], fold: Fold) -> dict[str, np.ndarray]:
 
 
 def _is_tested(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> np.ndarray:
-    """(N,) bool: whether a record may be tested where its domain is a target."""
+    """(N,) bool: whether a record is tested if its domain is a target."""
     chosen = np.isin(splits, SPLITS if fold.test_splits is None else fold.test_splits)
     return np.where(np.isin(domain, fold.within_domains), splits == "test", chosen)
 
@@ -216,19 +217,19 @@ def _check_distinct(domains: Sequence[str], at_least: int) -> None:
     twice = sorted({name for name in domains if list(domains).count(name) > 1})
     if twice:
         raise AgfasError(
-            f"Domain '{twice[0]}' is named twice in the protocol: a domain is either a source or a target. Remove one."
+            f"Domain '{twice[0]}' is named twice in the protocol; a domain is either a source or a target. Remove one."
         )
     if len(domains) < at_least:
         raise AgfasError(
             f"A protocol across domains needs at least {at_least}, but has {len(domains)}"
-            f" ({', '.join(domains)}). Use a dataset with more domains, or name them in protocol.domains."
+            f" ({', '.join(domains)}). Use a dataset with more domains, or list them in protocol.domains."
         )
 
 
 def _check_split_column(values: np.ndarray) -> None:
     for name in sorted(set(values.tolist()) - set(SPLITS)):
         raise AgfasError(
-            f"The dataset's records hold the split '{name}': {nearest(str(name), SPLITS)} Prepare it again."
+            f"Records of the dataset have the split '{name}': {nearest(str(name), SPLITS)} Prepare it again."
         )
 
 
@@ -237,9 +238,9 @@ def _check_held_out(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> None:
         there = sorted(set(splits[domain == name].tolist()))
         if "test" not in there:
             raise AgfasError(
-                f"Fold '{fold.name}' learns from domain '{name}' and judges by its `test` records, but it has none"
-                f" (only {', '.join(there)}). Prepare it again with its subjects dealt out to train, dev and test, or"
-                " name the domains that have them in protocol.domains."
+                f"Fold '{fold.name}' trains on domain '{name}' and tests on its `test` records, but it has none"
+                f" (only {', '.join(there)}). Prepare it again with subjects in train, dev and test, or list the"
+                " domains that have them in protocol.domains."
             )
 
 
@@ -255,17 +256,16 @@ def _check_classes(labels: np.ndarray, rows: dict[str, np.ndarray], fold: Fold) 
 
 
 _CLASS_FIX = {
-    "train": "Choose source domains whose `train` records (or those of protocol.train_splits) hold both, or prepare the"
-    " dataset again.",
-    "dev": "Give the sources held-out `dev` subjects with both, for example by more subjects in the dataset.",
-    "test": "Choose a target domain that holds both, in protocol.test_splits where that is given.",
+    "train": "Choose source domains with both in protocol.train_splits, or prepare the dataset again.",
+    "dev": "The sources need `dev` subjects with both: prepare a dataset with more subjects.",
+    "test": "Choose a target domain with both in protocol.test_splits (default: all).",
 }
 
 
 def _check_crossing(
     domain: np.ndarray, names: np.ndarray, column: str, rows: dict[str, np.ndarray], fold: Fold
 ) -> None:
-    """A person or a capture that is learnt from must not judge; both are unique within their domain only."""
+    """Nobody and no video may be in two parts; their names are unique within a domain only."""
     found = {part: set(zip(domain[r].tolist(), names[r].tolist(), strict=True)) for part, r in rows.items()}
     for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
         both = found[one] & found[other]
@@ -273,5 +273,5 @@ def _check_crossing(
             where, name = min(both)
             raise AgfasError(
                 f"In fold '{fold.name}', {len(both)} {column}s are in both {one} and {other}, the first is"
-                f" {column} '{name}' of domain '{where}'. Split the dataset by subject and make it again."
+                f" {column} '{name}' of domain '{where}'. Prepare the dataset again, split by subject."
             )

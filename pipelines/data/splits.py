@@ -1,4 +1,4 @@
-"""Who is learnt from, who chooses, who judges: splits that no person and no video crosses."""
+"""Deals subjects to train, dev and test, so that no person and no video is in two splits."""
 
 from __future__ import annotations
 
@@ -29,24 +29,23 @@ def assign_splits(
 ) -> list[SourceFace]:
     """Give every face a split.
 
-    A subject is never divided; where no subject is known, `subject` stands for a video or a run of files, and that is
-    never divided. Within each domain the subjects are dealt out so that the videos of every label and attack type come
-    close to the shares in every split. The result depends neither on the faces' order nor on other domains, unless
-    subjects of several are joined.
+    A subject is never divided; if the person is unknown, `subject` stands for a video or a run of files. Within each
+    domain, subjects are dealt out so that every split gets close to its share of the videos of every label and attack
+    type. The result does not depend on the order of the faces, nor on other domains unless subjects are joined across
+    domains.
 
     Args:
-        faces: with the dataset's own splits in `split`, empty where it has none.
+        faces: with the official splits of the dataset in `split`, empty if there are none.
         train, dev: shares of the videos; `test` takes the rest.
-        official: keep the dataset's own splits and deal out only who has none. A subject of whom some faces have an
-            official split gets it for the others too.
-        dev_from_train: share of the official `train` videos that becomes `dev`, subject by subject, in a domain whose
-            official lists have no `dev`.
-        seed: deals subjects of equal make-up out in another order.
-        joined: the name under which a subject (domain, subject) is dealt out with others, as one. Of those who have an
-            official split all keep their own.
+        official: keep official splits and deal out subjects without one only. If some faces of a subject have an
+            official split, the others get it too.
+        dev_from_train: share of the official `train` videos that becomes `dev`, by subject, in domains without an
+            official `dev` split.
+        seed: changes the order of subjects with the same videos.
+        joined: subject (domain, subject) to the subject with which it is dealt out as one. Official splits are kept.
 
     Raises:
-        AgfasError: a split that is not `train`, `dev` or `test`.
+        AgfasError: a split other than `train`, `dev` or `test`.
     """
     _check_names(faces)
     heads = joined or {}
@@ -65,20 +64,20 @@ def assign_splits(
 
 
 def _split_of(face: SourceFace, group: Group, subjects: dict[Group, str], official: bool, moved: set[Group]) -> str:
-    """The official split where there is one, even where it divides a subject: the check for leaks then says so."""
+    """The official split if there is one, even if it divides a subject: `leaks` reports that."""
     kept = official and face.split and not (face.split == "train" and group in moved)
     return face.split if kept else subjects[group]
 
 
 def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group, str]:
-    """Deal groups out so that every kind of video comes close to the shares in every split.
+    """Deal groups out so that every split gets close to its share of every kind of video.
 
-    Greedy, the largest group first: each goes where its kinds of video are furthest below their share. The first
-    groups of a kind so reach every split before any gets a second one.
+    Greedy, largest group first: each goes to the split where its kinds of video are furthest below their share. So the
+    first groups of a kind reach every split before any split gets a second one.
 
     Args:
-        videos: number of videos of each kind (label and attack type) by group.
-        shares: of the splits, summing to 1; a split with share 0 gets nobody.
+        videos: by group, the number of videos of each kind (label and attack type).
+        shares: of the splits, summing to 1; a split with share 0 gets no group.
         seed: order among groups of equal size.
 
     Returns:
@@ -92,7 +91,7 @@ def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group
         kinds = videos[group]
 
         def lack(name: str, kinds: Counter = kinds) -> float:
-            # A kind weighs by the part of it that this group brings, so that a rare attack counts as a common one.
+            # A kind weighs by the part of it that is in this group, so that rare attacks count like common ones.
             return sum((1 - held[name][k] / (shares[name] * total[k])) * n / total[k] for k, n in kinds.items())
 
         best = max(names, key=lack)
@@ -104,11 +103,11 @@ def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group
 def undersample(
     labels: Sequence[int], splits: Sequence[str], quality: Sequence[float], keys: Sequence[str], ratio: float
 ) -> np.ndarray:
-    """Which samples stay so that in no split one class has more than `ratio` times the samples of the other.
+    """Select samples so that in no split one class has more than `ratio` times the samples of the other.
 
-    The larger class keeps those of the highest quality; of equal quality, the smaller key stays, so that the order of
-    the samples does not matter. A split that lacks a class is left as it is. After Kuznetsov et al., "Deep Learning
-    Models for Robust Facial Liveness Detection", who balance their classes by keeping the best samples.
+    The larger class keeps its samples of highest quality; ties keep the smaller key, so that the order of the samples
+    does not matter. A split that lacks a class is unchanged. After Kuznetsov et al., "Deep Learning Models for Robust
+    Facial Liveness Detection", who balance their classes by keeping the best samples.
 
     Args:
         labels: (N,) 0 attack, 1 bona fide.
@@ -118,7 +117,7 @@ def undersample(
         ratio: at least 1.
 
     Returns:
-        (N,) bool.
+        (N,) bool, True for samples that are kept.
     """
     classes, parts = np.asarray(labels), np.asarray(splits, dtype=object)
     keep = np.ones(len(classes), dtype=bool)
@@ -138,7 +137,7 @@ def _group(face: SourceFace, heads: Mapping[Group, Group]) -> Group:
 
 
 def _videos_by_domain(faces: list[SourceFace], heads: Mapping[Group, Group]) -> list[_Videos]:
-    """A group that joins subjects of several domains is dealt out in its head's."""
+    """Videos by group, a mapping per domain; a group across domains belongs to the domain of its head."""
     seen = {(_group(face, heads), face.domain, face.video, face.label, face.attack_type) for face in faces}
     videos: dict[str, _Videos] = defaultdict(lambda: defaultdict(Counter))
     for group, _, _, label, kind in seen:
@@ -150,7 +149,7 @@ def _videos_by_domain(faces: list[SourceFace], heads: Mapping[Group, Group]) -> 
 
 
 def _official_splits(faces: list[SourceFace], heads: Mapping[Group, Group]) -> dict[Group, str]:
-    """The split of every group of which a face has one: where several do, that of most faces."""
+    """The official split of every group that has one; of several, the one with the most faces."""
     votes: dict[Group, Counter] = defaultdict(Counter)
     for face in faces:
         if face.split:

@@ -22,7 +22,7 @@ from typing import Any
 from oanet.names import takes_cue
 from pipelines.cues.identity import input_identity, restoration_identity
 from pipelines.cues.settings import CONTROLS
-from pipelines.data.protocols import CORPUS
+from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import read_card
 from pipelines.experiment.config import DatasetData, Experiment, PicturesData, SyntheticData
 from pipelines.experiment.generator import GeneratorSettings, TrainedIdentity

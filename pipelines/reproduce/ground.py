@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import CARD_NAME, load_faces
 from pipelines.errors import AgfasError, nearest
 from pipelines.reproduce.settings import PaperSettings, ProtocolChoice
-from pipelines.synthetic.settings import CORPUS, DOMAINS, SyntheticSettings
+from pipelines.synthetic.settings import DOMAINS, SyntheticSettings
 
 SYNTHETIC = "synthetic"
 

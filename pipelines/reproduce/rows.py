@@ -10,7 +10,7 @@ from typing import Any
 
 from oanet.names import DETECTORS, INFERENCE_ONLY, NOT_REBUILT, OBJECTIVES, takes_cue
 from pipelines.data.join import joined_name
-from pipelines.data.protocols import CORPUS
+from pipelines.data.protocol_settings import CORPUS
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, set_dotted
 from pipelines.experiment.plan import Planned

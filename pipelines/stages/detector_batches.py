@@ -12,7 +12,8 @@ from torch.nn import functional
 from oanet.objectives import Objective
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces, open_faces
-from pipelines.data.protocols import CORPUS, Fold
+from pipelines.data.protocol_settings import CORPUS
+from pipelines.data.protocols import Fold
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment

@@ -1,8 +1,8 @@
-"""Presentation attacks: what a printed or shown picture, or a worn mask, makes of the light.
+"""Presentation attacks: the light from a printed picture, a screen or a worn mask.
 
-Prints and screens take a developed picture (gamma-encoded, as a file holds it) on a plane with coordinates
-(a, b) in parts of the crop, and give linear light. The traces are structure: dots, waves, grids, flat light;
-the mean colour and contrast move no further than cameras differ among themselves.
+Prints and screens turn a developed picture (gamma-encoded, as in a file) into linear light. Its plane has coordinates
+(a, b) in fractions of the crop. The traces of an attack are structure (dots, waves, grids, flat light): mean colour and
+contrast change no more than cameras differ.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.streams import uniform
+from pipelines.synthetic.camera import REFERENCE_SIDE
 from pipelines.synthetic.domains import MaskRange, PrintRange, ReplayRange
 from pipelines.synthetic.render import Material
 
 _TAU = float(2.0 * np.pi)
-# Printers' screen angles (degrees) keep the inks' dots from beating against each other.
+# Screen angles of cyan, magenta and yellow in degrees, as printers use them to avoid moiré between the inks.
 _INK_ANGLES = (15.0, 75.0, 45.0)
 
 
 @dataclass(frozen=True)
 class Print:
-    """A printed photograph. `pitch` is a part of the crop; strengths are 0 to 1."""
+    """A printed photograph; `pitch` is a fraction of the crop, strengths are in [0, 1]."""
 
     pitch: float
     angle: float
@@ -41,7 +42,7 @@ class Print:
 
 @dataclass(frozen=True)
 class Replay:
-    """A picture on a screen. Periods are parts of the crop; strengths are 0 to 1."""
+    """A picture on a screen; periods are fractions of the crop, strengths are in [0, 1]."""
 
     moire_period: float
     moire_angle: float
@@ -63,14 +64,14 @@ class Replay:
 
 
 def strength(rng: np.random.Generator) -> float:
-    """How visible an attack is, 0.35 to 1.15: most are plain, some faint."""
+    """How visible an attack is, in [0.35, 1.15]: most are plain to see, some are faint."""
     return 0.35 + 0.8 * float(rng.beta(1.8, 1.3))
 
 
 def draw_print(rng: np.random.Generator, span: PrintRange, strong: float) -> Print:
-    """A print of a domain's printers and papers."""
+    """A print by a printer of the domain."""
     return Print(
-        pitch=uniform(rng, span.pitch) / 64.0,
+        pitch=uniform(rng, span.pitch) / REFERENCE_SIDE,
         angle=float(rng.uniform(0.0, 90.0)),
         dots=strong * uniform(rng, span.dots),
         fade=strong * uniform(rng, span.fade),
@@ -86,14 +87,14 @@ def draw_print(rng: np.random.Generator, span: PrintRange, strong: float) -> Pri
 
 
 def draw_replay(rng: np.random.Generator, span: ReplayRange, strong: float) -> Replay:
-    """A screen of a domain's, and how it is held."""
+    """A screen of the domain and how it is held."""
     return Replay(
-        moire_period=uniform(rng, span.moire_period) / 64.0,
+        moire_period=uniform(rng, span.moire_period) / REFERENCE_SIDE,
         moire_angle=float(rng.uniform(0.0, np.pi)),
         moire_chirp=float(rng.normal(0.0, 0.35)),
         moire=strong * uniform(rng, span.moire),
         colour_lag=float(rng.uniform(0.0, 1.8)),
-        grid_period=float(rng.uniform(1.15, 2.3)) / 64.0,
+        grid_period=float(rng.uniform(1.15, 2.3)) / REFERENCE_SIDE,
         grid=strong * uniform(rng, span.grid),
         grid_angle=float(rng.normal(0.0, 0.08)),
         bands=strong * uniform(rng, span.bands),
@@ -114,7 +115,7 @@ def draw_replay(rng: np.random.Generator, span: ReplayRange, strong: float) -> R
 
 
 def draw_mask(rng: np.random.Generator, span: MaskRange, strong: float) -> Material:
-    """A mask's material: smooth, flat, glossy, cut at the eyes, of not quite the neck's colour."""
+    """The material of a mask: smooth, flat, glossy, cut at the eyes, slightly off the colour of the neck."""
     full = min(strong, 1.0)
     red, green, blue = np.exp(rng.normal(0.0, 0.07 * full, 3))
     return Material(
@@ -128,14 +129,14 @@ def draw_mask(rng: np.random.Generator, span: MaskRange, strong: float) -> Mater
 
 
 def _edge_angle(rng: np.random.Generator) -> float:
-    """The side on which an edge of paper or screen comes into the crop, nearly upright or level."""
+    """The side on which an edge of paper or screen enters the crop; nearly vertical or horizontal."""
     return float(rng.integers(0, 4)) * np.pi / 2 + float(rng.normal(0.0, 0.06))
 
 
 def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(S, S) coordinates on the shown picture: from this frame's pixels by the head to the first crop.
+    """(S, S) coordinates on the shown picture: pixels of this frame, mapped through the head to the first crop.
 
-    So dots and waves stay on the paper while the alignment of the crop wavers.
+    This keeps dots and waves on the paper while the alignment of the crop varies.
     """
     both = to_crop[:, :2] @ to_head[:, :2]
     offset = to_crop[:, :2] @ to_head[:, 2] + to_crop[:, 2]
@@ -151,8 +152,8 @@ def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, l
     Args:
         picture: (3, S, S) gamma-encoded, [0, 1].
         how: the print.
-        a, b: (S, S) coordinates on the paper, parts of the crop.
-        light: (3,) the room's light.
+        a, b: (S, S) coordinates on the paper, fractions of the crop.
+        light: (3,) light of the room.
 
     Returns:
         (3, S, S) linear light.
@@ -174,7 +175,7 @@ def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, l
 
 
 def _halftone(tone: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, angle: float) -> np.ndarray:
-    """Mix a tone with its dots: a cosine cell as threshold, with soft dot edges (ink spreads)."""
+    """Blend a tone with its dots: a cosine cell as threshold; dot edges are soft, since ink spreads."""
     turn = np.float32(_TAU / how.pitch)
     c, s = np.float32(np.cos(angle)) * turn, np.float32(np.sin(angle)) * turn
     cell = np.cos(c * a + s * b) + np.cos(c * b - s * a)
@@ -183,7 +184,7 @@ def _halftone(tone: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, angle:
 
 
 def _fibre(how: Print, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Paper grain: waves of a few random directions, cheap and fixed to the paper."""
+    """Paper grain: four waves of random directions, cheap and fixed to the paper."""
     rng = np.random.Generator(np.random.PCG64(how.fibre_seed))
     grain = np.zeros_like(a)
     for _ in range(4):
@@ -198,8 +199,8 @@ def replay_light(picture: np.ndarray, how: Replay, a: np.ndarray, b: np.ndarray,
     Args:
         picture: (3, S, S) gamma-encoded, [0, 1].
         how: the screen.
-        a, b: (S, S) coordinates on the screen, parts of the crop.
-        frame: position in the video; the brightness bands roll with it.
+        a, b: (S, S) coordinates on the screen, fractions of the crop.
+        frame: position in the video; it moves the brightness bands.
 
     Returns:
         (3, S, S) linear light.
@@ -218,7 +219,7 @@ def replay_light(picture: np.ndarray, how: Replay, a: np.ndarray, b: np.ndarray,
 
 
 def _waves(how: Replay, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(3, S, S) factors: moiré with its own phase in each colour, and the screen's pixels themselves."""
+    """(3, S, S) factors: moiré with a phase per colour, and the pixel grid of the screen."""
     c, s = math.cos(how.moire_angle), math.sin(how.moire_angle)
     along, across = c * a + s * b, c * b - s * a
     wave = _TAU / how.moire_period * (along + 0.25 * how.moire_chirp * (along * along + across * across)) + how.phase
@@ -226,7 +227,7 @@ def _waves(how: Replay, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     column = _TAU / how.grid_period * (c * a + s * b)
     row = 1.0 + 0.5 * how.grid * np.cos(_TAU / how.grid_period * (c * b - s * a))
     out = np.empty((3, *a.shape), dtype=np.float32)
-    # cos(x + lag) by the sum formula: two transcendental functions for all three colours.
+    # cos(x + lag) = cos x cos lag - sin x sin lag: two transcendental functions serve all three colours.
     wave_parts, column_parts = (np.cos(wave), np.sin(wave)), (np.cos(column), np.sin(column))
     for channel in range(3):
         moire = how.moire * _lagging(wave_parts, channel * how.colour_lag)
@@ -240,6 +241,6 @@ def _lagging(parts: tuple[np.ndarray, np.ndarray], lag: float) -> np.ndarray:
 
 
 def _outside(border: float, angle: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Coverage of what lies beyond a straight edge, `border` inside the crop on the side of `angle`."""
+    """Coverage of the area beyond a straight edge, `border` inside the crop on the side of `angle`."""
     distance = math.cos(angle) * (a - 0.5) + math.sin(angle) * (b - 0.5) - (0.5 - border)
-    return np.clip(0.5 + distance * 64.0, 0.0, 1.0).astype(np.float32)
+    return np.clip(0.5 + distance * REFERENCE_SIDE, 0.0, 1.0).astype(np.float32)

@@ -1,13 +1,10 @@
-"""Plans and writes the built-in benchmark: its videos, and their frames as a face dataset on disk."""
+"""The built-in benchmark: its list of videos, and their frames written as a face dataset."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
-import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import (
     ATTACK,
     BONAFIDE,
@@ -29,27 +27,30 @@ from pipelines.data.records import (
     read_card,
 )
 from pipelines.errors import AgfasError
+from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
 from pipelines.progress import bar
 from pipelines.streams import stream
 from pipelines.synthetic.domains import PAD_DOMAINS
-from pipelines.synthetic.settings import CORPUS, SyntheticSettings
+from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.synthetic.videos import Video, shoot
 
-# Raise it with every change of a picture's bytes: fingerprints of what was made from them must change too.
+# Raise it with every change of a picture's bytes, so that fingerprints of artefacts made from them change too.
 GENERATOR_VERSION = 1
-# Below this many faces a second process costs more to start than it saves.
+# With fewer faces, starting processes takes longer than it saves.
 _FACES_WORTH_A_POOL = 1500
+# Rendering processes at most, by default.
+_MOST_WORKERS = 8
 _VIDEOS_A_TASK = 16
 
 
 def benchmark_fingerprint(settings: SyntheticSettings) -> str:
-    """What decides the benchmark's bytes: its settings and the generator's version."""
+    """Fingerprint of everything that decides the bytes of a benchmark: its settings and `GENERATOR_VERSION`."""
     return fingerprint({"generator": GENERATOR_VERSION, "settings": settings.model_dump(mode="json")})
 
 
 def plan_videos(settings: SyntheticSettings) -> list[Video]:
-    """Every video of the benchmark, in the order of the dataset: the domains, then the corpus."""
+    """Every video of the benchmark in the order of the dataset: the domains, then the corpus."""
     videos: list[Video] = []
     for domain in settings.domains:
         subjects = [f"{domain}{number:03d}" for number in range(settings.subjects)]
@@ -65,7 +66,7 @@ def plan_videos(settings: SyntheticSettings) -> list[Video]:
 
 
 def _splits(seed: int, domain: str, subjects: list[str], shares: tuple[float, float]) -> dict[str, str]:
-    """Split of every subject, in an order of chance; train and dev take their shares, test the rest."""
+    """The split of every subject, at random: `shares` are for train and dev, test takes the rest."""
     order = stream(seed, domain, "splits").permutation(len(subjects))
     train = round(shares[0] * len(subjects))
     dev = train + round(shares[1] * len(subjects))
@@ -87,12 +88,12 @@ def render_faces(videos: Iterable[Video], seed: int, size: int) -> tuple[np.ndar
     """Render videos in memory.
 
     Args:
-        videos: which, of `plan_videos`.
-        seed: the benchmark's seed.
+        videos: of `plan_videos`.
+        seed: of the benchmark.
         size: side of the crops in pixels.
 
     Returns:
-        (n, size, size, 3) uint8 RGB, and for each face the columns of a face dataset but `image`.
+        (n, size, size, 3) uint8 RGB, and per face the columns of a face dataset except `image`.
     """
     pictures, records = [], []
     for video in videos:
@@ -117,7 +118,7 @@ def _record(video: Video, frame: int, landmarks: np.ndarray) -> dict[str, Any]:
 
 
 def _encoded(task: tuple[list[Video], int, int]) -> list[dict[str, Any]]:
-    """A worker's task: the records of some videos with PNG bytes for pictures."""
+    """The task of a worker: the records of some videos, pictures as PNG bytes."""
     pictures, records = render_faces(*task)
     for picture, record in zip(pictures, records, strict=True):
         stored = io.BytesIO()
@@ -142,7 +143,7 @@ def _all_records(settings: SyntheticSettings, workers: int) -> list[dict[str, An
 
 
 def _map(tasks: list, workers: int) -> Iterator[list[dict[str, Any]]]:
-    """The tasks' results in order, whatever the number of processes."""
+    """The results of the tasks, in order."""
     if workers <= 1:
         yield from map(_encoded, tasks)
         return
@@ -152,14 +153,13 @@ def _map(tasks: list, workers: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def build(settings: SyntheticSettings, out: Path, workers: int | None = None) -> Path:
-    """Write the benchmark as a face dataset; a finished one of the same settings is left as it is.
+    """Write the benchmark as a face dataset; a complete one of the same settings is kept.
 
     Args:
         settings: what to make.
-        out: folder of the dataset; appears only when complete.
-        workers: processes that render; the cores by default, 8 at most. The bytes do not depend on it.
-            With more than one, a script that calls this must guard its main part by
-            `if __name__ == "__main__":`.
+        out: folder of the dataset; exists only when complete.
+        workers: rendering processes; default: one per core, 8 at most. The bytes do not depend on it. With more than
+            one, a script that calls this needs `if __name__ == "__main__":`.
 
     Returns:
         `out`.
@@ -170,14 +170,9 @@ def build(settings: SyntheticSettings, out: Path, workers: int | None = None) ->
     identity = benchmark_fingerprint(settings)
     if _finished(out, identity):
         return out
-    records = _all_records(settings, workers or min(os.cpu_count() or 1, 8))
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(records, partial, _card(settings, identity, records))
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    records = _all_records(settings, workers or min(os.cpu_count() or 1, _MOST_WORKERS))
+    card = _card(settings, identity, records)
+    write_atomically(out, lambda folder: _write(records, folder, card))
     return out
 
 
@@ -185,12 +180,12 @@ def _finished(out: Path, identity: str) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / CARD_NAME).is_file():
-        raise AgfasError(f"{out} exists and is no benchmark. Name another folder, or remove this one.")
+        raise AgfasError(f"{out} exists and is not a benchmark. Give another folder, or remove this one.")
     found = read_card(out).get("fingerprint")
     if found != identity:
         raise AgfasError(
             f"{out} holds a benchmark of other settings (fingerprint {found}, these give {identity}). "
-            "Name another folder, remove this one, or use the settings in its card."
+            "Give another folder, remove this one, or use the settings in its card."
         )
     return True
 
@@ -200,10 +195,7 @@ def _write(records: list[dict[str, Any]], folder: Path, card: dict[str, Any]) ->
 
     columns = {name: [record[name] for record in records] for name in COLUMNS}
     Dataset.from_dict(columns, features=face_features()).save_to_disk(str(folder))
-    with (folder / CARD_NAME).open("w", encoding="utf-8") as file:
-        json.dump(card, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / CARD_NAME).write_text(json.dumps(card, indent=2), encoding="utf-8")
 
 
 def _card(settings: SyntheticSettings, identity: str, records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -218,54 +210,9 @@ def _card(settings: SyntheticSettings, identity: str, records: list[dict[str, An
 
 
 def _counts(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Faces by domain, then by attack type, then by split."""
+    """Number of faces by domain, attack type and split."""
     counter = Counter((record["domain"], record["attack_type"], record["split"]) for record in records)
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for (domain, kind, split), number in sorted(counter.items()):
         counts.setdefault(domain, {}).setdefault(kind, {})[split] = number
     return counts
-
-
-def render_speed(size: int = 64, seconds: float = 5.0, workers: int = 1) -> dict[str, float]:
-    """Faces a second, render, attacks and capture with JPEG included, over videos of all domains in turn.
-
-    Args:
-        size: side of the crops in pixels.
-        seconds: about how long to measure.
-        workers: processes at once; each renders other videos.
-
-    Returns:
-        `faces_per_second` of all processes together, `live_faces_per_second` over live videos alone,
-        `faces_per_cpu_second`: what one core gives, however busy the machine is with other work; `faces`.
-    """
-    if workers == 1:
-        return _speed(size, seconds, 0)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(_speed, [size] * workers, [seconds] * workers, range(workers)))
-    total = {name: sum(part[name] for part in parts) for name in parts[0]}
-    return {**total, "faces_per_cpu_second": total["faces_per_cpu_second"] / workers}
-
-
-def _speed(size: int, seconds: float, seed: int) -> dict[str, float]:
-    settings = SyntheticSettings(seed=seed, size=size, subjects=5, corpus_subjects=0)
-    videos = plan_videos(settings)
-    order = stream(seed, "speed").permutation(len(videos))
-    render_faces([videos[order[0]]], seed, size)
-    busy = time.process_time()
-    spent, faces = {True: 0.0, False: 0.0}, {True: 0, False: 0}
-    for index in itertools.cycle(order):
-        video = videos[index]
-        start = time.perf_counter()
-        shoot(video, seed, size)
-        live = video.attack_type == NO_ATTACK
-        spent[live] += time.perf_counter() - start
-        faces[live] += video.frames
-        if sum(spent.values()) > seconds:
-            break
-    total = sum(faces.values())
-    return {
-        "faces_per_second": total / sum(spent.values()),
-        "faces_per_cpu_second": total / (time.process_time() - busy),
-        "live_faces_per_second": faces[True] / max(spent[True], 1e-9),
-        "faces": total,
-    }

@@ -1,7 +1,8 @@
 """Cameras: from linear light to the 8-bit picture that a capture domain would store.
 
-Order as in a real one: lens blur, pixel aperture, exposure and white balance, shot and read noise, tone
-curve, saturation, sharpening, JPEG (through Pillow).
+The order is that of a real camera: lens blur, pixel aperture, exposure and white balance, shot and read noise, tone
+curve, saturation, sharpening, JPEG. Sums of shifted copies replace FFT and BLAS, so every machine computes the same
+bits.
 """
 
 from __future__ import annotations
@@ -14,26 +15,33 @@ from PIL import Image
 
 from pipelines.streams import uniform
 
-_LUMA = (0.2126, 0.7152, 0.0722)
 Span = tuple[float, float]
+# Lengths in pixels (blur, halftone, moiré) are for a crop of this side and scale with the crop.
+REFERENCE_SIDE = 64
+# Luma of linear RGB, ITU-R BT.709.
+_LUMA = (0.2126, 0.7152, 0.0722)
+# Automatic exposure: a scene of level 0.3 is exposed to 0.24 of full scale, which leaves room for highlights.
+_SCENE_LEVEL, _EXPOSED_LEVEL = 0.3, 0.24
+# Narrower blurs are skipped: the weight of a neighbour is below 0.1 %.
+_LEAST_SIGMA = 0.25
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera as it was set for one video.
+    """The settings of a camera for one video.
 
     Attributes:
-        blur: deviation of the lens blur in pixels of a 64-pixel crop.
-        exposure: factor of the automatic exposure's target.
-        metering: how far the exposure follows the scene, 0 to 1.
-        red, blue: white balance errors against green.
-        balance: how far the white balance follows the scene's mean colour, 0 to 1.
-        shot, read: noise deviation at full light, and in the dark, as parts of full scale.
-        gamma: exponent of the tone curve is 1 / gamma.
+        blur: sigma of the lens blur in pixels of a 64-pixel crop.
+        exposure: factor on the level that automatic exposure aims at.
+        metering: how far exposure adapts to the scene, 0 to 1.
+        red, blue: white balance errors, as gains relative to green.
+        balance: how far white balance adapts to the mean colour of the scene, 0 to 1.
+        shot, read: standard deviation of the noise at full light and in the dark, in units of full scale.
+        gamma: the tone curve is x ** (1 / gamma).
         contrast: strength of the S-curve, about -0.3 to 0.6.
-        saturation: factor of the colour differences.
+        saturation: factor on the colour differences.
         sharpen: strength of the unsharp mask.
-        vignette: loss of light in the corners, 0 to 1.
+        vignette: light lost in the corners, 0 to 1.
         quality: JPEG quality, 1 to 95.
     """
 
@@ -55,7 +63,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class CameraRange:
-    """Ranges of a domain's cameras; every video draws its own camera from them."""
+    """Ranges from which every video of a domain draws its camera; `exposure`, `warmth` and `green` are log gains."""
 
     blur: Span
     exposure: Span
@@ -98,8 +106,8 @@ def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: i
 
     Args:
         light: (3, S, S) linear light; S a multiple of `size`.
-        camera: the camera.
-        rng: the frame's noise.
+        camera: settings of the video.
+        rng: noise of the frame.
         size: side of the picture in pixels.
 
     Returns:
@@ -113,13 +121,15 @@ def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: i
 
 
 def develop(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: int) -> np.ndarray:
-    """The same without JPEG: (3, size, size) float32 in [0, 1], gamma-encoded."""
-    sensor = _expose(light, camera.blur * light.shape[-1] / 64.0, light.shape[-1] // size)
+    """As `capture`, but without JPEG: (3, size, size) float32 in [0, 1], gamma-encoded."""
+    sensor = _expose(light, camera.blur * light.shape[-1] / REFERENCE_SIDE, light.shape[-1] // size)
     sensor *= _gains(sensor, camera) * _falloff(size, camera.vignette)
     noise = rng.standard_normal(sensor.shape, dtype=np.float32)
+    # Shot noise has the variance of a photon count, which grows with the light; read noise does not.
     noise *= np.sqrt(np.float32(camera.shot**2) * np.maximum(sensor, 0.0) + np.float32(camera.read**2))
     noise += sensor
     encoded = np.clip(noise, 0.0, 1.0, out=noise) ** np.float32(1.0 / camera.gamma)
+    # Contrast adds 4 c x (x - 1/2) (1 - x): an S-curve that fixes black, middle grey and white.
     curve = (encoded - 0.5) * encoded
     curve *= 1.0 - encoded
     curve *= np.float32(4.0 * camera.contrast)
@@ -128,14 +138,14 @@ def develop(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: i
     encoded *= np.float32(camera.saturation)
     encoded += np.float32(1.0 - camera.saturation) * luma
     if camera.sharpen > 0.0:
-        encoded += np.float32(camera.sharpen) * (luma - blur(luma[None], 1.0 * size / 64.0)[0])
+        encoded += np.float32(camera.sharpen) * (luma - blur(luma[None], size / REFERENCE_SIDE)[0])
     return np.clip(encoded, 0.0, 1.0, out=encoded)
 
 
 def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (C, H, W) with edges repeated; sums of shifted copies, the same bits everywhere."""
+    """Gaussian blur of (C, H, W) with repeated edges, cut off at 2.3 sigma."""
     radius = int(np.ceil(2.3 * sigma))
-    if sigma < 0.25 or radius == 0:
+    if sigma < _LEAST_SIGMA or radius == 0:
         return picture
     weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
     weights = (weights / (weights[0] + 2.0 * weights[1:].sum())).astype(np.float32)
@@ -163,14 +173,14 @@ def _convolve(picture: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray
 
 
 def _expose(light: np.ndarray, sigma: float, factor: int) -> np.ndarray:
-    """Lens blur and pixel aperture; a wide blur lets nothing alias and may come second, cheaper."""
+    """Lens blur, then pixel aperture; a wide blur prevents aliasing either way and is cheaper after the aperture."""
     if sigma > 0.65 * factor:
         return blur(_pool(light, factor), sigma / factor)
     return _pool(blur(light, sigma), factor)
 
 
 def _pool(picture: np.ndarray, factor: int) -> np.ndarray:
-    """The pixel's aperture: means of factor x factor squares."""
+    """The aperture of a pixel: means of factor x factor squares."""
     if factor == 1:
         return picture.copy()
     rows = picture[:, ::factor].copy()
@@ -183,12 +193,12 @@ def _pool(picture: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _gains(sensor: np.ndarray, camera: Camera) -> np.ndarray:
-    """(3, 1, 1) factors: automatic exposure and white balance with the camera's errors."""
+    """(3, 1, 1) gains: automatic exposure and white balance, metered in the centre, with the errors of the camera."""
     side = sensor.shape[-1]
     centre = sensor[:, side // 6 : -side // 6, side // 6 : -side // 6]
     means = np.maximum(centre.mean(axis=(1, 2), dtype=np.float64), 1e-3)
     level = float(np.dot(means, _LUMA))
-    exposure = camera.exposure * 0.24 * (level**-camera.metering) * 0.3 ** (camera.metering - 1.0)
+    exposure = camera.exposure * _EXPOSED_LEVEL * (level**-camera.metering) * _SCENE_LEVEL ** (camera.metering - 1.0)
     balance = (level / means) ** (0.5 * camera.balance)
     return (exposure * balance * np.array([camera.red, 1.0, camera.blue])).astype(np.float32)[:, None, None]
 

@@ -1,4 +1,4 @@
-"""A picture in head coordinates: soft masks, windows that hold a feature, painting."""
+"""A picture in head coordinates: soft masks, windows around a feature, painting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Window = tuple[slice, slice]
 
 
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of a (2, 3) affine map, as one."""
+    """The inverse of a (2, 3) affine map, (2, 3)."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
@@ -18,14 +18,14 @@ class Canvas:
 
     Attributes:
         u, v: (S, S) head coordinates of the pixel centres.
-        unit: head units per pixel; edges are softened over one of them.
+        unit: head units per pixel; edges are softened over one pixel.
         albedo: (3, S, S) linear reflectance.
         relief: (S, S) height towards the viewer, head units.
-        solid: (S, S) coverage by the person, who is shaded, over the background, which is not.
+        solid: (S, S) coverage by the person; only the person is shaded, the background is not.
     """
 
     def __init__(self, to_crop: np.ndarray, side: int) -> None:
-        """`to_crop` is the (2, 3) map from head units to parts of the crop; `side` the pixels of the crop."""
+        """`to_crop` is the (2, 3) map from head units to fractions of the crop, `side` its side in pixels."""
         self.side = side
         self.to_pixels = to_crop * side
         self.to_head = invert_affine(self.to_pixels).astype(np.float32)
@@ -44,7 +44,7 @@ class Canvas:
         return slice(0, self.side), slice(0, self.side)
 
     def window(self, u: float, v: float, half_u: float, half_v: float) -> Window:
-        """The pixels of a box around (u, v), cut at the picture's edges; may be empty."""
+        """The pixels of a box around (u, v), clipped to the picture; may be empty."""
         m = self.to_pixels
         x, y = m[0, 0] * u + m[0, 1] * v + m[0, 2], m[1, 0] * u + m[1, 1] * v + m[1, 2]
         reach_x = abs(m[0, 0]) * half_u + abs(m[0, 1]) * half_v + 1.5
@@ -60,7 +60,7 @@ class Canvas:
         return np.clip(0.5 - distance / max(self.unit, softness), 0.0, 1.0)
 
     def paint(self, window: Window, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]) -> None:
-        """Lay a colour over the albedo; `mask` is coverage, `colour` three numbers or (3, h, w)."""
+        """Blend a colour over the albedo; `mask` is coverage, `colour` three numbers or (3, h, w)."""
         target = self.albedo[:, window[0], window[1]]
         paint = np.asarray(colour, dtype=np.float32)
         target += mask * ((paint if paint.ndim == 3 else paint[:, None, None]) - target)

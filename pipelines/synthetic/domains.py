@@ -1,4 +1,7 @@
-"""The capture domains: which cameras, light and attacks each of them holds."""
+"""The capture domains: cameras, light and attacks of each.
+
+Pitches and periods are in pixels of a 64-pixel crop and scale with the crop.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pipelines.synthetic.camera import CameraRange, Span
 
 @dataclass(frozen=True)
 class PrintRange:
-    """Printers and papers. Pitches are in pixels of a 64-pixel crop: they mean the same at any size."""
+    """Printers and papers: halftone `pitch`, its strength, fading, bending; probability that a border shows."""
 
     pitch: Span
     dots: Span
@@ -20,7 +23,7 @@ class PrintRange:
 
 @dataclass(frozen=True)
 class ReplayRange:
-    """Screens. Periods are in pixels of a 64-pixel crop."""
+    """Screens: moiré, pixel grid, brightness bands, veiling light; probability that a border shows."""
 
     moire_period: Span
     moire: Span
@@ -32,7 +35,7 @@ class ReplayRange:
 
 @dataclass(frozen=True)
 class MaskRange:
-    """Worn masks."""
+    """Worn masks: share of skin texture and relief removed, gloss, dark rims around the eyes, seam along the edge."""
 
     smooth: Span
     flat: Span
@@ -47,14 +50,14 @@ class Domain:
 
     Attributes:
         camera: its cameras.
-        side: deviation of the light's horizontal direction.
-        key: range of the directional share of the light.
-        warmth: range of the light's log red over blue.
-        brightness: range of the backgrounds' reflectance.
-        shapes: most shapes in a background.
-        turn: deviation of the head's yaw, radians.
-        mix: share of each attack kind.
-        prints, replays, masks: how its attacks were made.
+        side: standard deviation of the horizontal direction of the light.
+        key: range of the share of directional light.
+        warmth: range of log(red / blue) of the light.
+        brightness: range of the reflectance of backgrounds.
+        shapes: largest number of shapes in a background.
+        turn: standard deviation of the yaw of the head, radians.
+        mix: share of each attack type.
+        prints, replays, masks: how its attacks are made.
     """
 
     camera: CameraRange
@@ -204,7 +207,7 @@ PAD_DOMAINS: dict[str, Domain] = {
     ),
 }
 
-# Faces as from the internet: every picture its own camera and light, over the span of all domains and beyond.
+# Like faces from the internet: a camera and light per picture, from the union of all ranges and beyond. No attacks.
 CORPUS_DOMAIN = Domain(
     camera=CameraRange(
         blur=(0.15, 0.95),
@@ -231,7 +234,7 @@ CORPUS_DOMAIN = Domain(
     masks=_SILICONE,
 )
 
-# Who makes an attack takes a decent picture of the victim first.
+# The attacker's picture of the victim is a good one.
 SOURCE_CAMERA = CameraRange(
     blur=(0.15, 0.45),
     exposure=(-0.2, 0.2),

@@ -1,19 +1,22 @@
-"""Eyes, brows, nose, mouth, beard and glasses, painted on a canvas in head coordinates."""
+"""Eyes, brows, nose, mouth, hair, beard and glasses, painted on a canvas in head coordinates."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from pipelines.synthetic.canvas import Canvas
-from pipelines.synthetic.identity import Identity
+from pipelines.synthetic.identity import HEAD_TOP, Identity
 from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Pose
 
+# Reflectance of lashes and of the rim of the iris.
 _DARK = (0.012, 0.008, 0.007)
 
 
 def foreshorten(pose: Pose, side: float) -> float:
-    """How much narrower a feature at one side looks when the head turns; `side` is -1, 0 or 1."""
-    rest = 0.42 * side
+    """Factor on the width of a feature of a turned head; `side` is -1, 0 or 1."""
+    rest = 0.42 * side  # angle from the front of the head, radians
     return float(np.clip(np.cos(rest + pose.yaw) / np.cos(rest), 0.55, 1.25))
 
 
@@ -65,7 +68,7 @@ def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, p
 
 
 def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
-    """One eyebrow: a tapering arched stroke of the hair's colour."""
+    """One eyebrow: a tapering, arched stroke in the colour of the hair."""
     lift = who.brow_height + 0.07 * pose.brow_raise
     cu, cv = pose.place(side * who.eye_spacing * 0.53, -lift, EYE_DEPTH + 0.06)
     half = who.brow_half_length * foreshorten(pose, side)
@@ -80,7 +83,7 @@ def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
 
 
 def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
-    """Nostrils, wings and the shadow below the tip; the ridge itself is relief."""
+    """Nostrils, wings and the shadow below the tip; the ridge is relief."""
     cu, cv = pose.place(0.0, who.nose_length, NOSE_DEPTH - 0.12)
     width = who.nose_half_width
     window = canvas.window(cu, cv, width * 1.9, 0.42)
@@ -96,7 +99,7 @@ def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
 
 
 def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
-    """Lips, the line between them, teeth and dark when open."""
+    """Lips and the line between them; teeth and dark if the mouth is open."""
     cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)
     half = who.mouth_half_width * (1.0 + 0.12 * pose.smile) * foreshorten(pose, 0.0)
     window = canvas.window(cu, cv, half * 1.35, 0.42)
@@ -120,7 +123,7 @@ def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
 
 
 def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
-    """The lines from the nose to the mouth's corners and across the forehead, deeper with age and smiling."""
+    """Lines from the nose to the corners of the mouth and across the forehead, deeper with age and a smile."""
     deep = 0.10 + 0.30 * who.age + 0.15 * max(pose.smile, 0.0)
     cu, cv = pose.place(0.0, (who.nose_length + who.mouth_v) / 2, NOSE_DEPTH - 0.25)
     window = canvas.window(cu, cv, 0.75, 0.32)
@@ -135,8 +138,59 @@ def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
         canvas.darken(window, np.clip(wave - 0.55, 0.0, 1.0) * fade, 0.7 * (who.age - 0.4))
 
 
+def paint_back_hair(canvas: Canvas, who: Identity) -> None:
+    """Hair behind the face: an outline around the head, down to the shoulders if long."""
+    if who.hair_style in ("bald", "receding"):
+        return
+    half = who.face_half_width + who.hair_volume * (1.3 if who.hair_style == "curly" else 1.0)
+    low = {"long": 3.0, "curly": 0.75, "side_part": 0.35}.get(who.hair_style, 0.15)
+    wave = 0.05 * (0.3 + who.hair_wave) * np.sin(9.0 * canvas.v + 2.0) if who.hair_style in ("long", "curly") else 0.0
+    below = np.maximum(canvas.v - low, 0.0)
+    above = np.minimum(canvas.v - 0.1, 0.0) / (HEAD_TOP - who.hair_volume - 0.1)
+    distance = np.sqrt((canvas.u / half) ** 2 + above * above + (below / 0.35) ** 2) - 1.0
+    mask = canvas.cover(distance * half + wave, 0.04)
+    canvas.paint(canvas.whole, mask, 0.7 * _strands(canvas, who, 0.0))
+    canvas.solid[:] = np.maximum(canvas.solid, mask)
+
+
+def paint_front_hair(canvas: Canvas, who: Identity, pose: Pose) -> None:
+    """Hair over the forehead, down to the hairline of the style."""
+    if who.hair_style == "bald":
+        return
+    x = canvas.u - 0.35 * float(np.sin(pose.yaw))
+    line = who.hairline + 0.9 * np.minimum(np.abs(x) / who.face_half_width, 1.3) ** 4
+    lean = 0.0
+    if who.hair_style == "fringe":
+        line = np.maximum(line, -0.50 + 0.05 * np.sin(14.0 * x + 1.0) + 0.04 * np.sin(31.0 * x))
+    elif who.hair_style == "side_part":
+        lean = 0.5 if who.texture_seed % 2 else -0.5
+        line = line + 0.30 * math.copysign(1.0, lean) * np.clip(
+            x + 0.4 * math.copysign(1.0, lean), -0.9, 0.9
+        ) ** 2 * np.sign(x)
+    elif who.hair_style == "curly":
+        line = line + 0.06 * np.sin(11.0 * x + 0.6) + 0.04 * np.sin(23.0 * x)
+    elif who.hair_style == "receding":
+        line = line - 0.30 - 0.30 * np.maximum(1.0 - ((np.abs(x) - 0.62) / 0.35) ** 2, 0.0)
+    elif who.hair_style == "long":
+        line = line + 0.75 * np.clip(np.abs(x) - 0.62 * who.face_half_width, 0.0, 0.6)
+    rough = 0.012 * np.sin(47.0 * canvas.u + 5.0 * canvas.v)
+    mask = canvas.cover(canvas.v - pose.place(0.0, 0.0, 0.7)[1] * 0.5 - line + rough, 0.06) * canvas.solid
+    canvas.paint(canvas.whole, mask, _strands(canvas, who, lean))
+    canvas.relief += 0.05 * mask
+
+
+def _strands(canvas: Canvas, who: Identity, lean: float) -> np.ndarray:
+    """(3, S, S) hair colour with strands and a band of light."""
+    u, v = canvas.u, canvas.v
+    phase = np.float32(who.texture_seed % 628) / 100.0
+    bend = (2.0 + 4.0 * who.hair_wave) * np.sin(2.4 * v + phase)
+    strands = 1.0 + 0.22 * np.sin(31.0 * (u + lean * v) + bend) + 0.14 * np.sin(67.0 * (u - 0.3 * v) - bend)
+    band = 0.35 * np.maximum(1.0 - ((v + 0.95) / 0.35) ** 2, 0.0)
+    return np.array(who.hair, dtype=np.float32)[:, None, None] * (strands + band)
+
+
 def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, grain: np.ndarray) -> None:
-    """Stubble, beard, goatee or moustache; `face` is the face's coverage, `grain` the pigment noise."""
+    """Stubble, beard, goatee or moustache; `face` is the coverage of the face, `grain` the pigment noise."""
     if who.beard == "none":
         return
     cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)

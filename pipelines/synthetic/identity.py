@@ -1,7 +1,7 @@
-"""Who a face is: the numbers that stay the same over all pictures of a person.
+"""The identity of a face: the numbers that stay the same in all pictures of a person.
 
-Lengths are in units of the mean distance between the pupils (about 63 mm); the origin is midway between
-the eyes, u to the picture's right and v down. Ranges follow adult anthropometry, a little widened.
+Lengths are in units of the mean distance between the pupils (about 63 mm). The origin is midway between the eyes, u
+points to the right of the picture and v down. Ranges follow adult anthropometry, slightly widened.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 
 from pipelines.streams import stream
 
-HAIR_STYLES = ("bald", "short", "fringe", "long", "side_part", "curly", "receding")
 BEARD_STYLES = ("none", "stubble", "full", "goatee", "moustache")
 GLASSES_STYLES = ("none", "round", "square")
+# The box that the skin texture covers, in head units.
 TEXTURE_LEFT, TEXTURE_TOP, TEXTURE_WIDTH, TEXTURE_HEIGHT = -1.6, -1.7, 3.2, 4.0
-
-# Where the skull ends; hair rises above it.
+# v of the top of the skull; hair rises above it.
 HEAD_TOP = -1.75
 
 Colour = tuple[float, float, float]
@@ -31,7 +30,7 @@ _IRIS = np.array([[0.06, 0.03, 0.015], [0.20, 0.11, 0.04], [0.15, 0.20, 0.09], [
 
 @dataclass(frozen=True)
 class Identity:
-    """A person. Colours are linear RGB reflectances in [0, 1]; lengths in interpupillary units."""
+    """A person. Colours are linear RGB reflectances in [0, 1], lengths in interpupillary units, angles in radians."""
 
     texture_seed: int
     face_half_width: float
@@ -94,13 +93,13 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     """A new person."""
 
     def spread(low: float, high: float) -> float:
-        # Between bell-shaped and even: distinct persons, few caricatures.
+        # Between a bell curve and a uniform draw: distinct persons, few caricatures.
         return float(low + (high - low) * np.clip(0.5 + 0.26 * rng.standard_normal(), 0.0, 1.0))
 
     tone = float(rng.uniform(0.0, 1.0))
     skin = _between(_SKIN, tone) * np.exp(rng.normal(0.0, [0.07, 0.06, 0.09]))
     age = float(rng.uniform(0.0, 1.0))
-    # Fair hair goes with fair skin; age turns it grey.
+    # Fair hair goes with fair skin; hair turns grey with age.
     hair = _between(_HAIR, float(rng.uniform(0.0, 1.0)) ** 1.3 * (1.0 - 0.8 * tone))
     grey = max(0.0, age - 0.72) * 3.0 * float(rng.uniform(0.3, 1.0))
     hair = hair + grey * (np.array([0.42, 0.42, 0.43]) - hair)
@@ -160,7 +159,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
 
 
 def _upsample(lattice: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Bilinear with a smoothstep ramp, by gathers alone: no BLAS, so the same bits everywhere."""
+    """Bilinear with a smoothstep ramp. Indexing only, no BLAS, so every machine computes the same bits."""
 
     def weights(length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
         at = (np.arange(length, dtype=np.float32) + 0.5) * np.float32(cells / length)
@@ -181,10 +180,10 @@ def _noise(rng: np.random.Generator, cells_per_unit: float, rows: int, columns: 
 
 @lru_cache(maxsize=64)
 def skin_texture(identity: Identity, density: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two maps over the texture's box in head units: pigment (freckles, moles, pores) and redness (blotches).
+    """Pigment (freckles, moles, pores) and redness (blotches) over the texture box.
 
     Args:
-        identity: whose skin.
+        identity: the person.
         density: texels per head unit.
 
     Returns:

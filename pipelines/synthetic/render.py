@@ -1,6 +1,6 @@
-"""Faces from numbers: layers of soft shapes, shaded from a height field, as linear light.
+"""Renders a face as linear light: layers of soft shapes, shaded from a height field.
 
-Every face is rendered alone on a grid that fits a core's cache: neither batch nor order can change its bytes.
+Every face is rendered alone, on a grid that fits the cache of a core: neither batch nor order changes its bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from PIL import Image
 
 from pipelines.synthetic import features
 from pipelines.synthetic.canvas import Canvas
-from pipelines.synthetic.hair import paint_back_hair, paint_front_hair
 from pipelines.synthetic.identity import (
     HEAD_TOP,
     TEXTURE_LEFT,
@@ -24,20 +23,21 @@ from pipelines.synthetic.identity import (
 )
 from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Backdrop, Light, Pose
 
+# v where the ellipse of the skull meets the superellipse of the jaw.
 _CENTRE = 0.30
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the face is made of: live skin by default, else a worn mask.
+    """Material of the face: live skin by default, or a worn mask.
 
     Attributes:
-        texture: share of the skin's texture that is left, 0 to 1.
-        relief: share of the relief's slopes that is left, 0 to 1.
+        texture: remaining share of the skin texture, 0 to 1.
+        relief: remaining share of the slopes of the relief, 0 to 1.
         gloss: strength of the highlight.
-        rim: darkness of the cut around the eyes, 0 to 1.
-        edge: darkness of the seam along the face's outline, 0 to 1.
-        dye: colour factor of the face against the neck.
+        rim: darkness of the cuts around the eyes, 0 to 1.
+        edge: darkness of the seam along the outline of the face, 0 to 1.
+        dye: colour of the face relative to the neck.
     """
 
     texture: float = 1.0
@@ -67,9 +67,9 @@ def render(
         pose: pose and expression.
         light: key and ambient light.
         backdrop: background and clothes.
-        to_crop: (2, 3) map from head units to parts of the crop.
-        side: pixels of the square picture.
-        made_of: skin, or a mask's material.
+        to_crop: (2, 3) map from head units to fractions of the crop.
+        side: side of the picture in pixels.
+        made_of: skin, or the material of a mask.
 
     Returns:
         (3, side, side) float32 linear light, 0 to about 2.
@@ -78,7 +78,7 @@ def render(
     _paint_backdrop(canvas, backdrop)
     _paint_body(canvas, who, backdrop)
     face = _face_cover(canvas, who)
-    paint_back_hair(canvas, who)
+    features.paint_back_hair(canvas, who)
     _paint_ears(canvas, who, pose)
     _paint_skin(canvas, who, pose, face, made_of)
     _raise_relief(canvas, who, pose)
@@ -89,7 +89,7 @@ def render(
     features.paint_mouth(canvas, who, pose)
     if made_of.rim > 0.0 or made_of.edge > 0.0:
         _paint_mask_cuts(canvas, who, pose, face, made_of)
-    paint_front_hair(canvas, who, pose)
+    features.paint_front_hair(canvas, who, pose)
     features.paint_glasses(canvas, who, pose, face)
     return _shade(canvas, light, face, made_of)
 
@@ -106,7 +106,7 @@ def _paint_backdrop(canvas: Canvas, backdrop: Backdrop) -> None:
 
 
 def _soft_interval(x: np.ndarray, middle: float, half: float) -> tuple[slice, np.ndarray]:
-    """The pixels of an interval with blurred ends, and its coverage of them."""
+    """The pixels of an interval with soft ends, and its coverage of each."""
     low, high = np.searchsorted(x, [middle - half - 0.04, middle + half + 0.04])
     inside = slice(int(low), int(high))
     return inside, np.clip((half - np.abs(x[inside] - middle)) / 0.08 + 0.5, 0.0, 1.0)
@@ -164,7 +164,7 @@ def _paint_skin(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, mad
 
 
 def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """The person's texture where the turned head shows it (the head's front, to first order)."""
+    """Skin texture shifted with the turned head (exact at the front of the head, to first order)."""
     density = 64 * max(1, round(canvas.side / 128))
     to_texture = canvas.to_head.astype(np.float64).copy()
     to_texture[0, 2] -= 0.8 * np.sin(pose.yaw) + TEXTURE_LEFT
@@ -181,7 +181,7 @@ def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, n
 
 
 def _raise_relief(canvas: Canvas, who: Identity, pose: Pose) -> None:
-    """Head, brow ridge, sockets, nose, cheeks, lips and chin as heights."""
+    """Heights of head, brow ridge, sockets, nose, cheeks, lips and chin."""
     x, y = canvas.u / (1.12 * who.face_half_width), (canvas.v - 0.2) / 1.95
     canvas.relief[:] = 0.95 * np.sqrt(np.maximum(1.0 - x * x - y * y, 0.04))
     for turn in (-1.0, 1.0):
@@ -205,7 +205,7 @@ def _raise_relief(canvas: Canvas, who: Identity, pose: Pose) -> None:
 
 
 def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, made_of: Material) -> None:
-    """Dark gaps around the wearer's eyes and a seam along the mask's border."""
+    """Dark gaps around the eyes of the wearer, and a seam along the border of the mask."""
     for turn in (-1.0, 1.0):
         u, v = pose.place(turn * who.eye_spacing / 2, 0.0, EYE_DEPTH)
         half_u, half_v = who.eye_half_width * 1.22, who.eye_open * 1.15 + 0.06
@@ -218,14 +218,16 @@ def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray
 
 
 def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) -> np.ndarray:
-    """Lambert with a soft terminator, ambient light less towards the outline, and a broad highlight."""
+    """Lambert shading with a soft terminator, ambient light that fades towards the outline, a broad highlight."""
     slope_u, slope_v = _slopes(canvas.relief, canvas.unit)
     slope_u, slope_v = made_of.relief * slope_u, made_of.relief * slope_v
     upright = 1.0 / np.sqrt(1.0 + slope_u * slope_u + slope_v * slope_v)
     lx, ly, lz = light.direction
     facing = (lz - lx * slope_u - ly * slope_v) * upright
+    # Wrapped by 0.15: the light reaches a little beyond the terminator, as on skin.
     lambert = np.clip((facing + 0.15) / 1.15, 0.0, None)
     open_sky = 0.55 + 0.45 * upright
+    # Blinn-Phong with exponents 16 and 32. Squaring is faster than `**` and gives the same bits on every machine.
     hx, hy, hz = lx, ly, lz + 1.0
     half = np.maximum((hz - hx * slope_u - hy * slope_v) * upright / math.sqrt(hx * hx + hy * hy + hz * hz), 0.0)
     shine = half * half

@@ -1,4 +1,4 @@
-"""How a face is seen: pose, expression, light and background of one frame, and the alignment of its crop."""
+"""The scene of one frame: pose, expression, light and background, and the alignment of the crop."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.data.alignment import TEMPLATES
 from pipelines.synthetic.identity import Colour, Identity
 
-# AG-FAS alignment template: x, y as parts of the crop; eyes, nose, mouth corners, left first.
-TEMPLATE = np.array([[0.3489, 0.2848], [0.6614, 0.2848], [0.4996, 0.4963], [0.3784, 0.7222], [0.6215, 0.7217]])
-# Depths before the head's axis, in interpupillary units: turning the head moves what lies nearer more.
+_TEMPLATE = TEMPLATES["agfas"].points
+# Depth before the axis of the head, in interpupillary units: turning the head moves nearer features further.
 EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Angles in radians; expression parts in [0, 1] (`smile` from -1); alignment errors in crop parts."""
+    """Angles in radians, expression in [0, 1] (`smile` from -1), alignment errors in fractions of the crop."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -32,7 +32,7 @@ class Pose:
     zoom: float = 1.0
 
     def place(self, u: float, v: float, depth: float) -> tuple[float, float]:
-        """Where a point of the head lands after turning (orthographic)."""
+        """Position of a point of the turned head (orthographic projection)."""
         return (
             u * float(np.cos(self.yaw)) + depth * float(np.sin(self.yaw)),
             v * float(np.cos(self.pitch)) + depth * float(np.sin(self.pitch)),
@@ -41,7 +41,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Light:
-    """A key light from `direction` (unit, z towards the viewer) and light from everywhere; linear RGB."""
+    """A key light from `direction` (unit vector, z towards the viewer) and ambient light; linear RGB."""
 
     direction: tuple[float, float, float]
     key: Colour
@@ -50,7 +50,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Colours (linear RGB) of what is behind the person, and what he wears."""
+    """Background and clothes, linear RGB; `shapes` are x, y, half width and half height in fractions of the crop."""
 
     base: Colour
     other: Colour
@@ -75,17 +75,18 @@ def head_landmarks(identity: Identity, pose: Pose) -> np.ndarray:
 
 
 def crop_transform(landmarks: np.ndarray, pose: Pose, plane: np.ndarray) -> np.ndarray:
-    """The (2, 3) affine map from head units to parts of the aligned crop.
+    """The (2, 3) affine map from head units to fractions of the aligned crop.
 
     Args:
         landmarks: (5, 2) in head units.
-        pose: gives the errors of the landmark detector (tilt, shift, zoom).
+        pose: its `tilt`, `shift_x`, `shift_y` and `zoom` are the errors of the landmark detector.
         plane: (2, 2) distortion of the picture plane before alignment; the identity for a live face.
     """
     warped = landmarks @ plane.T
     source = warped[:, 0] + 1j * warped[:, 1]
-    target = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
+    target = _TEMPLATE[:, 0] + 1j * _TEMPLATE[:, 1]
     centred = source - source.mean()
+    # Least-squares similarity with points as complex numbers (Umeyama 1991); see `data.alignment.similarity`.
     turn = np.sum(np.conj(centred) * (target - target.mean())) / np.sum(np.abs(centred) ** 2)
     turn = turn * pose.zoom * np.exp(1j * pose.tilt)
     move = target.mean() - turn * source.mean() + pose.shift_x + 1j * pose.shift_y
@@ -94,7 +95,7 @@ def crop_transform(landmarks: np.ndarray, pose: Pose, plane: np.ndarray) -> np.n
 
 
 def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> Pose:
-    """Pose and expression of a video's first frame; `turn` is the deviation of yaw in radians."""
+    """Pose and expression of the first frame of a video; `turn` is the standard deviation of yaw in radians."""
     return Pose(
         yaw=float(np.clip(rng.normal(0.0, turn), -0.45, 0.45)),
         pitch=float(np.clip(rng.normal(0.0, 0.09), -0.22, 0.22)),
@@ -109,7 +110,7 @@ def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> Pose:
 
 
 def move(pose: Pose, rng: np.random.Generator) -> Pose:
-    """The same head a moment later: small changes of pose and expression, another alignment error."""
+    """The head in the next frame: small changes of pose and expression, another alignment error."""
     return replace(
         pose,
         yaw=pose.yaw + float(rng.normal(0.0, 0.035)),
@@ -123,7 +124,7 @@ def move(pose: Pose, rng: np.random.Generator) -> Pose:
 
 
 def realign(pose: Pose, rng: np.random.Generator) -> Pose:
-    """The frozen head of a photograph, with another alignment error."""
+    """The head of a photograph in the next frame: another alignment error only."""
     return replace(pose, **_alignment(rng))
 
 
@@ -138,13 +139,13 @@ def _alignment(rng: np.random.Generator) -> dict[str, float]:
 
 
 def draw_light(rng: np.random.Generator, side: float, key: tuple[float, float], warmth: tuple[float, float]) -> Light:
-    """A light.
+    """Draw a light.
 
     Args:
-        rng: source of chance.
-        side: deviation of the horizontal direction; 0.3 is frontal, 1 often from the side.
-        key: range of the key light's share of all light, in [0, 1].
-        warmth: range of log red over blue of the key light.
+        rng: random stream.
+        side: standard deviation of the horizontal direction; 0.3 is frontal, 1 often from the side.
+        key: range of the share of the key light in all light, in [0, 1].
+        warmth: range of log(red / blue) of the key light.
     """
     x, y = rng.normal(0.0, side), rng.normal(-0.45, 0.35)
     norm = float(np.sqrt(x * x + y * y + 1.0))
@@ -162,7 +163,7 @@ def _tinted(level: float, warm: float) -> Colour:
 
 
 def draw_backdrop(rng: np.random.Generator, brightness: tuple[float, float], shapes: int) -> Backdrop:
-    """A background between plain and cluttered; `brightness` is the range of its mean reflectance."""
+    """A background with up to `shapes` shapes; `brightness` is the range of reflectances."""
 
     def colour(saturation: float) -> Colour:
         level = float(rng.uniform(*brightness))

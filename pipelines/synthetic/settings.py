@@ -1,4 +1,4 @@
-"""What the built-in benchmark is made of. Imports nothing heavy: the command line reads it."""
+"""Settings of the built-in benchmark. Imports nothing heavy: the command line reads it."""
 
 from __future__ import annotations
 
@@ -10,47 +10,46 @@ from pipelines.settings import Strict
 
 DomainName = Literal["webcam", "phone", "tablet", "kiosk"]
 DOMAINS: tuple[str, ...] = get_args(DomainName)
-CORPUS = "corpus"
 
 
 class SyntheticSettings(Strict):
     """Size and seed of a benchmark; the same settings give the same bytes."""
 
-    seed: int = Field(default=0, ge=0, description="Another seed gives other subjects, cameras, attacks and noise.")
+    seed: int = Field(default=0, ge=0, description="Seed of subjects, cameras, attacks and noise.")
     size: int = Field(
         default=64,
         ge=32,
         le=512,
         multiple_of=2,
-        description="Side of a crop in pixels; time grows with its square.",
+        description="Side of a crop in pixels; rendering time grows with its square.",
     )
     domains: tuple[DomainName, ...] = Field(
         default=("webcam", "phone", "tablet", "kiosk"),
         min_length=1,
-        description="Capture domains to make; leaving one out needs at least two.",
+        description="Capture domains; leave-one-out protocols need at least two.",
     )
     subjects: int = Field(
-        default=30, ge=5, description="Persons in each domain, split 60/20/20; fewer widen every interval."
+        default=30, ge=5, description="Persons per domain, split 60/20/20; fewer persons widen confidence intervals."
     )
-    live_videos: int = Field(default=2, ge=1, description="Bona fide videos of each subject; they are the live class.")
+    live_videos: int = Field(default=2, ge=1, description="Bona fide videos per subject.")
     attack_videos: int = Field(
-        default=4, ge=1, description="Attack videos of each subject, of the domain's mix of kinds."
+        default=4, ge=1, description="Attack videos per subject; their types follow the mix of the domain."
     )
-    frames: int = Field(default=3, ge=1, description="Frames of each video; scores are averaged over them.")
+    frames: int = Field(default=3, ge=1, description="Frames per video; scores are averaged over them.")
     corpus_subjects: int = Field(
         default=300,
         ge=0,
-        description="Persons in the live corpus of the generator and identity encoder; 0 leaves it out.",
+        description="Persons in the live corpus for the generator and identity encoder; 0: no corpus.",
     )
     corpus_images: int = Field(
         default=10,
         ge=1,
-        description="Pictures of each corpus person, each by its own camera; few teach identity badly.",
+        description="Pictures per corpus person, each by another camera; the identity encoder needs several.",
     )
 
     @field_validator("domains")
     @classmethod
     def _no_domain_twice(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(domains)) != len(domains):
-            raise ValueError(f"a domain is named twice in {list(domains)}; name each once")
+            raise ValueError(f"a domain appears twice in {list(domains)}; give each once")
         return domains

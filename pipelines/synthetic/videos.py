@@ -1,4 +1,7 @@
-"""One video of the benchmark: a subject before a camera, live or attacked, from named streams alone."""
+"""One video of the benchmark: a subject before a camera, live or attacked.
+
+Every random draw comes from a stream named by domain, subject, video and frame, so a video does not depend on others.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import NO_ATTACK
 from pipelines.streams import stream
 from pipelines.synthetic import attacks
@@ -27,21 +31,20 @@ from pipelines.synthetic.scene import (
     move,
     realign,
 )
-from pipelines.synthetic.settings import CORPUS
 
-# The internal grid is finer than the picture, so that dots and stripes alias as they do on a sensor.
+# The internal grid is finer than the picture, so that dots and stripes alias as on a sensor.
 OVERSAMPLING = 2
 _NO_TILT = np.eye(2)
 
 
 @dataclass(frozen=True)
 class Video:
-    """What names a video; everything in it follows from these and the seed.
+    """Identifies a video; with the seed it decides every pixel.
 
     Attributes:
-        domain, subject, name: as in the face records.
+        domain, subject, name: as in a face record.
         attack_type: `none`, `print`, `replay` or `mask`.
-        split: the subject's split.
+        split: of the subject.
         frames: number of frames.
     """
 
@@ -54,11 +57,11 @@ class Video:
 
 
 def shoot(video: Video, seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make the frames of a video.
+    """Render the frames of a video.
 
     Args:
-        video: which.
-        seed: the benchmark's seed.
+        video: of `benchmark.plan_videos`.
+        seed: of the benchmark.
         size: side of the crops in pixels.
 
     Returns:
@@ -78,7 +81,7 @@ _Frames = Iterator[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class _Take:
-    """A video in the making: what it is, and the stream of what stays the same over its frames."""
+    """A video being made; `rng` draws what is the same in all its frames."""
 
     video: Video
     where: Domain
@@ -88,7 +91,7 @@ class _Take:
     size: int
 
     def stream(self, *name: str | int) -> np.random.Generator:
-        """A stream of this video's own."""
+        """A random stream of this video."""
         return stream(self.seed, self.video.domain, self.video.name, *name)
 
     def scene(self) -> tuple[Pose, Light, Backdrop]:
@@ -109,7 +112,7 @@ def _masked(take: _Take) -> _Frames:
 
 
 def _before_camera(take: _Take, made_of: Material, alive: bool) -> _Frames:
-    """A head, live or masked, straight before the domain's camera; a mask's mouth does not move."""
+    """A head, live or masked, directly before the camera of the domain; the face of a mask does not move."""
     pose, light, backdrop = take.scene()
     camera = take.where.camera.draw(take.rng)
     for frame in range(take.video.frames):
@@ -123,7 +126,7 @@ def _before_camera(take: _Take, made_of: Material, alive: bool) -> _Frames:
 
 
 def _printed(take: _Take) -> _Frames:
-    """A photograph of the subject, printed and held before the domain's camera."""
+    """A photograph of the subject, printed and held before the camera of the domain."""
     source = _Source(take)
     how = attacks.draw_print(take.rng, take.where.prints, attacks.strength(take.rng))
     camera, tint = take.where.camera.draw(take.rng), _room_light(take)
@@ -136,7 +139,7 @@ def _printed(take: _Take) -> _Frames:
 
 
 def _replayed(take: _Take) -> _Frames:
-    """A video of the subject on a screen before the domain's camera."""
+    """A video of the subject, shown on a screen before the camera of the domain."""
     source = _Source(take)
     how = attacks.draw_replay(take.rng, take.where.replays, attacks.strength(take.rng))
     camera = take.where.camera.draw(take.rng)
@@ -149,7 +152,7 @@ def _replayed(take: _Take) -> _Frames:
 
 
 class _Source:
-    """The picture that an attacker holds up: taken by a decent camera, seen a little from the side."""
+    """The picture that an attacker holds up: taken by a good camera, seen slightly from the side."""
 
     def __init__(self, take: _Take) -> None:
         self.who, self.size = take.who, take.size
@@ -163,7 +166,7 @@ class _Source:
         return crop_transform(head_landmarks(self.who, self.pose), self.pose, self.plane)
 
     def show(self, noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The developed picture (3, S, S), its plane's coordinates (S, S) twice, and landmarks in pixels."""
+        """The developed picture (3, S, S), its plane coordinates a and b (S, S), and landmarks in pixels."""
         side, to_crop = OVERSAMPLING * self.size, self._to_crop()
         scene = render(self.who, self.pose, self.light, self.backdrop, to_crop, side)
         picture = develop(scene, self.camera, noise, side)

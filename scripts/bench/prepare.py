@@ -8,7 +8,6 @@ turned copies in which it looks again where it is not sure, so the share of thos
 from __future__ import annotations
 
 import hashlib
-import os
 import resource
 import shutil
 import statistics
@@ -38,7 +37,7 @@ from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.progress import hide_bars
-from pipelines.synthetic.benchmark import plan_videos, render_faces, render_speed
+from pipelines.synthetic.benchmark import plan_videos, render_faces
 from pipelines.synthetic.settings import SyntheticSettings
 from scripts.bench.turns import in_turns
 
@@ -81,15 +80,6 @@ def benchmark_with(make_detector: DetectorFactory, count: int, repeats: int) -> 
         for contender in in_turns(contenders, repeats):
             contender()
         return race.rows()
-
-
-def render_benchmark(seconds: float = 6.0) -> list[dict[str, Any]]:
-    """Faces of 64 pixels drawn a second, capture included, by one process and by one per core."""
-    rows = []
-    for workers in sorted({1, os.cpu_count() or 1}):
-        speed = render_speed(size=64, seconds=seconds, workers=workers)
-        rows.append({"benchmark": "render", "processes": workers, **{k: round(v, 1) for k, v in speed.items()}})
-    return rows
 
 
 def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (_WIDTH, _HEIGHT), face: int = _FACE) -> None:
