@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,8 @@ def find(
         for row, text in enumerate(texts):
             place = (known[row] or videos[row], videos[row])
             kind = NO_ATTACK if text in live else UNKNOWN if kinds[row] == NO_ATTACK else kinds[row]
-            at = {"row": row, "column": image}
-            faces.append(SourceFace(path, domain, kind, *place, frames[place], splits[row], bool(known[row]), **at))
+            found = SourceFace(path, domain, kind, *place, frames[place], splits[row], subject_known=bool(known[row]))
+            faces.append(replace(found, row=row, column=image))
             frames[place] += 1
     return faces
 
