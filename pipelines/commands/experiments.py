@@ -78,7 +78,7 @@ def export_cues(
 
     The folder can be moved, or published on the hub.
     """
-    from pipelines.cues.exchange.outward import export_cues as export
+    from pipelines.cues.exchange.transfer import export_cues as export
 
     typer.echo(f"{export(store, out).count} cues: {out}")
 
@@ -88,7 +88,7 @@ def import_cues(
     root: Annotated[Path, typer.Argument(help="Folder of cue stores.")],
 ) -> None:
     """Restore an exported cue store, byte for byte."""
-    from pipelines.cues.exchange.inward import import_cues as bring
+    from pipelines.cues.exchange.transfer import import_cues as bring
 
     typer.echo(f"Cues: {bring(folder, root)}")
 

@@ -1,4 +1,4 @@
-"""How near two ways of making the same faces' cues are: what fewer calls cost, before a detector is asked."""
+"""How similar two sets of cues of the same faces are: what fewer calls cost, before a detector is trained."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of one set of cues with another of the same faces.
+    """Similarity of two sets of cues of the same faces.
 
     Attributes:
         correlation: mean over faces of the correlation of the two signed cues over all values, in [-1, 1].
         psnr: median over faces of the peak signal-to-noise ratio of the two 8-bit restorations, in dB; infinite
-            where they are equal.
+            if they are equal.
     """
 
     correlation: float
@@ -30,7 +30,7 @@ def agreement(ours: CueReader, reference: CueReader, rows: np.ndarray) -> Agreem
     """Compare two readers over the faces at `rows`.
 
     Returns:
-        None where the cues differ in channels or one is made of no pictures (`zero`, `noise`): nothing to compare.
+        None if the cues differ in channels, or one has no pictures (`zero`, `noise`).
     """
     if ours.channels != reference.channels or ours.reconstructions is None or reference.reconstructions is None:
         return None
@@ -43,7 +43,7 @@ def agreement(ours: CueReader, reference: CueReader, rows: np.ndarray) -> Agreem
 
 
 def _correlation(ours: torch.Tensor, theirs: torch.Tensor) -> np.ndarray:
-    """(B,) correlation over all values of each cue; 0 where one of them is constant."""
+    """(B,) correlation over all values of each cue; 0 if one of them is constant."""
     first, second = (cue.flatten(1) - cue.flatten(1).mean(1, keepdim=True) for cue in (ours, theirs))
     norms = first.norm(dim=1) * second.norm(dim=1)
     return torch.where(norms > 0, (first * second).sum(1) / norms.clamp_min(1e-12), 0).double().numpy()

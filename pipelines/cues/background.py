@@ -1,4 +1,4 @@
-"""Work in a second thread: writing behind the loop and reading ahead of it, never by more than one piece."""
+"""Work in a second thread: write behind the loop and read ahead of it, never by more than one item."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ R = TypeVar("R")
 
 
 class Behind:
-    """Runs one piece of work in a second thread while the caller makes the next.
+    """Runs one item of work in a second thread while the caller makes the next.
 
-    At most one piece is under way, so that memory holds two and no more. What a piece raises is raised again by the
-    next `run` or `wait`. Leaving the block, by an error or by Ctrl-C too, waits for the piece under way: what has
-    been made is kept.
+    At most one item is in progress, so memory holds at most two. An exception is raised again by the next `run` or
+    `wait`. Leaving the block, also by an error or Ctrl-C, waits for the item in progress: finished work is kept.
     """
 
     def __init__(self) -> None:
@@ -24,12 +23,12 @@ class Behind:
         self._under_way: Future[None] | None = None
 
     def run(self, work: Callable[[], None]) -> None:
-        """Begin `work` once the piece before it is done."""
+        """Start `work` after the item before it is done."""
         self.wait()
         self._under_way = self._pool.submit(work)
 
     def wait(self) -> None:
-        """Return once nothing is under way."""
+        """Return when nothing is in progress."""
         if self._under_way is not None:
             under_way, self._under_way = self._under_way, None
             under_way.result()
@@ -48,7 +47,7 @@ class Behind:
 def one_ahead(prepare: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`prepare` of each item in order, the next one computed in a second thread while the caller uses this one.
 
-    What `prepare` raises is raised at its item's turn.
+    An exception of `prepare` is raised at the turn of its item.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         waiting: Future[R] | None = None
@@ -62,5 +61,5 @@ def one_ahead(prepare: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def resolved(value: Any) -> Any:
-    """The value, or what it gives where it is a function: work that was put off."""
+    """The value, or the result of calling it if it is a function (deferred work)."""
     return value() if callable(value) else value

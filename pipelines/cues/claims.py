@@ -1,11 +1,11 @@
-"""Who makes which task at this moment: locks that the system drops when their process dies.
+"""Which process makes which task now: locks that the system drops when their process dies.
 
-One byte of a file stands for one task (POSIX record locks), so there is nothing stale to clean up.
+One byte of a file is one task (POSIX record locks), so there are no stale locks to clean up.
 
-Where the file system has no locks, nothing here keeps writers apart, and one process alone is safe. Two would make
-the same tasks, and could replace each other's shard or list a task at the same moment. That is harmless while they make
-the same bytes; machines that differ in a grey level may leave a shard under the other one's checksum, and a line of the
-manifest may be lost or torn. `agfas cues --verify` finds such shards, and the next run makes them again.
+On a file system without locks only a single process is safe. Two would make the same tasks, and could replace each
+other's shard or list a task at the same moment. That is harmless while they make the same bytes; machines that differ
+by a grey level may leave a shard under the other's checksum, and a line of the manifest may be lost or torn. `agfas
+cues --verify` finds such shards, and the next run makes them again.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ class Claims:
     """The claims of one process on one store's tasks.
 
     Attributes:
-        supported: False once the file system has turned out to be without locks; from then on every claim succeeds,
-            and `committing` keeps nobody out.
+        supported: False after the file system was found to have no locks; from then on every claim succeeds and
+            `committing` excludes nobody.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = -1  # `__del__` reads it even where opening fails
+        self._descriptor = -1  # `__del__` reads it even if opening fails
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self.supported = True
 
     def take(self, task: int) -> bool:
-        """Claim a task; False where another living process holds it."""
+        """Claim a task; False if another living process holds it."""
         return self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, _FIRST_TASK + task)
 
     def release(self, task: int) -> None:
-        """Give a claim back."""
+        """Release a claim."""
         self._lock(fcntl.LOCK_UN, _FIRST_TASK + task)
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """Only one process at a time is inside this block, where there are locks."""
+        """Mutual exclusion between processes, if the file system has locks."""
         self._lock(fcntl.LOCK_EX, _COMMIT)
         try:
             yield
@@ -69,7 +69,7 @@ class Claims:
         return True
 
     def close(self) -> None:
-        """Release everything."""
+        """Release all claims."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

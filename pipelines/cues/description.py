@@ -1,4 +1,4 @@
-"""What a store says of itself: its identity, its keys and how they are cut into tasks."""
+"""The description of a store: its identity, its keys and their division into tasks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ STORE_NAME, KEYS_NAME = "store.json", "keys.txt"
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """How far a store has come.
+    """Progress of a store.
 
     Attributes:
         folder: the store.
         identity: everything that decides its bytes.
-        tasks, finished_tasks: shards in all, and those that are listed and there.
-        rows, finished_rows: the same in keys.
+        tasks, finished_tasks: number of shards, and of those that are listed and present.
+        rows, finished_rows: the same in rows.
         bytes: of the finished shards.
-        damaged: listed tasks whose file is missing or has another length; they will be made again.
+        damaged: listed tasks whose file is missing or has a wrong length; the next run makes them again.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class StoreStatus:
 
     @property
     def complete(self) -> bool:
-        """Nothing is left to make."""
+        """Whether no task is left."""
         return self.finished_tasks == self.tasks
 
     def __str__(self) -> str:
@@ -55,20 +55,20 @@ def encode_keys(keys: list[str]) -> bytes:
     """The keys as lines of UTF-8, the last one without a line break.
 
     Raises:
-        AgfasError: no key, a doubled or an empty one, or one with a line break.
+        AgfasError: no key, a repeated or empty key, or a key with a line break.
     """
     if not keys:
         raise AgfasError("A store needs at least one key: the dataset is empty.")
     if len(set(keys)) != len(keys):
-        raise AgfasError(f"Keys must be unique: {len(keys) - len(set(keys))} of {len(keys)} are doubled.")
+        raise AgfasError(f"Keys must be unique: {len(keys) - len(set(keys))} of {len(keys)} are repeated.")
     text = "\n".join(keys)
     if "" in keys or text.count("\n") != len(keys) - 1:
-        raise AgfasError("A key is empty or holds a line break. Mend the dataset's keys.")
+        raise AgfasError("A key is empty or holds a line break. Correct the keys of the dataset.")
     return text.encode()
 
 
 def create(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shard_size: int) -> None:
-    """Make an empty store, unless another process was faster.
+    """Create an empty store, unless another process has done so.
 
     Raises:
         AgfasError: a shard size below 1.
@@ -94,12 +94,12 @@ def _write(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shar
         "shard_size": shard_size,
         "keys_sha256": hashlib.sha256(keys).hexdigest(),
     }
-    # Last: a folder with a store.json is a whole store.
+    # Written last: a folder with store.json is a complete store.
     write_whole(folder / STORE_NAME, [json.dumps(description, indent=2, sort_keys=True).encode() + b"\n"])
 
 
 def restore_keys(folder: Path, keys: bytes) -> None:
-    """Write keys.txt again where it is missing or damaged."""
+    """Write keys.txt again if it is missing or damaged."""
     path = folder / KEYS_NAME
     if not path.is_file() or path.read_bytes() != keys:
         write_whole(path, [keys])

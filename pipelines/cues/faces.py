@@ -1,4 +1,4 @@
-"""Where the cue job takes its pictures from."""
+"""Sources of the cue job's pictures."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class FaceImages(Protocol):
 
 @dataclass(frozen=True)
 class ArrayFaces:
-    """Faces whose pixels lie in one array, mapped from disk or in memory.
+    """Faces whose pixels are in one array, memory-mapped or in memory.
 
     Attributes:
         keys: one per face, unique.
         images: (N, H, W, 3) uint8.
-        rows: (len(keys),) where each face lies in `images`; None where they are in the same order. So some of the faces
-            of a dataset are named without a copy of their pixels.
+        rows: (len(keys),) row of each face in `images`, so that a subset needs no copy of pixels; None for the same
+            order.
     """
 
     keys: Sequence[str]
@@ -46,7 +46,7 @@ class ArrayFaces:
 
 
 class DatasetFaces:
-    """Faces of a Hugging Face `Dataset` with the columns `key` and `image`, decoded when asked for."""
+    """Faces of a Hugging Face `Dataset` with the columns `key` and `image`, decoded on access."""
 
     def __init__(self, dataset: Any) -> None:
         self.keys: list[str] = list(dataset["key"][:])
@@ -77,7 +77,7 @@ class DatasetFaces:
 
 
 def as_face_images(faces: Any) -> FaceImages:
-    """A provider of pictures from a `FaceImages`, an opened `Faces` or a Hugging Face `Dataset`.
+    """Pictures of a `FaceImages`, an opened `Faces` or a Hugging Face `Dataset`.
 
     Raises:
         AgfasError: `faces` is none of these.

@@ -34,28 +34,28 @@ def run_cue_job(
     world_size: int = 1,
     show_progress: bool = True,
 ) -> dict[int, Path]:
-    """Make every missing cue and return when the stores are whole.
+    """Make every missing cue and return when the stores are complete.
 
-    Started again it goes on where it was; started in n processes they share the work. Batches lie within
-    shards and all have the same shape, so the bytes depend on neither.
+    An interrupted job resumes when it is started again; n processes share the work. Batches stay within shards and all
+    have the same shape, so the bytes depend on neither.
 
     Args:
         faces: a face dataset, an opened `Faces`, or a `FaceImages`.
         source: one source, or a sweep over t.
         root: folder of stores; each is named by the fingerprint of what decides its bytes.
         dataset_fingerprint: of the faces' content.
-        batch_size: faces restored at once. Another one may move single pixels by one grey level.
-        shard_size: faces of one task; a kill can cost two, the one being made and the one being written. A multiple of
-            `batch_size` wastes nothing.
-        rank, world_size: this process's number and the number of processes.
-        show_progress: whether there is a bar.
+        batch_size: faces restored at once. Another value may change single pixels by one grey level.
+        shard_size: faces of one task; a kill loses at most two tasks, the one being made and the one being written.
+            Best is a multiple of `batch_size`.
+        rank, world_size: index of this process and number of processes.
+        show_progress: whether to show a bar.
 
     Returns:
         The store's folder by t; 0 for a source without t.
 
     Raises:
-        AgfasError: a mistake in the arguments, a picture that cannot be read, values that are not finite, a
-            full disk, or a folder that cannot be written. Nothing already made is lost.
+        AgfasError: invalid arguments, a picture that cannot be read, values that are not finite, a full disk, or a
+            folder that cannot be written. Nothing already made is lost.
     """
     job = CueJob.open(
         faces,
@@ -71,10 +71,10 @@ def run_cue_job(
 
 @dataclass(frozen=True)
 class CueJob:
-    """The job, opened: what is to be made, and who makes it.
+    """An opened job.
 
     Attributes:
-        makers: one for each shard size that the stores were begun with, mostly one.
+        makers: one for each shard size of the stores, mostly one.
     """
 
     makers: list[CueMaker]
@@ -90,7 +90,7 @@ class CueJob:
         batch_size: int = 32,
         shard_size: int = 256,
     ) -> CueJob:
-        """Open the stores, made where they do not exist; arguments and errors as `run_cue_job`."""
+        """Open or create the stores; arguments and errors as `run_cue_job`."""
         if batch_size < 1:
             raise AgfasError(f"batch_size must be at least 1, not {batch_size}.")
         sweep = as_sweep(source)
@@ -116,7 +116,7 @@ class CueJob:
 
 @dataclass(frozen=True)
 class OrderedFaces:
-    """Faces in the order of their keys, so that a dataset's own order does not enter.
+    """Faces sorted by key, so that the order of the dataset has no effect.
 
     Attributes:
         faces: where the pictures come from.
@@ -130,7 +130,7 @@ class OrderedFaces:
 
     @classmethod
     def of(cls, faces: FaceImages) -> OrderedFaces:
-        """Sort.
+        """Sort faces by key.
 
         Raises:
             AgfasError: there is no face.
@@ -153,12 +153,12 @@ class OrderedFaces:
 
 @runtime_checkable
 class StagedSweep(Protocol):
-    """A `CueSweep` that can do what comes before its loop (encoding, identity) one batch ahead, in a second thread.
+    """A `CueSweep` that can encode and compute identity tokens one batch ahead, in a second thread.
 
     `restore(image, keys, timesteps)` must equal `restore_prepared(prepare(image, keys, timesteps), keys, timesteps)`.
 
     Attributes:
-        prepares_ahead: whether it should: beside a loop that has the processor's cores already it is in its way.
+        prepares_ahead: whether it should; on a CPU it would compete with the loop for the cores.
     """
 
     prepares_ahead: bool
@@ -172,7 +172,7 @@ class StagedSweep(Protocol):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """One batch, read: pictures (n, H, W, 3) uint8, keys of the filled batch, and what restores it."""
+    """One batch: pictures (n, H, W, 3) uint8, keys of the padded batch, and the function that restores it."""
 
     images: np.ndarray
     keys: list[str]
@@ -182,13 +182,13 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class CueMaker:
-    """Restores the faces of a task; a batch's pictures are read while the batch before it is restored.
+    """Restores the faces of a task; pictures are read while the batch before is restored.
 
     Attributes:
         faces: in the stores' order.
         sweep: makes the restorations.
         stores: by t, of equal shard size.
-        batch_size: shape of every batch; a task's last one is filled up with its last face.
+        batch_size: shape of every batch; the last one of a task is padded with its last face.
     """
 
     faces: OrderedFaces
@@ -202,11 +202,11 @@ class CueMaker:
         run_tasks(self.stores, self.make, made={"batch_size": self.batch_size}, description=named, **options)
 
     def unfinished(self) -> list[int]:
-        """Tasks that a store lacks, in order."""
+        """Tasks that are unfinished in any store, in order."""
         return sorted({task for store in self.stores.values() for task in store.unfinished()})
 
     def make(self, task: int, timesteps: list[int]) -> Iterator[tuple[int, Callable[[], dict[str, np.ndarray]]]]:
-        """What gives the arrays of one task, for each t that is asked for."""
+        """For each t, a function that returns the arrays of the task."""
         rows = self.stores[timesteps[0]].task_rows(task)
         prepare = partial(self._prepare, timesteps=timesteps)
         batches = [self._finish(batch) for batch in one_ahead(prepare, batches_of(rows, self.batch_size))]
@@ -227,8 +227,8 @@ class CueMaker:
         if isinstance(self.sweep, StagedSweep) and self.sweep.prepares_ahead:
             prepared = self.sweep.prepare(to_unit_range(images[places]), keys, timesteps)
             return _Prepared(images, keys, timesteps, partial(self.sweep.restore_prepared, prepared))
-        # No tensor in this thread: it would get OpenMP workers of its own, and with more workers than cores, idle
-        # or not, those of the loop go to sleep at every barrier.
+        # No tensor in this thread: it would start OpenMP workers of its own, and with more workers than cores, even
+        # idle ones, those of the loop sleep at every barrier.
         return _Prepared(images, keys, timesteps, partial(self._restore_read, images[places]))
 
     def _restore_read(
@@ -255,7 +255,7 @@ def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:
     """(B, 3, H, W), clamped to [-1, 1] -> (B, H, W, 3) uint8.
 
     Raises:
-        AgfasError: a value is not finite; names the face.
+        AgfasError: a value is not finite; the message names the face.
     """
     values = restored.float()
     broken = (~values.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
@@ -268,7 +268,7 @@ def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:
 
 
 def _of_equal_shards(stores: dict[int, ShardStore]) -> list[dict[int, ShardStore]]:
-    """Stores that were begun with another shard size cannot share tasks: one group for each size."""
+    """Group stores by shard size: those of different sizes cannot share tasks."""
     groups: dict[int, dict[int, ShardStore]] = {}
     for timestep, store in stores.items():
         groups.setdefault(store.shard_size, {})[timestep] = store

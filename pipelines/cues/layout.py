@@ -1,4 +1,4 @@
-"""Arrays as one safetensors file: written piece by piece, read as views of the mapped file.
+"""Arrays in one safetensors file, written in pieces and read as views of the mapped file.
 
 The format (huggingface/safetensors): 8 bytes little-endian length, a JSON header with dtype, shape and
 offsets of every array, then the arrays' bytes. The header is padded so that the first array is aligned.
@@ -62,7 +62,7 @@ def _header_bytes(header: dict[str, dict]) -> bytes:
 
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read-only views of a file's arrays; nothing is read before it is used, and nothing is copied.
+    """Read-only views of a file's arrays; nothing is read before use or copied.
 
     Raises:
         ValueError: the file's header is damaged.

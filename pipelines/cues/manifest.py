@@ -1,8 +1,8 @@
-"""The list of finished shards, the one thing that readers trust.
+"""The list of finished shards, the only thing that readers trust.
 
 A line is one JSON object. `{"task", "file", "sha256", "bytes", "count", ...}` lists a shard,
-`{"task", "revoked": true}` takes it off the list; of several lines about a task the last one holds. A line
-that a crash has torn is not JSON and counts as nothing.
+`{"task", "revoked": true}` removes it; the last line about a task counts. A line torn by a crash is not JSON and is
+ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ShardEntry:
         sha256: of the file, 64 hexadecimal digits.
         bytes: length of the file.
         count: rows that it holds.
-        made: how it was made, for those who make it again to compare (batch shape); decides nothing.
+        made: how it was made (batch shape), for verification; has no effect on reading.
     """
 
     task: int
@@ -38,7 +38,7 @@ class ShardEntry:
 
 
 class Manifest:
-    """A manifest read from the start, and again from where it was left."""
+    """A manifest that is read incrementally."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class Manifest:
         self._position = 0
 
     def refresh(self) -> set[int]:
-        """Read what was appended since the last time and return the tasks that it speaks of."""
+        """Read the lines appended since the last call and return their tasks."""
         if not self.path.exists():
             return set()
         with self.path.open("rb") as stream:
@@ -58,11 +58,11 @@ class Manifest:
         return {task for task in changed if task is not None}
 
     def add(self, entry: ShardEntry) -> None:
-        """List a shard; `refresh` takes notice of it."""
+        """List a shard; the next `refresh` reads it."""
         append_line(self.path, canonical_json(asdict(entry)).encode())
 
     def revoke(self, task: int) -> None:
-        """Take a shard off the list, so that it is made again; `refresh` takes notice of it."""
+        """Remove a shard from the list, so that it is made again; the next `refresh` reads it."""
         append_line(self.path, canonical_json({"task": task, "revoked": True}).encode())
 
     def _apply(self, line: bytes) -> int | None:

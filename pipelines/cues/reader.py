@@ -1,4 +1,4 @@
-"""Cues at load time: from stored 8-bit pictures to the detector's second input."""
+"""From stored 8-bit pictures to the cue, the second input of a detector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CUE_KINDS = (*RESTORING, *CONTROLS)
 
 
 class Pictures(Protocol):
-    """Pictures by position: an array, a mapped file, or `pipelines.cues.store.JoinedCues`."""
+    """Pictures by index: an array, a mapped file, or `pipelines.cues.store.JoinedCues`."""
 
     def __len__(self) -> int: ...
 
@@ -29,36 +29,36 @@ class Pictures(Protocol):
 
 
 class CueReader:
-    """Makes the cues of a dataset's faces.
+    """Computes the cues of a dataset's faces.
 
     Kinds, of which the last four are controls:
 
     * `dfg`, `memae` and the other names of `pipelines.cues.settings.RESTORING`: the face against its restoration
     * `autoencoder`  the face against the autoencoder's reconstruction, t = 0
-    * `shuffled`     the whole cue of a face of another video: right in kind, wrong in content
+    * `shuffled`     the cue of a face of another video: right statistics, wrong content
     * `zero`         zeros
     * `noise`        unit Gaussian values, one stream per face
 
     Args:
         kind: one of these.
-        keys: of the N faces, `domain/subject/video/frame`.
-        videos: of the faces, unique within the domain.
+        keys: N record keys, `domain/subject/video/frame`.
+        videos: N video names, unique within the domain.
         images: (N, H, W, 3) uint8.
         reconstructions: the faces' restorations, (N, H, W, 3) uint8; for `autoencoder` those of t = 0.
-        autoencoded: (N, H, W, 3) uint8, those of t = 0, for the forms that need them.
+        autoencoded: (N, H, W, 3) uint8, the reconstructions of t = 0, for the forms that need them.
         form: of `oanet.names.CUE_FORMS`.
         normalize: `per_face` or `none`.
         seed: decides the donors of `shuffled` and the values of `noise`.
-        groups: of the faces; donors of `shuffled` come from the same group, so that with domain and split as
-            the group no face that judges is shown to a training. One group where not given.
-        masks: (N, H, W) uint8, 1 on the face: the cue is zero beside it (DFG† of the paper). Whole where not given.
+        groups: N names; donors of `shuffled` come from the same group, so that with domain and split as the group no
+            test face enters training. Default: one group.
+        masks: (N, H, W) uint8, 1 on the face: the cue is zero elsewhere (DFG† of the paper). Default: no mask.
 
     Attributes:
         channels: C of the cues.
 
     Raises:
-        AgfasError: an unknown name, pictures that are missing or of another number than the keys, or one
-            video that holds more than half of the faces, so that `shuffled` has no donors.
+        AgfasError: an unknown name, missing pictures or a wrong number of them, or one video with more than half of the
+            faces, so that `shuffled` has no donors.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class CueReader:
         self._check_pictures()
         self._donors: np.ndarray | None = None
         if kind == "shuffled":
-            # Pictures that are stored for some of the faces only say for which.
+            # Stores of some of the faces say which ones they hold.
             present = getattr(reconstructions, "present", None)
             self._donors = donors_of(keys, videos, seed, groups, present)
 
@@ -122,7 +122,7 @@ class CueReader:
             indices: (B,) positions in the dataset.
             image_flips: (B,) bool, faces mirrored left to right before the cue is formed.
             cue_flips: (B,) bool, the same for the restorations. Equal flips give the mirrored cue; unequal
-                ones compare a face with its mirror image, as the public code does by mistake.
+                flips compare a face with its mirror image, as the public code does by mistake.
         """
         indices = np.asarray(indices)
         if self.kind == "zero":
@@ -131,7 +131,7 @@ class CueReader:
             noise = self._noise(indices)
             masks = self._masks(indices)
             return _mirrored(noise if masks is None else noise * torch.from_numpy(masks)[:, None], cue_flips)
-        # Face by face: what one cue is made of fits the processor's cache, what a batch is made of does not.
+        # Face by face: the inputs of one cue fit the processor's cache, those of a batch do not.
         pictures = (*self.cues(indices), self._masks(self._givers(indices)))
         cues = torch.empty(len(indices), *self._size(), self.channels).permute(0, 3, 1, 2)
         for place in range(len(indices)):
@@ -158,7 +158,7 @@ class CueReader:
         )
 
     def _givers(self, indices: np.ndarray) -> np.ndarray:
-        """Whose cue each of the faces is given."""
+        """The donor of each face."""
         return np.asarray(indices) if self._donors is None else self._donors[np.asarray(indices)]
 
     def _masks(self, indices: np.ndarray) -> np.ndarray | None:
@@ -167,11 +167,10 @@ class CueReader:
     def cues(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The 8-bit pictures that the cues of `indices` are formed from: face, restoration, reconstruction.
 
-        Each is (B, H, W, 3) uint8; the last is None where the form does not need it. For `shuffled` all are
-        the donor's.
+        Each is (B, H, W, 3) uint8; the last is None if the form does not need it. For `shuffled` all are the donor's.
 
         Raises:
-            AgfasError: `zero` and `noise` have none, nor has a face that is not stored.
+            AgfasError: the source is `zero` or `noise`, or a face is not stored.
         """
         if self.reconstructions is None:
             raise AgfasError(f"the cue source '{self.kind}' is made of no pictures.")
@@ -184,7 +183,7 @@ class CueReader:
         return self.images[chosen], self.reconstructions[chosen], autoencoded
 
     def _noise(self, indices: np.ndarray) -> torch.Tensor:
-        # Another name than the key's own, so that it is not the noise that the generator started from.
+        # Not the key itself: that names the noise that the generator started from.
         names = [f"cue/{self.keys[int(index)]}" for index in indices]
         return noise_for_keys(names, (self.channels, *self._size()), self.seed)
 
@@ -200,16 +199,16 @@ def donors_of(
     groups: Sequence[str] | None = None,
     present: np.ndarray | None = None,
 ) -> np.ndarray:
-    """For each face another one of its group, of another video; every face is a donor once.
+    """For each face a donor: a face of the same group and another video. Every face is a donor once.
 
-    The faces of a group are lined up video by video, videos and faces in an order that follows from names and
-    seed alone, and each takes the face as many places on as the group's largest video is long.
+    The faces of a group are ordered by video, in an order that depends on names and seed only; the donor is as many
+    places further as the largest video of the group has faces.
 
     Args:
-        keys, videos: of the N faces; a video's name is unique within its domain, the key's first part.
-        seed: another one gives other donors.
-        groups: donors stay within a group; one group of all where not given.
-        present: (N,) bool, faces that can be donors and need one; all where not given.
+        keys, videos: N each; a video name is unique within its domain, the first part of the key.
+        seed: decides the order.
+        groups: N names; donors stay within a group. Default: one group.
+        present: (N,) bool, faces that can be donors and need one. Default: all.
 
     Returns:
         (N,) int64 positions; -1 for faces that are not present.

@@ -1,14 +1,15 @@
 """Named arrays with one row per key, made in tasks and stored in shards.
 
-The work is cut into ceil(N / shard_size) tasks over the keys' order, whoever makes them. A folder holds:
+The work is divided into ceil(N / shard_size) tasks in the order of the keys, whatever processes make them. A folder
+holds:
 
     store.json            identity, number of keys, shard size, checksum of the keys
     keys.txt              one key a line; line i is row i
     manifest.jsonl        the finished shards; readers trust nothing else
-    claims.lock           which tasks are being made at this moment
+    claims.lock           which tasks are being made now
     shards/00000.safetensors
 
-Everything here needs numpy alone, so that a finished job is found finished without importing torch.
+Needs numpy only, so that a finished job is recognised without importing torch.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ _NAMED_KEYS = 3
 
 
 class ShardStore:
-    """One store, opened.
+    """An opened store.
 
     Attributes:
-        folder: where it lies; its name is the identity's fingerprint.
+        folder: its folder, named by the fingerprint of the identity.
         identity: everything that decides its bytes.
         keys: row i belongs to keys[i].
         shard_size: rows of one task; the last one may have fewer.
@@ -63,20 +64,19 @@ class ShardStore:
         self._manifest = Manifest(folder / MANIFEST_NAME)
         self._trusted: dict[int, ShardEntry] = {}
         self._maps: dict[int, dict[str, np.ndarray]] = {}
-        # One thread makes a task while another writes the one before it; both take notice of the manifest.
+        # One thread makes a task while another writes the one before; both read the manifest.
         self._noticing = threading.Lock()
         self.refresh()
 
     @classmethod
     def create_or_open(cls, root: Path, identity: dict[str, Any], keys: Sequence[str], shard_size: int) -> ShardStore:
-        """Open the store of `identity` below `root`, made first where it does not exist.
+        """Open the store of `identity` in `root`, or create it.
 
-        A store keeps the shard size that it was made with, since that decides what a task is. Temporary files
-        of dead processes are removed.
+        An existing store keeps its shard size, which defines its tasks. Temporary files of dead processes are removed.
 
         Raises:
-            AgfasError: no keys, doubled keys, a shard size below 1, a store of this identity over other keys,
-                or a folder that cannot be written.
+            AgfasError: no keys, repeated keys, a shard size below 1, a store of this identity with other keys, or a
+                folder that cannot be written.
         """
         keys = list(keys)
         data = encode_keys(keys)
@@ -88,7 +88,7 @@ class ShardStore:
         description = read_description(folder)
         if description["keys_sha256"] != digest:
             raise AgfasError(
-                f"{folder} was made over {description['count']} other keys than the {len(keys)} given, though"
+                f"{folder} was made for {description['count']} keys, other than the {len(keys)} given, though"
                 " its identity is the same. Give the dataset a fingerprint of its content, or remove the"
                 " folder."
             )
@@ -100,10 +100,10 @@ class ShardStore:
 
     @classmethod
     def open(cls, folder: Path) -> ShardStore:
-        """Open an existing store, to read it or to go on with it.
+        """Open an existing store, to read or to resume it.
 
         Raises:
-            AgfasError: there is no whole store in `folder`.
+            AgfasError: `folder` holds no complete store.
         """
         folder = Path(folder)
         description = read_description(folder)
@@ -114,14 +114,14 @@ class ShardStore:
         return cls(folder, description, data.decode().split("\n"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Reopened in a worker process: mapped files and locks do not travel.
+        # Reopened in a worker process: mapped files and locks cannot be pickled.
         return type(self).open, (self.folder,)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def refresh(self) -> None:
-        """Take notice of what other processes have finished or revoked."""
+        """Read what other processes have finished or revoked."""
         with self._noticing:
             for task in self._manifest.refresh():
                 self._maps.pop(task, None)
@@ -136,7 +136,7 @@ class ShardStore:
             length = (self._shards / entry.file).stat().st_size
         except OSError:
             return False
-        named = entry.file == _file_of(entry.task)  # a line with a flipped bit may name another task's file
+        named = entry.file == _file_of(entry.task)  # a line with a flipped bit may name the file of another task
         return named and length == entry.bytes and entry.count == len(self.task_rows(entry.task))
 
     def task_rows(self, task: int) -> range:
@@ -148,7 +148,7 @@ class ShardStore:
         return task in self._trusted
 
     def unfinished(self) -> list[int]:
-        """Tasks still to be made, in order."""
+        """Tasks that are not finished, in order."""
         return [task for task in range(self.tasks) if task not in self._trusted]
 
     @property
@@ -157,7 +157,7 @@ class ShardStore:
         return sum(entry.count for entry in list(self._trusted.values()))
 
     def entry(self, task: int) -> ShardEntry:
-        """What the manifest says of a finished task."""
+        """The manifest's entry of a finished task."""
         return self._trusted[task]
 
     @cached_property
@@ -171,12 +171,12 @@ class ShardStore:
             return Claims(self.folder / CLAIMS_NAME)
 
     def write(self, task: int, arrays: Mapping[str, np.ndarray], made: dict[str, Any] | None = None) -> ShardEntry:
-        """Make a task's shard durable and list it. The first of several writers wins.
+        """Write and list the shard of a task. The first of several writers wins.
 
         Args:
             task: its number.
             arrays: by name, each with one row per key of the task.
-            made: noted in the manifest, see `ShardEntry.made`.
+            made: recorded in the manifest, see `ShardEntry.made`.
 
         Raises:
             ValueError: an array has another number of rows than the task.
@@ -213,7 +213,7 @@ class ShardStore:
         """Rows of keys, (len(keys),) int64, in the order given.
 
         Raises:
-            AgfasError: some keys are not in the store; says how many and which come first.
+            AgfasError: some keys are not in the store; the message says how many and names the first.
         """
         index = self._row_of_key
         found = np.fromiter((index.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
@@ -221,7 +221,7 @@ class ShardStore:
         if len(absent):
             raise AgfasError(
                 f"{len(absent)} of {len(keys)} keys are not in {self.folder}, the first being"
-                f" {_some(keys, absent)}. The store was made over another dataset."
+                f" {_some(keys, absent)}. The store was made for another dataset."
             )
         return found
 
@@ -230,7 +230,7 @@ class ShardStore:
         return {key: row for row, key in enumerate(self.keys)}
 
     def missing(self, rows: np.ndarray) -> np.ndarray:
-        """Positions in `rows` whose shard is unfinished."""
+        """Indices into `rows` whose shard is unfinished."""
         have = np.zeros(self.tasks, dtype=bool)
         have[list(self._trusted)] = True
         return np.flatnonzero(~have[np.asarray(rows) // self.shard_size])
@@ -276,13 +276,13 @@ class ShardStore:
         return gathered
 
     def revoke(self, task: int) -> None:
-        """Take a shard off the list, so that it is made again."""
+        """Remove a shard from the list, so that it is made again."""
         with explained_errors(self.folder), self.claims.committing():
             self._manifest.revoke(task)
         self.refresh()
 
     def verify_checksums(self, tasks: Sequence[int] | None = None) -> list[int]:
-        """Read finished shards (by default all) wholly, revoke the broken ones and return their numbers."""
+        """Read finished shards (default: all), revoke the damaged ones and return their numbers."""
         chosen = sorted(self._trusted) if tasks is None else list(tasks)
         broken = [task for task in chosen if not self._has_its_checksum(self._trusted[task])]
         for task in broken:
@@ -296,7 +296,7 @@ class ShardStore:
             return False
 
     def status(self) -> StoreStatus:
-        """How far the store has come; see `refresh` for other processes' work."""
+        """Progress of the store, as of the last `refresh`."""
         entries = list(self._trusted.values())
         return StoreStatus(
             folder=self.folder,
@@ -315,7 +315,7 @@ def _file_of(task: int) -> str:
 
 
 def _groups(tasks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Positions by task, so that every shard is touched once."""
+    """Positions grouped by task, so that every shard is read once."""
     order = np.argsort(tasks, kind="stable")
     starts = np.flatnonzero(np.diff(tasks[order], prepend=-1))
     for places in np.split(order, starts[1:]):

@@ -1,4 +1,4 @@
-"""Makers of the "real" version of a face."""
+"""Models that make the "real" version of a face, as sources of cues."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ _PAPERS = RestorationSettings()
 
 @runtime_checkable
 class CueSource(Protocol):
-    """Anything that makes the "real" version of a face."""
+    """Anything that makes the "real" version of a face.
+
+    A configuration can name one as `cue.source: package.module:Class`, or by an entry point of the group
+    `agfas.cue_sources`; `cue.options` are then the arguments of its constructor.
+    """
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the result beside the face, in JSON's types."""
+        """Everything but the face that decides the result, in JSON types."""
 
     def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
         """Restore faces.
 
         Args:
             image: (B, 3, H, W) float32 in [-1, 1], RGB.
-            keys: B record keys; a source that draws noise draws it from streams keyed by them.
+            keys: B record keys; a source that draws noise uses streams keyed by them.
 
         Returns:
             (B, 3, H, W) in [-1, 1].
@@ -40,10 +44,10 @@ class CueSource(Protocol):
 
 @runtime_checkable
 class CueSweep(Protocol):
-    """Several sources that differ in t alone and share what does not depend on it.
+    """Several sources that differ in t only and share the work that does not depend on it.
 
     Attributes:
-        timesteps: each once; 0 is the autoencoder alone.
+        timesteps: without repetition; 0 is the autoencoder alone.
     """
 
     timesteps: tuple[int, ...]
@@ -59,14 +63,15 @@ class DfgSweep:
     """The De-fake Face Generator at several t: one encode and one identity pass for all.
 
     Args:
-        pipeline: a `dfg.pipeline.DeFakePipeline`; set up as `settings` want it run.
+        pipeline: a `dfg.pipeline.DeFakePipeline`; its types and layout are changed to `settings`.
         timesteps: of the sampler's grid; 0 for the autoencoder alone.
-        weights_sha256: of the whole pipeline, `pipelines.fingerprint.folder_sha256` of where it was saved.
-        autoencoder_sha256: of the autoencoder alone, for t = 0, so that this control outlives another generator.
+        weights_sha256: of the saved pipeline, by `pipelines.fingerprint.folder_sha256`.
+        autoencoder_sha256: of the autoencoder alone, for t = 0: another generator with the same autoencoder shares this
+            control.
         settings: everything else that decides the restorations. With `samples` above 1, restorations from the streams
             seed, seed + 1, ... are averaged: the noise that one restoration leaves is most of a small generator's
             cue, and the mean of four has half of it.
-        condition: `identity`, or `none` for zero tokens, which is all that a pipeline without encoder can do.
+        condition: `identity`, or `none` for zero tokens, the only choice of a pipeline without encoder.
 
     Raises:
         AgfasError: no t, a repeated one, one off the grid, t = 0 without `autoencoder_sha256`, or options that exclude
@@ -111,13 +116,13 @@ class DfgSweep:
         """Everything that decides the restoration at one t."""
         if timestep == AUTOENCODER:
             return restoration_identity(self.settings, "dfg", str(self.autoencoder_sha256), timestep)
-        # The weights say whether there is an encoder; only a condition against them needs a name.
+        # The weights decide whether there is an encoder; only zero tokens in spite of one need an entry.
         forced = {} if self.pipeline.identity_encoder is None or self.condition == "identity" else {"condition": "none"}
         return restoration_identity(self.settings, "dfg", self.weights_sha256, timestep, **forced)
 
     @property
     def prepares_ahead(self) -> bool:
-        """Whether encoding may overlap the loop of the batch before: where the loop leaves the processor its cores."""
+        """Whether to encode during the loop of the batch before: on accelerators, whose loop leaves the CPU idle."""
         return bool(self.pipeline.device.type != "cpu")
 
     def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
@@ -128,7 +133,7 @@ class DfgSweep:
     def prepare(
         self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Latents and identity tokens (None where no t needs them); touches neither U-Net nor another batch."""
+        """Latents and identity tokens (None if no t needs them); does not use the U-Net."""
         latents = self.pipeline.encode(image)
         return latents, self.pipeline.identity_tokens(image, self.condition) if any(timesteps) else None
 
@@ -136,7 +141,7 @@ class DfgSweep:
     def restore_prepared(
         self, prepared: tuple[torch.Tensor, torch.Tensor | None], keys: Sequence[str], timesteps: Sequence[int]
     ) -> dict[int, torch.Tensor]:
-        """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`, from what `prepare` gave."""
+        """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`, from the result of `prepare`."""
         latents, tokens = prepared
         restored = {t: self.pipeline.decode(latents) for t in timesteps if t == 0}
         if tokens is not None:
@@ -168,7 +173,7 @@ class BaselineSweep:
 
     Args:
         model: of `dfg.baselines`.
-        weights_sha256: `pipelines.fingerprint.folder_sha256` of where it was saved.
+        weights_sha256: of the saved model, by `pipelines.fingerprint.folder_sha256`.
         timesteps: numbers of noising steps; (0,) for a baseline without noise.
         settings: everything else that decides the restorations; `calls` None makes all t steps.
 
@@ -218,21 +223,21 @@ class BaselineSweep:
 def sweep_of(
     cue: CueSettings, maker: Any, timesteps: Sequence[int], weights_sha256: str, autoencoder_sha256: str
 ) -> CueSweep:
-    """A generator or baseline as the settings of a cue want it run, for the cue store and for a verdict alike."""
+    """A generator or baseline with the settings of a cue, for the cue store and for verdicts alike."""
     if isinstance(maker, Baseline):
         return BaselineSweep(maker, weights_sha256, timesteps, cue)
     return DfgSweep(maker, timesteps, weights_sha256, autoencoder_sha256, cue)
 
 
 def speed_of(settings: RestorationSettings) -> Speed:
-    """How the settings want the generator to be run."""
+    """The part of the settings that `dfg.speed` applies to a pipeline."""
     return Speed(
         settings.dtype, settings.channels_last, settings.compile, settings.attention, settings.autoencoder_dtype
     )
 
 
 def check_timesteps(timesteps: Sequence[int]) -> None:
-    """Raise AgfasError unless there are t and each is given once."""
+    """Raise AgfasError if there is no t or one is repeated."""
     if not timesteps or len(set(timesteps)) != len(timesteps):
         raise AgfasError(f"timesteps must be given, each once; got {list(timesteps)}.")
 
@@ -248,12 +253,12 @@ class OneOfSweep:
         return self.sweep.fingerprint(self.timestep)
 
     def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the same faces as they would look if they were real."""
+        """(B, 3, H, W) in [-1, 1] -> the restored faces, in the same shape and range."""
         return self.sweep.restore(image, keys, [self.timestep])[self.timestep]
 
 
 class SingleSource:
-    """One source as a sweep of one; its `timestep` is 0 where it has none."""
+    """One source as a sweep of one; t is the source's `timestep`, or 0."""
 
     def __init__(self, source: CueSource) -> None:
         self.source = source
@@ -269,7 +274,7 @@ class SingleSource:
 
 
 def as_sweep(source: CueSource | CueSweep) -> CueSweep:
-    """The sweep itself, or a sweep of one source."""
+    """The sweep itself, or one source as a sweep."""
     if isinstance(source, CueSweep):
         return source
     return SingleSource(source)

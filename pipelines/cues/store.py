@@ -1,7 +1,7 @@
 """The reconstructions of one cue source over one face dataset.
 
-A store keeps the 8-bit reconstruction, the paper's own precision, so that how a residual is formed and
-normalised stays a choice of the training. Beside it lie the mean and the deviation of each face's residual.
+A store holds the 8-bit reconstruction, the paper's own precision, so that the form and the normalisation of the
+residual remain choices of the training. Mean and standard deviation of each face's residual are stored with it.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ _NAMED_KEYS = 3
 
 
 def residual_statistics(images: np.ndarray, reconstructions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and unbiased deviation of x - x_rec in [-1, 1] over all values of each face.
+    """Mean and unbiased standard deviation of x - x_rec in [-1, 1] over all values of each face.
 
     Args:
         images, reconstructions: (N, H, W, 3) uint8.
 
     Returns:
-        Two (N,) float32 arrays. The sums are exact, so they do not depend on the order of the sum.
+        Two (N,) float32 arrays. The sums are exact, so their order has no effect.
     """
     count = int(np.prod(images.shape[1:]))
     total, squares = np.empty((2, len(images)), dtype=np.float64)
     for place, (image, restored) in enumerate(zip(images, reconstructions, strict=True)):
-        # Whole numbers in double precision: exact up to 2^53, which no picture's sum of squares comes near.
+        # Integers in double precision are exact up to 2^53, far above any picture's sum of squares.
         difference = np.subtract(image, restored, dtype=np.float64).reshape(-1)
         total[place], squares[place] = difference.sum(), difference @ difference
-    # In integers again: n * sum(d^2) - sum(d)^2 stays below 2^63 up to 6,000 x 6,000 pixels.
+    # As integers: n * sum(d^2) - sum(d)^2 stays below 2^63 up to 6,000 x 6,000 pixels.
     total, squares = total.astype(np.int64), squares.astype(np.int64)
     variance = (count * squares - total * total) / (count * (count - 1.0))
     return (total / count / 127.5).astype(np.float32), (np.sqrt(variance) / 127.5).astype(np.float32)
 
 
 def cue_arrays(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, np.ndarray]:
-    """What a shard of a cue store holds, from uint8 (N, H, W, 3) pictures."""
+    """The arrays of a shard, from two (N, H, W, 3) uint8 arrays of pictures."""
     mean, deviation = residual_statistics(images, reconstructions)
     return {RECONSTRUCTION: reconstructions, RESIDUAL_MEAN: mean, RESIDUAL_STD: deviation}
 
 
 class JoinedCues:
-    """The reconstructions of some faces, in these faces' order; indexed like an array of pictures.
+    """The reconstructions of some faces, in their order; indexed like an array of pictures.
 
     Attributes:
-        store: where they lie.
+        store: that holds them.
         rows: (N,) int64, row of each face in the store.
     """
 
@@ -79,7 +79,7 @@ class JoinedCues:
         return self.store.shards.read(RESIDUAL_MEAN, self.rows)
 
     def residual_std(self) -> np.ndarray:
-        """(N,) float32, the unbiased deviation of x - x_rec in [-1, 1]."""
+        """(N,) float32, the unbiased standard deviation of x - x_rec in [-1, 1]."""
         return self.store.shards.read(RESIDUAL_STD, self.rows)
 
 
@@ -111,7 +111,7 @@ class CueStore:
         return len(self.shards)
 
     def reconstructions(self, keys_or_rows: Sequence[str] | Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, H, W, 3) uint8 reconstructions of faces given by key or by row.
+        """(n, H, W, 3) uint8 reconstructions of faces, by key or by row.
 
         Raises:
             AgfasError: a key is not in the store, or its shard is unfinished.
@@ -124,7 +124,7 @@ class CueStore:
         """The cues of a dataset's faces, in its order.
 
         Raises:
-            AgfasError: some faces have no cue; says how many and which come first.
+            AgfasError: some faces have no cue; the message says how many and names the first.
         """
         rows = self.shards.rows(keys)
         lacking = self.shards.missing(rows)

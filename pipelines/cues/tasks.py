@@ -1,4 +1,4 @@
-"""Going through the unfinished tasks of one or several stores, alone or beside other processes."""
+"""Make the unfinished tasks of one or several stores, alone or with other processes."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def run_tasks(
     description: str = "tasks",
     show_progress: bool = True,
 ) -> None:
-    """Make every unfinished task of `stores`, or of `only`, and return when none of them is left in any store.
+    """Make every unfinished task of `stores`, or of `only`; return when none is left.
 
-    Process r of n takes the unfinished tasks r, r + n, ... first and then helps with what the others have not
-    begun, so that an absent or killed process delays the work but does not stop it. What another process is
-    making at this moment is waited for. While a task is made, the one before it is written in a second thread.
+    Process r of n takes the unfinished tasks r, r + n, ... first, then those that the others have not started: an
+    absent or killed process delays the work but does not stop it. Tasks that another process is making are waited for.
+    While a task is made, the one before is written in a second thread.
 
     Args:
-        stores: over the same keys in shards of the same size; tasks with the same number are made together.
-        make: called with a task and the names of the stores that lack it; yields each store's arrays, or a
-            function that gives them and is called in the writing thread.
-        rank, world_size: this process's number and the number of processes.
-        made: noted beside each shard.
-        only: some of the tasks, where another program deals them out; None for all.
-        description: what the progress bar calls it.
-        show_progress: whether there is a bar, counting rows of all stores.
+        stores: with the same keys and shard size; tasks with the same number are made together.
+        make: called with a task and the names of the stores that lack it; yields each store's arrays, or a function
+            that returns them, called in the writing thread.
+        rank, world_size: index of this process and number of processes.
+        made: recorded with each shard.
+        only: the tasks to make, if another program distributes them; None for all.
+        description: of the progress bar.
+        show_progress: whether to show a bar, which counts rows of all stores.
 
     Raises:
         AgfasError: a rank outside 0 .. world_size - 1, a full disk, or a folder that cannot be written.
@@ -68,7 +68,7 @@ def run_tasks(
 
 
 def deal(tasks: list[int], rank: int, world_size: int) -> list[int]:
-    """All tasks in the order in which process `rank` tries them: its own share, then the shares after it."""
+    """All tasks in the order in which process `rank` tries them: its own share, then those of the next ranks."""
     return [task for turn in range(world_size) for task in tasks[(rank + turn) % world_size :: world_size]]
 
 
@@ -115,7 +115,7 @@ def _claim(task: int, stores: Mapping[Name, ShardStore]) -> Iterator[Name]:
     for name, store in stores.items():
         if store.finished(task) or not store.claims.take(task):
             continue
-        # Another process may have finished it since this one last looked.
+        # Another process may have finished it since the last refresh.
         store.refresh()
         if store.finished(task):
             store.claims.release(task)

@@ -1,4 +1,4 @@
-"""Whether a cue store still holds what its source makes."""
+"""Check that a cue store still holds what its source makes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _LEVELS, _SHARE = 1, 1e-4
 
 @dataclass(frozen=True)
 class CueCheck:
-    """What a verification found.
+    """Result of a verification.
 
     Attributes:
         folder: the store.
-        shards: whose checksum was compared.
-        broken: shards that no longer have it; they are off the list and will be made again.
-        faces: that were made again and compared.
-        identical: of these, how many have equal bytes.
-        levels: greatest difference in grey levels.
-        share: of values that differ.
+        shards: number of shards whose checksum was compared.
+        broken: shards with a wrong checksum; they are revoked and will be made again.
+        faces: number of faces that were restored again and compared.
+        identical: how many of them have equal bytes.
+        levels: largest difference in grey levels.
+        share: share of the values that differ.
     """
 
     folder: Path
@@ -43,14 +43,14 @@ class CueCheck:
 
     @property
     def ok(self) -> bool:
-        """No broken shard, and no difference beyond what another batch shape or machine may make."""
+        """No damaged shard, and no difference larger than another batch shape or machine explains."""
         return not self.broken and self.levels <= _LEVELS and self.share <= _SHARE
 
     def __str__(self) -> str:
         lines = [f"{self.folder.name}: {self.shards} shards, {len(self.broken)} with a wrong checksum"]
         if self.broken:
             named = ", ".join(map(str, self.broken[:5]))
-            lines.append(f"dropped and to be made again by the next run: shard {named}")
+            lines.append(f"revoked, made again by the next run: shard {named}")
         lines.append(f"{self.faces} faces made again, {self.identical} with equal bytes")
         if self.levels:
             verdict = "as another batch shape or machine may" if self.ok else "more than rounding explains"
@@ -66,29 +66,28 @@ def verify_cues(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> CueCheck:
-    """Check every shard's checksum, then make some faces' cues again and compare.
+    """Check the checksum of every shard, then restore some faces again and compare.
 
-    Whole batches are made again, at the shape that the manifest notes, since equal bytes are promised for
-    that.
+    Whole batches are restored, in the shape that the manifest records: only for equal shapes are bytes equal.
 
     Args:
         folder: of the store.
-        faces: the dataset that it was made over.
+        faces: its dataset.
         source: that made it.
-        sample: at least so many faces are made again, fewer where the store has fewer.
-        seed: of the choice.
-        batch_size: another shape than the noted one.
+        sample: least number of faces to restore again.
+        seed: of the choice of faces.
+        batch_size: another shape than the recorded one.
 
     Raises:
-        AgfasError: the store is not of this source or not over these faces.
+        AgfasError: the store is of another source or of other faces.
     """
     store = CueStore.open(folder)
     _check_origin(store, source)
     ordered = OrderedFaces.of(as_face_images(faces))
     if ordered.keys != store.shards.keys:
         raise AgfasError(
-            f"{folder} was made over {len(store)} faces, other ones than the {len(ordered.keys)} given."
-            " Give the dataset that it was made over."
+            f"{folder} was made for {len(store)} faces, other than the {len(ordered.keys)} given."
+            " Give the dataset that it was made for."
         )
     shards = store.shards.status().finished_tasks
     broken = store.shards.verify_checksums()
@@ -117,7 +116,7 @@ def _check_origin(store: CueStore, source: CueSource) -> None:
 def _differences(
     shards: ShardStore, faces: OrderedFaces, source: CueSource, sample: int, seed: int, batch_size: int | None
 ) -> np.ndarray:
-    """|stored - made again| of the sampled faces, (n, H, W, 3) int16."""
+    """|stored - restored again| of the sampled faces, (n, H, W, 3) int16."""
     sweep = as_sweep(source)
     timestep = sweep.timesteps[0]
     found = []

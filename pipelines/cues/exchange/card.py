@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipelines.cues.exchange.listing import Listing
+from pipelines.cues.exchange.format import Listing
 
 CARD_NAME, CARD_TAG = "README.md", "agfas-cues"
 

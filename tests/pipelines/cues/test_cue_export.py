@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.cues.exchange import parquet
-from pipelines.cues.exchange.inward import import_cues
-from pipelines.cues.exchange.listing import Listing
-from pipelines.cues.exchange.outward import export_cues
+from pipelines.cues.exchange.format import Listing
+from pipelines.cues.exchange.transfer import export_cues, import_cues
 from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays
@@ -115,7 +114,7 @@ def test_part_of_an_export_is_refused(tmp_path, exported):
     with pytest.raises(AgfasError, match="only part of an export: 1 of 3 files are missing, data/cues-00001"):
         import_cues(exported, tmp_path / "other")
     (exported / "export.json").unlink()
-    with pytest.raises(AgfasError, match=r"is no whole export: it has no export\.json"):
+    with pytest.raises(AgfasError, match=r"is no complete export: it has no export\.json"):
         import_cues(exported, tmp_path / "other")
 
 
@@ -150,7 +149,7 @@ def test_a_store_that_is_there_is_not_overwritten(tmp_path, exported):
         import_cues(exported, tmp_path / "finer")
     store = new_store(tmp_path / "differs")
     store.write(0, cue_arrays(FACES[:4], 255 - RESTORED[:4]))
-    with pytest.raises(AgfasError, match=r"shard 0 of .* was there already and differs"):
+    with pytest.raises(AgfasError, match=r"shard 0 of .* exists and differs"):
         import_cues(exported, tmp_path / "differs")
     new_store(tmp_path / "other-faces", keys=KEYS[1:])
     with pytest.raises(AgfasError, match="other keys than the 11"):

@@ -79,5 +79,5 @@ def test_verification_refuses_another_source_or_dataset(tmp_path):
     folder = make(tmp_path, Blur())[3]
     with pytest.raises(AgfasError, match="these differ: strength"):
         verify_cues(folder, FACES, Blur(0.25))
-    with pytest.raises(AgfasError, match="made over 11 faces, other ones than the 3"):
+    with pytest.raises(AgfasError, match="made for 11 faces, other than the 3"):
         verify_cues(folder, ArrayFaces(KEYS[:3], FACES.images[:3]), Blur())

@@ -1,10 +1,11 @@
-"""A shard of a cue store as a parquet file, and back."""
+"""The exported folder: its description `export.json`, and shards as parquet files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,83 @@ import pyarrow.parquet as pq
 
 from pipelines.cues.store import RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD
 from pipelines.errors import AgfasError
-from pipelines.fingerprint import canonical_json
+from pipelines.files import write_json
+from pipelines.fingerprint import canonical_json, fingerprint
+
+LISTING_NAME = "export.json"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ExportedShard:
+    """One parquet file.
+
+    Attributes:
+        task: number of the shard.
+        file: its name, relative to the folder.
+        sha256: of the parquet file.
+        shard_sha256: of the store's shard.
+        made: how it was made, from the manifest of the store.
+    """
+
+    task: int
+    file: str
+    sha256: str
+    shard_sha256: str
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A complete export.
+
+    Attributes:
+        identity: everything that decides the store's bytes.
+        count: number of cues.
+        shard_size: of the store.
+        keys_sha256: of the store's keys.
+        shards: in order.
+    """
+
+    identity: dict[str, Any]
+    count: int
+    shard_size: int
+    keys_sha256: str
+    shards: tuple[ExportedShard, ...]
+
+    @property
+    def store(self) -> str:
+        """Name of the store: its identity's fingerprint."""
+        return fingerprint(self.identity)
+
+    def write(self, folder: Path) -> None:
+        """Write it; this completes the export."""
+        write_json(folder / LISTING_NAME, {"schema": _SCHEMA, **asdict(self)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Listing:
+        """Read it.
+
+        Raises:
+            AgfasError: it is missing (an interrupted export), damaged, or of another schema.
+        """
+        path = folder / LISTING_NAME
+        if not path.is_file():
+            raise AgfasError(
+                f"{folder} is no complete export: it has no {LISTING_NAME}, which is written last."
+                " Run `agfas export-cues` again, or download the whole folder."
+            )
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            schema = values.pop("schema")
+            shards = tuple(ExportedShard(**shard) for shard in values.pop("shards"))
+            listing = cls(**values, shards=shards)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AgfasError(f"{path} is damaged ({error}). Fetch it or export again.") from None
+        if schema != _SCHEMA:
+            raise AgfasError(f"{path} was written in schema {schema}; this version reads {_SCHEMA}. Export again.")
+        return listing
+
 
 Arrays = dict[str, np.ndarray]
 
@@ -65,7 +142,7 @@ def _table(keys: list[str], arrays: Arrays, schema: pa.Schema) -> pa.Table:
 
 
 def read_origin(path: Path) -> tuple[dict[str, Any], int]:
-    """Identity of the store and number of the shard that a file holds; reads its footer alone.
+    """Identity of the store and number of the shard that a file holds; reads only its footer.
 
     Raises:
         AgfasError: it is no parquet file of cues.
@@ -86,7 +163,7 @@ def read_keys(path: Path) -> list[str]:
 
 
 def read_shard(path: Path) -> Arrays:
-    """A file's arrays as they lay in the store's shard.
+    """The arrays of the shard.
 
     Raises:
         AgfasError: it is no parquet file of cues.
