@@ -1,4 +1,4 @@
-"""Mistakes of the user's, answered with the fix."""
+"""Errors of the user, answered with the fix."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 class AgfasError(Exception):
-    """A mistake that the user can mend: the message says what was wrong, where, what is allowed and what to do.
+    """An error that the user can fix: the message says what was wrong, where, what is allowed and what to do.
 
-    The command line prints the message alone, without a traceback, and exits with code 1.
+    The command line prints only the message, without a traceback, and exits with code 1.
     """
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pipelines.errors import AgfasError
 
 _HOST = platform.node()
-# Tells this process's temporary files from those of a dead one that had the same number, as in containers.
+# Distinguishes temporary files of this process from those of a dead one with the same pid, as in containers.
 _TOKEN = os.urandom(4).hex()
 _SUFFIX = ".tmp"
 _SECONDS_UNTIL_STALE = 24 * 3600.0
@@ -29,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` on a temporary sibling (a file or a folder), then move it to `path`, replacing what is there.
 
     Raises:
-        AgfasError: no room or no permission; what was at `path` before is still there.
+        AgfasError: no space or no permission; the previous content of `path` is kept.
     """
     temporary = temporary_beside(path)
     with explained_errors(path):
@@ -66,7 +66,11 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a broken file is the user's to know of."""
+    """Read JSON.
+
+    Raises:
+        AgfasError: the file is damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -79,7 +83,7 @@ def explained_errors(place: Path, bytes_to_come: int = 0) -> Iterator[None]:
 
     Args:
         place: what is written, for the message.
-        bytes_to_come: room that the rest of the work needs, for the message; 0 where unknown.
+        bytes_to_come: space that the rest of the work needs, for the message; 0 if unknown.
 
     Raises:
         AgfasError: in place of an OSError of those kinds.
@@ -91,7 +95,7 @@ def explained_errors(place: Path, bytes_to_come: int = 0) -> Iterator[None]:
 
 
 def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exception:
-    """The error as one sentence that says what to do, where the cause is known."""
+    """The error as one sentence that says what to do, if its cause is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         room = f"free {-(-bytes_to_come // _MIB)} MB" if bytes_to_come else "free some space"
         return AgfasError(
@@ -123,20 +127,20 @@ def write_temporary(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a temporary file its name and make the name survive a power cut."""
+    """Rename a temporary file to its final name, so that the name survives a power cut."""
     os.replace(temporary, path)
     sync_folder(path.parent)
 
 
 def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write a file that readers see whole or not at all."""
+    """Write a file that readers see complete or not at all."""
     publish(write_temporary(path, pieces), path)
 
 
 def append_line(path: Path, line: bytes) -> None:
     """Append one line with a single write and fsync it.
 
-    A line torn by a crash stays where it is, as rubbish; the new line starts after it.
+    A line torn by a crash stays and is ignored; the new line starts after it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -167,15 +171,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name beside `path` that says who writes it, for `remove_stale`."""
+    """A hidden sibling of `path` whose name says which process writes it, for `remove_stale`."""
     return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{_TOKEN}{_SUFFIX}")
 
 
 def remove_stale(folder: Path) -> int:
-    """Remove the temporary files and folders that no living process is writing, and return how many there were.
+    """Remove the temporary files and folders that no living process is writing; returns their number.
 
-    What a process of this machine wrote is stale once that process is gone; what another machine wrote, after a day.
-    Where `folder` cannot be written they stay: they are rubbish, not harm.
+    Files of this machine are stale once their process is gone, files of other machines after a day. If `folder` cannot
+    be written they stay, which is harmless.
     """
     stale = [path for path in folder.glob(f".*{_SUFFIX}") if _is_stale(path)]
     with suppress(OSError):
@@ -187,7 +191,7 @@ def remove_stale(folder: Path) -> int:
 def _is_stale(path: Path) -> bool:
     stem, _, token = path.name[: -len(_SUFFIX)].rpartition(".")
     stem, _, process = stem.rpartition(".")
-    # Windows cannot be asked for a process by a signal; there, as for another machine, only the age counts.
+    # Windows cannot be asked for a process by a signal; there, as for other machines, only the age counts.
     if os.name == "nt" or not stem.endswith(f".{_HOST}") or not process.isdigit():
         return _age(path) > _SECONDS_UNTIL_STALE
     if int(process) == os.getpid():
@@ -217,7 +221,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sync_tree(path: Path) -> None:
-    """Make a file, or a folder with everything in it, survive a power cut; of a folder the deepest first."""
+    """Sync a file, or a folder with everything in it, deepest first."""
     if not path.is_dir():
         _sync_file(path)
         return
@@ -234,10 +238,10 @@ def _sync_file(path: Path) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Move `new` to `path`; a folder that is there steps aside first, since nothing can be moved onto it.
+    """Move `new` to `path`. An existing folder is moved aside first, since nothing can be moved onto it.
 
-    In the end it lies at `new`, for the caller to remove. So what stands aside is always whole, and a kill between
-    the renames loses nothing, see `_put_back`.
+    In the end the old folder is at `new`, for the caller to remove. So the folder aside is always complete, and a kill
+    between the renames loses nothing, see `_put_back`.
     """
     if not path.is_dir():
         os.replace(new, path)
@@ -253,7 +257,7 @@ def _replace(new: Path, path: Path) -> None:
 
 
 def _put_back(path: Path) -> None:
-    """Give a folder its name again that a killed `_replace` left aside, unless its successor has the name."""
+    """Restore a folder that a killed `_replace` left aside, unless its successor is in place."""
     aside = _aside(path)
     if not aside.is_dir():
         return

@@ -1,4 +1,4 @@
-"""Identities of artefacts: a hash of everything that decides their bytes, and of nothing else."""
+"""Identities of artefacts: hashes of everything that decides their bytes, and of nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_sha256(folder: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
-    """One hash over names and bytes of a saved model's files, whatever the folder is called.
+    """One hash over names and bytes of a saved model's files, whatever the name of the folder.
 
     The order is that of the relative POSIX names, so the same files give the same hash on every system.
     """
@@ -46,9 +46,9 @@ def folder_sha256(folder: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> 
 
 
 def content_sha256(path: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
-    """The hash of a file or folder, computed once in a process for files that stay as they are.
+    """The hash of a file or folder, computed once per process while the files do not change.
 
-    A U-Net's 3.4 GB take seconds to read, and several names hold its hash.
+    A U-Net of 3.4 GB takes seconds to read, and several names contain its hash.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in suffixes)
     stamps = [(file.as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -1,8 +1,8 @@
-"""Freed memory is kept for the next step instead of being given back to the system.
+"""Keep freed memory for the next step instead of returning it to the system.
 
-A training step on a CPU frees some hundred megabytes of activations and asks for as many again a moment later. glibc
-gives large freed blocks back at once, so the kernel must find and zero the same pages in every step: a third of the
-processor's time where blocks are large, as in a U-Net in pixels, and little where they are small. `python
+A training step on a CPU frees some hundred megabytes of activations and allocates as many again a moment later. glibc
+returns large freed blocks at once, so the kernel must find and zero the same pages in every step: a third of the
+processor's time for large blocks, as in a U-Net on pixels, and little for small ones. `python
 scripts/bench.py freed-memory` measures both.
 """
 
@@ -12,8 +12,8 @@ import ctypes
 import os
 import sys
 
-# Blocks below this come from the heap, which keeps what is freed; the heap's free end is trimmed above the second
-# number, and grows by the third, all in bytes. The numbers of the parameters are those of glibc's malloc.h.
+# In bytes: blocks below the first come from the heap, which keeps freed blocks; its free end is trimmed above the
+# second, and grows by the third. The parameter numbers are those of glibc's malloc.h.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
 _SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": (_MMAP_THRESHOLD, 2**30),
@@ -23,18 +23,18 @@ _SETTINGS = {
 
 
 def plain_environment() -> dict[str, str]:
-    """This process's environment without settings of malloc: that of a program which does not keep freed memory."""
+    """This process's environment without settings of malloc."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep it, here and in every process that this one starts.
+    """Make glibc's malloc keep it, in this process and in its children.
 
-    What the user has set in the environment stays. Peak memory is that of the greatest step, as before; memory between
-    two stages is not given back.
+    Settings of the user in the environment stay. The peak is that of the largest step, as before; memory is not
+    returned between two stages.
 
     Returns:
-        Whether it was done: not where the C library is another than glibc, or the environment has settings already.
+        Whether it was done: not with another C library, or if the environment has settings already.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None or any(name in os.environ for name in _SETTINGS):

@@ -1,4 +1,4 @@
-"""What a detector is trained on: the protocol's faces, extra live ones, target maps; and what is watched meanwhile."""
+"""Training batches of a detector: the protocol's faces, extra live faces, target maps; and the watched dev loss."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pipelines.training.watch import DevWatch
 
 
 def count_domains(experiment: Experiment, fold: Fold) -> int:
-    """How many domain labels the training has: those of the fold, and perhaps one of the extra live faces."""
+    """Number of domain labels in training: those of the fold, and perhaps one of the extra live faces."""
     extra = experiment.train.extra_live
     return len(fold.train_domains) + (extra is not None and extra.domain == "own")
 
 
 def check_extra_live(experiment: Experiment, objective: Objective) -> None:
-    """Refuse extra live faces where the detector or the objective has no use for them.
+    """Refuse extra live faces that the detector or the objective cannot use.
 
     Raises:
-        AgfasError: with what to change.
+        AgfasError: says what to change.
     """
     extra = experiment.train.extra_live
     if extra is None:
@@ -63,10 +63,10 @@ def make_batches(
 
     Args:
         rows: its training faces.
-        objective: whose target maps are read along.
+        objective: its target maps are loaded too.
 
     Raises:
-        AgfasError: extra faces or maps that are not there, or extra faces of the protocol's own domains.
+        AgfasError: missing extra faces or maps, or extra faces from the protocol's own domains.
     """
     settings = experiment.train
     maps = _maps(experiment, faces, rows, objective)
@@ -92,7 +92,7 @@ def make_batches(
 
 
 def make_watch(experiment: Experiment, faces: Faces, reader: CueReader | None, rows: np.ndarray) -> DevWatch | None:
-    """What looks at the source dev faces `rows`, where the settings ask for it."""
+    """Evaluates the loss on the source dev faces `rows` during training; None unless the settings need it."""
     settings = experiment.train
     if not settings.watches:
         return None
@@ -108,7 +108,7 @@ def make_watch(experiment: Experiment, faces: Faces, reader: CueReader | None, r
 def dev_loss(detector: Any, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int) -> float:
     """Mean cross-entropy of a detector in eval mode over some faces, unsmoothed and unweighted.
 
-    The same for every objective: it is the detector's answer that is watched, not what its training adds.
+    It is the same for every objective: losses that only training adds are excluded.
     """
     total = 0.0
     for part, output in answers(detector, faces, reader, rows, batch_size):

@@ -1,8 +1,8 @@
-"""`agfas probe`: what a cue tells a logistic regression, before any detector is trained on it.
+"""`agfas probe`: how well a logistic regression separates live from attack by a cue, before a detector is trained.
 
-Statistics of the picture, of the cue and of both are given to a logistic regression that leaves each fold's target
-out, as the detectors do. It costs a minute where a detector costs hours, it has no seed, and a cue that adds nothing
-here has to be far better used by a network to add something there.
+The regression gets statistics of the picture, of the cue and of both, and leaves out each fold's target, as detectors
+do. It takes a minute where a detector takes hours, and it has no seed. A cue that adds nothing here must be used far
+better by a network to add something there.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
     """Probe every cue of an experiment or a sweep; prints and writes `probe.csv` into the output folder.
 
     Args:
-        experiment: one or a grid.
+        experiment: with or without a sweep.
         against: label of the experiment whose cues all others are compared with; see `pipelines.cues.agreement`.
 
     Returns:
-        A row per label: mean over the folds' targets of the video AUC with the picture's statistics, the cue's, and
-        both, and the AUC of the mean |cue| alone for each attack type against live faces of all domains, which
-        says something only where the cue is not normalised. With `against`, correlation and PSNR to that label.
+        A row per label: the video AUC, averaged over the folds' targets, from statistics of the picture, of the cue and
+        of both; the AUC of the mean |cue| alone for each attack type against live faces of all domains, which is
+        informative only for cues without normalisation. With `against`, correlation and PSNR to that label.
 
     Raises:
         AgfasError: no cue has the label `against`.
@@ -64,9 +64,9 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
 
 
 def image_statistics(image: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> (B, 13 C): size and spread of values and of fine detail, whole and central; its regularity.
+    """(B, C, H, W) -> (B, 13 C): mean and deviation of values and of fine detail, whole and central, and regularity.
 
-    The regularity is the product of fine detail with itself one and two pixels on: halftone and moiré make it swing.
+    Regularity is the product of fine detail with itself shifted by one and two pixels: halftone and moiré change it.
     """
     fine = image - functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="reflect"), 3, 1)
     coarse = functional.avg_pool2d(image, 4)
@@ -81,7 +81,7 @@ def image_statistics(image: torch.Tensor) -> torch.Tensor:
 
 
 def left_out_auc(features: np.ndarray, faces: Faces, fold: Fold) -> float:
-    """AUC over the target's videos of a logistic regression on the sources' training faces."""
+    """AUC over the target's videos of a logistic regression fitted to the sources' training faces."""
     parts = indices(faces.columns(), fold)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=3000, class_weight="balanced"))
     model.fit(features[parts["train"]], faces.labels[parts["train"]])

@@ -1,4 +1,4 @@
-"""The whole chain within a budget of minutes."""
+"""`agfas quickstart`: the whole chain within a budget of minutes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipelines.experiment.generator import TrainedIdentity
 from pipelines.stages.sweep import print_plan as print_plan
 from pipelines.stages.sweep import run as run
 
-# The budget that the configuration's steps are meant for, on two cores.
+# The time that the configured steps take on two cores.
 _CONFIGURED_MINUTES = 15.0
 
 
 def scaled(experiment: Experiment, minutes: float) -> Experiment:
-    """The experiment with every training's steps scaled to the budget.
+    """The experiment with the steps of all trainings scaled to the budget.
 
-    Steps, not seconds, are scaled, so that the same command gives the same numbers on a fast and a slow machine.
+    Steps are scaled, not seconds, so that the same command gives the same numbers on fast and slow machines.
     """
     if minutes <= 0:
         raise AgfasError(f"--minutes must be above 0, not {minutes}.")

@@ -1,10 +1,10 @@
-"""The cue job over a Ray cluster, in place of `accelerate launch`: `pip install 'agfas[ray]'`, then
+"""The cue job on a Ray cluster, instead of `accelerate launch`: `pip install 'agfas[ray]'`, then
 
     python -m pipelines.stages.ray_cues CONFIG [key=value ...] --workers 8 --gpus-per-worker 1 [--timesteps 201,401]
 
-Ray Data deals the unfinished tasks of the manifest to a pool of actors, each of which has opened the job once. The
-tasks are the local job's, and so are the bytes. The folder of stores must be shared by all machines. Started again it
-goes on where it was; an actor that dies is started again, and its task given to another.
+Ray Data distributes the unfinished tasks of the manifest to a pool of actors, each of which opens the job once. Tasks
+and bytes are those of the local job. All machines must share the folder of stores. An interrupted job resumes; an actor
+that dies is started again, and another one gets its task.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _MAKER, _TASK, _MISTAKE = "maker", "task", "mistake"
 def run_on_ray(
     open_job: Callable[[], CueJob], workers: int, *, cpus_per_worker: float = 1, gpus_per_worker: float = 0
 ) -> dict[int, Path]:
-    """Make every missing cue of a job and return when its stores are whole.
+    """Make every missing cue of a job and return when its stores are complete.
 
     Args:
-        open_job: opens the job; called here, and once in each actor, so it must be importable there.
-        workers: actors.
-        cpus_per_worker, gpus_per_worker: that Ray keeps free for each.
+        open_job: opens the job; called here and once in each actor, so it must be importable there.
+        workers: number of actors.
+        cpus_per_worker, gpus_per_worker: reserved for each.
 
     Returns:
         The stores' folders by t.
 
     Raises:
-        AgfasError: Ray is not installed, fewer than one worker, or what the job itself raises in an actor.
+        AgfasError: Ray is not installed, fewer than one worker, or an error of the job in an actor.
     """
     data = _ray_data()
     if workers < 1:
@@ -45,7 +45,7 @@ def run_on_ray(
     job = open_job()
     tasks = [{_MAKER: number, _TASK: task} for number, maker in enumerate(job.makers) for task in maker.unfinished()]
     if tasks:
-        # A block for each task, so that an actor asks for the next one when it is done with one.
+        # One block per task, so that an actor gets the next task when it has finished one.
         dealt = data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
             TaskMaker,
             batch_size=1,
@@ -62,13 +62,13 @@ def run_on_ray(
 
 
 class TaskMaker:
-    """An actor: opens the job once and makes the tasks that it is given."""
+    """An actor: opens the job once and makes the tasks it receives."""
 
     def __init__(self, open_job: Callable[[], CueJob]) -> None:
         self.job = open_job()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Make a batch of tasks; answers with the sentence of a mistake, empty where there was none."""
+        """Make a batch of tasks; returns the message of an error, empty without one."""
         return {_MISTAKE: np.array([self._made(*pair) for pair in zip(batch[_MAKER], batch[_TASK], strict=True)])}
 
     def _made(self, maker: int, task: int) -> str:
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    # By its name, since what belongs to `__main__` is not importable in an actor.
+    # Imported by name: functions of `__main__` cannot be imported in an actor.
     from pipelines.stages import ray_cues
 
     try:

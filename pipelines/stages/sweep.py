@@ -1,4 +1,4 @@
-"""A grid of experiments: what they share is made once, and a report compares them."""
+"""`agfas sweep`: a grid of experiments. Shared parts are made once, and a report compares the experiments."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipelines.stages.chain import print_plan as print_plan
 
 
 def run(experiment: Experiment, jobs: int = 1) -> None:
-    """Run every experiment of the grid that is not finished, write the report, and print the short table.
+    """Run every unfinished experiment of the grid, write the report, and print the short table.
 
     Args:
-        experiment: with a `sweep:` block; without one it is a grid of one.
-        jobs: experiments trained at once, each in a process of its own with its share of the cores. Small
-            detectors keep one core busy and two cores badly.
+        experiment: with a `sweep:` block, or a single one.
+        jobs: experiments trained at once, each in its own process with its share of the cores. Small detectors use
+            one core well and two cores badly.
     """
     from pipelines.report.summary import summary
     from pipelines.stages import report
@@ -37,7 +37,7 @@ def run(experiment: Experiment, jobs: int = 1) -> None:
 
 
 def run_planned(planned: list[Planned], jobs: int = 1) -> None:
-    """Run every experiment of a list that is not finished; all write to one output folder.
+    """Run every unfinished experiment of a list; all write to one output folder.
 
     Args:
         planned: the experiments, recorded in the folder's plan.
@@ -76,7 +76,7 @@ def _one_after_another(planned: list[Planned]) -> None:
 def _side_by_side(planned: list[Planned], jobs: int) -> None:
     from pipelines.evaluation.judge import is_judged
 
-    # Two rows of a plan may be one experiment, which two processes must not train at once.
+    # Two rows of a plan may be the same experiment, which two processes must not train at once.
     unique = {Workspace(item.experiment).detector(): item for item in planned}
     waiting = [item for folder, item in unique.items() if not is_judged(folder, item.experiment.evaluate)]
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -102,7 +102,7 @@ def _quiet_worker(threads: int) -> None:
 
 
 def _leave_with_parent(parent: int) -> None:
-    """End this worker when its parent was killed, or it would go on training beside the one that is started next."""
+    """End this worker when its parent is killed, so that it does not train beside the next run."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Stage 3 for the baselines of the paper's Table IV: on the pixels of live faces, by the same loop as the generator."""
+"""Training of the baselines of the paper's Table IV, on the pixels of live faces."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BATCH = 64
 
 
 def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Path:
-    """Train the baseline unless it is there; returns its run folder, which holds `model/`."""
+    """Train the baseline unless it is finished; returns its run folder, which holds `model/`."""
     workspace = Workspace(experiment)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.done is not None:
@@ -53,10 +53,10 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
 
 
 def build_objective(settings: BaselineSettings, image_size: int) -> Any:
-    """A fresh baseline inside what trains it.
+    """The training objective of an untrained baseline.
 
     Raises:
-        AgfasError: options that cannot be, or faces of a size that it cannot take.
+        AgfasError: invalid options, or a size of faces that it cannot take.
     """
     try:
         model = build_baseline(settings.name, settings.preset, image_size, **settings.options)
@@ -85,7 +85,7 @@ def live_faces(faces: Faces, domains: list[str]) -> np.ndarray:
 
 
 def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -> AfterStep | None:
-    """What ends Deep SVDD's pre-training: the centre, over all training faces as they are, without flips."""
+    """A callback that ends the pre-training of Deep SVDD: it fixes the centre over all training faces, unflipped."""
     if not isinstance(settings, DeepSvddSettings):
         return None
     last_of_pretraining = max(1, round(settings.pretraining * settings.loop.steps))

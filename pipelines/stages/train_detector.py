@@ -1,4 +1,4 @@
-"""Stage 5: one detector for every fold of the protocol."""
+"""`agfas train`: one detector for every fold of the protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipelines.training.run import Run, snapshot_folder
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
-    """Train the detectors that are not there yet; returns the experiment's folder, with a run per fold."""
+    """Train the detectors that are not finished; returns the experiment's folder, with a run per fold."""
     folder = Workspace(experiment).detector()
     splits = protocol_folds(experiment.protocol, faces.columns())
     unfinished = [split for split in splits if not DetectorRun(folder / split.name).is_finished]
@@ -37,7 +37,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
 
 
 def check_options(experiment: Experiment) -> None:
-    """Refuse a t off the grid and wrong detector or objective options before anything long is begun."""
+    """Refuse a t off the sampler's grid and wrong detector or objective options, before anything long begins."""
     try:
         if experiment.generator.name == "dfg":
             timesteps_from(sd_scheduler(), experiment.cue.timestep, experiment.cue.num_inference_steps)
@@ -51,7 +51,7 @@ def check_options(experiment: Experiment) -> None:
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:
-    """The steps whose checkpoints the selection rules choose among, the last step included."""
+    """The steps whose checkpoints the selection rules choose from; the last step is one of them."""
     steps, count = experiment.train.steps, experiment.train.evaluations
     if steps == 0:
         return [0]
@@ -86,7 +86,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
         after_step=snapshot,
         watch=watch,
     )
-    if finished < experiment.train.steps:  # ended early: the last step is another, and its weights are kept
+    if finished < experiment.train.steps:  # early stopping: keep the weights of the actual last step
         keep = [step for step in keep if step < finished] + [finished]
         snapshot(finished, objective)
     if is_main():
@@ -102,7 +102,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
 
 
 def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
-    """The detector with its published weights as the only checkpoint, of step 0."""
+    """Save the detector with its published weights as the only checkpoint, of step 0."""
     if is_main():
         detector = _build_detector(experiment)
         detector.save_pretrained(snapshot_folder(run.folder, 0))

@@ -1,4 +1,4 @@
-"""Stage 3: the De-fake Face Generator, trained on live faces only."""
+"""`agfas train-dfg`: the De-fake Face Generator, trained on live faces only."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, n
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 
-# The patch transform is fitted on this many faces; its few hundred numbers do not need more.
+# Faces that the patch transform is fitted to: it has a few hundred parameters.
 _FIT_FACES = 2000
 _SCALE_FACES = 200
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
-    """Train the generator unless it is there; returns its run folder, which holds `pipeline/`.
+    """Train the generator unless it is finished; returns its run folder, which holds `pipeline/`.
 
-    Where the settings name a baseline, that is trained in its place, and the folder holds `model/`.
+    If the settings name a baseline, the baseline is trained instead, and the folder holds `model/`.
     """
     if isinstance(experiment.generator, BaselineSettings):
         return train_baseline.run(experiment, faces, experiment.generator)
@@ -69,7 +69,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
 
 
 def _faces_to_learn_from(settings: GeneratorSettings, faces: Faces) -> np.ndarray:
-    """The live faces that something is trained on or fitted to; none are asked for where all weights are given."""
+    """The live faces to train on and to fit the autoencoder to; none if all weights are given."""
     if not settings.train and isinstance(settings.autoencoder, PretrainedAutoencoder):
         return np.array([], dtype=np.int64)
     return train_baseline.live_faces(faces, settings.domains)
@@ -78,7 +78,7 @@ def _faces_to_learn_from(settings: GeneratorSettings, faces: Faces) -> np.ndarra
 def _trained(
     experiment: Experiment, faces: Faces, indices: np.ndarray, autoencoder: Any, identity: Any, training: Run
 ) -> tuple[DeFakePipeline, int]:
-    """The generator after its training, and the number of faces it was trained on."""
+    """The trained generator and the number of faces it was trained on."""
     settings = _settings(experiment)
     latents = _latents(experiment, faces, indices, autoencoder, identity)
     pipeline = build_pipeline(experiment, autoencoder, identity, latents)
@@ -103,7 +103,7 @@ def _batches(settings: GeneratorSettings, pipeline: DeFakePipeline, latents: Lat
 
 
 def _given(experiment: Experiment, autoencoder: Any, identity: Any) -> DeFakePipeline:
-    """The generator of published weights, as it is."""
+    """The generator with published weights, without training."""
     settings = _settings(experiment)
     return _assemble(autoencoder, _start_from(settings), sd_scheduler(settings.prediction), identity, None)
 
@@ -122,7 +122,7 @@ def _save(pipeline: DeFakePipeline, training: Run, trained_on: int) -> None:
 
 
 def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.ndarray) -> Any:
-    """The autoencoder of the settings, frozen; the patch transform is fitted to live faces here."""
+    """The frozen autoencoder of the settings; the patch transform is fitted to live faces."""
     if isinstance(settings, PatchSettings):
         autoencoder = PatchAutoencoder(settings.patch_size, settings.latent_channels, whitening=settings.whitening)
         chosen = indices[:: max(1, len(indices) // _FIT_FACES)]
@@ -133,14 +133,14 @@ def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.n
     except (OSError, ValueError) as error:
         raise AgfasError(f"The autoencoder of generator.autoencoder cannot be loaded: {error}") from error
     if isinstance(settings, TaesdSettings):
-        # Its state dicts carry no scale, and the schedule is made for latents of unit variance.
+        # Its state dicts hold no scaling factor, and the noise schedule assumes latents of unit variance.
         chosen = indices[:: max(1, len(indices) // _SCALE_FACES)]
         calibrate_scale(autoencoder, to_unit_range(faces.images[chosen]))
     return autoencoder
 
 
 def build_pipeline(experiment: Experiment, autoencoder: Any, identity: Any, latents: StoredLatents) -> DeFakePipeline:
-    """An untrained generator around the frozen parts, its U-Net seeded; or started from given weights."""
+    """A generator of the frozen parts and a U-Net with seeded or given weights."""
     settings = _settings(experiment)
     unet = _start_from(settings) if settings.unet_weights else _new_unet(settings, latents)
     try:
@@ -178,7 +178,7 @@ def _assemble(autoencoder: Any, unet: Any, scheduler: Any, identity: Any, projec
 
 
 def latent_variance(latents: StoredLatents) -> list[float]:
-    """The mean square of every latent channel over some live faces."""
+    """The mean square of each latent channel over some live faces."""
     rows = np.arange(len(latents))[:: max(1, len(latents) // _SCALE_FACES)]
     values, _ = latents.read(rows, np.zeros(len(rows), dtype=np.int64))
     return [round(float(value), 6) for value in np.square(values).mean(axis=(0, 2, 3))]
@@ -198,12 +198,12 @@ def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
 
 
 def _start_from(settings: GeneratorSettings) -> Any:
-    """Published weights in diffusers' layout, from a folder or the hub; of pickled ones only tensors are read."""
+    """Published weights in diffusers' layout, from a folder or the hub; of pickled files only tensors are read."""
     from diffusers import UNet2DConditionModel
 
     place = str(settings.unet_weights)
     folder = Path(place, settings.unet_subfolder or "")
-    # Said beforehand, or diffusers logs as an error that the authors' folder has no safetensors.
+    # Otherwise diffusers logs an error, since the authors' folder has no safetensors.
     pickled = folder.is_dir() and not any(folder.glob("*.safetensors"))
     try:
         return UNet2DConditionModel.from_pretrained(
@@ -214,7 +214,7 @@ def _start_from(settings: GeneratorSettings) -> Any:
 
 
 def _settings(experiment: Experiment) -> GeneratorSettings:
-    """Those of the generator, which `run` has told from a baseline's."""
+    """The settings of the generator; `run` has handled baselines."""
     assert isinstance(experiment.generator, GeneratorSettings)
     return experiment.generator
 

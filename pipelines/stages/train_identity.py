@@ -1,4 +1,4 @@
-"""Stage 2: the identity encoder, trained on the live faces' identities or loaded from published weights."""
+"""The identity encoder: trained on the identities of live faces, or loaded from published weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipelines.training.run import Run
 
 
 def run(experiment: Experiment, faces: Faces) -> Any:
-    """The frozen identity encoder, or None where the condition is to be zero."""
+    """The frozen identity encoder, or None for a zero condition."""
     settings = experiment.identity
     if isinstance(settings, NoIdentity):
         return None
@@ -83,7 +83,7 @@ def _live_faces(faces: Faces, settings: TrainedIdentity) -> np.ndarray:
 
 @torch.no_grad()
 def verification_auc(encoder: IdentityEncoder, faces: Faces, domains: list[str]) -> float | None:
-    """AUC of cosine similarity for same against different person, on subjects that were not trained on."""
+    """AUC of cosine similarity between pairs of the same and of different persons, over held-out subjects."""
     indices = faces.live(domains, splits=("dev",))[:400]
     subjects = faces.subjects[indices]
     if len(set(subjects)) < 2 or len(set(subjects)) == len(subjects):
