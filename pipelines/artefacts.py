@@ -160,6 +160,16 @@ def load_maker(experiment: Experiment) -> DeFakePipeline | Baseline:
     return load_pipeline(folder / PIPELINE)
 
 
+def on_device(maker: DeFakePipeline | Baseline) -> DeFakePipeline | Baseline:
+    """The generator or baseline, moved to this process's device."""
+    from torch import nn
+
+    from pipelines.processes import device
+
+    # nn.Module's own: diffusers' decorators hide the signature of theirs from type checkers.
+    return nn.Module.to(maker, device()) if isinstance(maker, nn.Module) else maker.to(device())
+
+
 def load_pipeline(folder: Path) -> DeFakePipeline:
     """A saved generator.
 
@@ -199,10 +209,9 @@ def autoencoder_sha256(pipeline: Path) -> str:
 def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
     """The trained generator or baseline as a source of several t at once, on this process's device."""
     from pipelines.cues.sources import sweep_of
-    from pipelines.processes import device
 
     done = generator_done(experiment)
-    maker = load_maker(experiment).to(device())
+    maker = on_device(load_maker(experiment))
     return sweep_of(experiment.cue, maker, timesteps, done["weights_sha256"], done.get("autoencoder_sha256", ""))
 
 

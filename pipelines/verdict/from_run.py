@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.artefacts import detector_run, generator_done, load_maker
+from pipelines.artefacts import detector_run, generator_done, load_maker, on_device
 from pipelines.data.records import read_card
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.judge import own_numbers
@@ -121,7 +121,7 @@ def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
     if not settings.needs_generator:
         return Scorer(detector, settings.cue, None, "", device())
     weights = generator_done(experiment)["weights_sha256"]
-    return Scorer(detector, settings.cue, load_maker(experiment).to(device()), weights, device())
+    return Scorer(detector, settings.cue, on_device(load_maker(experiment)), weights, device())
 
 
 def load_judge(folder: Path, device: str) -> Any:

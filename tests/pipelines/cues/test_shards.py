@@ -101,7 +101,7 @@ def test_keys_that_make_no_store(tmp_path, keys, shard_size, message):
 
 def test_other_keys_under_one_identity_are_refused(tmp_path):
     new_store(tmp_path)
-    with pytest.raises(AgfasError, match="22 other keys than the 21"):
+    with pytest.raises(AgfasError, match="22 keys, other than the 21"):
         ShardStore.create_or_open(tmp_path, IDENTITY, KEYS[1:], 5)
 
 
