@@ -88,7 +88,7 @@ def test_wrong_number_of_rows_is_refused(tmp_path):
     ("keys", "shard_size", "message"),
     [
         ([], 5, "dataset is empty"),
-        (["a", "b", "a"], 5, "1 of 3 are doubled"),
+        (["a", "b", "a"], 5, "1 of 3 are repeated"),
         (["a", "b\nc"], 5, "line break"),
         (["a", ""], 5, "empty"),
         (["a"], 0, "at least 1"),
