@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Benchmarks by name: `python scripts/bench.py cues | cues-recipe [--generator DIR] | cue-parts | cue-write | resume |
-dfg-step | dfg-step-sd15 | int8 | loader | metrics | bootstrap | render | statistics | freed-memory | idle-thread |
-prepare-memory | prepare --weights yunet.onnx`.
+"""Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
-Contenders are interleaved, medians are given, and the quality gate stands beside the speed. `--write` puts the table
-into docs/benchmarks.md in place of that benchmark's earlier one.
+    cues, cues-recipe [--generator DIR], cue-parts, cue-write, resume, loader, dfg-step, dfg-step-sd15, int8, metrics,
+    bootstrap, statistics, render, freed-memory, idle-thread, prepare --weights yunet.onnx, prepare-memory
+
+Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
+replaces the benchmark's table in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    """Run one benchmark, print its table and the machine, write them down if asked."""
+    """Run one benchmark, print its table and the machine; with `--write`, store them in the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
-    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file, for `prepare`")
-    parser.add_argument("--generator", type=Path, help="folder of a trained generator, for `cues-recipe`")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
+    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file (for prepare)")
+    parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe)")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
     options = {"prepare": {"weights": chosen.weights}, "cues-recipe": {"generator": chosen.generator}}
@@ -71,12 +72,12 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A number with four digits that matter, anything else as it is."""
+    """A float with four significant digits, anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine and the versions."""
     from pipelines.training.run import describe_environment
 
     facts = describe_environment()
@@ -97,7 +98,7 @@ def cpu_flags() -> str:
 
 
 def write_section(name: str, text: str) -> None:
-    """Put the figures between the page's markers of this benchmark."""
+    """Replace what is between this benchmark's markers in the page."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     page = PAGE.read_text(encoding="utf-8")
     block = f"{start}\n{text}\n{end}"

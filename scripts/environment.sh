@@ -38,7 +38,7 @@ make_environment() {
       return 1
     }
   fi
-  # The stamp says what was installed from which pyproject.toml. Extras that are there stay, asked for or not.
+  # The stamp says what was installed from which pyproject.toml. Extras that are installed stay.
   stamp="$venv/agfas-installed"
   known="$(cat "$stamp" 2>/dev/null || true)"
   case "$known" in

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole chain on the built-in benchmark; prints where the report is. Stopped and started again it goes on.
+# The whole chain on the built-in benchmark; prints where the report is. Run it again to resume.
 #   bash scripts/quickstart.sh [--minutes N] [--output DIR] [key=value ...]
 here="$PWD"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

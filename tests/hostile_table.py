@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = list(outcomes(Path(folder)))
     wrong = [case.name for case, outcome, _ in found if outcome != case.outcome]
-    print("| file | comes out | reason |\n| --- | --- | --- |")
+    print("| file | result | reason |\n| --- | --- | --- |")
     for case, outcome, reason in found:
         name = ascii(case.name)[1:-1] if len(case.name) < 60 else f"{case.name[:8]}… ({len(case.name)} characters)"
         print(f"| `{name}` | {outcome} | {' '.join(reason.split()).replace('|', '/')} |")

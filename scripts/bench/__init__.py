@@ -1,1 +1,1 @@
-"""Speed, measured side by side with its quality gate; run by scripts/bench.py."""
+"""Benchmarks of speed, each with a check that the contenders made the same; run by scripts/bench.py."""

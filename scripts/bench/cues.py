@@ -32,7 +32,7 @@ SETTINGS = {"t = 801": (801,), "t = 401": (401,), "t = 201, 401, 601, 801, 981":
 
 
 def cues_benchmark(count: int = 64, size: int = 64, repeats: int = 5) -> list[dict[str, Any]]:
-    """Time the whole job, stores included, over `count` faces; random weights, since speed does not ask for others.
+    """Time the whole job, stores included, over `count` faces, with random weights.
 
     Returns:
         A row per setting: U-Net calls per face, median faces a second.
@@ -99,7 +99,7 @@ def recipe_benchmark(
         size: of an untrained generator.
         timestep: t of every cue.
         count, batch_size: faces in all and at once.
-        repeats: of every contender; they take turns (A B B A).
+        repeats: runs of each contender.
         generator: folder of a trained `DeFakePipeline` in place of `size`.
         contenders: those that run against the public recipe.
 

@@ -1,8 +1,8 @@
 """A training step of the generator on stored latents and tokens, against encoding inside the step.
 
-The contenders make the same draws (faces, mirrored or not, t and noise), and what is stored was encoded in float32, so
-from equal weights the losses of the first two must be equal; that is the gate beside the speed. They take turns with
-one U-Net and one optimiser, of which two would not fit.
+The contenders draw the same faces, flips, t and noise, and what is stored was encoded in float32. From equal weights
+the losses of the first two must therefore be equal, which is checked. They share one U-Net and one optimiser, since two
+would not fit into memory.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def dfg_step_benchmark(
         size: of the generator.
         batch_size: faces of a step.
         count: faces in all.
-        steps: of one timed piece; the contenders take turns (A B B A).
-        repeats: pieces of each.
+        steps: number of steps in one timed run.
+        repeats: runs of each contender.
 
     Returns:
         A row per precision and contender: steps a second, the ratio to encoding inside, and the greatest relative
@@ -91,7 +91,7 @@ def _with_half_autoencoder(pipeline: DeFakePipeline) -> DeFakePipeline:
 
 def _race(training: Training, batches: dict[str, LatentBatches], steps: int, repeats: int) -> list[dict[str, Any]]:
     differences = {name: training.loss_difference(batches[STORED], encoded, steps) for name, encoded in batches.items()}
-    for encoded in batches.values():  # once unmeasured: moments and gradients are made by the first step
+    for encoded in batches.values():  # unmeasured: the first step allocates moments and gradients
         training.train(encoded, 1)
     median = race({name: partial(training.train, some, steps) for name, some in batches.items()}, repeats).medians
     return [
@@ -106,7 +106,7 @@ def _race(training: Training, batches: dict[str, LatentBatches], steps: int, rep
 
 
 class EncodedViews:
-    """Faces encoded whenever they are read: what a training without stored latents does in every step."""
+    """Faces that are encoded when they are read, as a training without stored latents does in every step."""
 
     views = 2
 
@@ -127,7 +127,7 @@ class Training:
     """The U-Net of a generator with its objective and the training loop's optimiser.
 
     Attributes:
-        mixed: bfloat16 where autocast allows it; the autoencoder is not asked, it stands outside.
+        mixed: whether the U-Net runs under autocast in bfloat16; the autoencoder never does.
     """
 
     def __init__(self, pipeline: DeFakePipeline) -> None:

@@ -1,4 +1,4 @@
-"""Generators of a size that is asked for, untrained, for benchmarks that ask for speed."""
+"""Untrained generators of any size: speed does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KL_F8 = (128, 256, 512, 512)
 
 @dataclass(frozen=True)
 class Size:
-    """What a generator of the paper's kind is made of.
+    """The size of a generator.
 
     Attributes:
         preset: of the U-Net.
@@ -38,7 +38,7 @@ class Size:
     unet: tuple[tuple[str, Any], ...] = ()
 
 
-# How a generator is run on a processor that knows bfloat16.
+# Settings for a processor with bfloat16.
 HALF = RestorationSettings(dtype="bfloat16", channels_last=True)
 ALL_HALF = HALF.model_copy(update={"autoencoder_dtype": "bfloat16"})
 COMPILED = ALL_HALF.model_copy(update={"compile": True})
@@ -47,7 +47,7 @@ COMPACT, SD15 = Size("compact"), Size("sd15")
 
 
 def build_generator(size: Size) -> DeFakePipeline:
-    """The generator, its weights random and seeded."""
+    """A generator with random, seeded weights."""
     with seeded(0):
         autoencoder: Any = AutoencoderKL(
             block_out_channels=size.autoencoder,
@@ -67,7 +67,7 @@ def build_generator(size: Size) -> DeFakePipeline:
 
 @torch.no_grad()
 def _take_statistics(encoder: IdentityEncoder) -> None:
-    """Give the batch norms those of some noise: without, random convolutions make tokens of a hundred million."""
+    """Set the batch norms' statistics from noise: otherwise random convolutions give tokens around 1e8."""
     norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the average over all batches, of which there is one
@@ -78,6 +78,6 @@ def _take_statistics(encoder: IdentityEncoder) -> None:
 
 
 def psnr(picture: torch.Tensor, reference: torch.Tensor) -> float:
-    """Of pictures in [-1, 1], in decibels; infinite for equal ones."""
+    """PSNR of pictures in [-1, 1] in decibels; infinite for equal ones."""
     error = float((picture.double() - reference.double()).square().mean())
     return float("inf") if error == 0 else float(10 * torch.log10(torch.tensor(4 / error)))

@@ -1,7 +1,7 @@
 """Whether eight bits help the U-Net on a CPU: calls a second and the error of the predicted noise, by number type.
 
-The U-Net is untrained, so its errors tell what rounding does to these shapes and not what it would do to a picture.
-OpenVINO and NNCF are no part of this project: `pip install openvino nncf` where they are to be measured.
+The U-Net is untrained, so its errors show what rounding does to these shapes, not what it would do to a picture.
+OpenVINO and NNCF are not dependencies of this project: `pip install openvino nncf` before this benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CALIBRATION = 16
 
 
 class Noise(nn.Module):
-    """The U-Net as a function of tensors alone, which is what a converter can follow."""
+    """The U-Net as a function of tensors alone, as a converter needs it."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -126,6 +126,6 @@ def _compiled(model: Any) -> Predict:
 
 
 def _decibels(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """How far the error lies below the expected values' power."""
+    """Power of the expected values over that of the error, in decibels."""
     error = (found - expected).double().square().mean()
     return float("inf") if error == 0 else float(10 * torch.log10(expected.double().square().mean() / error))

@@ -30,8 +30,8 @@ def metrics_benchmark(count: int = 1_000_000, repeats: int = 5, grid_repeats: in
     """Time all metrics of `count` scores: ours, the 10,002-threshold grid and scikit-learn.
 
     Two sets of scores: of four decimals, full of ties, on which the grid is exact too; and double precision,
-    on which it is not and sits out. The grid takes half a minute a run at a million scores, so it has fewer
-    repeats. Attack types are given as integer codes to all; ours also computes BPCER at two levels of APCER.
+    on which it is not and does not take part. The grid takes half a minute a run at a million scores, so it has fewer
+    repeats. All get attack types as integer codes; ours also computes BPCER at two levels of APCER.
 
     Returns:
         A row for each contender: `benchmark`, `data`, `contender`, `scores`, `repeats`, `seconds` (median),
@@ -57,8 +57,8 @@ def bootstrap_benchmark(
 ) -> list[dict[str, Any]]:
     """Time `replicates` bootstrap replicates of HTER, AUC and EER over videos of `frames` frames each.
 
-    The loop gathers the drawn videos' frames, averages them and calls scikit-learn, as one would write it at
-    first. A run of it is `loop_replicates` long, on the same draws; its time is scaled up to all replicates.
+    The plain loop gathers the drawn videos' frames, averages them and calls scikit-learn. It runs `loop_replicates`
+    replicates of the same draws; its time is scaled up to all replicates.
 
     Returns:
         Rows as those of `metrics_benchmark`; `largest_difference` is over the replicates that the loop ran.

@@ -1,8 +1,8 @@
 """Pictures a second from files to a face dataset, by stage and as a whole job; and drawn faces a second.
 
-The pictures are JPEG files of 640 x 480, a face of the built-in benchmark on a smooth ground each: nobody's photograph.
-They are drawn, so how many a detector finds says nothing about people. Its time does not depend on it, but for the
-turned copies in which it looks again where it is not sure, so the share of those is given.
+The pictures are JPEG files of 640 x 480 pixels, each with a drawn face of the built-in benchmark on a smooth ground.
+How many of these a detector finds says nothing about photographs. Its time depends on the picture only in that it
+searches turned copies when it is not sure, so the table gives how often.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from scripts.bench.turns import in_turns
 
 _WIDTH, _HEIGHT, _FACE = 640, 480, 224
 _STAGES = "stages together"
-# YuNet's `sure`: below it, turned copies are searched too.
+# YuNet's `sure`: below this score, turned copies are searched as well.
 _SURE = 0.9
 
 
@@ -56,10 +56,10 @@ def prepare_benchmark(weights: Path | None = None, count: int = 256, repeats: in
         repeats: turns of each contender.
 
     Returns:
-        A row per stage and per contender: pictures a second, milliseconds of a picture on the clock and of processor
-        time (of which a busy machine takes nothing), faces found and pictures refused. A job's time is that from its
-        sources to the finished folder, start of the processes included. The gate is `equal`: every contender has made
-        the same crops, byte for byte, and both jobs the same dataset.
+        A row per stage and per contender: pictures a second, milliseconds per picture of wall-clock and of processor
+        time, faces found and pictures refused. A job's time runs from its sources to the finished folder and includes
+        the start of its processes. `equal`: all contenders made the same crops, byte for byte, and both jobs the same
+        dataset.
 
     Raises:
         AgfasError: no weights, or others than YuNet's.

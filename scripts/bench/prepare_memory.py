@@ -1,8 +1,8 @@
 """The memory that a job of many pictures takes: parent and workers, for a quarter of the pictures and for all of them.
 
-What would not stay flat is a picture that somebody keeps. So the detector is a stub, which finds a face in the middle
-of every picture in no time, and the pictures are small and all different. Each job runs in a process of its own,
-watched from outside, so that no earlier one has warmed its memory up.
+Memory would grow if anything kept the pictures. The detector is therefore a stub that finds a face in the middle of
+every picture at once, and the pictures are small and all different. Each job runs in a fresh process, which is watched
+from outside.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _draw(path: Path, seed: int) -> None:
 
 
 def _prepare(pictures: Path, out: Path, workers: int) -> None:
-    """The whole job, in a process of its own."""
+    """The whole job; runs in a fresh process."""
     from pipelines.data.prepare.job import open_job, run_job
     from pipelines.data.prepare.settings import Recipe
     from pipelines.data.prepare.sources import find_sources

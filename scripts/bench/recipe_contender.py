@@ -42,7 +42,7 @@ PUBLIC = "the public recipe (float32, eager, PNG)"
 
 FEW: dict[str, Any] = {"scheduler": "dpmsolver++", "calls": 8}
 
-# What each changes; the first differs from the public recipe in nothing that moves a bit on purpose.
+# What each changes; the first one changes nothing that alters the result.
 CONTENDERS: dict[str, RestorationSettings] = {
     "ours, the same calls": RestorationSettings(),
     "bfloat16 U-Net": HALF,
@@ -55,7 +55,7 @@ CONTENDERS: dict[str, RestorationSettings] = {
 
 @dataclass(frozen=True)
 class Task:
-    """What all contenders do.
+    """The work of all contenders.
 
     Attributes:
         size: of an untrained generator.
@@ -79,7 +79,7 @@ class Task:
 
 
 class Contender(Protocol):
-    """What can be timed and looked at."""
+    """What can be timed and compared."""
 
     def time(self) -> float:
         """Restore and write all faces once; seconds."""
@@ -181,10 +181,10 @@ class Ours(Here):
 
 
 class Alone:
-    """A contender in a process of its own, which is started on entering and ended on leaving.
+    """A contender in a fresh process, which is started on entering and ended on leaving.
 
     Raises:
-        AgfasError: the process died; what it wrote last is told.
+        AgfasError: the process died; the message ends with its last output.
     """
 
     def __init__(self, task: Task, name: str) -> None:
@@ -235,7 +235,7 @@ class Alone:
 
 
 def serve(order: str) -> None:
-    """The process: answers `time` with seconds, and a path once the restorations stand there."""
+    """The process: answers `time` with seconds, and a path once the restorations are saved there."""
     given = json.loads(order)
     task, name = Task(**{**given["task"], "size": Size(**given["task"]["size"])}), given["name"]
     if name != PUBLIC:
@@ -251,12 +251,12 @@ def serve(order: str) -> None:
 
 
 def to_eight_bits(picture: torch.Tensor) -> torch.Tensor:
-    """What is left of a picture in [-1, 1] when it is stored."""
+    """Round a picture in [-1, 1] to the 256 levels that are stored."""
     return ((picture + 1) * 127.5).round() / 127.5 - 1
 
 
 def bench_faces(count: int, size: int) -> ArrayFaces:
-    """Blocks of colour: smooth enough for an autoencoder."""
+    """Faces of 8 x 8 blocks of colour, smooth enough for an autoencoder."""
     coarse = np.random.default_rng(0).integers(0, 256, (count, size // 8, size // 8, 3), dtype=np.uint8)
     return ArrayFaces([f"bench/s{place:05d}/v/000" for place in range(count)], coarse.repeat(8, 1).repeat(8, 2))
 

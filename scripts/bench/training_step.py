@@ -104,7 +104,7 @@ def _race(work: str, rounds: int, repeats: int) -> list[dict[str, Any]]:
 
 
 def measure(work: str, kept: bool, rounds: int) -> None:
-    """Work in this process; prints seconds, the system's share of the processor time, and what came out."""
+    """Work in this process; prints seconds, the system's share of the processor time, and the last result."""
     if kept:
         keep_freed_memory()
     torch.manual_seed(0)

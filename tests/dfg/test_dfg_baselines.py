@@ -86,7 +86,7 @@ def test_a_restoration_is_a_function_of_its_face(model, faces, keys):
 
 
 def test_training_mode_does_not_change_it_and_stays(model, faces, keys):
-    # Some batch statistics of its own first, or both modes would be alike.
+    # Batch statistics must differ from the initial ones, or both modes would be alike.
     OBJECTIVES[model.name](model)(batch_of(faces))
     model.train()
     trained = restore(model, faces, keys)

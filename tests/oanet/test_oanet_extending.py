@@ -1,4 +1,4 @@
-"""The example of docs/extending.md: short, running as it stands, and taken up by name once it is in the tables."""
+"""The example of docs/extending.md: short, running as printed, and found by name once it is in the tables."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def save_video(path: Path, frames: list[np.ndarray]) -> Path:
 
 
 def people(folder: Path, subjects: int = 6, pictures: int = 2) -> Path:
-    """A `folder` source: every subject live and attacked, each picture of its own."""
+    """A `folder` source: every subject live and attacked, all pictures different."""
     for subject in range(subjects):
         for place, label in enumerate(("bonafide", "attack")):
             for number in range(pictures):

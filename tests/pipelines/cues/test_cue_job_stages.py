@@ -70,7 +70,7 @@ def test_stages_that_would_be_in_each_other_s_way_follow_one_another(tmp_path):
 
 
 class SingleStaged(Staged):
-    """The staged source as `verify_cues` takes it: without a t to be asked for."""
+    """The staged source as `verify_cues` takes it: with a fixed t."""
 
     timestep = 3
 

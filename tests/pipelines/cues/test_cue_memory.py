@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 class DrawnFaces:
-    """Faces that exist while they are asked for."""
+    """Faces that are made when they are read."""
 
     def __init__(self, count):
         self.keys = [f"d/s{i // 40:05d}/v{i // 4:06d}/{i:07d}" for i in range(count)]

@@ -67,7 +67,7 @@ def test_killed_and_run_again_it_ends_in_the_same_bytes(crowd, tmp_path, monkeyp
     workers = children_of(process.pid)
     process.kill()
     process.wait()
-    wait_for(lambda: not any(is_alive(worker) for worker in workers))  # nobody goes on without their parent
+    wait_for(lambda: not any(is_alive(worker) for worker in workers))  # no worker outlives its parent
     assert len(workers) >= 2
     done = {path: path.stat().st_mtime_ns for path in markers(out)}
     assert not (out / "face_dataset.json").exists()

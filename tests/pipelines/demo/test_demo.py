@@ -170,15 +170,15 @@ def test_fault_of_the_program_is_a_refusal_and_printed(judge, tmp_path, capsys):
 
 def test_warm_up_names_the_panels_that_the_page_explains(judge, root):
     assert judge.warm_up() == PANELS
-    told = words.pictures(judge.detector.settings, PANELS)
-    assert list(told) == ["face", "restoration", "cue", "attention"]
-    assert "live faces alone" in told["restoration"]
+    captions = words.pictures(judge.detector.settings, PANELS)
+    assert list(captions) == ["face", "restoration", "cue", "attention"]
+    assert "live faces alone" in captions["restoration"]
     control = FaceAntiSpoofing.from_run(root, "zero")
     assert not Judge(control).finds_faces
     assert not Judge(judge.detector, aligned=True).finds_faces
-    told = words.pictures(control.settings, Judge(control).warm_up())
-    assert "restoration" not in told
-    assert "control" in told["cue"]
+    captions = words.pictures(control.settings, Judge(control).warm_up())
+    assert "restoration" not in captions
+    assert "control" in captions["cue"]
 
 
 def test_limits_say_what_was_learnt_and_how_it_errs(judge, root):

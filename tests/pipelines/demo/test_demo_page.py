@@ -144,7 +144,7 @@ def chromium():
 
 
 class Visit:
-    """A visitor's tab, which remembers all that it asked for."""
+    """A visitor's tab, which records its requests."""
 
     def __init__(self, browser, url: str, width: int = 1200) -> None:
         self.asked: list[str] = []

@@ -44,7 +44,7 @@ def test_every_configuration_can_be_built(path):
 
 
 def test_every_objective_has_a_configuration():
-    # FLIP's objective stands with its detector: it goes with no other.
+    # FLIP's objective is configured with its detector, the only one that it works with.
     paths = [*CONFIGS, CONFIGS[0].parents[1] / "detectors" / "flip_mcl.yaml"]
     assert {read_experiment(path).objective.name for path in paths} == set(OBJECTIVES)
 

@@ -1,4 +1,4 @@
-"""What was asked for, and what plan.json keeps of it."""
+"""The planned experiments, and what plan.json stores of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agfas reproduce`: places, ground, rows, cost, and what is told of what is missing."""
+"""`agfas reproduce`: places, ground, rows, cost, and what it says about missing data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def asked(table: str, on: tuple[str, ...] = ("synthetic",), **options) -> Asked:
     return Asked(table, on, configs=CONFIGS, **options)
 
 
-def told(request: Asked, **options) -> str:
+def printed_by(request: Asked, **options) -> str:
     lines: list[str] = []
     reproduce.run(request, dry_run=True, tell=lines.append, **options)
     return "\n".join(lines)
@@ -68,7 +68,7 @@ def test_every_row_is_planned_on_the_benchmark_or_says_why_not(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["agfas/VI", "agfas/VIII", "kuznetsov/18"])
 def test_on_the_papers_own_data_everything_is_missing_and_nothing_is_run(name, tmp_path):
-    text = told(asked(name, (), data=tmp_path / "data", output=tmp_path / "out"))
+    text = printed_by(asked(name, (), data=tmp_path / "data", output=tmp_path / "out"))
     choice, settings = read_table(name, CONFIGS)
     for short in settings.protocols[choice.protocol].names():
         assert f"needs {short}: missing: {tmp_path / 'data' / settings.datasets[short]}" in text
@@ -80,7 +80,7 @@ def test_on_the_papers_own_data_everything_is_missing_and_nothing_is_run(name, t
 
 def test_what_is_there_is_found_and_the_rest_named(tmp_path):
     prepared(tmp_path / "msu_mfsd", "msu_mfsd")
-    text = told(asked("agfas/II", (), data=tmp_path))
+    text = printed_by(asked("agfas/II", (), data=tmp_path))
     assert f"needs M: found at {tmp_path / 'msu_mfsd'}" in text
     assert "agfas prepare SOURCE --importer oulu_npu --domain oulu_npu" in text
     assert "needs ffhq: missing" in text
@@ -99,7 +99,7 @@ def test_a_dataset_that_nobody_can_have_does_not_stand_in_the_way(tmp_path):
     (planned, *_) = plan_rows(recipe)[0].planned
     assert planned.experiment.data.path == recipe.joined(recipe.ground.folders)
     assert planned.experiment.data.size == 256
-    assert "the rest is run without it" in told(request)
+    assert "the rest is run without it" in printed_by(request)
 
 
 def test_the_papers_lists_are_taken_at_its_own_size_alone(tmp_path):
@@ -245,7 +245,7 @@ def test_several_datasets_become_one(tmp_path):
 )
 def test_mistakes_are_answered(request_, match):
     with pytest.raises(AgfasError, match=match):
-        told(request_)
+        printed_by(request_)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(copied):
             fold["rules"] = {rule: numbers for rule, numbers in fold["rules"].items() if "min_hter" not in rule}
         write_json(known, {**old, "key": "of earlier code"})
         assert not is_judged(known.parent, EvaluateSettings(replicates=100))
-    # Asked for one row; the other one's results are old as well and stand in the same table.
+    # One row is run; the other one's results are old as well, and in the same table.
     again = replace(asked, only=ROWS[:1])
     reproduce.run(again, tell=lambda _: None)
     assert numbers() == before

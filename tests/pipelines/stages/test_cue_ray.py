@@ -89,7 +89,7 @@ def test_two_workers_give_the_bytes_of_the_local_job(tmp_path, cluster):
     assert checksums(far) == checksums(local)
     for name in (folder.name for folder in folders.values()):
         assert ShardStore.open(far / name).unfinished() == []
-        assert listings(far / name) == dict.fromkeys(range(6), 1)  # what was finished was not asked for again
+        assert listings(far / name) == dict.fromkeys(range(6), 1)  # no finished task was made again
     with pytest.raises(AgfasError, match="is too much"):
         run_on_ray(partial(open_job, tmp_path / "broken", KEYS[9]), 2)
     assert open_job(tmp_path / "broken").makers[0].unfinished() == [2]

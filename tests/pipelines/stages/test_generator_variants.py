@@ -290,7 +290,7 @@ def test_cue_options_reach_the_sweep(root, encoder, plain):
     batches: list[int] = []
     sweep.pipeline.unet.register_forward_pre_hook(lambda _, arguments: batches.append(len(arguments[0])))
     restored = sweep.restore(torch.rand(2, 3, 16, 16) * 2 - 1, ["a", "b"], [401])[401]
-    assert batches == [4, 4, 4]  # three calls, told and untold rows in each
+    assert batches == [4, 4, 4]  # three calls, with conditioned and unconditioned rows in each
     assert restored.isfinite().all()
 
 
@@ -379,5 +379,5 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence(root, encoder, tmp_path)
 def test_accelerate_reads_the_launch_files(name, processes, machines):
     found = load_config_from_file(f"configs/accelerate/{name}.yaml")
     assert (found.num_processes, found.num_machines, found.use_cpu) == (processes, machines, name == "cpu")
-    # The experiment decides the precision; a launch file that did too could not be told from it.
+    # The experiment decides the precision; a launch file must not.
     assert found.mixed_precision == "no"
