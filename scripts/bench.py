@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pipelines.errors import AgfasError
 from pipelines.markdown import table
+from scripts.bench import CLONE
 
 BENCHMARKS = {
     "cues": "scripts.bench.cues:cues_benchmark",
@@ -42,7 +43,7 @@ BENCHMARKS = {
     "prepare": "scripts.bench.prepare:prepare_benchmark",
     "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",
 }
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = CLONE / "docs" / "benchmarks.md"
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ def recipe_benchmark(
         raise AgfasError(
             f"{generator} is no generator's folder (no model_index.json). Give runs/.../generator/*/pipeline."
         )
-    task = Task(size, timestep, count, batch_size, str(generator) if generator else None)
+    task = Task(size, timestep, count, batch_size, str(generator.resolve()) if generator else None)
     names = [PUBLIC, *contenders]
     with ExitStack() as stack:
         runs = {name: stack.enter_context(Alone(task, name)) for name in names}

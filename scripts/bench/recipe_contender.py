@@ -36,6 +36,7 @@ from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory, plain_environment
 from pipelines.pixels import to_unit_range
+from scripts.bench import CLONE
 from scripts.bench.generators import ALL_HALF, COMPILED, HALF, Size, build_generator
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
@@ -199,6 +200,7 @@ class Alone:
             stderr=self._errors,
             text=True,
             env=plain_environment(),
+            cwd=CLONE,
         )
         return self
 

@@ -25,6 +25,7 @@ from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from pipelines.memory import keep_freed_memory, plain_environment
+from scripts.bench import CLONE
 from scripts.bench.turns import race
 
 KEPT, GIVEN_BACK = "kept", "given back (malloc as it is)"
@@ -154,7 +155,7 @@ WORK: dict[str, Callable[[], Callable[[], float]]] = {DETECTOR: detector_step, P
 def _run(work: str, kept: bool, rounds: int) -> tuple[float, float, float]:
     program = f"from scripts.bench.training_step import measure; measure({work!r}, {kept}, {rounds})"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=plain_environment()
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=plain_environment(), cwd=CLONE
     )
     seconds, share, end = map(float, done.stdout.split()[-3:])
     return seconds, share, end

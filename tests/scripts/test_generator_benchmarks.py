@@ -86,7 +86,11 @@ def test_a_trained_generator_is_judged_in_processes_of_their_own(tmp_path):
         recipe_benchmark(TINY, generator=tmp_path / "none", **options)
 
 
-def test_a_contender_that_dies_is_told():
+def test_a_contender_that_dies_is_explained(tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho \"KeyError: 'nobody'\" >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
     with Alone(Task(TINY, 21, 1, 1), "nobody") as run, pytest.raises(AgfasError, match=r"died: [\s\S]*'nobody'"):
         run.time()
 

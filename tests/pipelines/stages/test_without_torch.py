@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_chain import settings
+from small_experiments import chain_settings
 
 from pipelines.experiment.file import build_experiment
 from pipelines.stages import chain
@@ -41,8 +41,8 @@ COMMANDS = {
 def finished(tmp_path_factory) -> Path:
     """The configuration of an experiment that is evaluated."""
     root = tmp_path_factory.mktemp("finished")
-    chain.run(build_experiment(settings(root / "out"), "the test"), "evaluate")
-    (root / "tiny.yaml").write_text(yaml.safe_dump(settings(root / "out")))
+    chain.run(build_experiment(chain_settings(root / "out"), "the test"), "evaluate")
+    (root / "tiny.yaml").write_text(yaml.safe_dump(chain_settings(root / "out")))
     return root / "tiny.yaml"
 
 
