@@ -1,4 +1,4 @@
-"""A folder of hostile files: everything that somebody's picture collection may hold, and what must come of each.
+"""A folder of hostile files: everything that a picture collection may hold, and the required outcome of each.
 
 The files are made here, byte by byte where no encoder would write them. `python tests/hostile.py FOLDER`
 writes them; `docs/robustness.md` has the table of what `agfas prepare` does with them.
@@ -27,9 +27,9 @@ class Case:
 
     Attributes:
         name: relative to the folder; the part before the first dot says what it is.
-        outcome: `read`, `refused`, or `passed over` for what is no picture by its name, or a link.
-        reason: words that the reason of a refusal must hold; empty where it is read or passed over.
-        make: writes it at a path.
+        outcome: `read`, `refused`, or `passed over` for links and for names that are no picture's.
+        reason: words that the reason of a refusal must contain; empty for the other outcomes.
+        make: writes the file at a path.
     """
 
     name: str

@@ -18,7 +18,7 @@ from pipelines.stages import prepare
 
 
 def outcomes(folder: Path) -> Iterator[tuple[Case, str, str]]:
-    """Every case of the corpus with what came of it and why.
+    """Every case of the corpus with its outcome and the reason.
 
     Args:
         folder: an empty one, for the corpus and the dataset.
