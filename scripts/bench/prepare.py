@@ -1,4 +1,4 @@
-"""Pictures a second from files to a face dataset, by stage and as a whole job; and drawn faces a second.
+"""Pictures a second from files to a face dataset, by stage and as a whole job.
 
 The pictures are JPEG files of 640 x 480 pixels, each with a drawn face of the built-in benchmark on a smooth ground.
 How many of these a detector finds says nothing about photographs. Its time depends on the picture only in that it
