@@ -7,7 +7,7 @@ principal components of pixel patches of live faces (Pearson 1901), whitened to 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -22,6 +22,22 @@ _ROUNDING_STD = 2 / 255 / 12**0.5
 
 # Faces whose patches are held in memory at a time by `fit`.
 _CHUNK = 256
+
+
+class Autoencoder(Protocol):
+    """AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder."""
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def encode(self, x: torch.Tensor, /) -> Any: ...
+
+    def decode(self, z: torch.Tensor, /) -> Any: ...
+
+    def register_to_config(self, **values: Any) -> None: ...
 
 
 def check_image(image: torch.Tensor) -> None:
@@ -40,14 +56,13 @@ def check_image(image: torch.Tensor) -> None:
         )
 
 
-def encode_latents(autoencoder: Any, image: torch.Tensor) -> torch.Tensor:
+def encode_latents(autoencoder: Autoencoder, image: torch.Tensor) -> torch.Tensor:
     """Encode faces to scaled latents, deterministically.
 
     Uses the mode of the posterior. Sampling from it, as the public AG-FAS code does, gives other cues in every run.
 
     Args:
-        autoencoder: AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder; its `scaling_factor` and
-            `shift_factor` are applied.
+        autoencoder: its `scaling_factor` and `shift_factor` are applied.
         image: (B, 3, H, W) in [-1, 1].
 
     Returns:
@@ -59,7 +74,7 @@ def encode_latents(autoencoder: Any, image: torch.Tensor) -> torch.Tensor:
     return (latents.float() - shift) * scale
 
 
-def decode_latents(autoencoder: Any, latents: torch.Tensor) -> torch.Tensor:
+def decode_latents(autoencoder: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
     """Decode scaled latents (B, C, h, w) to faces (B, 3, H, W), float32 clamped to [-1, 1]."""
     scale, shift = _scale_and_shift(autoencoder)
     sample = autoencoder.decode((latents / scale + shift).to(autoencoder.dtype)).sample
@@ -67,7 +82,7 @@ def decode_latents(autoencoder: Any, latents: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def calibrate_scale(autoencoder: Any, images: torch.Tensor) -> None:
+def calibrate_scale(autoencoder: Autoencoder, images: torch.Tensor) -> None:
     """Set `scaling_factor` and `shift_factor` so that the latents of `images` have mean 0 and standard deviation 1.
 
     The noise schedule assumes unit variance. Not needed for an AutoencoderKL, whose config has its own factor.
@@ -81,12 +96,12 @@ def calibrate_scale(autoencoder: Any, images: torch.Tensor) -> None:
     autoencoder.register_to_config(scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item())
 
 
-def latent_channels(autoencoder: Any) -> int:
+def latent_channels(autoencoder: Autoencoder) -> int:
     """C of the latents (B, C, h, w)."""
     return int(autoencoder.config["latent_channels"])
 
 
-def _scale_and_shift(autoencoder: Any) -> tuple[float, float]:
+def _scale_and_shift(autoencoder: Autoencoder) -> tuple[float, float]:
     # diffusers' configs may lack either entry or hold None.
     config = autoencoder.config
     return float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)

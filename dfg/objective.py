@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from dfg.prediction import min_snr_weight, prediction_of, target
+from dfg.schedule import NoiseSchedule
 from dfg.unet import check_prediction
 
 
@@ -33,7 +32,7 @@ class DenoisingObjective(nn.Module):
     def __init__(
         self,
         unet: nn.Module,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         generator: torch.Generator | None = None,
         min_snr_gamma: float | None = None,
         projection: nn.Module | None = None,

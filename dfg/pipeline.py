@@ -20,13 +20,13 @@ from PIL import Image
 # `from_pretrained` looks up a component's class by module name among the modules that are already imported.
 from dfg import taesd as _taesd  # noqa: F401
 from dfg.attention import cached_cross_attention
-from dfg.autoencoder import check_image, decode_latents, encode_latents, latent_channels
+from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_latents, latent_channels
 from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys, noise_from_generators
 from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
-from dfg.schedule import add_noise
+from dfg.schedule import NoiseSchedule, add_noise
 from dfg.tokens import TokenProjection, pad_tokens
 from dfg.unet import PreconditionedUNet, check_prediction
 
@@ -87,9 +87,9 @@ class DeFakePipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        autoencoder: Any,
+        autoencoder: Autoencoder,
         unet: UNet2DConditionModel | PreconditionedUNet,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         identity_encoder: IdentityEncoder | OnnxIdentityEncoder | None = None,
         token_projection: TokenProjection | None = None,
     ) -> None:
@@ -304,7 +304,7 @@ def to_pil(image: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in pixels]
 
 
-def _check_latents(autoencoder: Any, unet: Any) -> None:
+def _check_latents(autoencoder: Autoencoder, unet: Any) -> None:
     channels = latent_channels(autoencoder)
     if not unet.config["in_channels"] == unet.config["out_channels"] == channels:
         raise ValueError(

@@ -5,14 +5,14 @@ For z_t = sqrt(abar) z_0 + sqrt(1 - abar) eps, the signal-to-noise ratio is SNR 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+
+from dfg.schedule import NoiseSchedule
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
-def prediction_of(scheduler: Any) -> str:
+def prediction_of(scheduler: NoiseSchedule) -> str:
     """The scheduler's `prediction_type`.
 
     Raises:

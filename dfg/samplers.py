@@ -15,7 +15,7 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from dfg.schedule import ddim_step, spaced_timesteps, timesteps_from
+from dfg.schedule import NoiseSchedule, ddim_step, spaced_timesteps, timesteps_from
 
 SAMPLERS = ("ddim", "unipc", "dpmsolver++")
 
@@ -42,7 +42,7 @@ class Sampler(Protocol):
 
 
 def open_sampler(
-    name: str, scheduler: Any, timestep: int, num_inference_steps: int = 50, calls: int | None = None
+    name: str, scheduler: NoiseSchedule, timestep: int, num_inference_steps: int = 50, calls: int | None = None
 ) -> Sampler:
     """Create a sampler that starts at `timestep`.
 
@@ -70,7 +70,7 @@ def open_sampler(
 class DdimSampler:
     """Deterministic DDIM on the given timesteps."""
 
-    def __init__(self, scheduler: Any, timesteps: Sequence[int]) -> None:
+    def __init__(self, scheduler: NoiseSchedule, timesteps: Sequence[int]) -> None:
         self.scheduler = scheduler
         self.timesteps = list(timesteps)
 
@@ -99,7 +99,7 @@ class MultistepSampler:
         return self.solver.step(epsilon, self.timesteps[index], latents).prev_sample
 
 
-def _solver(name: str, scheduler: Any) -> Any:
+def _solver(name: str, scheduler: NoiseSchedule) -> Any:
     schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
     options = {**schedule, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min", "solver_order": 2}
     if name == "unipc":

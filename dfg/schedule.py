@@ -6,10 +6,19 @@ sqrt(abar_t) is 0.87 at t = 201, 0.65 at 401, 0.40 at 601, 0.19 at 801 and 0.07 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+
+class NoiseSchedule(Protocol):
+    """What is used of a diffusers scheduler."""
+
+    alphas_cumprod: torch.Tensor
+
+    @property
+    def config(self) -> Any: ...
 
 
 def sd_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
@@ -31,7 +40,7 @@ def sd_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
     )
 
 
-def timesteps_from(scheduler: Any, timestep: int, num_inference_steps: int = 50) -> list[int]:
+def timesteps_from(scheduler: NoiseSchedule, timestep: int, num_inference_steps: int = 50) -> list[int]:
     """The timesteps of the U-Net calls that restore a face noised to `timestep`, descending.
 
     With 50 steps the grid is 981, 961, ..., 1, so that t = 801 gives 801, 781, ..., 1: 41 calls. Two values off the
@@ -76,21 +85,21 @@ def spaced_timesteps(timestep: int, calls: int) -> list[int]:
     return [round(timestep * (calls - i) / calls) for i in range(calls)]
 
 
-def _grid(scheduler: Any, num_inference_steps: int) -> list[int]:
+def _grid(scheduler: NoiseSchedule, num_inference_steps: int) -> list[int]:
     ddim = DDIMScheduler.from_config(scheduler.config)
     ddim.set_timesteps(num_inference_steps)
     # steps_offset shifts the grid up by one: at 1,000 steps it would start at 1,000, which has no abar.
     return [t for t in ddim.timesteps.tolist() if t < ddim.config["num_train_timesteps"]]
 
 
-def add_noise(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
+def add_noise(scheduler: NoiseSchedule, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
     """z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, equation 4); all (B, C, h, w)."""
     abar = float(scheduler.alphas_cumprod[timestep])
     return abar**0.5 * latents + (1 - abar) ** 0.5 * noise
 
 
 def ddim_step(
-    scheduler: Any, latents: torch.Tensor, epsilon: torch.Tensor, timestep: int, next_timestep: int | None
+    scheduler: NoiseSchedule, latents: torch.Tensor, epsilon: torch.Tensor, timestep: int, next_timestep: int | None
 ) -> torch.Tensor:
     """One deterministic DDIM step (Song et al. 2021, equation 12 with sigma = 0) between any two timesteps.
 

@@ -19,7 +19,7 @@ from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.processes import main_process_first
-from pipelines.training.batches import BalancedBatches, ExtraLive
+from pipelines.training.balanced import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.watch import DevWatch
 

@@ -24,7 +24,7 @@ from pipelines.files import write_atomically
 from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
-from pipelines.training.image_batches import LiveFaceBatches
+from pipelines.training.batches import LiveFaceBatches
 from pipelines.training.latents import nested_share
 from pipelines.training.loop import AfterStep, fit
 from pipelines.training.run import Run

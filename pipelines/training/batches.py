@@ -1,27 +1,25 @@
 """Training sets as functions of the step: which faces, which flips, which noise.
 
-Nothing here keeps a position: the batch of step n is computed from n, so a resumed run needs no saved sampler and
-two processes can each compute their own share of one global batch.
+Nothing here keeps a position. The batch of step n is computed from n, so that a resumed run needs no saved sampler and
+every process computes its own share of the global batch. All random draws are made for the global batch and then
+sliced: otherwise the draws would depend on the number of processes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from oanet.batch import FaceBatch
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_batch
 from pipelines.streams import stream
-from pipelines.training.maps import TargetMaps
 
 
 class Order:
-    """An endless sequence over `count` items: one shuffled pass after another."""
+    """An endless sequence over `count` items: one shuffled epoch after another."""
 
     def __init__(self, count: int, seed: int, name: str) -> None:
         self.count = count
@@ -30,33 +28,34 @@ class Order:
         self._last: tuple[int, np.ndarray] | None = None
 
     def take(self, start: int, length: int) -> np.ndarray:
-        """The items at positions start .. start + length - 1 of the sequence."""
+        """The items at positions start .. start + length - 1 of the sequence, (length,) int64."""
         positions = np.arange(start, start + length)
-        passes, places = positions // self.count, positions % self.count
-        return np.array([self._pass(int(p))[q] for p, q in zip(passes, places, strict=True)], dtype=np.int64)
+        epochs, places = positions // self.count, positions % self.count
+        return np.array([self._epoch(int(e))[p] for e, p in zip(epochs, places, strict=True)], dtype=np.int64)
 
-    def _pass(self, number: int) -> np.ndarray:
+    def _epoch(self, number: int) -> np.ndarray:
         if self._last is None or self._last[0] != number:
             self._last = (number, stream(self.seed, self.name, number).permutation(self.count))
         return self._last[1]
 
 
 def share(total: int, rank: int, world_size: int, what: str = "batch_size") -> slice:
-    """This process's part of a global batch.
+    """This process's part of a global batch of `total` samples.
 
     Raises:
-        AgfasError: the batch cannot be dealt out evenly.
+        AgfasError: `total` is not a multiple of the number of processes.
     """
     if total % world_size:
-        raise AgfasError(f"{what} = {total} cannot be dealt evenly to {world_size} processes; use a multiple.")
+        raise AgfasError(f"{what} = {total} cannot be divided evenly among {world_size} processes; use a multiple.")
     length = total // world_size
     return slice(rank * length, (rank + 1) * length)
 
 
 class IdentityBatches:
-    """Live faces with their subject's number, mirrored at random, for ArcFace."""
+    """Live faces with the number of their subject, mirrored at random, for ArcFace."""
 
     def __init__(self, faces: Faces, indices: np.ndarray, batch_size: int, seed: int) -> None:
+        # Subjects are numbered within their domain: two datasets may both have a subject 1.
         names = np.array([f"{faces.domains[i]}/{faces.subjects[i]}" for i in indices])
         self.identities, self.numbers = np.unique(names, return_inverse=True)
         self.faces, self.indices, self.batch_size, self.seed = faces, indices, batch_size, seed
@@ -68,6 +67,7 @@ class IdentityBatches:
         return len(self.identities)
 
     def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+        """`image` (B, 3, H, W) in [-1, 1] and `identity` (B,) int64 in [0, num_identities)."""
         part = share(self.batch_size, rank, world_size)
         chosen = self.order.take(step * self.batch_size, self.batch_size)[part]
         flips = stream(self.seed, "identity-flip", step).random(self.batch_size)[part] < 0.5
@@ -75,41 +75,74 @@ class IdentityBatches:
         return {"image": image, "identity": torch.from_numpy(self.numbers[chosen])}
 
 
+class LiveFaceBatches:
+    """Live faces, mirrored at random, for the baselines; with noise and timesteps for diffusion.
+
+    Args:
+        faces: the dataset.
+        indices: live faces.
+        batch_size: of the global batch.
+        seed: determines order, flips, noise and timesteps, together with the step.
+        flip: mirror each face with probability 1/2.
+        train_timesteps: t is uniform in [0, train_timesteps); 0 for neither t nor noise.
+    """
+
+    def __init__(
+        self, faces: Faces, indices: np.ndarray, batch_size: int, seed: int, flip: bool, train_timesteps: int = 0
+    ) -> None:
+        self.faces, self.indices, self.batch_size, self.seed = faces, indices, batch_size, seed
+        self.flip, self.train_timesteps = flip, train_timesteps
+        self.order = Order(len(indices), seed, "live-faces")
+
+    def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+        """`image` (B, 3, H, W) in [-1, 1]; for diffusion `noise` (B, 3, H, W) and `timesteps` (B,) int64 too."""
+        part = share(self.batch_size, rank, world_size)
+        rows = self.order.take(step * self.batch_size, self.batch_size)[part]
+        draws = stream(self.seed, "live-faces-draws", step)
+        flips = (draws.random(self.batch_size) < 0.5)[part] & self.flip
+        batch = {"image": to_unit_batch(self.faces.images[self.indices[rows]], flips).contiguous()}
+        if self.train_timesteps:
+            timesteps = draws.integers(0, self.train_timesteps, self.batch_size)[part]
+            noise = draws.standard_normal((self.batch_size, *batch["image"].shape[1:]), dtype=np.float32)[part]
+            batch |= {"noise": torch.from_numpy(noise), "timesteps": torch.from_numpy(timesteps)}
+        return batch
+
+
 class LatentViews(Protocol):
-    """Stored latents and identity tokens; see `pipelines.training.latents`."""
+    """Stored latents and identity tokens of faces; see `pipelines.training.latents`.
+
+    Attributes:
+        views: per face: 1, or 2 with the mirrored face.
+    """
 
     views: int
 
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Latents (B, C, h, w) and tokens (B, N, D) of some faces, float32."""
+        """Latents (B, C, h, w) and tokens (B, N, D), float32, of `rows` in the given views (0, or 1 mirrored)."""
 
 
 class LatentBatches:
-    """Stored latents and tokens with the noise and the time steps of this step.
+    """Stored latents and identity tokens with noise and timesteps, for the generator.
 
     Args:
         views: of the live faces.
         batch_size: of the global batch.
-        train_timesteps: t is drawn from 0 .. train_timesteps - 1.
-        seed: decides order, views, t, noise and dropped conditions together with the step.
-        condition_dropout: share of faces whose condition is to be zero, in [0, 1]; marked in `dropped`.
+        train_timesteps: t is uniform in [0, train_timesteps).
+        seed: determines order, views, t, noise and dropped conditions, together with the step.
+        condition_dropout: probability that a face's condition is dropped, in [0, 1]; marked in `dropped`.
     """
 
     def __init__(
         self, views: LatentViews, batch_size: int, train_timesteps: int, seed: int, condition_dropout: float = 0.0
     ) -> None:
-        self.views, self.batch_size, self.train_timesteps, self.seed = (
-            views,
-            batch_size,
-            train_timesteps,
-            seed,
-        )
+        self.views, self.batch_size, self.train_timesteps, self.seed = views, batch_size, train_timesteps, seed
         self.condition_dropout = condition_dropout
         self.order = Order(len(views), seed, "latents")
 
     def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+        """The batch of `dfg.objective.DenoisingObjective`."""
         part = share(self.batch_size, rank, world_size)
         draws = stream(self.seed, "denoise", step)
         rows = self.order.take(step * self.batch_size, self.batch_size)[part]
@@ -119,167 +152,7 @@ class LatentBatches:
         noise = draws.standard_normal((self.batch_size, *latents.shape[1:]), dtype=np.float32)[part]
         batch = {"latents": latents, "tokens": tokens, "noise": noise, "timesteps": timesteps}
         if self.condition_dropout > 0:
-            # A stream of its own, so that it moves no other draw.
+            # A stream of its own, so that the other draws are the same with and without dropout.
             chance = stream(self.seed, "condition-dropout", step).random(self.batch_size)[part]
             batch["dropped"] = chance < self.condition_dropout
         return {name: torch.from_numpy(values) for name, values in batch.items()}
-
-
-class CueMaker(Protocol):
-    """Cues at load time; see `pipelines.cues.reader`."""
-
-    def batch(self, indices: np.ndarray, image_flips: Any = None, cue_flips: Any = None) -> torch.Tensor: ...
-
-
-@dataclass(frozen=True)
-class ExtraLive:
-    """Extra live faces of no training domain (AG-FAS, Table III).
-
-    Attributes:
-        faces: the dataset that holds them.
-        indices: which of its faces.
-        ratio: how many of them come with one live face of the training domains.
-        number: their domain label, or -1 for none.
-        maps: their target maps.
-    """
-
-    faces: Faces
-    indices: np.ndarray
-    ratio: float
-    number: int
-    maps: dict[str, TargetMaps] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Faces of one domain and label, `count` of which are in every global batch."""
-
-    faces: Faces
-    members: np.ndarray
-    order: Order
-    number: int
-    count: int
-    maps: dict[str, TargetMaps]
-
-
-@dataclass
-class BalancedBatches:
-    """`per_cell` faces of every training domain and label in each step (SSDG; methods of AG-FAS).
-
-    With extra live faces the batch keeps its size and stays live to attack one to one: in every domain the live
-    cell gives up its share, and all that was given up is drawn from the extra faces.
-
-    Attributes:
-        faces: the dataset.
-        indices: training faces.
-        domains: training domains; their order gives the domain labels.
-        cues: where the detector takes a cue.
-        per_cell: faces of one domain and label in the global batch.
-        seed: decides order, flips and shifts.
-        flip: `shared` mirrors face and cue together with probability 1/2; `independent` draws the restoration's
-            mirror image apart, as the public code does; `none`.
-        shift: both are moved by up to this many pixels, edges repeated.
-        maps: target maps by their name in `FaceBatch`; they are moved with the face.
-        extra: extra live faces, where there are any.
-    """
-
-    faces: Faces
-    indices: np.ndarray
-    domains: list[str]
-    cues: CueMaker | None
-    per_cell: int
-    seed: int
-    flip: Literal["shared", "independent", "none"] = "shared"
-    shift: int = 0
-    maps: dict[str, TargetMaps] = field(default_factory=dict)
-    extra: ExtraLive | None = None
-    cells: list[_Cell] = field(init=False)
-
-    def __post_init__(self) -> None:
-        live = self.per_cell if self.extra is None else own_live(self.per_cell, self.extra.ratio)
-        self.cells = []
-        for number, domain in enumerate(self.domains):
-            for label, count in ((1, live), (0, self.per_cell)):
-                chosen = (self.faces.domains[self.indices] == domain) & (self.faces.labels[self.indices] == label)
-                members = self.indices[chosen]
-                order = Order(len(members), self.seed, f"{domain}/{label}")
-                self.cells.append(_Cell(self.faces, members, order, number, count, self.maps))
-        if self.extra is not None:
-            extra = self.extra
-            count = len(self.domains) * (self.per_cell - live)
-            order = Order(len(extra.indices), self.seed, "extra-live")
-            self.cells.append(_Cell(extra.faces, extra.indices, order, extra.number, count, extra.maps))
-
-    def __call__(self, step: int, rank: int, world_size: int) -> FaceBatch:
-        parts, places, start = [], [], 0
-        for cell in self.cells:
-            part = share(cell.count, rank, world_size, "per_cell")
-            parts.append(cell.members[cell.order.take(step * cell.count, cell.count)[part]])
-            places.append(np.arange(start, start + cell.count)[part])
-            start += cell.count
-        return self._augmented(parts, np.concatenate(places), start, step)
-
-    def _augmented(self, parts: list[np.ndarray], places: np.ndarray, total: int, step: int) -> FaceBatch:
-        """The faces of each cell with this step's flips and shifts.
-
-        They are drawn for the whole global batch, and each process takes those of its `places`: then two processes
-        see together what one sees alone.
-        """
-        draws = stream(self.seed, "augment", step, 0)
-        flips = draws.random((2, total)) < (0.0 if self.flip == "none" else 0.5)
-        if self.flip == "shared":
-            flips[1] = flips[0]
-        offsets = draws.integers(-self.shift, self.shift + 1, (total, 2))[places]
-        flips = flips[:, places]
-        image = move(to_unit_batch(self._gather("images", parts), flips[0]), offsets)
-        cue = None
-        if self.cues is not None:
-            cue = move(self.cues.batch(np.concatenate(parts), *flips), offsets)
-        numbers = [np.full(len(rows), cell.number) for cell, rows in zip(self.cells, parts, strict=True)]
-        return FaceBatch(
-            image=image,
-            cue=cue,
-            label=torch.from_numpy(self._gather("labels", parts)),
-            domain=torch.from_numpy(np.concatenate(numbers)),
-            key=[str(key) for key in self._gather("keys", parts)],
-            **self._maps(parts, flips[0], offsets),
-        )
-
-    def _gather(self, column: str, parts: list[np.ndarray]) -> np.ndarray:
-        pieces = [getattr(cell.faces, column)[rows] for cell, rows in zip(self.cells, parts, strict=True)]
-        return np.concatenate(pieces)
-
-    def _maps(self, parts: list[np.ndarray], flips: np.ndarray, offsets: np.ndarray) -> dict[str, torch.Tensor]:
-        moved = {}
-        for name in self.maps:
-            pieces = [cell.maps[name].read(rows) for cell, rows in zip(self.cells, parts, strict=True)]
-            values = torch.from_numpy(np.concatenate(pieces))[:, None]  # (B, 1, H, W)
-            mirrored = torch.from_numpy(flips)[:, None, None, None]
-            moved[name] = move(torch.where(mirrored, values.flip(-1), values), offsets)
-        return moved
-
-
-def own_live(per_cell: int, ratio: float) -> int:
-    """How many of a live cell's faces stay the domain's own where `ratio` extra ones come with each.
-
-    Raises:
-        AgfasError: none or all of them would.
-    """
-    own = round(per_cell / (1 + ratio))
-    if not 0 < own < per_cell:
-        raise AgfasError(
-            f"train.per_cell = {per_cell} with train.extra_live.ratio = {ratio} leaves {own} of {per_cell} live faces"
-            " of a domain to its own; at least one, and not all, must be. Raise per_cell, or move the ratio towards 1."
-        )
-    return own
-
-
-def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
-    """Shift each image of a batch by its (rows, columns), repeating the edge."""
-    if not offsets.any():
-        return image
-    height, width = image.shape[-2:]
-    row = (torch.arange(height)[None] + torch.from_numpy(offsets[:, :1])).clamp(0, height - 1)
-    column = (torch.arange(width)[None] + torch.from_numpy(offsets[:, 1:])).clamp(0, width - 1)
-    which = torch.arange(len(image))[:, None, None]
-    return image.permute(0, 2, 3, 1)[which, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)

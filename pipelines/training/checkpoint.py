@@ -1,16 +1,18 @@
-"""Training checkpoints in safetensors and JSON, written whole or not at all.
+"""Training checkpoints in safetensors and JSON, written atomically.
 
 checkpoints/step_000200/
   model.safetensors       parameters and buffers of the objective
   optimizer.safetensors   the optimiser's tensors, named PARAMETER.STATE
-  ema.safetensors         the averaged parameters, where there is an average
-  state.json              step, the optimiser's plain numbers, what is watched, where anything is, and the scaler of
-                          fp16 gradients, where there is one
+  ema.safetensors         the averaged parameters, if there is an average
+  state.json              step, the optimiser's numbers, and the state of `DevWatch` and of the fp16 gradient scaler
+
+The random state is not stored: it is seeded from the step.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,81 +21,80 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipelines.files import read_json, write_atomically, write_json
-from pipelines.training.ema import WeightAverage
+from pipelines.training.optimizer import WeightAverage
 from pipelines.training.run import step_name, steps_in
 from pipelines.training.watch import DevWatch
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    watch: DevWatch | None = None,
-    scaler: torch.amp.GradScaler | None = None,
-) -> None:
-    """Write `folder/step_N` and remove the older ones."""
+@dataclass
+class TrainingState:
+    """Everything that changes while a model trains.
+
+    Attributes:
+        model: the bare objective, not wrapped for several processes.
+        optimizer: of its parameters.
+        average: of its weights, if any.
+        watch: of the source dev loss, if any.
+        scaler: of fp16 gradients, if any.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None = None
+    watch: DevWatch | None = None
+    scaler: torch.amp.GradScaler | None = None
+
+
+def save_checkpoint(folder: Path, step: int, state: TrainingState) -> None:
+    """Write `folder/step_N`, then remove older checkpoints."""
 
     def write(target: Path) -> None:
         target.mkdir()
-        save_file(_contiguous(model.state_dict()), target / "model.safetensors")
-        tensors, numbers = _flatten(optimizer.state_dict()["state"])
+        save_file(_contiguous(state.model.state_dict()), target / "model.safetensors")
+        tensors, numbers = _flatten(state.optimizer.state_dict()["state"])
         save_file(tensors, target / "optimizer.safetensors")
-        if average is not None:
-            save_file(_contiguous(average.shadow), target / "ema.safetensors")
-        watched = {} if watch is None else {"watch": watch.state()}
-        scaled = {} if scaler is None else {"scaler": scaler.state_dict()}
+        if state.average is not None:
+            save_file(_contiguous(state.average.shadow), target / "ema.safetensors")
+        watched = {} if state.watch is None else {"watch": state.watch.state()}
+        scaled = {} if state.scaler is None else {"scaler": state.scaler.state_dict()}
         write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched, **scaled})
 
-    path = folder / step_name(step)
-    write_atomically(path, write)
+    write_atomically(folder / step_name(step), write)
     for old in steps_in(folder)[:-1]:
         shutil.rmtree(folder / step_name(old))
 
 
-def load_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    watch: DevWatch | None = None,
-    scaler: torch.amp.GradScaler | None = None,
-) -> int:
-    """Load the newest checkpoint into model, optimiser, average, watch and scaler; return its step, or 0 without any.
+def load_checkpoint(folder: Path, state: TrainingState) -> int:
+    """Load the newest checkpoint of `folder` into `state`; returns its step, or 0 if there is none.
 
-    A scaler finds nothing in the checkpoint of an older version, and then begins anew.
+    A scaler starts anew if the checkpoint has none, as one of a training in float32.
     """
     found = steps_in(folder)
     if not found:
         return 0
     newest = folder / step_name(found[-1])
-    state = read_json(newest / "state.json")
-    model.load_state_dict(load_file(newest / "model.safetensors"))
-    _restore(optimizer, load_file(newest / "optimizer.safetensors"), state["optimizer"])
-    if average is not None:
-        average.load(load_file(newest / "ema.safetensors"))
-    if watch is not None:
-        watch.load(state["watch"])
-    if scaler is not None and state.get("scaler"):
-        scaler.load_state_dict(state["scaler"])
-    return int(state["step"])
+    saved = read_json(newest / "state.json")
+    state.model.load_state_dict(load_file(newest / "model.safetensors"))
+    _restore(state.optimizer, load_file(newest / "optimizer.safetensors"), saved["optimizer"])
+    if state.average is not None:
+        state.average.load(load_file(newest / "ema.safetensors"))
+    if state.watch is not None:
+        state.watch.load(saved["watch"])
+    if state.scaler is not None and saved.get("scaler"):
+        state.scaler.load_state_dict(saved["scaler"])
+    return int(saved["step"])
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # Cloned, because safetensors refuses tensors that share memory.
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, Any] = {}
-    for index, entries in state.items():
-        for name, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.detach().cpu().contiguous().clone()
-            else:
-                numbers[f"{index}.{name}"] = value
-    return tensors, numbers
+    """The optimiser's state by parameter number and name -> tensors and numbers, both by `NUMBER.NAME`."""
+    flat = {f"{index}.{name}": value for index, entries in state.items() for name, value in entries.items()}
+    tensors = {name: value for name, value in flat.items() if isinstance(value, torch.Tensor)}
+    return _contiguous(tensors), {name: value for name, value in flat.items() if name not in tensors}
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:

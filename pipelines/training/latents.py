@@ -1,7 +1,7 @@
 """Latents and identity tokens of the live faces, computed once and memory-mapped.
 
-The generator trains on them without touching the autoencoder or the identity encoder. A mirrored face is a
-second view with latents and tokens of its own.
+The generator trains on them without running the autoencoder or the identity encoder in every step. A mirrored face is
+a second view: neither its latents nor its tokens are those of the face mirrored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from pipelines.pixels import to_unit_range
 from pipelines.processes import device, rank_and_world, wait
 from pipelines.training.batches import LatentViews
 
+# Faces per task, which is one shard.
 _SHARD = 256
+
+# Faces encoded at a time.
+_BATCH = 32
 
 
 class StoredLatents:
@@ -42,7 +46,7 @@ class StoredLatents:
         return len(self.store.keys)
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Latents (B, C, h, w) and tokens (B, N, D), float32, of `rows` in the given views (0, or 1 mirrored)."""
+        """See `LatentViews.read`."""
         latents = tokens = None
         for view in np.unique(views):
             chosen = np.flatnonzero(views == view)
@@ -58,7 +62,10 @@ class StoredLatents:
 
 
 class PaddedTokens:
-    """A latent store whose tokens are padded with zeros to the U-Net's width, as the paper pads 512 to 768."""
+    """Latent views whose tokens are zero-padded to the U-Net's width, as the paper pads 512 to 768.
+
+    Padded when they are read: the stored zeros would be a third of the tokens' bytes.
+    """
 
     def __init__(self, stored: LatentViews, width: int) -> None:
         self.stored, self.width, self.views = stored, width, stored.views
@@ -67,14 +74,14 @@ class PaddedTokens:
         return len(self.stored)
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `StoredLatents.read`, with tokens (B, N, width)."""
+        """See `LatentViews.read`; tokens are (B, N, width)."""
         latents, tokens = self.stored.read(rows, views)
         missing = self.width - tokens.shape[-1]
         return latents, np.pad(tokens, ((0, 0), (0, 0), (0, missing))) if missing else tokens
 
 
 class SomeFaces:
-    """Some faces of a latent store, numbered anew.
+    """A subset of latent views.
 
     Args:
         stored: of all faces.
@@ -88,14 +95,14 @@ class SomeFaces:
         return len(self.rows)
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `StoredLatents.read`."""
+        """See `LatentViews.read`; `rows` count within the subset."""
         return self.stored.read(self.rows[rows], views)
 
 
 def nested_share(keys: Sequence[str], share: float) -> np.ndarray:
-    """Rows of a share of the faces, in their order: a smaller share's faces are among a larger one's.
+    """Rows of a share of the faces, ascending; a smaller share is a subset of a larger one.
 
-    Taken in the order of the SHA-256 of the key, so that neither the dataset's order nor a seed decides it.
+    Faces are chosen in the order of the SHA-256 of their keys, which depends on neither a seed nor the dataset's order.
 
     Args:
         keys: of the faces.
@@ -114,15 +121,15 @@ def store_latents(
     key: dict[str, Any],
     flip: bool,
 ) -> StoredLatents:
-    """Encode the faces at `indices` that are not stored yet; every process takes its share of the tasks.
+    """Encode the faces at `indices` that are not stored yet; the tasks are divided among the processes.
 
     Args:
         root: folder of all latent stores.
         faces: the dataset.
         indices: live faces to encode.
-        autoencoder: any that `dfg.autoencoder.encode_latents` knows.
-        identity: an identity encoder, or None for zero tokens (one of width 1, padded later).
-        key: what decides the latents; its fingerprint names the store.
+        autoencoder: see `dfg.autoencoder.encode_latents`.
+        identity: an identity encoder; None stores one zero token of width 1, which `PaddedTokens` widens.
+        key: everything that determines the latents; its fingerprint names the store.
         flip: store the mirrored view too.
     """
     rank, world_size = rank_and_world()
@@ -150,8 +157,8 @@ def _encode(pixels: np.ndarray, autoencoder: Any, identity: Any, views: int) -> 
     arrays: dict[str, np.ndarray] = {}
     for view in range(views):
         turned = image.flip(-1) if view else image
-        latents = [encode_latents(autoencoder, part.to(device())).float().cpu() for part in turned.split(32)]
-        tokens = [_tokens(identity, part) for part in turned.split(32)]
+        latents = [encode_latents(autoencoder, part.to(device())).float().cpu() for part in turned.split(_BATCH)]
+        tokens = [_tokens(identity, part) for part in turned.split(_BATCH)]
         arrays[f"latents_{view}"] = torch.cat(latents).numpy()
         arrays[f"tokens_{view}"] = torch.cat(tokens).numpy()
     return arrays

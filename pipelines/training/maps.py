@@ -1,4 +1,4 @@
-"""What a loss may want for every place of a face beside its label: depth, reflection, the face's mask."""
+"""Target maps of faces: depth, reflection and face masks, which some objectives regress per pixel."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipelines.errors import AgfasError
 
 
 class TargetMaps(Protocol):
-    """Maps of a dataset's faces by row."""
+    """Maps of the faces of a dataset."""
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """(n, H, W) float32 in [0, 1], the faces' side."""
+        """Maps of the faces at `rows` (n,), (n, H, W) float32 in [0, 1], of the faces' size."""
 
 
 class FaceMasks:
-    """The masks of `agfas prepare --parsing-weights`, 1 where face parsing found the face."""
+    """Masks stored by `agfas prepare --parsing-weights`: 1 where face parsing found the face."""
 
     def __init__(self, faces: Faces) -> None:
         if faces.masks is None:
             raise AgfasError(
-                f"The objective trains the face's mask, which {faces.folder} does not have. Prepare the dataset with"
+                f"The objective predicts face masks, which {faces.folder} does not have. Prepare the dataset with"
                 " `agfas prepare ... --parsing-weights FILE`, or set objective.lambda_mask = 0."
             )
         self.masks = faces.masks
@@ -37,17 +37,17 @@ class FaceMasks:
 
 
 class MapFolder:
-    """One grey picture or array per face in a folder: FOLDER/KEY.png or FOLDER/KEY.npz, KEY with its slashes.
+    """Maps from a folder, one file per face: FOLDER/KEY.png or FOLDER/KEY.npz, where KEY keeps its slashes.
 
-    A PNG has 8 or 16 bits, whose largest value is 1. An .npz holds one array (h, w) in [0, 1]. Any size will do. Only
-    faces of one label have maps; the others' are zero.
+    A PNG is grey with 8 or 16 bits, whose largest value means 1. An .npz holds one array (h, w) in [0, 1]. Maps are
+    resized to the faces' size. Only faces of one label have maps; those of other faces are zero.
 
     Args:
         faces: the dataset.
-        folder: where the maps lie.
-        label: the label whose faces have maps.
-        rows: faces that will be asked for; those with the label must have a map.
-        field: the configuration's field, for messages.
+        folder: of the maps.
+        label: of the faces that have maps.
+        rows: faces that will be read; those with the label must have a map.
+        field: of the configuration, for messages.
 
     Raises:
         AgfasError: a map is missing.
@@ -60,8 +60,8 @@ class MapFolder:
         if missing:
             raise AgfasError(
                 f"{field}: {len(missing)} of {len(wanted)} {'live faces' if label == BONAFIDE else 'attacks'} have no"
-                f" map in {folder}; the first is {missing[0]}. Put a {missing[0]}.png or .npz there, or leave"
-                f" {field} out."
+                f" map in {folder}; the first is {missing[0]}. Add {missing[0]}.png or .npz to the folder, or remove"
+                f" {field}."
             )
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class MapFolder:
         path = self._find(key)
         try:
             if path is None:
-                raise ValueError("it is gone")
+                raise ValueError("the file was removed")
             values = _read_png(path) if path.suffix == ".png" else _read_array(path)
         except (OSError, ValueError) as error:
             raise AgfasError(f"{self.field}: {path or key} cannot be read as a map: {error}.") from error
@@ -96,17 +96,17 @@ def target_maps(
     rows: np.ndarray,
     folders: dict[str, Path | None],
 ) -> dict[str, TargetMaps]:
-    """The maps that an objective reads and that are at hand.
+    """The maps that an objective reads and that are available.
 
     Args:
-        wanted: maps of `FaceBatch` that it reads.
-        needed: those it cannot do without.
+        wanted: maps of `FaceBatch` that it reads if they are available.
+        needed: maps that it requires.
         faces: the dataset.
-        rows: faces that will be asked for.
-        folders: of `depth` and `reflection`, where they are given.
+        rows: faces that will be read.
+        folders: of `depth` and `reflection`; None if not configured.
 
     Raises:
-        AgfasError: a needed map is not at hand, or a folder lacks one.
+        AgfasError: a required map is not available, or a folder lacks one.
     """
     labels = {"depth": BONAFIDE, "reflection": ATTACK}
     found: dict[str, TargetMaps] = {}
@@ -118,7 +118,7 @@ def target_maps(
             found[name] = MapFolder(faces, folder, labels[name], rows, f"train.{name}_maps")
         elif name in needed:
             raise AgfasError(
-                f"The objective reads {name} maps, and none are given. Set train.{name}_maps to a folder of them"
+                f"The objective requires {name} maps. Set train.{name}_maps to a folder of them"
                 + (", or objective.reflection_target = ellipse." if name == "reflection" else ".")
             )
     return found
@@ -127,17 +127,22 @@ def target_maps(
 def _read_png(path: Path) -> np.ndarray:
     """(h, w) float32 in [0, 1]."""
     with Image.open(path) as picture:
+        # Pillow's modes of 16-bit grey start with I: I;16 and, in older versions, I.
         deep = picture.mode.startswith("I")
         values = np.asarray(picture if deep else picture.convert("L"), dtype=np.float32)
     return values / (65535.0 if deep else 255.0)
 
 
 def _read_array(path: Path) -> np.ndarray:
-    """(h, w) float32 in [0, 1]. Raises ValueError for anything else."""
+    """(h, w) float32 in [0, 1].
+
+    Raises:
+        ValueError: the file holds something else.
+    """
     with np.load(path, allow_pickle=False) as arrays:
         if len(arrays.files) != 1:
-            raise ValueError(f"it holds {len(arrays.files)} arrays; one is wanted")
+            raise ValueError(f"it holds {len(arrays.files)} arrays instead of one")
         values = np.asarray(arrays[arrays.files[0]], dtype=np.float32)
     if values.ndim != 2 or not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"it has the shape {values.shape}; one value in [0, 1] for each of (h, w) places is wanted")
+        raise ValueError(f"expected an array (h, w) of values in [0, 1], got one of shape {values.shape}")
     return values

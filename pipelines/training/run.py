@@ -1,14 +1,14 @@
-"""A run is a folder; running the same command again resumes it.
+"""A run is a folder. To resume it, run the same command again.
 
 RUN/
-  identity.json       everything that decides the result; a folder of another identity is refused
-  config.json         the whole experiment, for a reader
+  identity.json       everything that determines the result; a folder with another identity is refused
+  config.json         the whole experiment, for readers
   environment.json    versions, processor, threads
   metrics.jsonl       one line per logged step
-  checkpoints/        step_000200/: model, optimizer and average in safetensors; state.json
+  checkpoints/        see `pipelines.training.checkpoint`; removed when the run is finished
   snapshots/          step_000200/: a detector that the selection rules may choose
   scores/             step_000200-{dev,test}.parquet
-  done.json           written last; a run without it is not finished
+  done.json           written last; without it the run is unfinished
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datase
 
 
 class Run:
-    """An opened run folder.
+    """An open run folder.
 
     Attributes:
-        folder: where everything of this run lies.
-        identity: what decides its result.
+        folder: of the run.
+        identity: everything that determines its result.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], config: dict[str, Any] | None = None) -> None:
-        """Make the folder, or check that it belongs to `identity`.
+        """Create the folder, or check that it belongs to `identity`.
 
         Raises:
-            AgfasError: the folder holds a run of another configuration; the differing keys are named.
+            AgfasError: the folder holds a run with another identity (names the keys that differ), or other files.
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity, default=str))
@@ -54,17 +54,17 @@ class Run:
 
     @property
     def done(self) -> dict[str, Any] | None:
-        """What the run left when it finished, or None."""
+        """The summary given to `finish`, or None if the run is unfinished."""
         path = self.folder / "done.json"
         return read_json(path) if path.is_file() else None
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Mark the run as finished; its training checkpoints are no longer needed."""
+        """Mark the run as finished and remove its checkpoints."""
         write_json(self.folder / "done.json", summary)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
     def log(self, line: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append a line to metrics.jsonl."""
         with (
             explained_errors(self.folder),
             (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream,
@@ -72,45 +72,45 @@ class Run:
             stream.write(json.dumps(line) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl; a torn last line is left out."""
+        """All lines of metrics.jsonl, except a truncated last one."""
         return read_metrics(self.folder)
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines past `step`, which a resumed run will write again."""
+        """Remove the lines after `step`, which the resumed run writes again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def step_name(step: int) -> str:
-    """What the files of a training step are called."""
+    """The name of the files and folders of a training step."""
     return f"step_{step:06d}"
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps that files of a folder are of, in order: from step 1,000,000 on names no longer sort like numbers."""
+    """The steps that have files in a folder, ascending as numbers: from step 1,000,000 on, names sort differently."""
     names = {path.name.split(".")[0].split("-")[0] for path in folder.glob("step_*")}
     return sorted(int(name.removeprefix("step_")) for name in names)
 
 
 def snapshot_folder(run: Path, step: int) -> Path:
-    """Where a run keeps the detector of a step."""
+    """Folder of the detector saved after a step."""
     return run / "snapshots" / step_name(step)
 
 
 def score_path(run: Path, step: int, role: str) -> Path:
-    """Where the scores of a step are stored; role is `dev` or `test`."""
+    """File of the scores after a step; role is `dev` or `test`."""
     return run / "scores" / f"{step_name(step)}-{role}.parquet"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl."""
+    """All lines of the metrics.jsonl in `folder`, except a truncated last one; none if there is no such file."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def describe_environment() -> dict[str, Any]:
-    """What a timing or a last digit may depend on."""
+    """Versions and hardware, which timings and last digits depend on."""
     import torch
 
     versions = {name: _version(name) for name in _PACKAGES}
@@ -147,14 +147,13 @@ def _check_same(folder: Path, known: dict[str, Any], given: dict[str, Any]) -> N
         return
     differing = sorted(key for key in known.keys() | given.keys() if known.get(key) != given.get(key))
     raise AgfasError(
-        f"{folder} holds a run of another configuration; different: {', '.join(differing)}."
-        " Give another --output, or remove the folder if it is no longer wanted."
+        f"{folder} holds a run with another configuration; different: {', '.join(differing)}."
+        " Choose another --output, or remove the folder."
     )
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """A folder with someone else's files is not ours to write into."""
-    if folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
-        leftovers = {"config.json", "environment.json"}
-        if {item.name for item in folder.iterdir() if not item.name.startswith(".")} - leftovers:
-            raise AgfasError(f"{folder} exists and is no run folder. Give another --output, or empty it.")
+    """Refuse a folder with other files. A start that was killed leaves at most the two that precede identity.json."""
+    names = {item.name for item in folder.iterdir() if not item.name.startswith(".")} if folder.is_dir() else set()
+    if names - {"config.json", "environment.json"}:
+        raise AgfasError(f"{folder} exists and is not a run folder. Choose another --output, or empty it.")

@@ -1,4 +1,4 @@
-"""A look at held-out source faces every so many steps, and what follows from it: a lower rate, or the end."""
+"""Evaluates the source dev loss at intervals; lowers the learning rate or stops training when it stops falling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from pipelines.training.settings import EarlyStoppingSettings, PlateauSettings
 
 
 class DevWatch:
-    """Lowers the rate when the watched loss stands still, and ends the training when it has for long.
+    """Keras' `ReduceLROnPlateau` and `EarlyStopping`, which Kuznetsov et al. use, with evaluations for epochs.
 
-    The rules are Keras' `ReduceLROnPlateau` and `EarlyStopping`, which Kuznetsov et al. use; a look here stands where
-    an epoch stands there. Everything it decides follows from the looks in their order, so with `state` in the
-    checkpoint a resumed training decides as one that was not interrupted.
+    All decisions follow from the sequence of losses. With `state` in the checkpoint, a resumed training takes the same
+    ones as an uninterrupted training.
 
     Args:
-        measure: the watched loss of the bare objective; called on the main process alone.
-        every: steps between looks.
-        plateau: when to lower the rate; None never does.
-        early_stopping: when to end; None never does.
+        measure: returns the source dev loss of the bare objective; called on the main process only.
+        every: steps between evaluations.
+        plateau: when to lower the rate; None for never.
+        early_stopping: when to stop; None for never.
 
     Attributes:
-        scale: what the schedule's rate is multiplied by, at most 1.
-        stopped: whether the training is to end.
+        scale: factor of the schedule's rate, at most 1.
+        stopped: whether training should stop.
     """
 
     def __init__(
@@ -40,19 +39,19 @@ class DevWatch:
         self.plateau, self.early_stopping = plateau, early_stopping
         self.scale = 1.0
         self.stopped = False
-        self._falling = _Standstill(0.0 if plateau is None else plateau.min_delta)
-        self._learning = _Standstill(0.0 if early_stopping is None else early_stopping.min_delta)
+        self._falling = _Patience(0.0 if plateau is None else plateau.min_delta)
+        self._learning = _Patience(0.0 if early_stopping is None else early_stopping.min_delta)
 
     def due(self, finished: int) -> bool:
-        """Whether to look after so many finished steps."""
+        """Whether to evaluate after `finished` steps."""
         return finished % self.every == 0
 
     def observe(self, loss: float, rate: float) -> None:
-        """Take in the loss of a look.
+        """Decide on a new loss.
 
         Args:
-            loss: what `measure` gave.
-            rate: the schedule's learning rate, before `scale`; keeps the scaled rate above the smallest.
+            loss: returned by `measure`.
+            rate: the schedule's learning rate before `scale`, for the lower bound of the scaled rate.
         """
         self._falling.observe(loss)
         self._learning.observe(loss)
@@ -64,18 +63,18 @@ class DevWatch:
             self.stopped = True
 
     def state(self) -> dict[str, Any]:
-        """What has been seen so far, as JSON."""
+        """The state after the losses so far, as JSON."""
         return {"scale": self.scale, "falling": self._falling.state(), "learning": self._learning.state()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a saved `state`."""
+        """Resume from a saved `state`."""
         self.scale = float(state["scale"])
         self._falling.load(state["falling"])
         self._learning.load(state["learning"])
 
 
-class _Standstill:
-    """How many looks in a row brought nothing better than the best by more than `min_delta`."""
+class _Patience:
+    """Counts evaluations since the best loss; only a fall by more than `min_delta` is better."""
 
     def __init__(self, min_delta: float) -> None:
         self.min_delta = min_delta
@@ -83,12 +82,14 @@ class _Standstill:
         self.waited = 0
 
     def observe(self, loss: float) -> None:
+        # A loss of NaN is never better.
         if loss < self.best - self.min_delta:
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
 
     def state(self) -> dict[str, Any]:
+        # JSON has no infinity.
         return {"best": None if math.isinf(self.best) else self.best, "waited": self.waited}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_batch
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, store_latents
-from pipelines.training.loop import make_optimizer
+from pipelines.training.optimizer import make_optimizer
 from pipelines.training.settings import LoopSettings
 from scripts.bench.generators import COMPACT, SD15, Size, build_generator
 from scripts.bench.turns import race

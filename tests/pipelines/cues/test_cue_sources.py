@@ -28,7 +28,7 @@ from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.stages import cues, inspect_dfg, sweep, train_dfg
 from pipelines.stages import faces as faces_stage
-from pipelines.training.image_batches import LiveFaceBatches
+from pipelines.training.batches import LiveFaceBatches
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import model_card
 from pipelines.verdict.folder import read_saved

@@ -11,7 +11,8 @@ import torch
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_batch
-from pipelines.training.batches import BalancedBatches, IdentityBatches, LatentBatches, Order, move
+from pipelines.training.balanced import BalancedBatches, move
+from pipelines.training.batches import IdentityBatches, LatentBatches, Order
 
 
 def make_faces(count: int = 48) -> Faces:

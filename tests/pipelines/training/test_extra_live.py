@@ -19,7 +19,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches
-from pipelines.training.batches import BalancedBatches, ExtraLive, own_live
+from pipelines.training.balanced import BalancedBatches, ExtraLive, own_live
 from pipelines.training.maps import FaceMasks, MapFolder, target_maps
 
 EXTRA = {"train.extra_live": {"dataset": "corpus"}, "detector": {"name": "image_only", "preset": "tiny"}}

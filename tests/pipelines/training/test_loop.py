@@ -12,8 +12,8 @@ from torch import nn
 from training_parts import Killed, Regression, batches, draw
 
 from pipelines.errors import AgfasError
-from pipelines.training.ema import WeightAverage
-from pipelines.training.loop import fit, learning_rate, make_optimizer
+from pipelines.training.loop import fit
+from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
 
@@ -150,7 +150,7 @@ def test_a_run_folder_of_another_configuration_is_refused(tmp_path):
 
 def test_a_folder_with_foreign_files_is_refused(tmp_path):
     (tmp_path / "photo.txt").write_text("mine")
-    with pytest.raises(AgfasError, match="no run folder"):
+    with pytest.raises(AgfasError, match="not a run folder"):
         Run(tmp_path, {"seed": 0})
     assert (tmp_path / "photo.txt").read_text() == "mine"
 

@@ -17,10 +17,11 @@ from training_parts import SMALL_UNET, Killed, Regression, Views, batches
 from dfg.objective import DenoisingObjective
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
+from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 from pipelines.training import loop
 from pipelines.training.batches import LatentBatches
-from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
+from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
@@ -147,6 +148,21 @@ def test_a_resumed_run_goes_on_with_the_scale_of_its_gradients(tmp_path, monkeyp
     assert_equal(whole.state_dict(), resumed.state_dict())
 
 
+def test_gradients_are_clipped_without_their_scale(tmp_path, monkeypatch):
+    settings = LoopSettings(steps=4, optimizer="sgd", learning_rate=0.05, max_grad_norm=0.1)
+    plain, scaled = Regression(), Regression()
+    fit(plain, batches, settings, Run(tmp_path / "plain", {}), title="plain")
+    assert not scaled_loop(monkeypatch)
+    fit(scaled, batches, settings, Run(tmp_path / "scaled", {}), title="scaled")
+    assert_equal(plain.state_dict(), scaled.state_dict())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what to do without a GPU")
+def test_fp16_without_a_gpu_is_refused(tmp_path):
+    with pytest.raises(AgfasError, match="fp16 needs a GPU"):
+        fit(Regression(), batches, LoopSettings(mixed_precision="fp16"), Run(tmp_path, {}), title="fp16")
+
+
 def overflowed() -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]:
     """A model after one step and one overflow, which halves the scale and is skipped."""
     torch.manual_seed(0)
@@ -163,16 +179,16 @@ def overflowed() -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.amp.Grad
 
 def test_a_checkpoint_keeps_the_scaler_and_an_older_one_without_it_loads(tmp_path):
     model, optimizer, scaler = overflowed()
-    save_checkpoint(tmp_path, 3, model, optimizer, None, scaler=scaler)
+    save_checkpoint(tmp_path, 3, TrainingState(model, optimizer, scaler=scaler))
     fresh = torch.amp.GradScaler("cpu")
-    assert load_checkpoint(tmp_path, model, optimizer, None, scaler=fresh) == 3
+    assert load_checkpoint(tmp_path, TrainingState(model, optimizer, scaler=fresh)) == 3
     assert fresh.state_dict() == scaler.state_dict()
     assert fresh.state_dict()["scale"] == 512.0
     assert fresh.state_dict()["_growth_tracker"] == 1
-    assert load_checkpoint(tmp_path, model, optimizer, None) == 3  # as a training in float32 reads it
+    assert load_checkpoint(tmp_path, TrainingState(model, optimizer)) == 3  # as training in float32 reads it
 
     state = tmp_path / "step_000003" / "state.json"
     write_json(state, {name: value for name, value in read_json(state).items() if name != "scaler"})
     older = torch.amp.GradScaler("cpu", init_scale=64.0)
-    assert load_checkpoint(tmp_path, model, optimizer, None, scaler=older) == 3
+    assert load_checkpoint(tmp_path, TrainingState(model, optimizer, scaler=older)) == 3
     assert older.get_scale() == 64.0

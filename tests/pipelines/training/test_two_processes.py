@@ -96,7 +96,6 @@ TOGETHER = """
 import sys
 from pathlib import Path
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 from pipelines.errors import AgfasError
@@ -129,7 +128,6 @@ for precision in ("bf16", "no"):
     model = Line()
     settings = LoopSettings(steps=6, learning_rate=0.01, mixed_precision=precision, log_every=1)
     fit(model, batches, settings, Run(folder / precision, {}), title=precision)
-    assert AcceleratorState().mixed_precision == precision
     weights |= {f"{precision}.{name}": value for name, value in model.state_dict().items()}
 rank, world_size = rank_and_world()
 assert world_size == 2

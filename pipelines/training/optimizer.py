@@ -1,0 +1,87 @@
+"""How weights move: the optimiser, its learning rate, and the exponential moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipelines.training.settings import LoopSettings
+
+
+def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, over the trainable parameters."""
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=settings.optimizer == "adamw_fused" or None,
+    )
+
+
+def learning_rate(settings: LoopSettings, step: int) -> float:
+    """The rate of step `step` (from 0): linear warm-up, then constant or a cosine that ends at 0.
+
+    `schedule: plateau` is constant here; `DevWatch.scale` lowers it.
+    """
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.schedule != "cosine":
+        return settings.learning_rate
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Set the rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class WeightAverage:
+    """The average w <- d w + (1 - d) theta over a model's trainable parameters theta.
+
+    At update n, d = min(decay, (1 + n) / (10 + n)): a short memory at first, so that the random initial weights are
+    forgotten soon (the rule of diffusers' `EMAModel`).
+
+    Attributes:
+        shadow: the averages by parameter name, on the parameters' device.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Include the weights after optimiser step `step` (from 1)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        parameters = dict(model.named_parameters())
+        shadow = list(self.shadow.values())
+        current = [parameters[name].detach() for name in self.shadow]
+        # One call for all tensors: a U-Net has hundreds, and a kernel launch for each costs more than the arithmetic.
+        torch._foreach_lerp_(shadow, current, 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Copy the averages into the model."""
+        parameters = dict(model.named_parameters())
+        for name, value in self.shadow.items():
+            parameters[name].copy_(value)
+
+    def load(self, shadow: dict[str, torch.Tensor]) -> None:
+        """Load saved averages."""
+        for name, value in shadow.items():
+            self.shadow[name].copy_(value)
+
+    def to(self, device: torch.device) -> None:
+        """Move the averages to a device."""
+        self.shadow = {name: value.to(device) for name, value in self.shadow.items()}
