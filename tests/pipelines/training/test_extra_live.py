@@ -135,7 +135,7 @@ def test_missing_and_broken_maps_are_explained(tmp_path):
         MapFolder(faces, tmp_path, 1, np.arange(6), "train.depth_maps")
     write_map(tmp_path, str(faces.keys[live[1]]), np.full((8, 8), 7, np.float32), ".npz")
     maps = MapFolder(faces, tmp_path, 1, np.arange(6), "train.depth_maps")
-    with pytest.raises(AgfasError, match=r"one value in \[0, 1\]"):
+    with pytest.raises(AgfasError, match=r"values in \[0, 1\], got one of shape"):
         maps.read(live)
     with pytest.raises(AgfasError, match="parsing-weights"):
         FaceMasks(faces)
