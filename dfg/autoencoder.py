@@ -7,7 +7,7 @@ principal components of pixel patches of live faces (Pearson 1901), whitened to 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -24,6 +24,8 @@ _ROUNDING_STD = 2 / 255 / 12**0.5
 _CHUNK = 256
 
 
+# diffusers checks the components that it loads against the types of the pipeline's constructor.
+@runtime_checkable
 class Autoencoder(Protocol):
     """AutoencoderKL, AutoencoderTiny, PatchAutoencoder or TaesdAutoencoder."""
 

@@ -6,12 +6,14 @@ sqrt(abar_t) is 0.87 at t = 201, 0.65 at 401, 0.40 at 601, 0.19 at 801 and 0.07 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 
+# diffusers checks the components that it loads against the types of the pipeline's constructor.
+@runtime_checkable
 class NoiseSchedule(Protocol):
     """What is used of a diffusers scheduler."""
 
