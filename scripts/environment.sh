@@ -1,6 +1,7 @@
-# Sourced by the other scripts: finds Python, makes .venv where it is missing, installs what changed.
-# Extras to install are in AGFAS_EXTRAS, such as [dev,ray] (default: none). PYTHON chooses the interpreter, AGFAS_VENV
-# the environment's folder (default: .venv); both are seen from the repository's folder.
+# Sourced by the other scripts: finds Python, creates .venv if it is missing, and installs the package if
+# pyproject.toml or the extras changed. AGFAS_EXTRAS: extras to install, such as [dev,ray] (default: none). PYTHON:
+# the interpreter. AGFAS_VENV: folder of the environment (default: .venv). Both paths are relative to the repository's
+# folder.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +19,7 @@ find_python() {
   return 1
 }
 
-# Extras of two lists, such as "[dev]" and "[demo,dev]", each once: "[demo,dev]".
+# Union of two lists of extras, such as "[dev]" and "[demo,dev]", each once: "[demo,dev]".
 joined_extras() {
   local names
   names="$(printf '%s,%s' "$1" "$2" | tr -d '][ ' | tr ',' '\n' | sed '/^$/d' | LC_ALL=C sort -u | paste -s -d, -)"
@@ -38,7 +39,7 @@ make_environment() {
       return 1
     }
   fi
-  # The stamp says what was installed from which pyproject.toml. Extras that are installed stay.
+  # The stamp records the installed pyproject.toml and extras. Installed extras stay, even if AGFAS_EXTRAS omits them.
   stamp="$venv/agfas-installed"
   known="$(cat "$stamp" 2>/dev/null || true)"
   case "$known" in

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The whole chain on the built-in benchmark; prints where the report is. Run it again to resume.
+# Run the whole chain on the built-in benchmark; print a table and the report's path. To resume, run it again.
 #   bash scripts/quickstart.sh [--minutes N] [--output DIR] [key=value ...]
 here="$PWD"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# The folder, made where it is missing, as it is called from where the command was given.
+# The absolute path of a folder named relative to the caller's directory; created if it is missing.
 from_here() {
   case "$1" in
     "" | --*)

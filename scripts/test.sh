@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment if needed, then checks style, types and behaviour.
-#   bash scripts/test.sh          everything but what is marked slow; under ten minutes on two cores
+# Install if needed, then check style, types and behaviour.
+#   bash scripts/test.sh          everything that is not marked slow; under ten minutes on two cores
 #   bash scripts/test.sh --all    the slow tests too
 #   bash scripts/test.sh ARGS     further arguments go to pytest, such as -n 8 on a larger machine
 # The tests run in random order in two processes; the seed of the order is printed first, and
