@@ -53,8 +53,10 @@ def main() -> None:
     """Entry point: an error is one sentence, exit code 1 or 2; Ctrl-C says how to resume."""
     from pipelines.errors import AgfasError
     from pipelines.memory import keep_freed_memory
+    from pipelines.progress import quiet_libraries
 
     keep_freed_memory()
+    quiet_libraries()
     try:
         code = app(standalone_mode=False)
     except AgfasError as error:

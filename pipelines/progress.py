@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -16,24 +17,8 @@ SECONDS_BETWEEN_LINES = 30.0
 _hidden = False
 
 
-class Progress(Protocol):
-    """What `bar` returns: tqdm's bar, or lines with the same methods."""
-
-    n: int
-
-    def update(self, n: int = 1) -> object:
-        """Count `n` more as done."""
-
-    def set_postfix_str(self, s: str) -> None:
-        """Show a text behind the count."""
-
-    def __enter__(self) -> Progress: ...
-
-    def __exit__(self, *error: object) -> object: ...
-
-
 class Lines:
-    """Progress as lines of text: one every 30 s, and one at the end.
+    """Progress as lines of text, with tqdm's methods: one every 30 s, and one at the end.
 
     Args:
         total: how many there are; None if unknown.
@@ -48,7 +33,7 @@ class Lines:
         self,
         total: int | None,
         description: str,
-        initial: int = 0,
+        initial: float = 0,
         unit: str = "it",
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[str], object] | None = None,
@@ -58,7 +43,7 @@ class Lines:
         self._note, self._began = "", clock()
         self._written = self._began
 
-    def update(self, n: int = 1) -> None:
+    def update(self, n: float = 1) -> None:
         """Count `n` more as done; writes a line if the last one is half a minute old."""
         self.n += n
         if self._clock() - self._written >= SECONDS_BETWEEN_LINES:
@@ -74,7 +59,8 @@ class Lines:
         elapsed, done = self._clock() - self._began, self.n - self._initial
         rate = done / elapsed if elapsed > 0 else 0.0
         of_total = "" if self.total is None else f" of {self.total}"
-        parts = [f"{self.n}{of_total} {self.unit}s", f"{rate:.3g} {self.unit}s/s", _duration(elapsed)]
+        shown = f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
+        parts = [f"{self.n}{of_total} {self.unit}s", f"{shown} {self.unit}s/s", _duration(elapsed)]
         if self.total is not None and self.n < self.total and rate > 0:
             parts[-1] = f"{_duration((self.total - self.n) / rate)} left"
         return f"{self.description}: " + ", ".join([*parts, self._note] if self._note else parts)
@@ -92,7 +78,14 @@ def hide_bars() -> None:
     _hidden = True
 
 
-def bar(total: int | None, description: str, *, initial: int = 0, unit: str = "it", show: bool = True) -> Progress:
+def quiet_libraries() -> None:
+    """Keep the bars of datasets and huggingface_hub out of log files; call before either is imported."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def bar(total: int | None, description: str, *, initial: int = 0, unit: str = "it", show: bool = True) -> tqdm | Lines:
     """Progress with the remaining time; `show=False` for every process but the first."""
     if _hidden or not show:
         return Lines(total, description, initial, unit, write=lambda line: None)

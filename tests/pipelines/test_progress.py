@@ -42,7 +42,7 @@ def test_a_line_every_half_minute_and_one_at_the_end():
 
 
 def test_a_quick_job_has_one_line():
-    assert stepped(0.001, 1000) == ["generator: 1000 of 1000 steps, 1e+03 steps/s, 0:01"]
+    assert stepped(0.001, 1000) == ["generator: 1000 of 1000 steps, 1000 steps/s, 0:01"]
 
 
 def test_slow_steps_have_a_line_each_and_hours():
