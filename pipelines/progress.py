@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -91,6 +92,8 @@ def bar(total: int | None, description: str, *, initial: int = 0, unit: str = "i
         return Lines(total, description, initial, unit, write=lambda line: None)
     if not sys.stderr.isatty():
         return Lines(total, description, initial, unit)
+    from tqdm import tqdm
+
     return tqdm(total=total, initial=initial, desc=description, unit=unit, mininterval=0.2, dynamic_ncols=True)
 
 
