@@ -1,8 +1,9 @@
-"""The detector: a library on timm.
+"""The detectors: a library on timm.
 
-`oanet.names` and `oanet.presets` are plain Python and import at once; everything else needs torch.
+`oanet.names`, `oanet.presets`, `oanet.registry` and `oanet.checks` import no torch.
 
-* `oanet.cue`        what a cue is: the residual of a face and its restoration, and its normalisation
+* `oanet.model`      OA-Net, the detector of AG-FAS
+* `oanet.cue`        the cue: the residual of a face and its restoration
 * `oanet.detectors`  `build_detector(name, ...)`, `load_detector(folder)`
 * `oanet.objectives` `build_objective(name, detector, num_domains, ...)`
 """

@@ -1,17 +1,23 @@
-"""The off-real cross-attention: image tokens ask the cue tokens where the face is off from real."""
+"""The off-real cross-attention (AG-FAS, Sec. III-C), and its place in the blocks of an image transformer."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch.nn.functional as F
-from torch import nn
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from oanet.cue_encoder import CueEncoder
+from oanet.detectors.base import Detector, check_cue
 
 
 class OffRealCrossAttention(nn.Module):
     """Pre-norm cross-attention from image tokens to cue tokens (AG-FAS, Sec. III-C).
 
-    Only the query is normalised; the cue tokens enter raw, without position code or projection. The output
-    projection starts at exactly zero, so a network with this layer starts as the same network without it.
+    Only the query is normalised; the cue tokens have no norm, position code or projection. The output projection
+    starts at zero, so that a network with this layer starts as the same network without it.
 
     Args:
         dim: width of the image tokens.
@@ -36,15 +42,13 @@ class OffRealCrossAttention(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(
-        self, tokens: torch.Tensor, cue_tokens: torch.Tensor, need_weights: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What to add to the image tokens.
+    def forward(self, tokens: Tensor, cue_tokens: Tensor, need_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The update of the image tokens.
 
         Args:
             tokens: (B, T, dim).
             cue_tokens: (B, N, cue_dim).
-            need_weights: also return the attention map, at the price of forming it.
+            need_weights: also return the attention map, which the fused kernel does not form.
 
         Returns:
             The update (B, T, dim), and the map (B, num_heads, T, N) or None.
@@ -54,12 +58,115 @@ class OffRealCrossAttention(nn.Module):
         weights = None
         if need_weights:
             scale = query.shape[-1] ** -0.5
+            # Softmax in float32, so that the rows of the map sum to one under autocast too.
             weights = ((query * scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
             attended = weights.to(value.dtype) @ value
         else:
             attended = F.scaled_dot_product_attention(query, key, value)
         return self.output(attended.transpose(1, 2).flatten(2)), weights
 
-    def _split(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _split(self, tokens: Tensor) -> Tensor:
         """(B, T, dim) -> (B, heads, T, dim / heads)."""
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+Half = Callable[[Any, Tensor], Tensor]
+"""Half of a block with its residual: block and tokens (B, T, width) -> (B, T, width)."""
+
+
+class Pluggable(Detector):
+    """Base class of transformers that can be conditioned on the cue.
+
+    After `plug_in`, each block computes h = SA(h); h = h + CA(LNx(h), cue); h = MLP(h), where SA and MLP are the
+    block's halves with their residuals and norms. CA's output starts at zero, so an untrained network ignores the cue.
+
+    Attributes:
+        cue_channels: 3, or 6 for a two-part cue.
+        cue_encoder: turns the cue, at its own size, into tokens.
+        cross_attention: one `OffRealCrossAttention` per block.
+    """
+
+    cue_channels: int
+    cue_encoder: CueEncoder
+    cross_attention: nn.ModuleList
+
+    def plug_in(self, cue_encoder: CueEncoder, dim: int, num_heads: int, depth: int, layer_norm_eps: float) -> None:
+        """Add the cue encoder, and cross-attention in every block; from now on the detector needs a cue.
+
+        Args:
+            cue_encoder: makes the cue tokens.
+            dim, num_heads, depth: width, heads and number of the transformer's blocks.
+            layer_norm_eps: epsilon of the query's LayerNorm.
+        """
+        self.needs_cue = True
+        self.cue_channels = cue_encoder.in_channels
+        self.cue_encoder = cue_encoder
+        self.cross_attention = nn.ModuleList(
+            OffRealCrossAttention(dim, cue_encoder.dim, num_heads, layer_norm_eps) for _ in range(depth)
+        )
+
+    def plug_into(
+        self, vit: VisionTransformer, backbone: str, layer_norm_eps: float | None, encoder: CueEncoder
+    ) -> None:
+        """`plug_in` for a timm ViT. Raises ValueError unless its blocks are timm's plain pre-norm `Block`."""
+        blocks: list[Any] = list(vit.blocks)
+        kinds = {type(block) for block in blocks}
+        if kinds != {Block}:
+            found = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"{backbone!r} has blocks of the kind {found}; cross-attention needs plain pre-norm blocks, such as"
+                " those of 'vit_base_patch16_224' or 'vit_small_patch14_dinov2'."
+            )
+        eps = 1e-6 if layer_norm_eps is None else layer_norm_eps
+        self.plug_in(encoder, vit.embed_dim, blocks[0].attn.num_heads, len(blocks), eps)
+
+    def attend(
+        self,
+        tokens: Tensor,
+        cue: Tensor | None,
+        blocks: Iterable[nn.Module],
+        halves: tuple[Half, Half],
+        need_weights: bool,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run all blocks, each attending to the cue.
+
+        Args:
+            tokens: (B, T, dim), input of the first block.
+            cue: (B, cue_channels, H, W).
+            blocks: of the transformer.
+            halves: functions that compute the self-attention half and the MLP half of a block.
+            need_weights: also return the attention maps.
+
+        Returns:
+            Tokens (B, T, dim), and one map (B, num_heads, T, N) per block or None.
+
+        Raises:
+            ValueError: the cue is missing, or has another number of channels.
+        """
+        cue_tokens = self.cue_encoder(check_cue(cue, self.name, self.cue_channels))  # (B, N, cue_dim)
+        maps: list[Tensor] = []
+        self_attention, mlp = halves
+        for block, cross_attention in zip(blocks, self.cross_attention, strict=True):
+            tokens = self_attention(block, tokens)
+            update, weights = cross_attention(tokens, cue_tokens, need_weights)
+            tokens = mlp(block, tokens + update)
+            if weights is not None:
+                maps.append(weights)
+        return tokens, tuple(maps) if need_weights else None
+
+
+def embed(vit: VisionTransformer, image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, T, width): patches, class token and position codes, as in timm's `forward_features`."""
+    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(image))))
+
+
+def _self_attention(block: Any, tokens: Tensor) -> Tensor:
+    return tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
+
+
+def _mlp(block: Any, tokens: Tensor) -> Tensor:
+    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+
+
+VIT_HALVES: tuple[Half, Half] = (_self_attention, _mlp)
+"""Of the blocks of a timm ViT."""

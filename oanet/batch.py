@@ -1,11 +1,11 @@
-"""What a detector is trained on."""
+"""What a detector reads in training, and what it returns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import torch
+from torch import Tensor
 
 
 @dataclass
@@ -14,31 +14,49 @@ class FaceBatch:
 
     Attributes:
         image: (B, 3, H, W) in [-1, 1], RGB.
-        cue: (B, C, H, W), C = 3 or 6, or None where the detector takes none.
+        cue: (B, C, H, W), C = 3 or 6; None for detectors without a cue.
         label: (B,) int64, 0 attack, 1 bona fide.
-        domain: (B,) int64, index into the training domains; -1 for an extra live face that belongs to none.
+        domain: (B,) int64, index into the training domains; -1 for an extra live face of no training domain.
         key: B strings, the records' keys.
-        depth: (B, 1, h, w) in [0, 1], how near each place of a live face is, zero for an attack; None where no
-            depth maps are at hand.
-        reflection: (B, 1, h, w) in [0, 1], how strongly each place of an attack reflects, zero for a live face;
-            None where no reflection maps are at hand.
-        mask: (B, 1, h, w), 1 where face parsing found the face, 0 elsewhere; None without masks.
+        depth: (B, 1, h, w) in [0, 1], depth of live faces (1 is nearest), zero for attacks; None if not available.
+        reflection: (B, 1, h, w) in [0, 1], reflection of attacks, zero for live faces; None if not available.
+        mask: (B, 1, h, w), 1 where face parsing found the face, 0 elsewhere; None if not available.
     """
 
-    image: torch.Tensor
-    cue: torch.Tensor | None
-    label: torch.Tensor
-    domain: torch.Tensor
+    image: Tensor
+    cue: Tensor | None
+    label: Tensor
+    domain: Tensor
     key: list[str]
-    depth: torch.Tensor | None = None
-    reflection: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
+    depth: Tensor | None = None
+    reflection: Tensor | None = None
+    mask: Tensor | None = None
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """The same batch with its tensors on `device`."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            moved[field.name] = value.to(device) if isinstance(value, torch.Tensor) else value
-        moved["key"] = list(self.key)
-        return FaceBatch(**moved)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, key=list(self.key), **moved)
+
+
+@dataclass
+class DetectorOutput:
+    """The output of a detector for B faces.
+
+    Attributes:
+        logits: (B, 2) float32; index 0 attack, index 1 bona fide.
+        features: (B, D) float32, the embedding that classifier and losses use.
+        attention: per block (B, heads, T, N), the attention of the T image tokens (class token first) to the N cue
+            tokens, rows summing to one; None unless requested by `need_weights`, and without cross-attention.
+        maps: predicted maps by name, such as `depth` (B, 1, 32, 32); None for detectors that predict none.
+    """
+
+    logits: Tensor
+    features: Tensor
+    attention: tuple[Tensor, ...] | None = None
+    maps: dict[str, Tensor] | None = None
+
+    @property
+    def probability_bonafide(self) -> Tensor:
+        """(B,) in [0, 1]: the liveness score."""
+        return self.logits.float().softmax(dim=1)[:, 1]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models.resnet import ResNet
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.vit import create_timm
+from oanet.trunks import build_resnet
 
 
 class CueEncoder(nn.Module):
@@ -19,8 +18,8 @@ class CueEncoder(nn.Module):
     Args:
         backbone: any timm name of the ResNet family.
         in_channels: 3, or 6 for a two-part cue.
-        stages: how many of its stages to keep, 1 to 4; each but the first halves the map.
-        pretrained: fetch timm's weights. As in the public code, a fourth stage stays random all the same.
+        stages: number of stages to keep, 1 to 4; each but the first halves the map.
+        pretrained: fetch timm's weights; as in the public code, a fourth stage keeps random weights.
         options: more of timm's arguments, such as `channels`, `layers`, `stem_type`, `stem_width`.
     """
 
@@ -34,11 +33,7 @@ class CueEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        # The paper's ResNet is torchvision's, whose blocks do not start as identities.
-        arguments = {"zero_init_last": False, **(options or {})}
-        resnet = create_timm(backbone, pretrained, in_chans=in_channels, num_classes=0, **arguments)
-        if not isinstance(resnet, ResNet):
-            raise ValueError(f"{backbone!r} is a {type(resnet).__name__}; a timm ResNet is needed.")
+        resnet = build_resnet(backbone, in_channels, pretrained, options)
         every_stage = [child for name, child in resnet.named_children() if name.startswith("layer")]
         if not 1 <= stages <= len(every_stage):
             raise ValueError(f"stages = {stages}, but {backbone!r} has 1 to {len(every_stage)} stages.")
@@ -48,12 +43,11 @@ class CueEncoder(nn.Module):
         self.stages = nn.Sequential(*every_stage[:stages])
         feature_info: list[dict[str, Any]] = list(resnet.feature_info)  # the stem, then each stage
         self.dim = int(feature_info[stages]["num_chs"])
-        self.to(memory_format=torch.channels_last)
 
-    def forward(self, cue: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, h * w, dim), row by row."""
+    def forward(self, cue: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, h * w, dim), in row-major order."""
         cue = cue.contiguous(memory_format=torch.channels_last)
-        return self.stages(self.stem(cue)).flatten(2).transpose(1, 2)
+        return self.stages(self.stem(cue)).flatten(2).transpose(1, 2)  # (B, dim, h, w) -> (B, h * w, dim)
 
 
 def _reset(stage: nn.Module) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from oanet.checks import nearest
+
+__all__ = ["AgfasError", "nearest"]
 
 
 class AgfasError(Exception):
@@ -11,16 +12,3 @@ class AgfasError(Exception):
 
     The command line prints only the message, without a traceback, and exits with code 1.
     """
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A sentence that names the allowed values, the nearest one to `name` first.
-
-    Examples:
-        >>> nearest("oanett", ["oanet", "image_only"])
-        "did you mean 'oanet'? Allowed: image_only, oanet."
-    """
-    names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Allowed: {', '.join(names)}."

@@ -1,65 +1,73 @@
 """LivenessNet and AttackNet v1, v2.1, v2.2 (Kuznetsov et al., "Deep Learning Models for Robust Facial Liveness
 Detection").
 
-Four small networks in Keras' manner: convolutions with bias, BatchNorm of epsilon 1e-3 and momentum 0.99 after the
-activation, one wide layer on the flattened map, where nearly all parameters are. The numbers below are the paper's
-(Table 13), which count BatchNorm's running statistics.
+Four small networks in Keras' style: convolutions with bias, BatchNorm (epsilon 1e-3, momentum 0.99) after the
+activation, and one wide layer on the flattened map, which holds nearly all parameters. Parameter counts below are the
+paper's (Table 13); they include BatchNorm's running statistics. The paper's class 0 is bona fide, ours attack.
 
-Where code and text differ, the text is the default and the preset `released` the code: dropout is 0.25 after the
-convolutions and 0.5 before the classifier in the text, half and full of one rate in the code, and the full rate
-everywhere in its v2.1. The L2 penalty of 1e-5, which adds 2e-5 of a weight to its gradient, is the optimiser's affair
-here. AdamW's `weight_decay` of 2e-5 stands for it and is not the same: it shrinks the weights beside Adam, unscaled by
-its denominator. The paper's first class is bona fide, ours attack.
+Where paper and public code differ, the defaults follow the paper and the preset `released` the code. The paper's
+dropout is 0.25 after the convolutions and 0.5 before the classifier; the code uses half and full of one rate, and in
+v2.1 the full rate everywhere. The code's L2 penalty of 1e-5 adds 2e-5 of a weight to its gradient; here it is left to
+the optimiser. AdamW's `weight_decay` of 2e-5 is close but not equal: it bypasses Adam's denominator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.detectors.base import Detector, captures_config
+from oanet.batch import DetectorOutput
+from oanet.checks import check_range
+from oanet.detectors.base import Detector
 from oanet.head import LinearHead
-from oanet.output import DetectorOutput
-from oanet.vit import resize
+from oanet.trunks import resize
 
 
-class _KerasNet(Detector):
-    """Two convolutional blocks, a wide layer, two classes; what differs is in the blocks and the activations."""
+class LivenessNet(Detector):
+    """Two blocks of convolution, ReLU, BatchNorm, twice each; then 64 ReLU units. 8,406,098 parameters.
 
-    needs_cue: ClassVar[bool] = False
+    Args:
+        image_size: side that images are resized to; 4 must divide it.
+        width: channels of the first block; the second has twice as many.
+        hidden: width of the wide layer and of the feature; default: 64 in LivenessNet, 128 in AttackNet.
+        conv_dropout: dropout rate after each block.
+        dropout: dropout rate before the classifier.
+        momentum: of BatchNorm in torch's convention; 0.01 is Keras' 0.99.
+    """
 
-    def _build(
+    name = "livenessnet"
+    activation: type[nn.Module] = nn.ReLU  # of the wide layer
+    default_hidden: ClassVar[int] = 64
+
+    def __init__(
         self,
-        blocks: Sequence[tuple[nn.Module, int]],
-        hidden_activation: nn.Module,
-        image_size: int,
-        hidden: int,
-        conv_dropout: float,
-        dropout: float,
-        momentum: float,
+        image_size: int = 256,
+        width: int = 16,
+        hidden: int | None = None,
+        conv_dropout: float = 0.25,
+        dropout: float = 0.5,
+        momentum: float = 0.01,
     ) -> None:
-        halvings = 2 ** len(blocks)
-        if image_size % halvings:
-            raise ValueError(
-                f"image_size = {image_size}; it is halved {len(blocks)} times, so {halvings} must divide it."
-            )
-        for name, rate in (("conv_dropout", conv_dropout), ("dropout", dropout)):
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name} = {rate}; a dropout rate lies in [0, 1).")
+        super().__init__()
+        if image_size % 4:
+            raise ValueError(f"image_size = {image_size}; it is halved twice, so 4 must divide it.")
+        check_range("[1, inf)", width=width)
+        check_range("[0, 1)", conv_dropout=conv_dropout, dropout=dropout)
+        hidden = self.default_hidden if hidden is None else hidden
         self.image_size = image_size
         self.feature_dim = hidden
         layers: list[nn.Module] = []
-        for block, _ in blocks:
+        channels = 3
+        for after in (width, 2 * width):
+            block, channels = self.block(channels, after, momentum)
             layers += [block, nn.MaxPool2d(2), nn.Dropout(conv_dropout)]
         self.blocks = nn.Sequential(*layers)
-        flat = (image_size // halvings) ** 2 * blocks[-1][1]
         self.hidden = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(flat, hidden),
-            hidden_activation,
+            nn.Linear((image_size // 4) ** 2 * channels, hidden),
+            self.activation(),
             nn.BatchNorm1d(hidden, eps=1e-3, momentum=momentum),
             nn.Dropout(dropout),
         )
@@ -67,102 +75,38 @@ class _KerasNet(Detector):
         self.apply(_initialize)
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
-    ) -> DetectorOutput:
+    def block(self, before: int, width: int, momentum: float) -> tuple[nn.Module, int]:
+        """A block for `before` input channels, and its number of output channels."""
+        layers: list[nn.Module] = []
+        for channels in (before, width):
+            norm = nn.BatchNorm2d(width, eps=1e-3, momentum=momentum)
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), norm]
+        return nn.Sequential(*layers), width
+
+    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; the network reads values in [-1, 1], as the data come."""
         pixels = resize(image, self.image_size).contiguous(memory_format=torch.channels_last)
-        return DetectorOutput(*self.head(self.hidden(self.blocks(pixels))))
+        hidden = self.hidden(self.blocks(pixels))  # (B, C, S / 4, S / 4) -> (B, hidden)
+        return DetectorOutput(*self.head(hidden))
 
 
-class LivenessNet(_KerasNet):
-    """Per block: convolution, ReLU, BatchNorm, twice; then 64 ReLU units. 8,406,098 parameters.
-
-    Args:
-        image_size: side that pictures are resized to.
-        width: channels of the first block; the second has twice as many.
-        hidden: width of the wide layer and of the feature.
-        conv_dropout: after each block.
-        dropout: before the classifier.
-        momentum: of BatchNorm, as torch counts it: 0.01 is Keras' 0.99.
-    """
-
-    name: ClassVar[str] = "livenessnet"
-
-    @captures_config
-    def __init__(
-        self,
-        image_size: int = 256,
-        width: int = 16,
-        hidden: int = 64,
-        conv_dropout: float = 0.25,
-        dropout: float = 0.5,
-        momentum: float = 0.01,
-    ) -> None:
-        super().__init__()
-        _check_width(width)
-        blocks: list[tuple[nn.Module, int]] = []
-        before = 3
-        for after in (width, 2 * width):
-            layers: list[nn.Module] = []
-            for channels in (before, after):
-                norm = nn.BatchNorm2d(after, eps=1e-3, momentum=momentum)
-                layers += [nn.Conv2d(channels, after, 3, padding=1), nn.ReLU(), norm]
-            blocks.append((nn.Sequential(*layers), after))
-            before = after
-        self._build(blocks, nn.ReLU(), image_size, hidden, conv_dropout, dropout, momentum)
-
-
-class AttackNetV1(_KerasNet):
-    """Blocks with a skip by concatenation, then 128 units. 33,588,738 parameters.
-
-    Args:
-        image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
-        relu: True has ReLU everywhere, as the paper's text; False has LeakyReLU and tanh, as its code, which is v2.1.
-    """
-
-    name: ClassVar[str] = "attacknet_v1"
-
-    @captures_config
-    def __init__(
-        self,
-        image_size: int = 256,
-        width: int = 16,
-        hidden: int = 128,
-        conv_dropout: float = 0.25,
-        dropout: float = 0.5,
-        momentum: float = 0.01,
-        relu: bool = True,
-    ) -> None:
-        super().__init__()
-        blocks = _skip_blocks(width, momentum, concatenate=True, slope=0.0 if relu else 0.2)
-        activation = nn.ReLU() if relu else nn.Tanh()
-        self._build(blocks, activation, image_size, hidden, conv_dropout, dropout, momentum)
-
-
-class AttackNetV21(_KerasNet):
-    """v1 with LeakyReLU(0.2) in the blocks and tanh in the wide layer. 33,588,738 parameters.
+class AttackNetV21(LivenessNet):
+    """Blocks with a skip by concatenation and LeakyReLU(0.2), then 128 tanh units. 33,588,738 parameters.
 
     Args:
         image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
     """
 
-    name: ClassVar[str] = "attacknet_v2_1"
+    name = "attacknet_v2_1"
+    activation: type[nn.Module] = nn.Tanh
+    default_hidden = 128
     concatenate: ClassVar[bool] = True
+    slope: float = 0.2
 
-    @captures_config
-    def __init__(
-        self,
-        image_size: int = 256,
-        width: int = 16,
-        hidden: int = 128,
-        conv_dropout: float = 0.25,
-        dropout: float = 0.5,
-        momentum: float = 0.01,
-    ) -> None:
-        super().__init__()
-        blocks = _skip_blocks(width, momentum, concatenate=self.concatenate, slope=0.2)
-        self._build(blocks, nn.Tanh(), image_size, hidden, conv_dropout, dropout, momentum)
+    def block(self, before: int, width: int, momentum: float) -> tuple[nn.Module, int]:
+        """See `LivenessNet.block`."""
+        block = SkipBlock(before, width, momentum, self.concatenate, self.slope)
+        return block, block.out_channels
 
 
 class AttackNetV22(AttackNetV21):
@@ -172,19 +116,45 @@ class AttackNetV22(AttackNetV21):
         image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
     """
 
-    name: ClassVar[str] = "attacknet_v2_2"
-    concatenate: ClassVar[bool] = False
+    name = "attacknet_v2_2"
+    concatenate = False
+
+
+class AttackNetV1(AttackNetV21):
+    """v2.1 with ReLU everywhere. 33,588,738 parameters.
+
+    Args:
+        image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
+        relu: False keeps LeakyReLU and tanh, as the public code of v1 does, which is v2.1.
+    """
+
+    name = "attacknet_v1"
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        width: int = 16,
+        hidden: int | None = None,
+        conv_dropout: float = 0.25,
+        dropout: float = 0.5,
+        momentum: float = 0.01,
+        relu: bool = True,
+    ) -> None:
+        if relu:  # before the base class builds the blocks with them
+            self.activation, self.slope = nn.ReLU, 0.0
+        super().__init__(image_size, width, hidden, conv_dropout, dropout, momentum)
 
 
 class SkipBlock(nn.Module):
-    """y = conv(x), z = three convolutions deep; y joined with z, then BatchNorm.
+    """y = conv(x), z = three convolutions deep; y and z joined, then BatchNorm.
 
     y is the first convolution before its activation, z the third after its own.
 
     Args:
-        before, width: channels that come in, and of every convolution.
+        before: input channels.
+        width: channels of every convolution.
         momentum: of BatchNorm.
-        concatenate: join by concatenation (2 * width channels go out) instead of addition (width).
+        concatenate: join by concatenation (2 * width output channels) instead of addition (width).
         slope: of LeakyReLU; 0 is ReLU.
     """
 
@@ -203,28 +173,11 @@ class SkipBlock(nn.Module):
         )
         self.norm = nn.BatchNorm2d(self.out_channels, eps=1e-3, momentum=momentum)
 
-    def forward(self, places: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(B, before, H, W) -> (B, out_channels, H, W)."""
-        first = self.first(places)
-        deep = self.deep(first)
+        first = self.first(features)  # (B, width, H, W)
+        deep = self.deep(first)  # (B, width, H, W)
         return self.norm(torch.cat([first, deep], dim=1) if self.concatenate else first + deep)
-
-
-def _skip_blocks(width: int, momentum: float, concatenate: bool, slope: float) -> list[tuple[nn.Module, int]]:
-    """The blocks and how many channels each gives."""
-    _check_width(width)
-    blocks: list[tuple[nn.Module, int]] = []
-    before = 3
-    for channels in (width, 2 * width):
-        block = SkipBlock(before, channels, momentum, concatenate, slope)
-        before = block.out_channels
-        blocks.append((block, before))
-    return blocks
-
-
-def _check_width(width: int) -> None:
-    if width < 1:
-        raise ValueError(f"width = {width}; the first block needs at least one channel.")
 
 
 def _initialize(module: nn.Module) -> None:

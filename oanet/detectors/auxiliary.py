@@ -1,45 +1,43 @@
-"""One backbone with a liveness classifier and, beside it, maps of depth, reflection and face (auxiliary supervision).
+"""A CNN with a liveness classifier and maps of depth, reflection and face mask (auxiliary supervision).
 
 After Liu et al. (CVPR 2018), who supervise depth, and Kim et al. (ICCVW 2019), who add reflection. Its losses are the
-objective `auxiliary`, which also holds the domain's discriminator: evaluation has no use for it.
+objective `auxiliary`, which also holds the domain discriminator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.detectors.base import Detector, captures_config
+from oanet.batch import DetectorOutput
+from oanet.checks import check_name, check_range
+from oanet.detectors.base import Detector
 from oanet.head import LivenessHead
-from oanet.names import check_name
-from oanet.output import DetectorOutput
-from oanet.pyramid import Pyramid
+from oanet.trunks import Pyramid
 
 MAPS = ("depth", "reflection", "mask")
 
 
 class Auxiliary(Detector):
-    """A CNN's coarsest map, pooled, to the shared head; all its maps, side by side, to a small head per map.
+    """The coarsest feature map, pooled, goes to the shared head; all levels, concatenated, to one small head per map.
 
     Full size with the depth map: 11,176,512 (ResNet-18) + 263,682 (head) + 553,665 (depth) = 11,993,859 parameters;
-    each further map has 553,665 more.
+    each further map adds 553,665.
 
     Args:
-        backbone, image_size, pretrained, backbone_options: see `oanet.pyramid.Pyramid`.
+        backbone, image_size, pretrained, backbone_options: see `oanet.trunks.Pyramid`.
         embedding_dim: width of the feature.
-        maps: which of `depth`, `reflection` and `mask` to predict; none is a plain classifier.
-        map_size: side of the maps; 32 in the papers.
-        map_width: channels between the pyramid and a map.
+        maps: which of `depth`, `reflection` and `mask` to predict; may be empty.
+        map_size: side of the maps; 32 in the papers, at least 3 for the contrastive depth loss.
+        map_width: hidden channels of a map's head.
     """
 
-    name: ClassVar[str] = "auxiliary"
-    needs_cue: ClassVar[bool] = False
+    name = "auxiliary"
 
-    @captures_config
     def __init__(
         self,
         backbone: str = "resnet18",
@@ -53,8 +51,7 @@ class Auxiliary(Detector):
     ) -> None:
         super().__init__()
         maps = [maps] if isinstance(maps, str) else maps
-        if map_size < 3:
-            raise ValueError(f"map_size = {map_size}; it must be at least 3, a place and its neighbours.")
+        check_range("[3, inf)", map_size=map_size)
         for name in maps:
             check_name("map of the detector 'auxiliary':", name, MAPS)
         self.map_size = map_size
@@ -64,17 +61,15 @@ class Auxiliary(Detector):
         self.head = LivenessHead(self.trunk.widths[-1], embedding_dim)
         self.map_heads = nn.ModuleDict({name: _map_head(sum(self.trunk.widths), map_width) for name in self.map_names})
 
-    def forward(
-        self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
-    ) -> DetectorOutput:
+    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; `maps` holds (B, 1, map_size, map_size) in (0, 1) for each of `map_names`."""
-        levels = self.trunk(image)
+        levels = self.trunk(image)  # at strides 4, 8, 16 and 32
         logits, features = self.head(levels[-1].mean(dim=(2, 3)))
         if not self.map_names:
             return DetectorOutput(logits, features)
         size = (self.map_size, self.map_size)
-        seen = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in levels]
-        together = torch.cat(seen, dim=1)
+        resized = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in levels]
+        together = torch.cat(resized, dim=1)  # (B, sum of widths, map_size, map_size)
         maps = {name: head(together).float().sigmoid() for name, head in self.map_heads.items()}
         return DetectorOutput(logits, features, maps=maps)
 

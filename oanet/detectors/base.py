@@ -1,4 +1,4 @@
-"""What a detector is: a module that knows its constructor's arguments and can be saved and loaded by them."""
+"""The base class of detectors: a module that is saved and loaded with its constructor's arguments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.head import DomainHeads, LinearHead, LivenessHead
-from oanet.names import check_detector
-from oanet.output import DetectorOutput
+from oanet.batch import DetectorOutput
+from oanet.head import DomainHeads, Head
+from oanet.names import DETECTORS
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -27,8 +27,8 @@ _DOMAIN_HEADS = "domain_heads"
 Self = TypeVar("Self", bound="Detector")
 
 
-def captures_config(init: Callable[..., None]) -> Callable[..., None]:
-    """Decorate `__init__`: `self.config` becomes its arguments by name, defaults included."""
+def _captures_config(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap `__init__`: it also sets `self.config` to its arguments by name, defaults included."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -42,58 +42,65 @@ def captures_config(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class Detector(nn.Module, ABC):
-    """Face, and perhaps its cue, to a liveness decision.
+    """Classifies faces as live or attack, from the image, its cue, or both.
 
-    A subclass sets `name` and `needs_cue`, decorates its `__init__` with `captures_config` (arguments must be
-    JSON values), sets `feature_dim`, and implements `forward`.
+    A subclass sets `name` and `feature_dim`, takes JSON values as constructor arguments, and implements `forward`.
+    `needs_cue`, `inference_only` and `presets` must be literals: a config is checked by the class's source.
 
     Attributes:
-        name: its name in the registry.
-        needs_cue: whether `forward` reads the cue; where that is an option (`cue`), an attribute of the instance.
+        name: short name, for messages; in configs if it is registered.
+        needs_cue: whether `forward` reads the cue; set on the instance where that is an option (`cue`).
+        inference_only: why the detector is evaluated with published weights and not trained here.
+        presets: constructor options by preset, for detectors that are not built in.
         feature_dim: D of `DetectorOutput.features`.
-        config: the constructor's arguments.
-        map_names: the maps of `DetectorOutput.maps` that it predicts.
-        score_map: the map that its logits are read from, where they are.
-        domain_heads: how many heads `use_domain_heads` gave it; None for the classifier that it was built with.
+        config: the constructor's arguments by name.
+        map_names: the predicted maps of `DetectorOutput.maps`.
+        score_map: the map that the logits are computed from, if any.
+        domain_heads: number of heads set by `use_domain_heads`; None for the original classifier.
     """
 
     name: ClassVar[str]
-    needs_cue: ClassVar[bool]
+    needs_cue: bool = False
+    inference_only: ClassVar[str | None] = None
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     map_names: tuple[str, ...] = ()
     score_map: str | None = None
     domain_heads: int | None = None
     feature_dim: int
     config: dict[str, Any]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _captures_config(cls.__init__)  # type: ignore[method-assign]
+
     @abstractmethod
-    def forward(
-        self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
-    ) -> DetectorOutput:
-        """Judge B faces.
+    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
+        """Classify B faces.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1], RGB, any size: resized inside where the network has a fixed one.
-            cue: (B, cue_channels, H, W) from `oanet.cue.form_cue`; ignored where `needs_cue` is False.
-            need_weights: fill `DetectorOutput.attention` where there is cross-attention.
+            image: (B, 3, H, W) in [-1, 1], RGB, any size; networks of a fixed size resize it.
+            cue: (B, cue_channels, H, W) from `oanet.cue.form_cue`; ignored unless `needs_cue`.
+            need_weights: fill `DetectorOutput.attention`, if there is cross-attention.
 
         Raises:
-            ValueError: for a missing cue, or one with other channels than the detector was built for.
+            ValueError: the cue is missing, or has another number of channels than `cue_channels`.
         """
 
     def num_parameters(self) -> int:
-        """How many parameters there are, those that are not trained included."""
+        """Number of parameters, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def use_domain_heads(self, num_domains: int) -> DomainHeads:
-        """Exchange the classifier for one logistic head per training domain; the score is their mean probability.
+        """Replace the classifier by one logistic head per training domain; the score is their mean probability.
 
-        The heads are part of the detector: `save_pretrained` writes them, `from_pretrained` makes them again.
+        The heads are saved and loaded with the detector.
 
         Raises:
-            ValueError: where the detector's `head` is none of `oanet.head`.
+            ValueError: the detector's `head` is not from `oanet.head`.
         """
         head = getattr(self, "head", None)
-        if not isinstance(head, LivenessHead | LinearHead):
+        if not isinstance(head, Head):
             raise ValueError(
                 f"The detector {self.name!r} cannot be given a classifier per domain: it does not end in a"
                 " `LivenessHead` or `LinearHead` named `head`. Use one that does, such as 'image_only' or 'resnet18'."
@@ -102,14 +109,13 @@ class Detector(nn.Module, ABC):
         return head.use_domains(num_domains)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`, each whole or not at all.
+        """Write `config.json` and `model.safetensors`, each atomically.
 
-        `pretrained` is written as false and `weights` as none: the weights lie beside it, and nothing need be fetched
-        or read elsewhere to load them.
+        `pretrained` is written as false and `weights` as null, since all weights are in the folder.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"name": self.name, **self.config}
+        config = {"name": DETECTORS.name_of(type(self)), **self.config}
         if "pretrained" in config:
             config["pretrained"] = False
         if "weights" in config:
@@ -118,26 +124,26 @@ class Detector(nn.Module, ABC):
             config[_DOMAIN_HEADS] = self.domain_heads
         text = json.dumps(config, indent=2) + "\n"
         config_path = folder / CONFIG_FILE
-        # A folder with a config is a whole detector: a config of another shape goes before its weights do.
+        # A config marks a complete detector, so remove one that will not fit the new weights before writing them.
         if config_path.exists() and config_path.read_text(encoding="utf-8") != text:
             config_path.unlink()
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        _replace(folder / WEIGHTS_FILE, lambda path: save_file(state, path))
-        _replace(config_path, lambda path: path.write_text(text, encoding="utf-8"))
+        _write_durably(folder / WEIGHTS_FILE, lambda path: save_file(state, path))
+        _write_durably(config_path, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod
     def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
-        """Load what `save_pretrained` wrote, in eval mode, on the CPU. Nothing is unpickled.
+        """Load a saved detector, in eval mode, on the CPU. Nothing is unpickled.
 
         Raises:
-            FileNotFoundError: where a file is missing.
-            ValueError: where the folder holds another detector, or the files do not fit.
+            FileNotFoundError: a file is missing.
+            ValueError: the folder holds another detector, or the files do not fit each other.
         """
         folder = Path(folder)
         config = read_config(folder)
         name = config.pop("name")
         domain_heads = config.pop(_DOMAIN_HEADS, None)
-        wanted = getattr(cls, "name", cls.__name__)
+        wanted = DETECTORS.name_of(cls)
         if name != wanted:
             raise ValueError(f"{folder} holds the detector {name!r}, not {wanted!r}; use `load_detector`.")
         with torch.random.fork_rng(devices=[]):
@@ -148,8 +154,8 @@ class Detector(nn.Module, ABC):
         return detector.eval()
 
 
-def check_cue(cue: torch.Tensor | None, detector: str, channels: int) -> torch.Tensor:
-    """The cue, if it is one that a detector of `channels` cue channels can read; else ValueError."""
+def check_cue(cue: Tensor | None, detector: str, channels: int) -> Tensor:
+    """The cue. Raises ValueError if it is missing or has another number of channels."""
     if cue is None:
         raise ValueError(f"The detector {detector!r} needs a cue beside the image; see `oanet.cue.form_cue`.")
     if cue.ndim != 4 or cue.shape[1] != channels:
@@ -161,7 +167,7 @@ def check_cue(cue: torch.Tensor | None, detector: str, channels: int) -> torch.T
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The saved constructor arguments with their `name`, and `domain_heads` where it has some, checked."""
+    """The saved `name`, constructor arguments and, if present, `domain_heads`; names are checked."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no detector: {CONFIG_FILE} is missing.")
@@ -171,7 +177,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(config, dict) or "name" not in config:
         raise ValueError(f"{path} does not name a detector; was it written by save_pretrained?")
-    check_detector(config["name"], (key for key in config if key not in ("name", _DOMAIN_HEADS)))
+    DETECTORS.check(config["name"], (key for key in config if key not in ("name", _DOMAIN_HEADS)))
     return config
 
 
@@ -186,8 +192,8 @@ def _load_weights(detector: Detector, path: Path) -> None:
         raise ValueError(f"{path} does not fit its {CONFIG_FILE}: {error}.") from error
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, flush to the disk, then rename over it."""
+def _write_durably(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary sibling, flush it to the disk, and rename it to `path`."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         write(temporary)
@@ -196,15 +202,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":  # make the rename itself durable
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

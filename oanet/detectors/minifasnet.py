@@ -1,40 +1,39 @@
 """Silent-Face's two networks with their published weights (Minivision, 2020), for comparison; not trained here.
 
-Each sees 80x80 pixels, BGR, in 0..255, of a crop around the face box: MiniFASNetV2 one of 2.7 times the box, V1SE
-one of 4.0 times. Of the three classes the middle one is a real face. The score is the mean of the two networks'
-P(real), as the public program sums and halves them. Wrong crops, RGB, or values in 0..1 are the usual reasons why
-these networks seem not to work.
+Each takes 80x80 pixels, BGR in 0..255, of a crop around the face box: MiniFASNetV2 one of 2.7 times the box, V1SE one
+of 4.0 times. Class 1 of 3 is a real face; the score is the mean of the two networks' P(real). Wrong crops, RGB, or
+values in 0..1 are the usual reasons for poor results.
 
-Face datasets hold aligned crops, not whole pictures. There both networks get the whole crop, which is neither 2.7
-nor 4.0 boxes wide: read such numbers with that in mind. With whole pictures, use `crop_around` and `judge_crops`.
+Face datasets hold aligned crops, and both networks get the whole of them, which is neither 2.7 nor 4.0 boxes wide:
+results on them understate the networks. For whole images, use `crop_around` and `classify_crops`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.checkpoints import load_weights, read_checkpoint, without_prefix
-from oanet.detectors.base import Detector, captures_config
+from oanet.batch import DetectorOutput
+from oanet.checkpoints import load_weights, read_checkpoint
+from oanet.checks import check_name
+from oanet.detectors.base import Detector
 from oanet.head import normalize_feature
-from oanet.names import INFERENCE_ONLY, check_name
-from oanet.output import DetectorOutput
-from oanet.pixels import to_bgr_bytes
 
 SIDE = 80
 REAL = 1
 SCALES: dict[str, float] = {"v2": 2.7, "v1se": 4.0}
-"""The published networks and how many face boxes wide the crop of each is."""
+"""The published networks, and the width of their crops in face boxes."""
 
-# Per residual block how many channels lie between its two 1x1 convolutions, after pruning; stage by stage, the
-# block before the semicolon halves the map.
+# Channels between the two 1x1 convolutions of each block, after pruning. The first block of a stage halves the map,
+# the others are residual.
 _WIDTHS: dict[str, tuple[tuple[int, ...], ...]] = {
     "v2": ((103, 13, 13, 13, 13), (231, 231, 52, 26, 77, 26, 26), (308, 26, 26)),
     "v1se": ((103, 13, 26, 13, 52), (231, 154, 52, 26, 52, 26, 26), (308, 26, 26)),
@@ -45,21 +44,22 @@ _STAGE_CHANNELS = (64, 128, 128)
 class MiniFASNet(Detector):
     """MiniFASNetV2 (434,560 parameters) and V1SE (433,586), averaged.
 
-    `train` refuses and no parameter wants a gradient. The feature is both 128-wide embeddings side by side, scaled by
-    `normalize_feature`.
+    `train` raises an error, and no parameter requires a gradient. The feature is both 128-wide embeddings, concatenated
+    and scaled by `normalize_feature`.
 
     Args:
-        weights: the published files, one or both, in any order: each is recognised by what is in it.
-        networks: which of `v2` and `v1se` to build; those of `weights` where given, so that it need not be said.
+        weights: one or both of the published files, in any order; each is recognised by its content.
+        networks: which of `v2` and `v1se` to build; default: those in `weights`, or both.
 
     Raises:
         FileNotFoundError, ValueError: a file is missing, damaged, or of another network.
     """
 
-    name: ClassVar[str] = "minifasnet"
-    needs_cue: ClassVar[bool] = False
+    name = "minifasnet"
+    inference_only: ClassVar[str | None] = (
+        "its training needs two crops of the whole image and a Fourier head that the published weights lack"
+    )
 
-    @captures_config
     def __init__(self, weights: Sequence[str] | None = None, networks: Sequence[str] | None = None) -> None:
         super().__init__()
         if isinstance(weights, str):
@@ -78,38 +78,37 @@ class MiniFASNet(Detector):
         self.eval()
 
     def train(self, mode: bool = True) -> MiniFASNet:
-        """Stay in eval mode; ValueError where training is asked for."""
+        """Stay in eval mode. Raises ValueError for `mode=True`."""
         if mode:
             raise ValueError(
-                f"{self.name!r} is here for inference only: {INFERENCE_ONLY[self.name]}. Give its published `weights`"
-                " and train.steps: 0, or train another detector."
+                f"{self.name!r} is for inference only: {self.inference_only}. Set its published `weights` and"
+                " train.steps: 0, or train another detector."
             )
         return super().train(False)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """See `Detector.save_pretrained`; which networks there are is written, since the files that said it are not."""
+        """See `Detector.save_pretrained`; also writes `networks`, since `weights` is dropped."""
         self.config = {**self.config, "networks": list(self.networks)}
         super().save_pretrained(folder)
 
-    def forward(
-        self, image: torch.Tensor, cue: torch.Tensor | None = None, *, need_weights: bool = False
-    ) -> DetectorOutput:
-        """See `Detector.forward`: every network sees the whole of each aligned crop."""
-        return self.judge_crops([image] * len(self.networks))
+    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
+        """See `Detector.forward`; every network gets the whole image."""
+        return self.classify_crops([image] * len(self.networks))
 
-    def judge_crops(self, crops: Sequence[torch.Tensor]) -> DetectorOutput:
-        """Judge B faces by a crop for each network, in the order of `networks`.
+    def classify_crops(self, crops: Sequence[Tensor]) -> DetectorOutput:
+        """The output for B faces from one crop per network, in the order of `networks`.
 
         Args:
             crops: (B, 3, H, W) in [-1, 1], RGB, any size, see `crop_around`.
         """
         logs, embeddings = [], []
         for network, crop in zip(self.networks.values(), crops, strict=True):
-            # Without antialiasing, as OpenCV's resize, which the public program crops with.
+            # Without antialiasing, as OpenCV's resize in the public program.
             small = F.interpolate(crop, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-            logits, embedding = network(to_bgr_bytes(small))
+            logits, embedding = network((small.flip(1) + 1) * 127.5)  # BGR in 0..255, as OpenCV reads a file
             logs.append(logits.float().log_softmax(dim=1))
             embeddings.append(embedding.float())
+        # The mean of the networks' probabilities, in logarithms.
         every = torch.stack(logs) - math.log(len(logs))  # (networks, B, 3)
         attack = every[..., [index for index in range(3) if index != REAL]]
         attack = attack.permute(1, 0, 2).flatten(1).logsumexp(dim=1)
@@ -119,10 +118,10 @@ class MiniFASNet(Detector):
 
 
 class MiniFASNetwork(nn.Module):
-    """One of the networks, under the names of the published files.
+    """One of the networks, with the parameter names of the published files.
 
     Args:
-        kind: `v2`, or `v1se`, whose stages each end with a squeeze-and-excitation.
+        kind: `v2`, or `v1se`, whose stages end with a squeeze-and-excitation.
     """
 
     def __init__(self, kind: str) -> None:
@@ -140,42 +139,32 @@ class MiniFASNetwork(nn.Module):
         self.bn = nn.BatchNorm1d(128)
         self.prob = nn.Linear(128, 3, bias=False)
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, 80, 80) BGR in 0..255 -> logits (B, 3) and embeddings (B, 128)."""
-        places = self.conv2_dw(self.conv1(pixels))
-        places = self.conv_3(self.conv_23(places))
-        places = self.conv_4(self.conv_34(places))
-        places = self.conv_5(self.conv_45(places))
-        places = self.conv_6_dw(self.conv_6_sep(places))
-        embedding = self.bn(self.linear(places.flatten(1)))
+        x = self.conv2_dw(self.conv1(pixels))  # (B, 32, 40, 40)
+        x = self.conv_3(self.conv_23(x))  # (B, 64, 20, 20)
+        x = self.conv_4(self.conv_34(x))  # (B, 128, 10, 10)
+        x = self.conv_5(self.conv_45(x))  # (B, 128, 5, 5)
+        x = self.conv_6_dw(self.conv_6_sep(x))  # (B, 512, 1, 1)
+        embedding = self.bn(self.linear(x.flatten(1)))
         return self.prob(embedding), embedding
 
 
 class _ConvBlock(nn.Module):
-    """Convolution, BatchNorm and, where activated, PReLU."""
+    """Convolution, BatchNorm and, if activated, PReLU."""
 
-    def __init__(
-        self,
-        before: int,
-        after: int,
-        kernel: int,
-        stride: int = 1,
-        padding: int | None = None,
-        groups: int = 1,
-        activated: bool = True,
-    ) -> None:
+    def __init__(self, before: int, after: int, kernel: int, activated: bool = True, **options: Any) -> None:
         super().__init__()
-        padding = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(before, after, kernel, stride, padding, groups=groups, bias=False)
+        self.conv = nn.Conv2d(before, after, kernel, bias=False, **{"padding": kernel // 2, **options})
         self.bn = nn.BatchNorm2d(after)
         self.prelu = nn.PReLU(after) if activated else nn.Identity()
 
-    def forward(self, places: torch.Tensor) -> torch.Tensor:
-        return self.prelu(self.bn(self.conv(places)))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.prelu(self.bn(self.conv(x)))
 
 
 class _DepthWise(nn.Module):
-    """1x1, depthwise 3x3 and 1x1 convolutions; added to its input unless it halves the map."""
+    """1x1, depthwise 3x3 and 1x1 convolutions; residual unless it halves the map."""
 
     def __init__(self, before: int, between: int, after: int, halve: bool = False, excited: bool = False) -> None:
         super().__init__()
@@ -185,9 +174,9 @@ class _DepthWise(nn.Module):
         self.project = _ConvBlock(between, after, 1, activated=False)
         self.se_module = _Excitation(after) if excited else nn.Identity()
 
-    def forward(self, places: torch.Tensor) -> torch.Tensor:
-        update = self.se_module(self.project(self.conv_dw(self.conv(places))))
-        return places + update if self.residual else update
+    def forward(self, x: Tensor) -> Tensor:
+        update = self.se_module(self.project(self.conv_dw(self.conv(x))))
+        return x + update if self.residual else update
 
 
 class _Excitation(nn.Module):
@@ -200,98 +189,88 @@ class _Excitation(nn.Module):
         self.fc2 = nn.Conv2d(channels // 4, channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
 
-    def forward(self, places: torch.Tensor) -> torch.Tensor:
-        squeezed = places.mean(dim=(2, 3), keepdim=True)
-        return places * self.bn2(self.fc2(F.relu(self.bn1(self.fc1(squeezed))))).sigmoid()
-
-
-class _Residuals(nn.Module):
-    """Several blocks under the name `model`, as the published files have them."""
-
-    def __init__(self, blocks: list[nn.Module]) -> None:
-        super().__init__()
-        self.model = nn.Sequential(*blocks)
-
-    def forward(self, places: torch.Tensor) -> torch.Tensor:
-        return self.model(places)
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = x.mean(dim=(2, 3), keepdim=True)
+        return x * self.bn2(self.fc2(F.relu(self.bn1(self.fc1(squeezed))))).sigmoid()
 
 
 def _stage(before: int, widths: Sequence[int], channels: int, excited: bool) -> tuple[nn.Module, nn.Module]:
-    """The block that halves the map, and the residual ones after it, the last of them excited."""
+    """The block that halves the map, and the residual blocks after it; `excited` concerns the last."""
     halving = _DepthWise(before, widths[0], channels, halve=True)
     rest: list[nn.Module] = [
-        _DepthWise(channels, between, channels, excited=excited and place == len(widths) - 2)
-        for place, between in enumerate(widths[1:])
+        _DepthWise(channels, between, channels, excited=excited and index == len(widths) - 2)
+        for index, between in enumerate(widths[1:])
     ]
-    return halving, _Residuals(rest)
+    return halving, nn.Sequential(OrderedDict(model=nn.Sequential(*rest)))  # named as in the published files
 
 
 def crop_box(
     width: int, height: int, box: tuple[float, float, float, float], scale: float
 ) -> tuple[int, int, int, int]:
-    """What to cut out of a picture for a face box, by the public program's rule.
+    """The crop for a face box, by the public program's rule.
 
-    The box grows about its centre by `scale`, or by less where the picture is not that large, and is moved inside
-    where it would reach over an edge.
+    The box is scaled about its centre by `scale`, or by less if the image is too small, and shifted inside the image.
 
     Args:
-        width, height: of the picture in pixels.
+        width, height: of the image in pixels.
         box: left, top, width and height of the face.
         scale: 2.7 for `v2`, 4.0 for `v1se`.
 
     Returns:
-        left, top, right, bottom; pixels left <= x < right and top <= y < bottom are inside.
+        left, top, right, bottom; right and bottom are exclusive.
 
     Raises:
-        ValueError: a box without extent, or one that lies wholly outside.
+        ValueError: the box is empty, or wholly outside the image.
     """
     left, top, box_width, box_height = box
     if box_width <= 0 or box_height <= 0:
         raise ValueError(f"The face box {box} has no extent; left, top, width and height are expected.")
     if left >= width or top >= height or left + box_width <= 0 or top + box_height <= 0:
-        raise ValueError(f"The face box {box} lies outside the picture of {width}x{height} pixels.")
+        raise ValueError(f"The face box {box} is outside the image of {width}x{height} pixels.")
     scale = min(scale, (width - 1) / box_width, (height - 1) / box_height)
     horizontal = _span(left + box_width / 2, box_width * scale, width - 1)
     vertical = _span(top + box_height / 2, box_height * scale, height - 1)
     return horizontal[0], vertical[0], horizontal[1], vertical[1]
 
 
-def crop_around(picture: np.ndarray, box: tuple[float, float, float, float], scale: float) -> torch.Tensor:
-    """The crop of a face in a whole picture, for `MiniFASNet.judge_crops`.
+def crop_around(image: np.ndarray, box: tuple[float, float, float, float], scale: float) -> Tensor:
+    """The crop of a face in a whole image, for `MiniFASNet.classify_crops`.
 
     Args:
-        picture: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB.
         box, scale: see `crop_box`.
 
     Returns:
         (1, 3, h, w) in [-1, 1], RGB.
     """
-    left, top, right, bottom = crop_box(picture.shape[1], picture.shape[0], box, scale)
-    crop = np.ascontiguousarray(picture[top:bottom, left:right])
+    left, top, right, bottom = crop_box(image.shape[1], image.shape[0], box, scale)
+    crop = np.ascontiguousarray(image[top:bottom, left:right])
     return torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _span(middle: float, length: float, last: int) -> tuple[int, int]:
-    """First pixel and the one past the end of `length` about `middle`, moved into [0, last]."""
+    """First pixel and end of an interval of `length` about `middle`, shifted into [0, last]."""
     start, end = middle - length / 2, middle + length / 2
     if start < 0:
         start, end = 0.0, end - start
     if end > last:
         start, end = start - (end - last), float(last)
-    # Rounding may leave a start a hair below zero.
+    # Rounding may leave a start slightly below zero.
     return max(0, int(start)), int(end) + 1
 
 
-def _read_published(paths: Sequence[str]) -> dict[str, tuple[Path, dict[str, torch.Tensor]]]:
-    """Path and tensors of each file by the network that it is of, in the order of `SCALES`."""
-    found: dict[str, tuple[Path, dict[str, torch.Tensor]]] = {}
+def _read_published(paths: Sequence[str]) -> dict[str, tuple[Path, dict[str, Tensor]]]:
+    """Path and tensors of each file by its network, in the order of `SCALES`."""
+    found: dict[str, tuple[Path, dict[str, Tensor]]] = {}
     for path in map(Path, paths):
         state = read_checkpoint(path)
-        if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-            raise ValueError(f"{path} holds no names and tensors, so it is none of the published MiniFASNet files.")
-        state = without_prefix(state, ["module."])
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise ValueError(f"{path} holds no tensors by name, so it is none of the published MiniFASNet files.")
+        state = {name.removeprefix("module."): value for name, value in state.items()}  # left by parallel training
         kind = "v1se" if any(".se_module." in name for name in state) else "v2"
         if kind in found:
-            raise ValueError(f"{found[kind][0]} and {path} are both of the network {kind!r}; give one file of each.")
+            raise ValueError(
+                f"{found[kind][0]} and {path} are both of the network {kind!r}; give one file per network."
+            )
         found[kind] = (path, state)
     return {kind: found[kind] for kind in SCALES if kind in found}

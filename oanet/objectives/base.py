@@ -1,31 +1,30 @@
-"""What an objective is: the detector, the heads that its losses need, and one number to minimise."""
+"""The base class of objectives: the detector, the heads that the losses need, and one number to minimise."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.detectors.base import Detector
-from oanet.output import DetectorOutput
 
 
 class Objective(nn.Module, ABC):
     """Owns the detector, so that one optimiser and one checkpoint hold everything that is trained.
 
     Args:
-        detector: what is trained; the only part that evaluation needs.
-        num_domains: how many training domains there are.
+        detector: the detector to train; evaluation loads it alone.
+        num_domains: number of training domains.
 
     Attributes:
         needs_both_labels: whether every training domain must have live faces and attacks.
-        trained_maps: the detector's maps that the loss looks at.
-        wanted_maps: the maps of `FaceBatch` that the loss reads where they are given.
-        needed_maps: those of them that it cannot do without.
+        trained_maps: the detector's maps that the loss reads.
+        wanted_maps: the maps of `FaceBatch` that the loss reads if they are available.
+        needed_maps: those it requires.
     """
 
     needs_both_labels: ClassVar[bool] = False
@@ -40,47 +39,57 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """One training step's losses.
+        """The losses of one training step.
 
         Args:
             batch: faces with labels and domains.
-            progress: how much of the training is done, in [0, 1].
+            progress: share of the training that is done, in [0, 1].
 
         Returns:
-            `loss`, the scalar to minimise; `output`, the detector's; and every part of the loss by name,
-            detached and before its factor, for the log.
+            `loss`, the scalar to minimise; `output`, the detector's `DetectorOutput`; and every part of the loss by
+            name, detached and unweighted, for the log. See `losses`.
         """
 
     def after_step(self, progress: float) -> None:
-        """Change the weights after the optimiser's step; nothing by default.
+        """Change the weights after the optimiser's step; does nothing by default.
 
-        Called on every process with equal weights, so it must be a function of them and of `progress` alone:
-        no random draw, no state of its own outside parameters and buffers. Then processes stay equal, and a
-        run that is resumed ends as one that was not interrupted.
+        Every process calls it with equal weights. It must depend on the weights and on `progress` alone (no random
+        numbers, no state outside parameters and buffers), so that processes stay equal and a resumed run ends as an
+        uninterrupted one.
 
         Args:
-            progress: how much of the training is done with this step, in (0, 1].
+            progress: share of the training that is done with this step, in (0, 1].
         """
 
     def detect(self, batch: FaceBatch) -> DetectorOutput:
-        """The detector's answer; the cue is handed over only where it is read."""
+        """The detector's output for a batch; the cue is passed only if the detector reads it."""
         return self.detector(batch.image, batch.cue if self.detector.needs_cue else None)
 
 
-def check_not_negative(**factors: float) -> None:
-    """Raise ValueError for a negative factor: it would reward what the loss should punish."""
-    for name, value in factors.items():
-        if not value >= 0:
-            raise ValueError(f"{name} = {value}; it must be zero or more.")
+def losses(output: DetectorOutput, weights: Mapping[str, float] | None = None, /, **parts: Tensor) -> dict[str, Any]:
+    """What `Objective.forward` returns: the weighted sum of the parts as `loss`, `output`, and the parts detached.
+
+    Args:
+        output: the detector's output.
+        weights: factors by the parts' names; default: 1.
+        **parts: scalar losses.
+    """
+    weights = weights or {}
+    loss = sum(weights.get(name, 1.0) * part for name, part in parts.items())
+    return {"loss": loss, "output": output, **{name: part.detach() for name, part in parts.items()}}
 
 
-def scalar_parts(**parts: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The parts without their graphs."""
-    return {name: part.detach() for name, part in parts.items()}
-
-
-def domain_cross_entropy(logits: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of domain logits (B, n) over faces of a training domain; zero, with its graph, without."""
+def domain_cross_entropy(logits: Tensor, domain: Tensor) -> Tensor:
+    """Mean cross-entropy of domain logits (B, n) over faces whose domain is not -1; zero, with its graph, if none."""
     known = domain >= 0
     total = F.cross_entropy(logits[known].float(), domain[known], reduction="sum")
     return total / known.sum().clamp_min(1)
+
+
+def check_protocol(detector: Detector, protocol: type, need: str, advice: str) -> None:
+    """Raise ValueError unless the detector implements a `Protocol`; `need` and `advice` complete the message."""
+    if isinstance(detector, protocol):
+        return
+    members = [name for name in (*vars(protocol), *protocol.__annotations__) if not name.startswith("_")]
+    missing = ", ".join(name for name in members if not hasattr(detector, name))
+    raise ValueError(f"The objective needs a detector that {need}; {detector.name!r} has no {missing}. {advice}")

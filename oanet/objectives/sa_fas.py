@@ -1,44 +1,44 @@
-"""SA-FAS (Sun et al., CVPR 2023): keep the domains apart in the features, and let one direction tell live in all.
+"""SA-FAS (Sun et al., CVPR 2023): domains stay separate in the features, and share one live-to-attack direction.
 
-Supervised contrast makes a cluster of every domain's live faces and of its attacks (separability). Every domain has
-a logistic head of its own, and after the optimiser's step each head is turned a little towards the one that differs
-most from it (alignment, the paper's PG-IRM), until they agree on one boundary. The score is their mean probability.
+Supervised contrast makes a cluster of every domain's live faces and of its attacks (separability). Every domain has a
+logistic head. After the optimiser's step, each head is rotated a little towards the head most different from it
+(alignment, the paper's PG-IRM), until they agree on one boundary. The score is the mean of their probabilities.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
+from oanet.checks import check_range
 from oanet.detectors.base import Detector
-from oanet.head import DomainHeads, LinearHead, LivenessHead
-from oanet.objectives.base import Objective, check_not_negative, scalar_parts
-from oanet.objectives.views import second_view
-from oanet.output import DetectorOutput
+from oanet.head import DomainHeads, Head
+from oanet.objectives.base import Objective, losses
 
 
 class SAFAS(Objective):
     """Mean over domains of BCE of the domain's head + lambda_contrastive * supervised contrast of two views.
 
-    The batch gives one view of a face (mirrored and shifted as the training says); the second is made of it, see
-    `oanet.objectives.views`. Both views enter both losses.
-
-    An extra live face that belongs to no training domain (domain -1) goes to every head, and is a class of its own
-    in the contrast.
+    The batch is one view of the faces (mirrored and shifted as the training says), `second_view` makes the other. Both
+    enter both losses. An extra live face of no training domain (-1) is trained on every head, and is a class of its
+    own in the contrast.
 
     Args:
-        detector: what is trained; it must end in a head of `oanet.head`, whose classifier is exchanged for the heads.
-        num_domains: how many heads.
+        detector: the detector to train; its head of `oanet.head` is given a classifier per domain.
+        num_domains: number of heads.
         lambda_contrastive: factor of the contrastive loss.
         temperature: of the contrastive loss.
         base_temperature: the loss is multiplied by temperature / base_temperature (Khosla et al. 2020).
-        alignment: share of itself that a head's direction keeps in each alignment, a; 1 aligns nothing.
+        alignment: share of itself that a head's direction keeps in each alignment, a; 1 turns alignment off.
         alignment_start: share of the training after which heads are aligned; 20 of 100 epochs in the paper.
-        min_area: smallest area of the second view's window.
-        max_degrees: furthest turn of the second view.
+        min_area: smallest area of the second view's window, as a share of the image.
+        max_degrees: largest rotation of the second view.
     """
 
     needs_both_labels: ClassVar[bool] = True
@@ -56,62 +56,54 @@ class SAFAS(Objective):
         max_degrees: float = 180.0,
     ) -> None:
         super().__init__(detector, num_domains)
-        check_not_negative(lambda_contrastive=lambda_contrastive, max_degrees=max_degrees)
-        for name, value in (("temperature", temperature), ("base_temperature", base_temperature)):
-            if not value > 0:
-                raise ValueError(f"{name} = {value}; it must be above zero.")
-        for name, value in (("alignment", alignment), ("alignment_start", alignment_start)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} = {value}; it is a share, from 0 to 1.")
-        if not 0 < min_area <= 1:
-            raise ValueError(f"min_area = {min_area}; it is a share of the face, above 0 and at most 1.")
-        self.lambda_contrastive = lambda_contrastive
-        self.temperature = temperature
-        self.base_temperature = base_temperature
-        self.alignment = alignment
-        self.alignment_start = alignment_start
-        self.min_area = min_area
-        self.max_degrees = max_degrees
+        check_range("[0, inf)", lambda_contrastive=lambda_contrastive, max_degrees=max_degrees)
+        check_range("(0, inf)", temperature=temperature, base_temperature=base_temperature)
+        check_range("[0, 1]", alignment=alignment, alignment_start=alignment_start)
+        check_range("(0, 1]", min_area=min_area)
+        self.weights = {"contrastive": lambda_contrastive}
+        self.temperatures = (temperature, base_temperature)
+        self.alignment, self.alignment_start = alignment, alignment_start
+        self.window = (min_area, max_degrees)
         detector.use_domain_heads(num_domains)
 
     @property
     def heads(self) -> DomainHeads:
         """The detector's heads."""
-        return cast(DomainHeads, cast(LivenessHead | LinearHead, self.detector.head).classifier)
+        return cast(DomainHeads, cast(Head, self.detector.head).classifier)
 
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
         """See `Objective.forward`; the parts are `domain_bce` and `contrastive`; `output` is the first view's."""
-        views = _stack(batch, second_view(batch, self.min_area, self.max_degrees))
+        views = _stack(batch, second_view(batch, *self.window))
         both = self.detect(views)
-        domain_bce = domain_binary_cross_entropy(self.heads(both.features), views.label, views.domain)
-        classes = (views.domain + 1) * 2 + views.label
-        contrastive = supervised_contrast(both.features, classes, self.temperature, self.base_temperature)
+        classes = (views.domain + 1) * 2 + views.label  # domain -1 gives 1, a class of its own
         size = len(batch.label)
-        output = DetectorOutput(both.logits[:size], both.features[:size])
-        loss = domain_bce + self.lambda_contrastive * contrastive
-        parts = scalar_parts(domain_bce=domain_bce, contrastive=contrastive)
-        return {"loss": loss, "output": output, **parts}
+        return losses(
+            DetectorOutput(both.logits[:size], both.features[:size]),
+            self.weights,
+            domain_bce=domain_binary_cross_entropy(self.heads(both.features), views.label, views.domain),
+            contrastive=supervised_contrast(both.features, classes, *self.temperatures),
+        )
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Turn the heads towards each other, once `alignment_start` of the training is done."""
+        """Align the heads, once `alignment_start` of the training is done."""
         if progress > self.alignment_start:
             weight = self.heads.linear.weight
             weight.copy_(align_heads(weight, self.alignment))
 
 
-def align_heads(weight: torch.Tensor, keep: float) -> torch.Tensor:
-    """One step of PG-IRM's projection: each head's direction moves towards that of the head most different from it.
+def align_heads(weight: Tensor, keep: float) -> Tensor:
+    """One projection of PG-IRM: each head's direction moves towards that of the head most different from it.
 
-    u_i <- unit(keep * u_i + (1 - keep) * u_far(i)), where far(i) has the smallest cosine with i; the norms stay. All
-    heads move at once, from the directions that they had, so that their order does not matter.
+    u_i <- unit(keep * u_i + (1 - keep) * u_far(i)), where far(i) has the smallest cosine with i; norms are unchanged.
+    All heads move at once, so that their order does not matter.
 
     Args:
-        weight: (n, D), a head per row.
+        weight: (n, D), one head per row.
         keep: a, in [0, 1].
 
     Returns:
-        (n, D); the same where there is one head.
+        (n, D).
     """
     if len(weight) < 2:
         return weight.clone()
@@ -121,31 +113,31 @@ def align_heads(weight: torch.Tensor, keep: float) -> torch.Tensor:
     return F.normalize(keep * unit + (1 - keep) * unit[furthest], dim=1) * norm
 
 
-def domain_binary_cross_entropy(log_odds: torch.Tensor, label: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+def domain_binary_cross_entropy(log_odds: Tensor, label: Tensor, domain: Tensor) -> Tensor:
     """Mean over the domains in the batch of the mean BCE of the domain's head on the domain's faces.
 
     Args:
         log_odds: (B, n) of n heads.
         label: (B,), 1 bona fide.
-        domain: (B,) in [0, n), or -1 for a face that every head judges.
+        domain: (B,) in [0, n), or -1 for a face that counts for every head.
     """
     target = label.to(log_odds.dtype)[:, None].expand_as(log_odds)
     every = F.binary_cross_entropy_with_logits(log_odds, target, reduction="none")  # (B, n)
     heads = torch.arange(log_odds.shape[1], device=domain.device)
-    judged = (domain[:, None] == heads) | (domain[:, None] < 0)  # (B, n)
-    count = judged.sum(dim=0)
-    means = (every * judged).sum(dim=0) / count.clamp_min(1)
+    used = (domain[:, None] == heads) | (domain[:, None] < 0)  # (B, n)
+    count = used.sum(dim=0)
+    means = (every * used).sum(dim=0) / count.clamp_min(1)
     return means.sum() / (count > 0).sum().clamp_min(1)
 
 
 def supervised_contrast(
-    features: torch.Tensor, classes: torch.Tensor, temperature: float = 0.1, base_temperature: float = 0.07
-) -> torch.Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, Eq. 2), on unit vectors.
+    features: Tensor, classes: Tensor, temperature: float = 0.1, base_temperature: float = 0.07
+) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, Eq. 2) of unit vectors.
 
-    For each face, minus the mean over the other faces of its class of the log-softmax of their similarity among all
-    other faces; the mean of that over the faces that have another of their class, times temperature /
-    base_temperature. Zero, with its graph, where none has.
+    Per face: minus the mean, over the other faces of its class, of the log-softmax of their similarity among all other
+    faces. The mean over all faces with another face of their class, times temperature / base_temperature; zero, with
+    its graph, where there is none.
 
     Args:
         features: (N, D).
@@ -153,6 +145,7 @@ def supervised_contrast(
     """
     unit = F.normalize(features, dim=1)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    # No face is its own positive, nor in the softmax's denominator.
     similarity = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
     log_share = similarity.log_softmax(dim=1).masked_fill(itself, 0.0)
     positive = (classes[:, None] == classes[None, :]) & ~itself
@@ -162,12 +155,42 @@ def supervised_contrast(
 
 
 def _stack(first: FaceBatch, second: FaceBatch) -> FaceBatch:
-    """Both batches as one of 2B faces."""
+    """Both batches as one of 2B faces, without maps."""
+    pairs = [(first.image, second.image), (first.label, second.label), (first.domain, second.domain)]
+    image, label, domain = (torch.cat(pair) for pair in pairs)
     cue = None if first.cue is None or second.cue is None else torch.cat([first.cue, second.cue])
-    return FaceBatch(
-        image=torch.cat([first.image, second.image]),
-        cue=cue,
-        label=torch.cat([first.label, second.label]),
-        domain=torch.cat([first.domain, second.domain]),
-        key=[*first.key, *second.key],
-    )
+    return FaceBatch(image, cue, label, domain, [*first.key, *second.key])
+
+
+def second_view(batch: FaceBatch, min_area: float, max_degrees: float) -> FaceBatch:
+    """A random square window of each face, of image and cue alike, resized to the batch's size; without the maps.
+
+    Torch's global random stream decides mirroring (probability 1/2), the window's area (uniform in [min_area, 1] of the
+    image's), its rotation (uniform within max_degrees either way) and its centre. Outside the image both are 0: middle
+    grey, and no cue.
+
+    Args:
+        batch: B faces.
+        min_area: in (0, 1].
+        max_degrees: 0 to 180.
+    """
+    window = random_windows(len(batch.label), min_area, max_degrees).to(batch.image.device)
+    cue = None if batch.cue is None else sample_windows(batch.cue, window)
+    return replace(batch, image=sample_windows(batch.image, window), cue=cue, depth=None, reflection=None, mask=None)
+
+
+def random_windows(count: int, min_area: float, max_degrees: float) -> Tensor:
+    """(count, 2, 3): affine maps from positions in the view to positions in the image, both in [-1, 1]."""
+    mirror, area, turn, column, row = torch.rand(5, count)
+    scale = (min_area + (1 - min_area) * area).sqrt()
+    angle = (2 * turn - 1) * math.radians(max_degrees)
+    sign = torch.where(mirror < 0.5, -1.0, 1.0)
+    across = torch.stack([sign * angle.cos(), -angle.sin(), (2 * column - 1) * (1 / scale - 1)], dim=1)
+    down = torch.stack([sign * angle.sin(), angle.cos(), (2 * row - 1) * (1 / scale - 1)], dim=1)
+    return torch.stack([across, down], dim=1) * scale.view(-1, 1, 1)
+
+
+def sample_windows(image: Tensor, window: Tensor) -> Tensor:
+    """Crop (B, C, H, W) by windows (B, 2, 3) and resize to (H, W); bilinear, 0 outside."""
+    grid = F.affine_grid(window, list(image.shape), align_corners=False)
+    return F.grid_sample(image, grid.to(image.dtype), mode="bilinear", align_corners=False)

@@ -1,58 +1,59 @@
-"""SSAN (Wang et al., CVPR 2022): take content and style apart, shuffle the styles, and contrast.
+"""SSAN (Wang et al., CVPR 2022): separate content and style, shuffle the styles, and contrast.
 
-Content is to know no domain: a discriminator that reads the domain from it is fought through a gradient reversal
-layer. Style is to carry liveness: a face put together from its own content and another face's style should look like
-itself where both have one label, and unlike itself where they have not.
+Content should carry no domain information: a discriminator predicts the domain from it, through a gradient reversal
+layer. Style should carry liveness: a face assembled from its own content and another face's style should have a
+similar feature where both faces have one label, and a different one where they do not.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
+from oanet.checks import check_range
 from oanet.detectors.base import Detector
-from oanet.objectives.base import Objective, check_not_negative, domain_cross_entropy, scalar_parts
+from oanet.objectives.base import Objective, check_protocol, domain_cross_entropy, losses
 from oanet.objectives.ssdg import DomainDiscriminator, reversal_coefficient, reverse_gradient
-from oanet.output import DetectorOutput
 
 
 @runtime_checkable
 class Disentangling(Protocol):
-    """What SSAN needs of a detector beside `Detector`; `forward` is classify(assemble(*disentangle(image))).
+    """What SSAN needs of a detector; `forward` is classify(assemble(*disentangle(image))).
 
     Attributes:
         content_dim: C, channels of the content.
-        released: whether it repeats the dead parts of the public code.
+        released: whether the detector follows the public code instead of the paper.
     """
 
     content_dim: int
     released: bool
 
-    def disentangle(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def disentangle(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> content (B, C, h, w) and style, whose first axis is the face."""
 
-    def assemble(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """Contents and styles, of any faces -> features (B, D)."""
+    def assemble(self, content: Tensor, style: Tensor) -> Tensor:
+        """Contents and styles of any faces -> features (B, D)."""
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, D) -> logits (B, 2)."""
 
 
 class SSAN(Objective):
     """CE of self-assembly + lambda_contrastive * contrast with shuffled assembly + lambda_adversarial * domain CE.
 
-    In the public code the gradient reversal is never called, so its discriminator makes the content know the domain
-    better, and its AdaIN blocks drop their convolutions. `released` repeats both; the detector must be built so, too.
+    The public code never calls its gradient reversal, so its discriminator makes the content more informative of the
+    domain, and its AdaIN blocks skip their convolutions. `released` repeats both, in objective and detector.
 
     Args:
-        detector: what is trained; see `Disentangling`.
-        num_domains: how many domains the discriminator tells apart.
+        detector: the detector to train; see `Disentangling`.
+        num_domains: number of domains that the discriminator predicts.
         lambda_contrastive: factor of the contrastive loss.
         lambda_adversarial: factor of the adversarial loss.
-        released: behave as the public code instead of the paper.
+        released: follow the public code instead of the paper; the detector must have the same value.
     """
 
     def __init__(
@@ -64,63 +65,51 @@ class SSAN(Objective):
         released: bool = False,
     ) -> None:
         super().__init__(detector, num_domains)
-        check_not_negative(lambda_contrastive=lambda_contrastive, lambda_adversarial=lambda_adversarial)
-        parts = _parts(detector)
+        check_range("[0, inf)", lambda_contrastive=lambda_contrastive, lambda_adversarial=lambda_adversarial)
+        check_protocol(detector, Disentangling, "takes content and style apart", "Use the detector 'ssan_r'.")
+        parts = cast(Disentangling, detector)
         if parts.released != released:
             raise ValueError(
-                f"The objective 'ssan' was given released = {released} and the detector released = {parts.released};"
-                " the public code's dead parts lie in both. Give both the same."
+                f"The objective 'ssan' has released = {released} and the detector released = {parts.released}."
+                " Give both the same."
             )
-        self.lambda_contrastive = lambda_contrastive
-        self.lambda_adversarial = lambda_adversarial
+        self.weights = {"contrastive": lambda_contrastive, "adversarial": lambda_adversarial}
         self.released = released
         self.discriminator = DomainDiscriminator(parts.content_dim, num_domains)
 
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
         """See `Objective.forward`; the parts are `cross_entropy`, `contrastive` and `adversarial`."""
-        detector = _parts(self.detector)
+        detector = cast(Disentangling, self.detector)
         content, style = detector.disentangle(batch.image)
         own = detector.assemble(content, style)  # (B, D)
         logits = detector.classify(own)
-        # On the CPU, so that a seed means the same on every device.
-        donor = torch.randperm(len(batch.label)).to(batch.label.device)
+        donor = torch.randperm(len(batch.label)).to(batch.label.device)  # drawn on the CPU: one seed for every device
         mixed = detector.assemble(content, style[donor])
-        cross_entropy = F.cross_entropy(logits, batch.label)
-        contrastive = assembly_contrast(own, mixed, batch.label == batch.label[donor])
-        adversarial = self._adversarial(content, batch, progress)
-        loss = cross_entropy + self.lambda_contrastive * contrastive + self.lambda_adversarial * adversarial
-        parts = scalar_parts(cross_entropy=cross_entropy, contrastive=contrastive, adversarial=adversarial)
-        return {"loss": loss, "output": DetectorOutput(logits, own), **parts}
+        return losses(
+            DetectorOutput(logits, own),
+            self.weights,
+            cross_entropy=F.cross_entropy(logits, batch.label),
+            contrastive=assembly_contrast(own, mixed, batch.label == batch.label[donor]),
+            adversarial=self._adversarial(content, batch, progress),
+        )
 
-    def _adversarial(self, content: torch.Tensor, batch: FaceBatch, progress: float) -> torch.Tensor:
-        """Mean domain CE over the faces of a training domain, read from the content's mean over places."""
+    def _adversarial(self, content: Tensor, batch: FaceBatch, progress: float) -> Tensor:
+        """Mean domain CE over the faces of a training domain, predicted from the spatial mean of the content."""
         pooled = content.float().mean(dim=(2, 3))
         if not self.released:
             pooled = reverse_gradient(pooled, reversal_coefficient(progress))
         return domain_cross_entropy(self.discriminator(pooled), batch.domain)
 
 
-def assembly_contrast(own: torch.Tensor, mixed: torch.Tensor, same_label: torch.Tensor) -> torch.Tensor:
-    """Mean of -cos(own, mixed) where both faces have one label, of +cos where they have not.
+def assembly_contrast(own: Tensor, mixed: Tensor, same_label: Tensor) -> Tensor:
+    """Mean of -cos(own, mixed) where both faces have one label, and of +cos where they do not.
 
     The self-assembled feature is the anchor: no gradient flows into it.
 
     Args:
         own: (B, D), each face with its own style.
-        mixed: (B, D), each face with another's style.
-        same_label: (B,) bool, whether face and donor of the style have the same label.
+        mixed: (B, D), each face with another face's style.
+        same_label: (B,) bool, whether a face and the donor of its style have the same label.
     """
     cosine = F.cosine_similarity(own.detach().float(), mixed.float(), dim=1)
     return torch.where(same_label, -cosine, cosine).mean()
-
-
-def _parts(detector: Detector) -> Disentangling:
-    """The detector as the objective needs it. Raises ValueError that says what it lacks."""
-    if isinstance(detector, Disentangling):
-        return detector
-    wanted = ("disentangle", "assemble", "classify", "content_dim", "released")
-    missing = [name for name in wanted if not hasattr(detector, name)]
-    raise ValueError(
-        f"The objective 'ssan' needs a detector that takes content and style apart; {detector.name!r} has no"
-        f" {', '.join(missing)} (see `oanet.objectives.ssan.Disentangling`). Use the detector 'ssan_r'."
-    )

@@ -1,8 +1,8 @@
-"""Single-side domain generalisation (Jia et al., CVPR 2020), the training strategy of AG-FAS.
+"""Single-side domain generalisation (Jia et al., CVPR 2020), the training objective of AG-FAS.
 
-Bona fide faces of all domains should look alike, attacks need not: an asymmetric triplet loss pulls all bona
-fide faces together and keeps every domain's attacks apart, and a discriminator that reads the domain from
-bona fide features is fought through a gradient reversal layer.
+Bona fide faces of all domains should have similar features; attacks need not. An asymmetric triplet loss pulls all
+bona fide faces together and keeps the attacks of every domain apart. A discriminator predicts the domain of bona fide
+features, and a gradient reversal layer makes the detector remove that information.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from oanet.batch import FaceBatch
+from oanet.checks import check_range
 from oanet.detectors.base import Detector
-from oanet.objectives.base import Objective, check_not_negative, domain_cross_entropy, scalar_parts
+from oanet.objectives.base import Objective, domain_cross_entropy, losses
 
-# Most (anchor, positive, negative) combinations that are looked at in one go: 16 M booleans and doubles.
+# Largest number of (anchor, positive, negative) triplets evaluated at once: 16 M booleans and doubles.
 _TRIPLETS_AT_ONCE = 2**24
 
 
 class SSDG(Objective):
     """CE + lambda_triplet * triplet + lambda_adversarial * domain CE, in a single backward pass.
 
-    AG-FAS uses the defaults for every target; SSDG itself uses (2, 0.1) where OULU is the target.
+    AG-FAS uses the defaults for every target; SSDG itself uses (2, 0.1) for the target OULU.
 
     Args:
-        detector: what is trained.
-        num_domains: how many domains the discriminator tells apart.
+        detector: the detector to train.
+        num_domains: number of domains that the discriminator predicts.
         lambda_triplet: factor of the triplet loss.
         lambda_adversarial: factor of the adversarial loss.
         margin: of the triplet loss.
@@ -44,9 +45,8 @@ class SSDG(Objective):
         margin: float = 0.1,
     ) -> None:
         super().__init__(detector, num_domains)
-        check_not_negative(lambda_triplet=lambda_triplet, lambda_adversarial=lambda_adversarial, margin=margin)
-        self.lambda_triplet = lambda_triplet
-        self.lambda_adversarial = lambda_adversarial
+        check_range("[0, inf)", lambda_triplet=lambda_triplet, lambda_adversarial=lambda_adversarial, margin=margin)
+        self.weights = {"triplet": lambda_triplet, "adversarial": lambda_adversarial}
         self.margin = margin
         self.discriminator = DomainDiscriminator(detector.feature_dim, num_domains)
 
@@ -56,16 +56,11 @@ class SSDG(Objective):
         cross_entropy = F.cross_entropy(output.logits, batch.label)
         triplet = batch_all_triplet(output.features, asymmetric_labels(batch.label, batch.domain), self.margin)
         adversarial = self._adversarial(output.features, batch, progress)
-        loss = cross_entropy + self.lambda_triplet * triplet + self.lambda_adversarial * adversarial
-        parts = scalar_parts(cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)
-        return {"loss": loss, "output": output, **parts}
+        return losses(output, self.weights, cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)
 
-    def _adversarial(self, features: torch.Tensor, batch: FaceBatch, progress: float) -> torch.Tensor:
-        """Mean domain CE over the bona fide faces; zero, with its graph, where the batch has none.
-
-        An extra live face of no training domain (-1) does not meet the discriminator.
-        """
-        bonafide = (batch.label == 1) & (batch.domain >= 0)
+    def _adversarial(self, features: Tensor, batch: FaceBatch, progress: float) -> Tensor:
+        """Mean domain CE over the bona fide faces with a domain; zero, with its graph, without any."""
+        bonafide = (batch.label == 1) & (batch.domain >= 0)  # -1: an extra live face of no training domain
         reversed_features = reverse_gradient(features[bonafide], reversal_coefficient(progress))
         return domain_cross_entropy(self.discriminator(reversed_features), batch.domain[bonafide])
 
@@ -82,7 +77,7 @@ class DomainDiscriminator(nn.Module):
             nn.init.normal_(layer.weight, std=deviation)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(B, feature_dim) -> domain logits (B, num_domains)."""
         return self.output(self.dropout(F.relu(self.hidden(features))))
 
@@ -91,39 +86,39 @@ class _GradientReversal(torch.autograd.Function):
     """Identity forward; times -coefficient backward (Ganin and Lempitsky 2015)."""
 
     @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, coefficient: float) -> torch.Tensor:
+    def forward(ctx: Any, features: Tensor, coefficient: float) -> Tensor:
         ctx.coefficient = coefficient
         return features.view_as(features)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return -ctx.coefficient * gradients[0], None
 
 
-def reverse_gradient(features: torch.Tensor, coefficient: float) -> torch.Tensor:
-    """The features as they are, whose gradient comes back multiplied by -coefficient."""
+def reverse_gradient(features: Tensor, coefficient: float) -> Tensor:
+    """The features unchanged; their gradient is multiplied by -coefficient."""
     return _GradientReversal.apply(features, coefficient)
 
 
 def reversal_coefficient(progress: float) -> float:
-    """2 / (1 + exp(-10 p)) - 1: 0 at the start of training, 0.9866 half way, 0.9999 at its end."""
+    """2 / (1 + exp(-10 p)) - 1: 0 at the start of the training, 0.9866 half way, 0.9999 at its end."""
     return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
 
 
-def asymmetric_labels(label: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+def asymmetric_labels(label: Tensor, domain: Tensor) -> Tensor:
     """(B,): 0 for every bona fide face, k + 1 for an attack of domain k."""
     return torch.where(label == 1, torch.zeros_like(domain), domain + 1)
 
 
-def batch_all_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float = 0.1) -> torch.Tensor:
+def batch_all_triplet(features: Tensor, labels: Tensor, margin: float = 0.1) -> Tensor:
     """Mean of d(a, p) - d(a, n) + margin over all triplets of the batch where it is positive.
 
-    Plain Euclidean distances of the features as they are; a and p are two faces of one label, n is one of
-    another. Distances and sums are in float64: it costs little, and a float32 Gram matrix loses near faces.
+    d is the Euclidean distance of unnormalised features; a and p share a label, n has another. Distances and sums are
+    float64: it costs little, and a float32 Gram matrix is inexact for near faces.
 
-    The gradient of the sum over the positive triplets with respect to a distance is how often that distance
-    is in a positive triplet as (a, p), less how often as (a, n). So only these counts are kept, B x B
-    numbers, and the B^3 triplets are looked at without a graph, some anchors at a time.
+    The gradient of the sum with respect to a distance is the number of positive triplets with it as (a, p), minus the
+    number with it as (a, n). Only these B x B counts are kept; the B^3 triplets are evaluated without a graph, some
+    anchors at a time.
 
     Args:
         features: (B, D).
@@ -140,19 +135,19 @@ def batch_all_triplet(features: torch.Tensor, labels: torch.Tensor, margin: floa
     return (total / count.clamp_min(1)).to(features.dtype)
 
 
-def pairwise_distance(features: torch.Tensor) -> torch.Tensor:
+def pairwise_distance(features: Tensor) -> Tensor:
     """(B, D) -> (B, B) Euclidean; at zero distance the gradient is zero, not infinite."""
     gram = features @ features.T
     square_norm = gram.diagonal()
     square = (square_norm[:, None] - 2 * gram + square_norm[None, :]).clamp_min(0)
-    # Relative to the norms: what rounding leaves of two equal rows counts as zero.
+    # Relative to the norms: the rounding error between two equal rows counts as zero.
     zero = square <= 1e-14 * (square_norm[:, None] + square_norm[None, :])
     return torch.where(zero, torch.ones_like(square), square).sqrt() * ~zero
 
 
 @torch.no_grad()
-def _count_uses(distance: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
-    """(B, B): how often each distance is in a positive triplet as (a, p), less how often as (a, n)."""
+def _count_uses(distance: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """(B, B): in how many positive triplets each distance is (a, p), minus in how many it is (a, n)."""
     size = len(labels)
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(size, dtype=torch.bool, device=labels.device)

@@ -12,8 +12,8 @@ from pipelines.pixels import to_unit_range
 from pipelines.processes import device
 
 if TYPE_CHECKING:
+    from oanet.batch import DetectorOutput
     from oanet.detectors import Detector
-    from oanet.output import DetectorOutput
     from pipelines.cues.reader import CueReader
     from pipelines.data.faces import Faces
 

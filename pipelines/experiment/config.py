@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS_WITH_AUTOENCODED, check_detector, check_objective, takes_cue
+from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, OBJECTIVES, takes_cue
 from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.experiment.generator import (
@@ -94,7 +94,7 @@ class DetectorSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_name(self) -> DetectorSettings:
-        check_detector(self.name, [option for option in self.options() if option != "preset"])
+        DETECTORS.check(self.name, [option for option in self.options() if option != "preset"])
         takes_cue(self.name, self.options())
         return self
 
@@ -111,7 +111,7 @@ class ObjectiveSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_name(self) -> ObjectiveSettings:
-        check_objective(self.name, self.options())
+        OBJECTIVES.check(self.name, self.options())
         return self
 
     def options(self) -> dict[str, Any]:

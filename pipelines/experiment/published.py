@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from oanet.names import DETECTOR_OPTIONS, INFERENCE_ONLY
+from oanet.names import DETECTORS, inference_only
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import content_sha256
-
-WITH_WEIGHTS: tuple[str, ...] = tuple(name for name, options in DETECTOR_OPTIONS.items() if "weights" in options)
-"""Detectors whose published weight files can be read."""
 
 
 def check_published(detector: str, weights: Any, steps: int) -> None:
@@ -22,14 +19,14 @@ def check_published(detector: str, weights: Any, steps: int) -> None:
         steps: `train.steps`.
     """
     if steps == 0 and not weights:
+        with_weights = [name for name in DETECTORS if "weights" in DETECTORS.options(name)]
         raise ValueError(
             f"train.steps = 0 uses a detector with published weights, but detector.weights of '{detector}' is not"
-            f" given; detectors with published weights: {', '.join(WITH_WEIGHTS)}. To train one, give 1 step or more"
+            f" given; detectors with published weights: {', '.join(with_weights)}. To train one, give 1 step or more"
         )
-    if steps > 0 and detector in INFERENCE_ONLY:
-        raise ValueError(
-            f"'{detector}' cannot be trained here: {INFERENCE_ONLY[detector]}. Give detector.weights and train.steps: 0"
-        )
+    why = inference_only(detector)
+    if steps > 0 and why is not None:
+        raise ValueError(f"'{detector}' cannot be trained here: {why}. Give detector.weights and train.steps: 0")
 
 
 def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oanet.names import DETECTORS, INFERENCE_ONLY, NOT_REBUILT, OBJECTIVES, takes_cue
+from oanet.names import DETECTORS, OBJECTIVES, inference_only, takes_cue
 from pipelines.data.join import joined_name
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.experiment.config import Experiment
@@ -122,14 +122,16 @@ def _obstacle(recipe: Recipe, method: Method, row: RowChoice) -> str:
     content = _content(method, row, recipe.is_small)
     detector = content.get("detector", {}).get("name")
     objective = content.get("objective", {}).get("name")
-    if detector in NOT_REBUILT:
-        return f"not available: {NOT_REBUILT[detector]}"
-    if detector is not None and detector not in DETECTORS:
-        return f"not available: no detector is registered as {detector}"
-    if detector in INFERENCE_ONLY:
-        return f"not available: {detector} cannot be trained here, {INFERENCE_ONLY[detector]}"
-    if objective is not None and objective not in OBJECTIVES:
-        return f"not available: no objective is registered as {objective}"
+    try:
+        if detector is not None:
+            DETECTORS.check(detector)
+        if objective is not None:
+            OBJECTIVES.check(objective)
+    except ValueError as error:
+        return f"not available: {error}"
+    why = None if detector is None else inference_only(detector)
+    if why is not None:
+        return f"not available: {detector} cannot be trained here, {why}"
     if recipe.ground.missing:
         return ""
     if "masks" in method.needs and not recipe.ground.masks:
@@ -141,7 +143,9 @@ def _obstacle(recipe: Recipe, method: Method, row: RowChoice) -> str:
 
 def _needs_live(content: dict[str, Any]) -> bool:
     detector = dict(content.get("detector", {}))
-    return takes_cue(detector.pop("name", ""), detector) or "train.extra_live" in content
+    name = detector.pop("name", None)
+    reads_cue = name in DETECTORS.builtin and takes_cue(name, detector)
+    return reads_cue or "train.extra_live" in content
 
 
 def _content(method: Method, row: RowChoice, is_small: bool) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
             {
                 "fold": fold.name,
                 "train_faces": len(parts["train"]),
-                "parameters": sum(p.numel() for p in objective.detector.parameters()),
+                "parameters": objective.detector.num_parameters(),
                 "snapshots": keep,
             }
         )
@@ -106,7 +106,7 @@ def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     if is_main():
         detector = _build_detector(experiment)
         detector.save_pretrained(snapshot_folder(run.folder, 0))
-        count = sum(p.numel() for p in detector.parameters())
+        count = detector.num_parameters()
         run.finish({"fold": fold.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
     wait()
 

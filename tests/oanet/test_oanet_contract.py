@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from detector_names import TRAINABLE, WITH_CUE
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.detectors import Detector, build_detector, load_detector
 from oanet.head import LinearHead, LivenessHead
-from oanet.names import DETECTORS_WITH_CUE, OBJECTIVES, TRAINABLE_DETECTORS
+from oanet.names import OBJECTIVES
 from oanet.objectives import Objective, build_objective
-from oanet.output import DetectorOutput
 
 MakeBatch = Callable[..., FaceBatch]
 
 # Every detector once and every objective at least once; the whole product is slow.
 DIAGONAL = [
-    *((name, "ssdg") for name in TRAINABLE_DETECTORS if name != "auxiliary"),
+    *((name, "ssdg") for name in TRAINABLE if name != "auxiliary"),
     ("auxiliary", "auxiliary"),
     ("auxiliary", "depth"),
     ("cdcn", "depth"),
@@ -34,11 +34,11 @@ DIAGONAL = [
 ]
 # The objectives' parts are as large as the paper's where nothing else is said.
 SMALL: dict[str, dict[str, Any]] = {"flip_mcl": {"hidden": 32, "projection_dim": 16}}
-PRODUCT = [(name, objective) for name in TRAINABLE_DETECTORS for objective in OBJECTIVES]
+PRODUCT = [(name, objective) for name in TRAINABLE for objective in OBJECTIVES]
 
 
 def tiny(name: str) -> Detector:
-    options: dict[str, Any] = {"cue_channels": 6} if name in DETECTORS_WITH_CUE else {}
+    options: dict[str, Any] = {"cue_channels": 6} if name in WITH_CUE else {}
     return build_detector(name, preset="tiny", **options)
 
 

@@ -77,9 +77,9 @@ def test_one_changed_pixel_value_is_not_taken_for_a_constant() -> None:
 
 def test_errors_teach() -> None:
     x, r, _ = pictures()
-    with pytest.raises(ValueError, match="Did you mean 'residual'"):
+    with pytest.raises(ValueError, match="did you mean 'residual'"):
         form_cue(x, r, form="residul")
-    with pytest.raises(ValueError, match=r"Allowed: per_face, none"):
+    with pytest.raises(ValueError, match=r"Allowed: none, per_face"):
         form_cue(x, r, normalize="batch")
     with pytest.raises(ValueError, match="needs `autoencoded`"):
         form_cue(x, r, form="two_part")

@@ -1,4 +1,4 @@
-"""The example of docs/extending.md: short, running as printed, and found by name once it is in the tables."""
+"""The example of docs/extending.md: short, complete, found by its address and by its entry points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from oanet import names
 from oanet.detectors import build_detector, load_detector
 from oanet.objectives import build_objective
 
@@ -25,10 +24,10 @@ def example() -> str:
     return found.group(1)
 
 
-def table_lines() -> dict[str, str]:
-    """The page's table: name of a table of `oanet.names` to the line that it gets."""
-    rows = re.findall(r"^\| `(\w+)` \| `(.*)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    return dict(rows)
+def put_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "example.py").write_text(example())
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "example", raising=False)
 
 
 def test_the_example_is_short_and_linked() -> None:
@@ -48,24 +47,29 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_its_lines_in_the_tables_make_it_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "example.py").write_text(example())
-    monkeypatch.syspath_prepend(tmp_path)
-    lines = {table: eval("{" + line + "}") for table, line in table_lines().items()}
-    assert set(lines) == {"DETECTOR_CLASSES", "DETECTOR_OPTIONS", "OBJECTIVE_CLASSES", "OBJECTIVE_OPTIONS"}
-    for table, entries in lines.items():
-        for name, value in entries.items():
-            at = f"example:{value.split(':')[1]}" if table.endswith("CLASSES") else value
-            monkeypatch.setitem(getattr(names, table), name, at)
-    for table, source in (("DETECTORS", names.DETECTOR_CLASSES), ("OBJECTIVES", names.OBJECTIVE_CLASSES)):
-        for module in ("oanet.names", "oanet.detectors", "oanet.objectives", "oanet.presets"):
-            monkeypatch.setattr(f"{module}.{table}", tuple(source), raising=False)
-    detector: Any = build_detector("small_cnn", width=8)
-    objective: Any = build_objective("focal", detector, 2, gamma=1.0)
-    assert objective.gamma == 1.0
+def test_it_is_found_by_the_pages_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(tmp_path, monkeypatch)
+    page = PAGE.read_text(encoding="utf-8")
+    given = dict(re.findall(r"(\w+\.\w+)=(\S+)", page[page.index("PYTHONPATH=.") :]))
+    detector: Any = build_detector(given["detector.name"], width=int(given["detector.width"]))
+    objective: Any = build_objective(given["objective.name"], detector, 2, gamma=float(given["objective.gamma"]))
+    assert objective.gamma == 1.5
     detector.eval().save_pretrained(tmp_path / "saved")
     image = torch.randn(2, 3, 32, 32)
     assert torch.equal(load_detector(tmp_path / "saved")(image).logits, detector(image).logits)
+
+
+def test_its_entry_points_make_it_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(tmp_path, monkeypatch)
+    toml = re.search(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert toml is not None
+    info = tmp_path / "example-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+    points = re.sub(r'\[project\.entry-points\."(.*)"\]', r"[\1]", toml.group(1)).replace('"', "")
+    (info / "entry_points.txt").write_text(points)
+    objective: Any = build_objective("focal", build_detector("small_cnn", width=8), 2, gamma=1.0)
+    assert objective.gamma == 1.0
 
 
 def _environment() -> dict[str, str]:

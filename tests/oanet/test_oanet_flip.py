@@ -133,10 +133,10 @@ def test_folders_that_are_not_a_whole_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not know the prompts' words"):
         build_detector("flip_it", clip=clip)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(OSError, match="its tokenizer cannot be had"):
+    with pytest.raises(OSError, match="its tokenizer cannot be loaded"):
         build_detector("flip_it", clip=clip)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(OSError, match="its weights cannot be had"):
+    with pytest.raises(OSError, match="its weights cannot be loaded"):
         build_detector("flip_v", clip=clip)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))

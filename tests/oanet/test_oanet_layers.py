@@ -12,7 +12,7 @@ from torch import nn
 from oanet.attention import OffRealCrossAttention
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead, normalize_feature
-from oanet.vit import ConvStem, build_vit, fit_image, pool, resize
+from oanet.trunks import ConvStem, build_vit, fit_image, pool, resize
 
 SMALL_VIT = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -146,7 +146,7 @@ def test_trunk_errors_teach() -> None:
         build_vit("resnet18", 224)
     with pytest.raises(ValueError, match=r"refuses an option.*dept"):
         build_vit("vit_tiny_patch16_224", 224, options={"dept": 2})
-    with pytest.raises(ValueError, match="Allowed: patch, conv"):
+    with pytest.raises(ValueError, match="Allowed: conv, patch"):
         build_vit("vit_tiny_patch16_224", 224, stem="hybrid")
     with pytest.raises(ValueError, match="no pretrained weights"):
         build_vit("vit_tiny_patch16_224", 224, stem="conv", pretrained=True)

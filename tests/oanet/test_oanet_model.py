@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from oanet.detectors import build_detector
-from oanet.detectors.image_only import ImageOnly
+from oanet.detectors.vit import ImageOnly
 from oanet.model import OANet
 
 UNUSED_POOLER = 590_592

@@ -147,7 +147,7 @@ def test_the_reflections_pseudo_target_is_the_attacks_ellipse(make_batch: MakeBa
         (("depth",), {"lambda_mask": 1.0}, "map 'mask'.*it predicts depth"),
         (("depth", "mask"), {}, "predicts the map 'mask', which the objective 'auxiliary' does not train"),
         (("depth",), {"lambda_depth": -1.0}, "lambda_depth = -1.0"),
-        (("depth",), {"reflection_target": "elipse"}, "Did you mean 'ellipse'"),
+        (("depth",), {"reflection_target": "elipse"}, "did you mean 'ellipse'"),
     ],
 )
 def test_what_does_not_fit_is_said(maps: tuple[str, ...], options: dict[str, Any], words: str) -> None:
@@ -164,9 +164,9 @@ def test_missing_targets_are_said(make_batch: MakeBatch) -> None:
         objective(batch, 0.5)
     with pytest.raises(ValueError, match="'depth' needs a detector that predicts the map 'depth'"):
         build_objective("depth", build_detector("image_only", preset="tiny"), 3)
-    with pytest.raises(ValueError, match="Did you mean 'reflection'"):
+    with pytest.raises(ValueError, match="did you mean 'reflection'"):
         auxiliary("reflexion")
-    with pytest.raises(ValueError, match="at least 3"):
+    with pytest.raises(ValueError, match=r"map_size = 2; it must be in \[3, inf\)"):
         build_detector("auxiliary", preset="tiny", map_size=2)
 
 

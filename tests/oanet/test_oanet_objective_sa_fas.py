@@ -14,8 +14,15 @@ from oanet.batch import FaceBatch
 from oanet.detectors import build_detector, load_detector
 from oanet.head import DomainHeads, mean_probability_logits
 from oanet.objectives import build_objective
-from oanet.objectives.sa_fas import SAFAS, align_heads, domain_binary_cross_entropy, supervised_contrast
-from oanet.objectives.views import look_through, random_windows, second_view
+from oanet.objectives.sa_fas import (
+    SAFAS,
+    align_heads,
+    domain_binary_cross_entropy,
+    random_windows,
+    sample_windows,
+    second_view,
+    supervised_contrast,
+)
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -122,7 +129,7 @@ def test_a_domain_without_faces_does_not_count() -> None:
     assert loss.item() == pytest.approx(math.log(2))
 
 
-def test_image_and_cue_look_through_one_window(make_batch: MakeBatch) -> None:
+def test_image_and_cue_sample_windows_one_window(make_batch: MakeBatch) -> None:
     batch = make_batch(6)
     batch.cue = batch.image.clone()
     view = second_view(batch, 0.3, 180.0)
@@ -137,9 +144,9 @@ def test_windows_crop_turn_and_mirror_as_they_say() -> None:
     straight = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
     mirrored = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
     quarter = torch.tensor([[[0.0, -1, 0], [1, 0, 0]]])
-    torch.testing.assert_close(look_through(picture, straight), picture)
-    torch.testing.assert_close(look_through(picture, mirrored), picture.flip(-1))
-    torch.testing.assert_close(look_through(picture, quarter), picture.rot90(1, (2, 3)))
+    torch.testing.assert_close(sample_windows(picture, straight), picture)
+    torch.testing.assert_close(sample_windows(picture, mirrored), picture.flip(-1))
+    torch.testing.assert_close(sample_windows(picture, quarter), picture.rot90(1, (2, 3)))
     windows = random_windows(500, 0.25, 0.0)
     scale = windows[:, 1, 1]
     assert 0.5 <= scale.min() < 0.55
@@ -184,9 +191,9 @@ def test_the_objective_is_the_sum_of_its_parts(make_batch: MakeBatch) -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"alignment": 1.2}, "alignment = 1.2; it is a share"),
-        ({"temperature": 0.0}, "temperature = 0.0; it must be above zero"),
-        ({"min_area": 0.0}, "min_area = 0.0; it is a share of the face"),
+        ({"alignment": 1.2}, "alignment = 1.2; it must be in"),
+        ({"temperature": 0.0}, "temperature = 0.0; it must be in"),
+        ({"min_area": 0.0}, "min_area = 0.0; it must be in"),
         ({"lambda_contrastive": -1.0}, "lambda_contrastive = -1.0"),
     ],
 )

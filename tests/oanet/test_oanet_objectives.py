@@ -227,5 +227,5 @@ def test_bad_factors_are_refused() -> None:
         build_objective("erm", detector, 3, class_weights=[1.0])
     with pytest.raises(ValueError, match="leaves nothing to learn from"):
         build_objective("erm", detector, 3, class_weights=[0.0, 0.0])
-    with pytest.raises(ValueError, match="Did you mean 'margin'"):
+    with pytest.raises(ValueError, match="did you mean 'margin'"):
         build_objective("ssdg", detector, 3, margins=0.1)

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from detector_names import TRAINABLE, WITH_CUE
 from test_oanet_contract import check_gradients, check_saved, train
 from torch import nn
 
 from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector
-from oanet.names import DETECTOR_OPTIONS, DETECTORS_WITH_CUE, TRAINABLE_DETECTORS, takes_cue
+from oanet.names import DETECTORS, takes_cue
 from oanet.objectives import build_objective
 
 MakeBatch = Callable[..., FaceBatch]
 
-PLUGGABLE = tuple(name for name in TRAINABLE_DETECTORS if "cue" in DETECTOR_OPTIONS[name])
+PLUGGABLE = tuple(name for name in TRAINABLE if "cue" in DETECTORS.options(name))
 
 
 def awake(detector: Any) -> Any:
@@ -118,12 +119,12 @@ def test_flip_mcl_has_views_without_a_cue() -> None:
 
 
 def test_whether_a_detector_takes_a_cue_follows_its_options() -> None:
-    assert all(takes_cue(name, {}) for name in DETECTORS_WITH_CUE)
+    assert all(takes_cue(name, {}) for name in WITH_CUE)
     assert takes_cue("vit", {"cue": True, "cue_stages": 2})
     assert not takes_cue("vit", {"cue": False})
     assert plugged("vit").needs_cue
     assert not build_detector("vit", preset="tiny").needs_cue
-    with pytest.raises(ValueError, match="cue_options of the detector 'flip_v' is read with its option cue: true"):
+    with pytest.raises(ValueError, match="cue_options of the detector 'flip_v' needs its option cue: true"):
         takes_cue("flip_v", {"preset": "tiny", "cue_options": {}})
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from detector_names import TRAINABLE
 
 from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector
 from oanet.head import HEADS, normalize_feature
-from oanet.names import DETECTOR_OPTIONS, TRAINABLE_DETECTORS
+from oanet.names import DETECTORS
 from oanet.objectives import build_objective
 from oanet.presets import detector_preset
 
@@ -33,7 +34,7 @@ ZOO = (
     "flip_v",
     "flip_it",
 )
-TRAINED = tuple(name for name in ZOO if name in TRAINABLE_DETECTORS)
+TRAINED = tuple(name for name in ZOO if name in TRAINABLE)
 
 
 def on_meta(name: str, **options: Any) -> Detector:
@@ -183,13 +184,13 @@ def test_released_presets_change_what_the_code_changes() -> None:
         ("cdcn", {"theta": 1.5}, "theta = 1.5"),
         ("cdcn_pp", {"width": 2}, "width = 2"),
         ("ssdg_m", {"width": 1}, "width = 1"),
-        ("vit", {"head": "lineer"}, "Did you mean 'linear'"),
-        ("vit", {"cue_stages": 2}, "cue_stages of the detector 'vit' is read with its option cue: true alone"),
-        ("ddm", {}, "'ddm' is not offered: .*'ddm_star' is the AG-FAS paper's version"),
+        ("vit", {"head": "lineer"}, "did you mean 'linear'"),
+        ("vit", {"cue_stages": 2}, "cue_stages of the detector 'vit' needs its option cue: true"),
+        ("ddm", {}, "'ddm' is not offered: .*'ddm_star' is the AG-FAS paper's variant"),
         ("flip_v", {"clip": "no/such/folder/clip"}, "CLIP 'no/such/folder/clip' could not be opened"),
         ("flip_it", {"clip": "x", "clip_options": {"projection_dim": 8}}, "leave clip_options out"),
-        ("flip_it", {"clip_options": {"visions": {}}}, "Did you mean 'vision'"),
-        ("flip_it", {"clip_options": {"text": {"hiden_size": 8}}}, "Did you mean 'hidden_size'"),
+        ("flip_it", {"clip_options": {"visions": {}}}, "did you mean 'vision'"),
+        ("flip_it", {"clip_options": {"text": {"hiden_size": 8}}}, "did you mean 'hidden_size'"),
         ("flip_it", {"clip_options": {"text": {"vocab_size": 12}}}, "vocab_size = 12; the prompts have 20 words"),
         ("flip_it", {"clip_options": {"text": {"max_position_embeddings": 8}}}, "reads 8 tokens.*need 10"),
         (
@@ -200,8 +201,8 @@ def test_released_presets_change_what_the_code_changes() -> None:
         ("liveness_vit", {"patch_size": 15}, "patch_size = 15 does not divide"),
         ("liveness_vit", {"num_heads": 7}, "num_heads = 7 does not divide"),
         ("liveness_vit", {"patch_size": 0}, "patch_size = 0 does not divide"),
-        ("livenessnet", {"width": 0}, "width = 0; the first block needs"),
-        ("attacknet_v2_2", {"width": 0}, "width = 0; the first block needs"),
+        ("livenessnet", {"width": 0}, "width = 0; it must be in"),
+        ("attacknet_v2_2", {"width": 0}, "width = 0; it must be in"),
         ("image_only", {"preset": "tiny", "backbone_options": {"num_heads": 5, "embed_dim": 24}}, "refuses an option"),
         ("liveness_vit", {"weights": "no/such.pt"}, "No weights at no/such.pt"),
         ("minifasnet", {"networks": ["v3"]}, "Unknown network 'v3'"),
@@ -215,4 +216,4 @@ def test_mistakes_teach(name: str, options: dict[str, Any], message: str) -> Non
 
 
 def test_the_options_of_the_tables_are_all_used() -> None:
-    assert set(ZOO) <= set(DETECTOR_OPTIONS)
+    assert set(ZOO) <= set(DETECTORS.builtin)

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision import transforms
 
 from oanet.detectors import build_detector, load_detector
-from oanet.detectors.liveness_vit import picture_tensor, published_threshold
+from oanet.detectors.liveness_vit import read_published
 from oanet.detectors.minifasnet import SCALES, MiniFASNetwork, crop_around, crop_box
 
 
@@ -66,6 +66,12 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(values).resize((width, height))
 
 
+def picture_tensor(picture: Image.Image) -> torch.Tensor:
+    """(1, 3, H, W) in [-1, 1]: resized by Pillow in 8 bits, as the public script does, before it becomes numbers."""
+    small = transforms.Resize(256)(picture)
+    return transforms.ToTensor()(small)[None] * 2 - 1
+
+
 @pytest.mark.parametrize("size", [(300, 400), (401, 299), (180, 180)])
 def test_liveness_vit_scores_a_picture_as_its_script(size: tuple[int, int], tmp_path: Path) -> None:
     network = Published().eval()
@@ -74,7 +80,7 @@ def test_liveness_vit_scores_a_picture_as_its_script(size: tuple[int, int], tmp_
         spoof, live = detector(picture_tensor(picture(*size))).logits.softmax(dim=1)[0].tolist()
         expected = network(TRANSFORM(picture(*size))[None]).softmax(dim=1)[0].tolist()
     assert [live, spoof] == pytest.approx(expected, abs=1e-5)
-    assert published_threshold(tmp_path / "model.pt") == pytest.approx(0.88)
+    assert read_published(tmp_path / "model.pt")["threshold"] == pytest.approx(0.12)
 
 
 def test_liveness_vit_is_saved_without_the_path(tmp_path: Path) -> None:
@@ -240,7 +246,7 @@ def test_crops_by_hand(box: tuple[int, int, int, int], scale: float, expected: t
     torch.testing.assert_close(crop[0, :, 0, 0], first)
 
 
-@pytest.mark.parametrize(("box", "message"), [((0, 0, 0, 9), "no extent"), ((500, 0, 9, 9), "outside the picture")])
+@pytest.mark.parametrize(("box", "message"), [((0, 0, 0, 9), "no extent"), ((500, 0, 9, 9), "outside the image")])
 def test_boxes_that_are_none(box: tuple[int, int, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         crop_box(400, 300, box, 2.7)
@@ -249,14 +255,14 @@ def test_boxes_that_are_none(box: tuple[int, int, int, int], message: str) -> No
 def test_each_network_judges_its_own_crop() -> None:
     detector = build_detector("minifasnet")
     near, far = torch.rand(1, 3, 90, 70) * 2 - 1, torch.rand(1, 3, 130, 110) * 2 - 1
-    both = detector.judge_crops([near, far]).probability_bonafide
+    both = detector.classify_crops([near, far]).probability_bonafide
     alone = [
         network((F.interpolate(crop, size=(80, 80), mode="bilinear").flip(1) + 1) * 127.5)[0].softmax(dim=1)[:, 1]
         for network, crop in zip(detector.networks.values(), (near, far), strict=True)
     ]
     torch.testing.assert_close(both, sum(alone) / 2)
     with pytest.raises(ValueError, match="zip"):
-        detector.judge_crops([near])
+        detector.classify_crops([near])
 
 
 @pytest.mark.realdata
@@ -264,15 +270,13 @@ def test_the_real_liveness_vit(realdata: Path) -> None:
     path = realdata / "weights" / "face-liveness-vit.pt"
     detector = build_detector("liveness_vit", weights=str(path)).eval()
     network = Published().eval()
-    from oanet.detectors.liveness_vit import read_published
-
     network.load_state_dict(read_published(path)["model"])
     with torch.no_grad():
         expected = network(TRANSFORM(picture(300, 400))[None]).softmax(dim=1)[0, 0].item()
         assert detector(picture_tensor(picture(300, 400))).probability_bonafide.item() == pytest.approx(
             expected, abs=1e-5
         )
-    assert published_threshold(path) == pytest.approx(1 - 0.1199, abs=1e-4)
+    assert read_published(path)["threshold"] == pytest.approx(0.1199, abs=1e-4)
 
 
 @pytest.mark.realdata

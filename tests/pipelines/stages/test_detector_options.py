@@ -42,6 +42,35 @@ def test_the_cues_form_decides_the_channels() -> None:
     assert train_detector._build_detector(given).config["cue_channels"] == 6
 
 
+def test_detector_and_objective_by_their_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+from oanet.detectors.cnn import SSDGM
+from oanet.objectives.cross_entropy import ERM
+
+
+class Mine(SSDGM):
+    name = "mine"
+
+
+class Loss(ERM):
+    def __init__(self, detector, num_domains, weight: float = 1.0) -> None:
+        super().__init__(detector, num_domains, [weight, 1.0])
+"""
+    (tmp_path / "methods_of_mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = experiment(
+        {"name": "methods_of_mine:Mine", "width": 8}, objective={"name": "methods_of_mine:Loss", "weight": 2.0}
+    )
+    assert not Workspace(given).needs_cue()
+    train_detector.check_options(given)
+    detector = train_detector._build_detector(given)
+    assert (type(detector).__name__, detector.config["width"]) == ("Mine", 8)
+    with pytest.raises(AgfasError, match="did you mean 'width'"):
+        experiment({"name": "methods_of_mine:Mine", "widht": 8})
+    with pytest.raises(AgfasError, match="did you mean 'weight'"):
+        experiment({"name": "vit"}, objective={"name": "methods_of_mine:Loss", "wieght": 8})
+
+
 def test_a_clip_counts_by_its_content(tmp_path: Path) -> None:
     for folder, weights in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()
@@ -57,7 +86,7 @@ def test_a_clip_counts_by_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("detector", "message"),
     [
-        ({"name": "vit", "cue_stages": 2}, "read with its option cue: true alone"),
+        ({"name": "vit", "cue_stages": 2}, "needs its option cue: true"),
         ({"name": "ddm"}, "'ddm' is not offered"),
         ({"name": "image_only", "cue": True}, "Unknown option of the detector 'image_only'"),
     ],
