@@ -98,8 +98,15 @@ def _explain_one(item: dict[str, Any], model: type[BaseModel]) -> str:
         allowed = _fields_at(full[:-1], model)
         hint = nearest(place[-1], allowed) if allowed else ""
         return f"unknown key '{'.'.join(place)}'; {hint}"
+    if item["type"] == "missing":
+        return f"'{'.'.join(place)}' is missing."
     message = item["msg"].removeprefix("Value error, ")
-    return f"'{'.'.join(place)}' = {item.get('input')!r}: {message}." if place else f"{message}."
+    return f"'{'.'.join(place)}' = {_shortened(item.get('input'))}: {message}." if place else f"{message}."
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _without_tags(place: list[str], model: type[BaseModel]) -> list[str]:

@@ -189,6 +189,7 @@ def save_model(
 
     The folder has everything that the detector needs, and a model card.
     """
-    from pipelines.stages import save_model as stage
+    from pipelines.stages import detect as stage
 
-    typer.echo(stage.run(run, out, label, fold, face_detector, weights, parsing_weights))
+    detector = stage.open_detector(run, None, label, fold, face_detector, weights, parsing_weights)
+    typer.echo(stage.save_model(detector, out))

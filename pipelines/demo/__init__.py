@@ -1,5 +1,5 @@
 """The page of `agfas demo`: a picture or the webcam in, the verdict in words and pictures out.
 
-`judge` and `words` make the answer and know no web server; `uploads` keeps no picture longer than it is judged; `page`
-and `server` are Gradio's, which is the extra `demo`.
+`answer` makes what the page shows, `uploads` deletes visitors' files, and both know no web server; `page` and `server`
+use Gradio, the extra `demo`.
 """

@@ -1,4 +1,4 @@
-"""The page itself, in Gradio's parts."""
+"""The page itself, built from Gradio's components."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 
 import gradio
 
-from pipelines.demo import words
-from pipelines.demo.judge import Judge, answer_html
+from pipelines.demo import answer as words
+from pipelines.demo.answer import Judge, answer_html
 from pipelines.demo.uploads import Uploads
 
 STYLE = Path(__file__).with_name("style.css")
-# The visitor's own fonts: none is fetched.
+# System fonts: Gradio's default theme would fetch some from elsewhere.
 THEME = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 _WAITING = 32
-_GONE = (
-    "This picture is gone already, as happens when one is sent twice at once, or when a server between lost it. Send it"
-    " again."
-)
+_GONE = "This picture is no longer on the server: it was sent twice, or its upload was lost on the way. Send it again."
 
 
 def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
@@ -28,10 +25,10 @@ def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
 
     Args:
         judge: answers; it is warmed up here.
-        uploads: where Gradio lays the visitors' files.
+        uploads: the folder where Gradio stores the visitors' files.
 
     Raises:
-        AgfasError: what the detector's run tells of itself is gone.
+        AgfasError: the detector's training data is missing, so that its limits cannot be stated.
     """
     detector, names = judge.detector, judge.warm_up()
     with gradio.Blocks(title="AG-FAS", analytics_enabled=False) as page:
@@ -49,14 +46,14 @@ def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
                 gradio.HTML(_paragraphs("note", [words.PRIVACY]))
             with gradio.Column(scale=3, min_width=300):
                 answer = gradio.HTML(_paragraphs("empty", [words.EMPTY]), elem_id="answer", min_height=120)
-        told = words.limits(detector.settings, detector.about()), words.pictures(detector.settings, names)
-        gradio.HTML(_foot(*told), elem_id="foot")
-        # `input` is the visitor's doing: an upload or a shot, and clearing, but not what the page sets itself.
+        limits = words.limits(detector.settings, detector.about())
+        gradio.HTML(_foot(limits, words.explain_panels(detector.settings, names)), elem_id="foot")
+        # `input` fires for uploads, webcam shots and clearing by the visitor, not for what the page sets itself.
         picture.input(
             lambda payload: _answer(judge, uploads, payload),
             picture,
             [picture, answer],
-            preprocess=False,  # Gradio would open the file with Pillow before we may refuse it in words
+            preprocess=False,  # otherwise Gradio opens the file with Pillow, whose errors are not for visitors
             concurrency_limit=1,
             show_progress_on=answer,
             api_visibility="private",
@@ -66,7 +63,7 @@ def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
 
 
 def _answer(judge: Judge, uploads: Uploads, payload: Any) -> tuple[None, str]:
-    """Empties the picture's place for the next one, and gives the answer."""
+    """Clear the picture for the next upload, and answer."""
     if payload is None:
         return None, _paragraphs("empty", [words.EMPTY])
     path = uploads.find(payload)

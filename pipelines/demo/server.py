@@ -1,44 +1,88 @@
-"""Serving the page at an address."""
+"""Serving the page: its address and Gradio's server."""
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import ModuleType
 
-from pipelines.demo.address import bracketed
-from pipelines.demo.judge import Judge
+from pipelines.demo.answer import Judge
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 
 MAX_FILE_SIZE = 50 * 2**20
-"""Bytes of a file that is still taken."""
+"""Largest upload in bytes."""
 
-_SESSIONS = 64  # whose last answer is remembered, in memory
+_SESSIONS = 64  # visitors whose last answer is kept in memory
+_HOSTS = "Allowed are 127.0.0.1 (this computer alone), 0.0.0.0 (everyone who reaches it), or an address that it has."
+
+
+def check_address(host: str, port: int) -> bool:
+    """Check that a server can listen at an address, before a model is loaded.
+
+    Args:
+        host: a name or an address; an IPv6 address with or without brackets.
+        port: from 1 to 65535.
+
+    Returns:
+        Whether only this computer can reach the address.
+
+    Raises:
+        AgfasError: the port is taken or not allowed, or the host is not an address of this computer.
+    """
+    if not 1 <= port <= 65535:
+        raise AgfasError(f"--port must be between 1 and 65535, not {port}.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise AgfasError(f"--host {host} is not an address. {_HOSTS}") from None
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(address)
+        except OSError as error:
+            raise _unavailable(host, port, error) from None
+    return ipaddress.ip_address(str(address[0])).is_loopback
+
+
+def bracketed(host: str) -> str:
+    """A host as URLs write it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _unavailable(host: str, port: int, error: OSError) -> AgfasError:
+    if error.errno == errno.EADDRINUSE:
+        return AgfasError(f"Port {port} of {host} is taken. Stop the program that uses it, or choose another --port.")
+    if error.errno == errno.EACCES:
+        return AgfasError(f"Port {port} is reserved for the system. Choose a --port of 1024 or above.")
+    return AgfasError(f"--host {host} cannot be used ({error.strerror}). {_HOSTS}")
 
 
 @contextmanager
 def serving(judge: Judge, host: str, port: int) -> Iterator[tuple[str, Uploads]]:
     """Serve the page while the block runs.
 
-    Visitors' files lie in a folder that nobody else can read and that is gone afterwards. Gradio counts no visits,
-    makes no public link, keeps no list of answers in the browser, and fetches nothing from elsewhere.
+    Uploads are stored in a folder that no other user can read and that is deleted afterwards. Gradio counts no visits,
+    makes no public link, keeps no history in the browser, and fetches nothing from elsewhere.
 
     Args:
         judge: answers.
         host: name or address to listen at.
-        port: of that address.
+        port: to listen at.
 
     Yields:
-        Where the page is, and its uploads.
+        The page's URL, and its uploads.
 
     Raises:
-        AgfasError: the extra `demo` is not installed, or the address cannot be had.
+        AgfasError: the extra `demo` is not installed, or the address cannot be used.
     """
-    with TemporaryDirectory(prefix="agfas-demo-") as folder, _told_to_gradio(folder):
+    with TemporaryDirectory(prefix="agfas-demo-") as folder, _gradio_environment(folder):
         parts = load_page()
         uploads = Uploads(Path(folder))
         page = parts.build_page(judge, uploads)
@@ -50,7 +94,7 @@ def serving(judge: Judge, host: str, port: int) -> Iterator[tuple[str, Uploads]]
                 max_file_size=MAX_FILE_SIZE, state_session_capacity=_SESSIONS,
                 theme=parts.THEME, css_paths=parts.STYLE,
             )  # fmt: skip
-        except (OSError, ValueError) as error:  # the port was taken meanwhile; a proxy stands before this computer
+        except (OSError, ValueError) as error:  # the port was taken meanwhile, or a proxy hides this computer
             raise AgfasError(f"The page cannot be served at {host}:{port}: {error}") from error
         try:
             yield page.local_url, uploads
@@ -58,11 +102,11 @@ def serving(judge: Judge, host: str, port: int) -> Iterator[tuple[str, Uploads]]
             page.close(verbose=False)
 
 
-def load_page() -> Any:
+def load_page() -> ModuleType:
     """The module `pipelines.demo.page`, which needs Gradio.
 
     Raises:
-        AgfasError: it is not installed; says how to install it.
+        AgfasError: Gradio is not installed.
     """
     try:
         from pipelines.demo import page
@@ -72,11 +116,11 @@ def load_page() -> Any:
 
 
 @contextmanager
-def _told_to_gradio(folder: str) -> Iterator[None]:
-    """What Gradio reads from the environment, at every upload too: so it must stand while the page does."""
-    told = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
+def _gradio_environment(folder: str) -> Iterator[None]:
+    """Set variables that Gradio reads at every upload, so they must stay set while the page is served."""
+    chosen = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The files that visitors send, kept no longer than they are judged."""
+"""The visitors' files, deleted seconds after their answer."""
 
 from __future__ import annotations
 
@@ -9,30 +9,27 @@ from threading import Timer
 from typing import Any
 
 LINGER = 3.0
-"""Seconds that a file stays after its answer."""
+"""Seconds that a file is kept after its answer, since the browser may still fetch it to show it."""
 
 OLDEST = 300.0
-"""Seconds after which a file goes that nobody asked an answer for, such as one whose sending broke off."""
+"""Seconds after which an unanswered file is deleted, such as one whose upload broke off."""
 
 
 class Uploads:
-    """A folder in which every visitor's file lies in a folder of its own.
+    """The visitors' files, each in a folder that Gradio names by its content.
 
     Args:
-        folder: of this page alone.
+        folder: used by this page alone.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
 
     def find(self, payload: Any) -> Path | None:
-        """The file that a browser speaks of.
+        """The file that a browser refers to, or None if it is not a file in the folder.
 
         Args:
-            payload: what it sent: a dictionary with the file's `path`.
-
-        Returns:
-            The file; None where it speaks of none that lies in the folder.
+            payload: what the browser sent, expected to be a dictionary with `path`.
         """
         given = payload.get("path") if isinstance(payload, dict) else None
         if not isinstance(given, str) or "\0" in given:
@@ -41,24 +38,17 @@ class Uploads:
         return path if self.folder in path.parents and path.is_file() else None
 
     def remove_soon(self, path: Path, seconds: float = LINGER) -> None:
-        """Delete a file that `find` gave, unless the same picture is sent again before.
-
-        Args:
-            path: of the file.
-            seconds: to wait, since the browser may still be fetching the file to show it.
-        """
+        """Delete a file of `find` after some seconds, unless the same picture is uploaded again before."""
         timer = Timer(seconds, self._remove, (path, _stamp(path)))
-        timer.daemon = True  # the folder goes with the page anyway
+        timer.daemon = True  # the folder is deleted with the page anyway
         timer.start()
 
     def _remove(self, path: Path, stamp: tuple[int, int] | None) -> None:
         if stamp is not None and _stamp(path) == stamp:
-            # Gradio lays every file into a folder that is named by its content.
-            place = path if path.parent == self.folder else path.parent
-            _delete(place)
+            _delete(path if path.parent == self.folder else path.parent)
 
     def sweep(self, oldest: float = OLDEST) -> None:
-        """Delete what has lain for longer than `oldest` seconds."""
+        """Delete everything older than `oldest` seconds."""
         now = time.time()
         for place in list(self.folder.iterdir()):
             try:
@@ -70,7 +60,7 @@ class Uploads:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Tells a file from another one that came to lie in its place."""
+    """Distinguishes a file from a later one of the same name."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""`agfas demo`: the page, served until it is stopped."""
+"""`agfas demo`: serve the page until it is stopped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipelines.demo.address import check_address
+from pipelines.demo.server import check_address, load_page, serving
 
 if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
 
-_SWEEP_EVERY = 30.0
+_SWEEP_EVERY = 30.0  # seconds
 
 
 def run(
@@ -22,25 +22,24 @@ def run(
     aligned: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page until Ctrl-C or a signal to end.
+    """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
-        open_detector: loads the detector; called once the address and Gradio are known to be there.
-        host: to listen at.
-        port: likewise.
-        aligned: take pictures for aligned crops.
+        open_detector: loads the detector; called after the address and Gradio were checked, which is quick.
+        host: name or address to listen at.
+        port: to listen at.
+        aligned: use pictures as aligned crops.
         say: prints a line.
 
     Raises:
-        AgfasError: the extra `demo` is not installed, the address cannot be had, or the detector cannot be opened.
+        AgfasError: the extra `demo` is not installed, the address cannot be used, or the detector cannot be opened.
     """
-    from pipelines.demo.judge import Judge
-    from pipelines.demo.server import load_page, serving
+    from pipelines.demo.answer import Judge
 
     local = check_address(host, port)
     load_page()
     judge = Judge(open_detector(), aligned)
-    before = signal.signal(signal.SIGTERM, _stop)  # else the visitors' files would stay
+    before = signal.signal(signal.SIGTERM, _stop)  # the default handler would leave the visitors' files
     try:
         with serving(judge, host, port) as (url, uploads):
             say(f"The page: {url} (Ctrl-C stops it)")

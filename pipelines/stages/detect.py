@@ -1,23 +1,23 @@
-"""`agfas detect`: pictures, videos and folders of them to a table, JSON, CSV and overlays."""
+"""`agfas detect` and `agfas save-model`: a trained detector used on files, and saved as one folder."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_text
 from pipelines.progress import bar
-from pipelines.verdict.answers import REFUSED, Verdict
-from pipelines.verdict.media import Medium, find_media
-from pipelines.verdict.printing import as_csv, as_json, as_table, count_refused
+from pipelines.verdict.answers import REFUSED, Verdict, as_csv, as_json, as_table, count_refused
 
 if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
-
-_Answer: TypeAlias = tuple[Medium, Verdict]
 
 
 def open_detector(
@@ -32,7 +32,7 @@ def open_detector(
     """The detector of a run or of a saved folder.
 
     Raises:
-        AgfasError: not exactly one of the two, or a choice that a saved folder does not have.
+        AgfasError: not exactly one of the two, or `label` or `fold` for a saved folder.
     """
     from pipelines.verdict import FaceAntiSpoofing
 
@@ -43,11 +43,22 @@ def open_detector(
             run, label, fold, face_detector=face_detector, weights=weights, face_parser=parsing_weights
         )
     if label is not None or fold is not None:
-        raise AgfasError("--label and --fold choose among the detectors of a run; a saved folder holds one alone.")
+        raise AgfasError("--label and --fold choose among the detectors of a run; a saved folder holds only one.")
     assert model is not None
     return FaceAntiSpoofing.from_pretrained(
         model, face_detector=face_detector, weights=weights, face_parser=parsing_weights
     )
+
+
+def save_model(detector: FaceAntiSpoofing, out: Path) -> str:
+    """Write a detector as one folder that needs nothing else; returns what to print.
+
+    Raises:
+        AgfasError: the folder holds something else, or cannot be written.
+    """
+    detector.save_pretrained(out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return f"{detector.settings.label}, {detector.settings.fold}: {out} ({size / 1e6:.1f} MB)"
 
 
 def run(
@@ -66,18 +77,18 @@ def run(
     Args:
         paths: pictures, videos and folders.
         detector: of `open_detector`.
-        aligned: take pictures for aligned crops.
+        aligned: use pictures as aligned crops.
         all_faces: judge every face.
-        frames: of a video.
+        frames: number of frames of a video.
         json: answer in JSON instead of a table.
-        csv: a file to write too.
+        csv: a CSV file to write too.
         save: folder of the overlays.
 
     Returns:
-        What to print, and how many paths were refused.
+        What to print, and the number of refused paths.
 
     Raises:
-        AgfasError: a wrong option, or a file that cannot be written.
+        AgfasError: an invalid option, or a file that cannot be written.
     """
     if frames < 1:
         raise AgfasError(f"--frames must be at least 1, not {frames}.")
@@ -92,21 +103,131 @@ def run(
             progress.update(1)
     if csv is not None:
         write_text(csv, as_csv(verdicts))
-    passed_over = found.passed_over()
+    left_out, refused = found.left_out(), count_refused(verdicts)
     if json:
-        return as_json(verdicts, detector.settings, passed_over, overlays.written), count_refused(verdicts)
-    extra = [text for text in (passed_over, overlays.in_words()) if text]
-    return as_table(verdicts, detector.settings, extra), count_refused(verdicts)
+        return as_json(verdicts, detector.settings, left_out, overlays.written), refused
+    return as_table(verdicts, detector.settings, [text for text in (left_out, overlays.summary()) if text]), refused
+
+
+def _judged(
+    media: Sequence[Medium], detector: FaceAntiSpoofing, frames: int, **options: bool
+) -> Iterator[tuple[Medium, Verdict]]:
+    """Every file with its verdict, in order; successive pictures are judged in batches."""
+    for kind, group in groupby(media, key=lambda medium: medium.kind):
+        if kind == "picture":
+            yield from _judged_pictures(list(group), detector, **options)
+        elif kind == "video":
+            yield from ((medium, detector.judge_video(medium.path, frames, **options)) for medium in group)
+        else:
+            yield from ((medium, detector.refusal(str(medium.path), medium.refused)) for medium in group)
+
+
+def _judged_pictures(
+    media: list[Medium], detector: FaceAntiSpoofing, **options: bool
+) -> Iterator[tuple[Medium, Verdict]]:
+    for start in range(0, len(media), detector.batch_size):
+        part = media[start : start + detector.batch_size]
+        yield from zip(part, detector([medium.path for medium in part], **options), strict=True)
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One file to judge.
+
+    Attributes:
+        path: of the file.
+        name: relative to the folder that the user named, with `/`; the file's own name if named itself.
+        refused: why it cannot be judged; empty if it can.
+    """
+
+    path: Path
+    name: str
+    refused: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`picture`, `video` (by its name) or `refused`."""
+        if self.refused:
+            return "refused"
+        return "video" if self.path.suffix.lower() in VIDEO_SUFFIXES else "picture"
+
+
+@dataclass
+class Found:
+    """The files to judge, and what was skipped.
+
+    Attributes:
+        media: in the order of the arguments, each folder's sorted by path.
+        others: number of skipped files by the ending of their names.
+        links: number of links that were not followed.
+    """
+
+    media: list[Medium] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    links: int = 0
+
+    def left_out(self) -> str:
+        """What was skipped, in one sentence; empty if nothing was."""
+        parts = []
+        if self.others:
+            endings = ", ".join(sorted(self.others))
+            parts.append(f"{sum(self.others.values())} files that are neither pictures nor videos by name ({endings})")
+        if self.links:
+            parts.append(f"{self.links} links, which are not followed")
+        return f"left out: {' and '.join(parts)}" if parts else ""
+
+
+def find_media(paths: Sequence[Path]) -> Found:
+    """The files to judge. A named file is judged whatever its name; in folders the ending decides.
+
+    A folder that cannot be read, or holds nothing to judge, becomes a refused medium.
+    """
+    found = Found()
+    for path in paths:
+        if path.is_dir():
+            _walk(path, found)
+        else:
+            found.media.append(Medium(path, path.name))
+    return found
+
+
+def _walk(top: Path, found: Found) -> None:
+    before = len(found.media)
+    unread: list[OSError] = []
+    for path in sorted(_files(top, found, unread)):
+        if path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):
+            found.media.append(Medium(path, path.relative_to(top).as_posix()))
+        else:
+            found.others[path.suffix.lower() or "no ending"] += 1
+    for error in unread:
+        place = Path(str(error.filename))
+        found.media.append(Medium(place, place.name, f"{place} cannot be read ({error.strerror})."))
+    if len(found.media) == before:
+        endings = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
+        reason = f"{top} holds no picture and no video: no file in it ends in {endings}."
+        found.media.append(Medium(top, top.name, reason))
+
+
+def _files(top: Path, found: Found, unread: list[OSError]) -> Iterator[Path]:
+    for folder, names, files in os.walk(top, onerror=unread.append):
+        # os.walk lists links to folders, but does not follow them.
+        found.links += sum((Path(folder) / name).is_symlink() for name in names)
+        for name in files:
+            path = Path(folder) / name
+            if path.is_symlink():
+                found.links += 1
+            else:
+                yield path
 
 
 class Overlays:
-    """Writes an overlay for every answer, under names that follow from the paths alone.
+    """Writes an overlay for every answer, with names that follow from the paths alone.
 
     Args:
-        folder: where to; None writes nothing.
+        folder: of the overlays; None writes nothing.
 
     Attributes:
-        written: overlay of every answer in turn; None where it has none.
+        written: path of each answer's overlay; None if it has none.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -115,7 +236,7 @@ class Overlays:
         self._taken: set[Path] = set()
 
     def write(self, medium: Medium, verdict: Verdict) -> None:
-        """Write the next one; none for what was refused."""
+        """Write the next answer's overlay; refused files have none."""
         from pipelines.verdict.overlay import draw_overlay
 
         if self.folder is None or verdict.verdict == REFUSED:
@@ -126,39 +247,16 @@ class Overlays:
         write_atomically(path, lambda temporary: picture.save(temporary, "PNG"))
         self.written.append(str(path))
 
-    def in_words(self) -> str:
-        """How many lie where; empty where none was wanted."""
+    def summary(self) -> str:
+        """The number of overlays and their folder; empty without a folder."""
         number = sum(path is not None for path in self.written)
         return "" if self.folder is None else f"overlays: {number} in {self.folder}"
 
     def _free(self, path: Path) -> Path:
-        """The path, or one with a number where two folders hold files of one name."""
+        """The path, with a number appended if another overlay has it, as for two folders with files of one name."""
         candidate, number = path, 1
         while candidate in self._taken:
             number += 1
             candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
         self._taken.add(candidate)
         return candidate
-
-
-def _judged(media: Sequence[Medium], detector: FaceAntiSpoofing, frames: int, **options: bool) -> Iterator[_Answer]:
-    """Every file with its verdict, in order; pictures that follow each other are judged in batches."""
-    for kind, group in groupby(media, key=_kind):
-        if kind == "picture":
-            yield from _judged_pictures(list(group), detector, **options)
-        elif kind == "video":
-            yield from ((medium, detector.judge_video(medium.path, frames, **options)) for medium in group)
-        else:
-            yield from ((medium, detector.refusal(str(medium.path), medium.refused)) for medium in group)
-
-
-def _judged_pictures(media: list[Medium], detector: FaceAntiSpoofing, **options: bool) -> Iterator[_Answer]:
-    for start in range(0, len(media), detector.batch_size):
-        part = media[start : start + detector.batch_size]
-        yield from zip(part, detector([medium.path for medium in part], **options), strict=True)
-
-
-def _kind(medium: Medium) -> str:
-    if medium.refused:
-        return "refused"
-    return "video" if medium.is_video else "picture"

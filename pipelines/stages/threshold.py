@@ -1,4 +1,4 @@
-"""`agfas threshold`: where to draw the line between live and attack, found on development scores alone."""
+"""`agfas threshold`: thresholds between live and attack, chosen on development scores alone."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import AgfasError, nearest
-from pipelines.evaluation.judge import own_numbers
+from pipelines.artefacts import detector_run
+from pipelines.errors import AgfasError
 from pipelines.evaluation.operating_points import OperatingPoint, Rates, operating_points
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.experiment.plan import Planned, read_plan
-from pipelines.experiment.workspace import Workspace
-from pipelines.files import read_json
+from pipelines.experiment.plan import read_plan
+from pipelines.verdict.from_run import choose_fold, finished_experiments
+
+_COLUMNS = ("APCER", "BPCER", "ACER", "HTER", "F1", "J", "accuracy")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Scores to choose on, and others to see what the choice costs.
+    """Scores to choose thresholds on, and others to judge the choice.
 
     Attributes:
         title: what was scored, in words.
-        dev: chooses.
-        target: does not; None where only one table was given.
+        dev: the thresholds are chosen on these.
+        target: judged at the chosen thresholds; None if only one table was given.
     """
 
     title: str
@@ -38,25 +39,25 @@ def run(
     max_bpcer: float = 0.05,
     as_json: bool = False,
 ) -> str:
-    """Find the thresholds and what they cost.
+    """Find thresholds and their error rates.
 
     Args:
-        source: an output folder, or the score table (.parquet) of development faces.
-        target: the score table of other faces, where `source` is a table.
-        label: which experiment of a folder; the first finished one where not given.
-        fold: which of its folds; the first where not given.
-        max_bpcer: share of bona fide videos that may be rejected at the threshold of that kind.
+        source: an output folder, or a score table (.parquet) of development faces.
+        target: a score table of other faces, if `source` is a table.
+        label: experiment of an output folder; default: the first finished one.
+        fold: its fold; default: the first.
+        max_bpcer: share of bona fide videos that the threshold `max_bpcer` may reject.
         as_json: answer in JSON instead of a table.
 
     Returns:
         What to print.
 
     Raises:
-        AgfasError: nothing is there or finished, an unknown name, or options that do not go together.
+        AgfasError: no run, nothing finished, an unknown name, or options that exclude each other.
     """
-    opened = _open_run(source, label, fold) if source.is_dir() else _open_table(source, target, label, fold)
     if source.is_dir() and target is not None:
-        raise AgfasError("--target goes with a score table; an output folder has target scores of its own.")
+        raise AgfasError("--target goes with a score table; an output folder has target scores already.")
+    opened = _open_run(source, label, fold) if source.is_dir() else _open_table(source, target, label, fold)
     points = operating_points(opened.dev, opened.target, max_bpcer)
     return _as_json(opened, points) if as_json else _as_table(opened, points)
 
@@ -69,33 +70,12 @@ def _open_table(source: Path, target: Path | None, label: str | None, fold: str 
 
 
 def _open_run(root: Path, label: str | None, fold: str | None) -> Source:
-    planned = _choose(read_plan(root), label)
-    folder = Workspace(planned.experiment).detector()
-    folds = read_json(folder / "result.json")["folds"]
-    if fold is not None and fold not in folds:
-        raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(fold, folds)}")
-    name = fold or next(iter(folds))
-    rules = planned.experiment.evaluate
-    step = own_numbers(folds[name], rules, planned.title)["step"]
-    dev, target = (ScoreTable.load(folder / name / "scores" / f"step_{step:06d}-{role}.parquet") for role in _ROLES)
-    title = f"{planned.title}, {name}, checkpoint of step {step} (chosen by '{rules.selection}')"
-    return Source(title, dev, target)
-
-
-_ROLES = ("dev", "test")
-
-
-def _choose(plan: list[Planned], label: str | None) -> Planned:
-    labels = list(dict.fromkeys(item.label for item in plan))
-    if label is not None and label not in labels:
-        raise AgfasError(f"No experiment is called '{label}': {nearest(label, labels)}")
-    for item in plan:
-        if label in (None, item.label) and (Workspace(item.experiment).detector() / "result.json").is_file():
-            return item
-    what = f"'{label}' is" if label else "No experiment in this folder is"
-    raise AgfasError(
-        f"{what} not evaluated, so there are no scores to choose on. Run `agfas evaluate` or `agfas sweep`."
-    )
+    planned = finished_experiments(read_plan(root), label)[0]
+    name, numbers = choose_fold(planned, fold)
+    step, selection = numbers["step"], planned.experiment.evaluate.selection
+    detector = detector_run(planned.experiment, name)
+    dev, target = detector.scores(step, "dev"), detector.scores(step, "test")
+    return Source(f"{planned.title}, {name}, checkpoint of step {step} (chosen by '{selection}')", dev, target)
 
 
 def _as_json(source: Source, points: list[OperatingPoint]) -> str:
@@ -104,7 +84,7 @@ def _as_json(source: Source, points: list[OperatingPoint]) -> str:
 
 
 def _as_table(source: Source, points: list[OperatingPoint]) -> str:
-    lines = [source.title, "A video is accepted as live where its mean score >= threshold. Rates in percent.", ""]
+    lines = [source.title, "A video is accepted as live if its mean score >= threshold. Rates in percent.", ""]
     lines += [f"{'kind':<10}{'threshold':>11}   {'on':<7}" + "".join(f"{name:>9}" for name in _COLUMNS)]
     for point in points:
         lines.append(f"{point.kind:<10}{point.threshold.value:>11.6f}   {'dev':<7}{_cells(point.dev)}")
@@ -112,14 +92,13 @@ def _as_table(source: Source, points: list[OperatingPoint]) -> str:
             lines.append(f"{'':<24}{'target':<7}{_cells(point.target)}")
     lines += ["", *(f"{point.kind}: {point.threshold.origin}" for point in points)]
     if source.target is None:
-        lines.append("The rates on these videos are those of the videos that chose: expect worse elsewhere.")
+        lines.append(
+            "These rates are measured on the videos that the thresholds were chosen on: expect worse elsewhere."
+        )
     else:
         domains = ", ".join(sorted(set(source.target.domain.tolist())))
         lines.append(f"Every threshold is fixed before the target ({domains}) is looked at.")
     return "\n".join(lines)
-
-
-_COLUMNS = ("APCER", "BPCER", "ACER", "HTER", "F1", "J", "accuracy")
 
 
 def _cells(rates: Rates) -> str:

@@ -1,4 +1,4 @@
-"""From a picture or a video to a verdict: live, attack, no face, or refused with the reason.
+"""From a picture or a video to a verdict: live, attack, no face, or refused with a reason.
 
 from pipelines.verdict import FaceAntiSpoofing
 detector = FaceAntiSpoofing.from_pretrained("folder")

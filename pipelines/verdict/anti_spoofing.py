@@ -6,32 +6,43 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pipelines.errors import AgfasError
 from pipelines.verdict.answers import ATTACK, LIVE, NO_FACE, REFUSED, FaceVerdict, FrameVerdict, Verdict
-from pipelines.verdict.cropper import Crop, Cropper
-from pipelines.verdict.loaded import GivenDetector, GivenParser, Loaded, load_parts
-from pipelines.verdict.pictures_in import Given, Picture, as_given
-from pipelines.verdict.scorer import Scorer
+from pipelines.verdict.crops import (
+    Crop,
+    Cropper,
+    GivenDetector,
+    GivenParser,
+    GivenPicture,
+    Loaded,
+    Picture,
+    as_given,
+    load_parts,
+)
+from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, ModelSettings
 
 BATCH_SIZE = 16
 FRAMES = 10
 
+Self = TypeVar("Self", bound="FaceAntiSpoofing")
+
 
 class FaceAntiSpoofing:
-    """Says of pictures and videos whether the face in them is live.
+    """Judges whether the faces in pictures and videos are live.
 
-    Made by `from_run` or `from_pretrained`.
+    Made by `from_run` or `from_pretrained`, which give the class they are called on.
 
     Args:
-        settings: everything that decides a score beside the weights.
+        settings: everything that decides a score besides the weights.
         scorer: detector, generator and cue.
-        describe: gives what the model card tells; asked when the folder is saved.
-        loaded: who finds the faces, and who makes masks.
-        batch_size: faces judged at once. Another one may move a score in its last digits.
+        describe: makes the facts for the model card.
+        loaded: face detector and face parser.
+        batch_size: faces judged at once. Another one may change a score in its last digits.
     """
 
     def __init__(
@@ -48,13 +59,13 @@ class FaceAntiSpoofing:
         self.loaded, self._describe = loaded or Loaded(), describe
         if settings.needs_mask and self.loaded.parser is None:
             raise AgfasError(
-                f"The cue of {settings.label} is kept on the face alone, so a face parser is needed: give its weights,"
-                " facexlib's parsing_bisenet.pth, with --parsing-weights."
+                f"The cue of {settings.label} is masked by a face parser: give its weights, facexlib's"
+                " parsing_bisenet.pth, with --parsing-weights."
             )
 
     @classmethod
     def from_run(
-        cls,
+        cls: type[Self],
         run: str | Path,
         label: str | None = None,
         fold: str | None = None,
@@ -63,50 +74,51 @@ class FaceAntiSpoofing:
         weights: str | Path | None = None,
         face_parser: GivenParser = None,
         batch_size: int = BATCH_SIZE,
-    ) -> FaceAntiSpoofing:
+    ) -> Self:
         """Open a detector of a finished experiment.
 
         Args:
             run: the output folder of a quickstart, a sweep or a single experiment.
-            label: which experiment; the first finished one with a generator's cue where not given.
-            fold: which fold's detector; the first where not given.
+            label: the experiment; default: the first finished one with a generator's cue.
+            fold: the protocol's fold; default: the first.
             face_detector: a name of `pipelines.data.detection.DETECTORS`, or a detector.
-            weights: of a detector that is given by name.
+            weights: for a detector given by name.
             face_parser: its weights, or a parser, for a cue with `mask: face`.
             batch_size: faces judged at once.
 
         Raises:
-            AgfasError: no run, nothing finished, an unknown name, or a part that is missing.
+            AgfasError: no run, nothing finished, an unknown name, or a missing part.
         """
         from pipelines.verdict.from_run import open_run
 
-        return open_run(Path(run), label, fold, load_parts(face_detector, weights, face_parser), batch_size)
+        loaded = load_parts(face_detector, weights, face_parser)
+        return cls(*open_run(Path(run), label, fold, loaded), batch_size)
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[Self],
         folder: str | Path,
         *,
         face_detector: GivenDetector = None,
         weights: str | Path | None = None,
         face_parser: GivenParser = None,
         batch_size: int = BATCH_SIZE,
-    ) -> FaceAntiSpoofing:
+    ) -> Self:
         """Open a folder that `save_pretrained` wrote. Every file's hash is checked; nothing is unpickled.
 
         Args:
-            folder: where it lies.
-            face_detector: another detector than the folder's, by name or as an object.
-            weights: of a detector that is given by name, or of the folder's where it could not be copied in.
-            face_parser: another parser than the folder's, by its weights or as an object.
+            folder: the saved model.
+            face_detector: used instead of the folder's, by name or as an object.
+            weights: for a detector given by name, or for the folder's if its weights are not stored there.
+            face_parser: used instead of the folder's, its weights or an object.
             batch_size: faces judged at once.
 
         Raises:
-            AgfasError: another kind of folder, a missing part, or a changed file.
+            AgfasError: a folder of another kind, a missing part, or a changed file.
         """
-        from pipelines.verdict.loading import open_folder
+        from pipelines.verdict.folder import open_folder
 
-        return open_folder(Path(folder), face_detector, weights, face_parser, batch_size)
+        return cls(*open_folder(Path(folder), face_detector, weights, face_parser), batch_size)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write one folder with detector, generator, face detector, settings and a model card.
@@ -114,12 +126,12 @@ class FaceAntiSpoofing:
         Raises:
             AgfasError: the folder holds something else, or cannot be written.
         """
-        from pipelines.verdict.saving import save_folder
+        from pipelines.verdict.folder import save_folder
 
-        save_folder(Path(folder), self)
+        save_folder(Path(folder), Parts(self.settings, self.scorer, self._describe, self.loaded))
 
     def about(self) -> About:
-        """What the model card tells: what it was trained on, its error rates, and the licence of every part."""
+        """Training data, error rates, and the licence of every part."""
         return self._describe()
 
     def __call__(
@@ -135,14 +147,14 @@ class FaceAntiSpoofing:
         Args:
             pictures: one or many: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
             all_faces: judge every face; the largest still decides the picture's verdict.
-            aligned: take every picture for an aligned crop, even where there is a face detector.
+            aligned: use every picture as an aligned crop, without the face detector.
             panels: fill `FaceVerdict.panels` and `Verdict.photo`, for overlays.
 
         Returns:
             One verdict per picture, in order. A picture that cannot be read or judged is `refused`, with the reason.
 
         Raises:
-            AgfasError: something that is no picture at all.
+            AgfasError: a value that is neither a path, an image nor an array.
         """
         cropper = self._cropper(aligned)
         given = as_given(pictures)
@@ -162,9 +174,9 @@ class FaceAntiSpoofing:
         aligned: bool = False,
         panels: bool = False,
     ) -> Verdict:
-        """Judge a video: the mean score of frames that are uniform in time; arguments as for pictures.
+        """Judge a video by the mean score of frames that are evenly spaced in time; arguments as for pictures.
 
-        Frames without a face take no part. A video that cannot be read is `refused`.
+        Frames without a face are ignored. A video that cannot be read is `refused`.
 
         Raises:
             AgfasError: `frames` is below 1.
@@ -194,7 +206,7 @@ class FaceAntiSpoofing:
         return self._video_verdict(str(path), judged, cropper)
 
     def refusal(self, source: str, reason: str) -> Verdict:
-        """The verdict on what could not be judged."""
+        """The verdict for a file that cannot be judged."""
         threshold = self.settings.threshold
         return Verdict(source, REFUSED, reason, None, threshold.value, threshold.origin)
 
@@ -203,7 +215,7 @@ class FaceAntiSpoofing:
         return Cropper(self.settings.face, None if aligned else self.loaded.detector, parser)
 
     def _judge(self, crops: Sequence[Sequence[Crop]], panels: bool) -> list[list[FaceVerdict]]:
-        """The faces of several pictures, judged together."""
+        """The faces of several pictures, judged in common batches."""
         flat = [crop for group in crops for crop in group]
         verdicts: list[FaceVerdict] = []
         for start in range(0, len(flat), self.batch_size):
@@ -216,7 +228,7 @@ class FaceAntiSpoofing:
 
     def _face_verdict(self, crop: Crop, score: float, panels: dict[str, np.ndarray]) -> FaceVerdict:
         if not math.isfinite(score):
-            raise AgfasError("The detector's score is no finite number: its weights are broken. Train it again.")
+            raise AgfasError("The detector's score is not finite: its weights are broken. Train it again.")
         verdict, face = self._word(score), crop.face
         if face is None:
             return FaceVerdict(verdict, score, panels=panels)
@@ -228,19 +240,20 @@ class FaceAntiSpoofing:
         if look.refused:
             return self.refusal(look.source, look.refused)
         verdict = self._answer(look.source, faces[0].score if faces else None, cropper)
-        return replace(
-            verdict, faces=tuple(faces), photo=look.photo if panels else None,
-            notes=(*(self._notes(cropper) if faces else ()), *_count_note(look.found, len(faces))),
-        )  # fmt: skip
+        notes = self._notes(cropper) if faces else ()
+        if look.found > len(faces):
+            notes += (f"{look.found} faces were found; the largest was judged",)
+        return replace(verdict, faces=tuple(faces), photo=look.photo if panels else None, notes=notes)
 
     def _video_verdict(self, source: str, frames: list[FrameVerdict], cropper: Cropper) -> Verdict:
         scores = [frame.score for frame in frames if frame.score is not None]
+        # fsum is exact, so the mean does not depend on how frames were batched.
         verdict = self._answer(source, math.fsum(scores) / len(scores) if scores else None, cropper)
         missing = len(frames) - len(scores)
         reason = f"{verdict.reason}, the mean of {len(scores)} frames" if scores else verdict.reason
         notes = self._notes(cropper) if scores else ()
         if scores and missing:
-            notes += (f"{missing} of {len(frames)} frames show no face and take no part",)
+            notes += (f"{missing} of {len(frames)} frames show no face and are ignored",)
         return replace(verdict, reason=reason, frames=tuple(frames), notes=notes)
 
     def _answer(self, source: str, score: float | None, cropper: Cropper) -> Verdict:
@@ -256,14 +269,14 @@ class FaceAntiSpoofing:
         return LIVE if score >= self.settings.threshold.value else ATTACK
 
     def _notes(self, cropper: Cropper) -> tuple[str, ...]:
-        """What the reader should know of a score."""
+        """Caveats on every score of this detector."""
         face, notes = self.settings.face, []
         if self.settings.is_control:
-            notes.append("this detector is a control of an experiment, not one to rely on")
+            notes.append("this detector is a control of an experiment; do not rely on it")
         if cropper.detector is not None and not face.template_known:
             notes.append(
-                f"how the training's crops were aligned is not recorded; the template '{face.template}' was taken, and"
-                " the score is off where it was another"
+                f"the dataset does not record how its crops were aligned; the template '{face.template}' was taken, and"
+                " the score is wrong if it was another"
             )
         if cropper.detector is not None and face.detector not in (None, cropper.detector.name):
             notes.append(f"the training's faces were found by {face.detector}, these by {cropper.detector.name}")
@@ -272,29 +285,25 @@ class FaceAntiSpoofing:
 
 @dataclass(frozen=True)
 class _Look:
-    """A picture and the crops in it, or why there are none."""
+    """A picture and its crops, or why there are none."""
 
     source: str
-    photo: np.ndarray | None
-    crops: list[Crop]
-    found: int
+    photo: np.ndarray | None = None
+    crops: Sequence[Crop] = ()
+    found: int = 0
     refused: str = ""
 
 
-def _look(item: Given, cropper: Cropper, all_faces: bool) -> _Look:
+def _look(item: GivenPicture, cropper: Cropper, all_faces: bool) -> _Look:
     try:
         photo = item.pixels()
         crops, found = cropper(photo, all_faces)
     except AgfasError as error:
-        return _Look(item.source, None, [], 0, str(error))
-    except Exception as error:  # decoders and OpenCV raise anything on a stranger's bytes
-        reason = f"it could not be processed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        return _Look(item.source, None, [], 0, reason)
+        return _Look(item.source, refused=str(error))
+    except Exception as error:  # decoders and OpenCV can raise anything on a stranger's bytes
+        words = " ".join(str(error).split())[:200]
+        return _Look(item.source, refused=f"it could not be processed ({type(error).__name__}: {words})")
     return _Look(item.source, photo, crops, found)
-
-
-def _count_note(found: int, judged: int) -> tuple[str, ...]:
-    return (f"{found} faces were found; the largest was judged",) if found > judged else ()
 
 
 def _masks(crops: Sequence[Crop]) -> np.ndarray | None:

@@ -1,213 +1,97 @@
-"""README.md of a saved folder: a model card in plain words, made from the settings alone."""
+"""The model card of a saved model, and the licence of every part that it lists."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from dfg.baselines import BASELINES
-from pipelines.cues.settings import RESTORING
-from pipelines.experiment.config import CueSettings
+from pipelines.cues.settings import CONTROLS, CueSettings
+from pipelines.experiment.config import Experiment, PicturesData
+from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
+from pipelines.templates import render_card
 from pipelines.verdict.answers import RULE
-from pipelines.verdict.settings import About, Measured, ModelSettings, SavedModel
+from pipelines.verdict.settings import About, Measured, ModelSettings, Part, SavedModel
 
-_OPEN = "Apache-2.0"
+TEMPLATE = Path(__file__).with_name("card.md.j2")
 
-
-def model_card(saved: SavedModel) -> str:
-    """Markdown with a front matter as model hubs read it."""
-    settings, about = saved.settings, saved.about
-    sections = [
-        _front_matter(about),
-        f"# Face anti-spoofing: {settings.label}, {settings.fold}",
-        _what_it_is(settings),
-        "## How to use it",
-        _USE,
-        "## What it was trained on",
-        _trained_on(settings, about),
-        "## How often it errs",
-        _errors(settings, about.measured),
-        "## Limits",
-        _listed(_limits(settings, about)),
-        "## Licences",
-        _table(("part", "what", "licence"), [(part.what, part.source, part.licence) for part in about.parts]),
-        "## How it was made",
-        _made(settings, about),
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-_USE = """\
-```python
-from pipelines.verdict import FaceAntiSpoofing
-detector = FaceAntiSpoofing.from_pretrained("this folder")
-print(detector("photo.jpg"))
-```
-
-or `agfas detect photo.jpg video.mp4 folder/ --model "this folder"`. Loading checks the hash of every file and unpickles
-nothing."""
-
-
-def _front_matter(about: About) -> str:
-    licence = "apache-2.0" if all(part.licence.startswith(_OPEN) for part in about.parts) else "other"
-    tags = ("face-anti-spoofing", "presentation-attack-detection")
-    return "\n".join(
-        ["---", f"license: {licence}", "library_name: agfas", "tags:", *(f"- {tag}" for tag in tags), "---"]
-    )
-
-
-def _what_it_is(settings: ModelSettings) -> str:
-    found = settings.face_detector
-    how = (
-        f"It finds faces with {found.name} and aligns them to the template '{settings.face.template}'"
-        if found
-        else "It takes square, aligned face crops; for whole photographs, name a face detector"
-    )
-    return (
-        "It answers whether the face in a picture or video is live or a presentation attack (a print, a screen, a"
-        f" mask). {how}. Where there are several faces, {RULE}. {_cue_words(settings)}"
-    )
-
-
-def _cue_words(settings: ModelSettings) -> str:
-    cue = settings.cue
-    if cue is None:
-        return "It looks at the face alone."
-    if cue.source in BASELINES:
-        return _baseline_words(cue)
-    if cue.source in RESTORING:
-        averaged = f", the mean of {cue.samples} restorations" if cue.samples > 1 else ""
-        return (
-            "It looks at the face and at how a generator of live faces would change it: the face is noised to"
-            f" t = {cue.timestep} and restored on a grid of {cue.num_inference_steps} steps{averaged}."
-        )
-    kinds = {"autoencoder": "the error of an autoencoder", "zero": "zeros", "noise": "noise"}
-    return f"Beside the face it is given {kinds[cue.source]}: it is a control of an experiment."
-
-
-def _baseline_words(cue: CueSettings) -> str:
-    words = {
-        "memae": "how an autoencoder with a memory of live faces (MemAE) would change it",
-        "deep_svdd": "how an autoencoder of live faces with a narrow bottleneck (that of Deep SVDD) would change it",
-        "anoddpm": f"how a diffusion model of live faces (AnoDDPM) would change it: noised by {cue.timestep} steps and"
-        f" restored in {cue.calls or cue.timestep}",
-    }
-    return f"It looks at the face and at {words[cue.source]}."
-
-
-def _trained_on(settings: ModelSettings, about: About) -> str:
-    text = (
-        f"Faces of {about.dataset} (fingerprint `{about.dataset_fingerprint}`), domains {_and(about.train_domains)}."
-        f" {_kept_apart(about)}"
-    )
-    if about.generator is not None:
-        text += (
-            f" The generator learnt from {about.generator.live_faces:,} live faces of"
-            f" {_and(about.generator.domains)} and never saw an attack."
-        )
-    rows = [
-        (count.domain, count.kind, _SPLITS[count.split], f"{count.faces:,}", str(count.videos), str(count.subjects))
-        for count in about.counts
-    ]
-    table = _table(("domain", "kind", "for", "faces", "videos", "persons"), rows)
-    return f"{text}\n\n{table}"
-
-
-def _kept_apart(about: About) -> str:
-    """How the test differs from the training: other domains, or other persons of the same ones."""
-    judged = about.measured.domains
-    shared = [domain for domain in judged if domain in about.train_domains]
-    if not shared:
-        return f"Left out and kept for the test: {_and(judged)}."
-    return (
-        f"Judged on the test split of {_and(judged)}: persons of whom nothing was trained on (videos, where no person"
-        f" is known), but cameras and kinds of attack of {_and(shared)} were in the training."
-    )
-
-
-_SPLITS = {"train": "training", "dev": "threshold"}
-
-
-def _errors(settings: ModelSettings, measured: Measured) -> str:
-    threshold = settings.threshold
-    intro = (
-        f"Measured on {measured.live_videos} live and {measured.attack_videos} attack videos of"
-        f" {_and(measured.domains)}, at the saved threshold {threshold.value:.4f}, which is the {threshold.origin}."
-    )
-    warning = "" if threshold.honest else f"\n\n**{_NOT_HONEST}**"
-    rows = [
-        ("live faces called attacks (BPCER)", _percent(measured.bpcer), _interval(measured, "bpcer")),
-        ("attacks called live, all kinds together (FAR)", _percent(measured.far), _interval(measured, "far")),
-        *(
-            (f"attacks called live, {kind} (APCER)", _percent(rate), _interval(measured, f"apcer {kind}"))
-            for kind, rate in sorted(measured.apcer_per_type.items())
-        ),
-        ("mean of FAR and BPCER (HTER)", _percent(measured.hter), _interval(measured, "hter")),
-        ("mean of the worst APCER and BPCER (ACER)", _percent(measured.acer), _interval(measured, "acer")),
-        ("area under the ROC curve (AUC)", _percent(measured.auc), _interval(measured, "auc")),
-    ]
-    table = _table(("rate", "%", "95 % interval"), rows)
-    how = f"Intervals: {measured.replicates} bootstrap replicates over videos.{_without_width(measured)}"
-    return f"{intro}{warning}\n\n{table}\n\n{how}"
-
-
-def _without_width(measured: Measured) -> str:
-    """What an interval of no width hides: n videos without an exception bear a rate of 1 - 0.05^(1 / n) too."""
-    rates = [(measured.bpcer, measured.live_videos, "live")]
-    rates += [(rate, measured.videos_per_type[kind], kind) for kind, rate in sorted(measured.apcer_per_type.items())]
-    said = []
-    for rate, count, what in rates:
-        if rate in (0, 1):
-            hidden = 100 * (1 - 0.05 ** (1 / count))
-            away = f"up to {hidden:.0f}" if rate == 0 else f"down to {100 - hidden:.0f}"
-            said.append(f" All {count} {what} videos fell alike; a true rate of {away} % could still give that.")
-    return "".join(said)
-
-
-_NOT_HONEST = (
-    "These rates flatter: the threshold or the checkpoint was chosen on the very videos that they are measured on."
+_TAGS = ["face-anti-spoofing", "presentation-attack-detection"]
+_OPTIMISTIC = (
+    "These rates are optimistic: the threshold or the checkpoint was chosen on the same videos that they are measured"
+    " on."
 )
 
 
-def _limits(settings: ModelSettings, about: About) -> list[str]:
-    kinds = sorted({count.kind for count in about.counts} - {"live"})
-    limits = [
-        f"It learnt the attack kinds {_and(kinds)}. Others, and better ones, may pass.",
-        "The error rates are those of the domain named above. With another camera, light or kind of attack they are"
-        " others; measure on your own recordings before you rely on it.",
-        "The score orders faces and is no probability of being live.",
-        "It does not say who a person is, and it was not tested for equal error rates over age, sex or skin colour.",
-        f"Faces are judged at {settings.face.size} x {settings.face.size} pixels; smaller ones are enlarged and less"
-        " certain.",
-        "A video's score is the mean over frames that are uniform in time; it does not follow motion.",
+def model_card(saved: SavedModel) -> str:
+    """README.md of a saved model, made from its settings alone."""
+    from huggingface_hub import ModelCardData
+
+    settings, about = saved.settings, saved.about
+    open_source = all(part.licence.startswith("Apache-2.0") for part in about.parts)
+    return render_card(
+        TEMPLATE,
+        ModelCardData(license="apache-2.0" if open_source else "other", library_name="agfas", tags=_TAGS),
+        settings=settings,
+        threshold=settings.threshold,
+        about=about,
+        measured=about.measured,
+        rule=RULE,
+        cue=_cue_words(settings.cue),
+        shared=[domain for domain in about.measured.domains if domain in about.train_domains],
+        counts=_count_rows(about),
+        optimistic=_OPTIMISTIC,
+        rates=_rate_rows(about.measured),
+        certain=_never_certain(about.measured),
+        parts=[(part.what, part.source, part.licence) for part in about.parts],
+        made=_made_rows(settings, about),
+    )
+
+
+def _cue_words(cue: CueSettings | None) -> str:
+    if cue is None:
+        return "It sees the face alone."
+    if cue.source in CONTROLS:
+        kinds = {"autoencoder": "the error of an autoencoder", "zero": "zeros", "noise": "noise"}
+        what = kinds.get(cue.source, f"the cue '{cue.source}'")
+        return f"Its second input is {what}: it is a control of an experiment."
+    averaged = f", the mean of {cue.samples} restorations" if cue.samples > 1 else ""
+    generator = (
+        f"a generator of live faces, which noises the face to t = {cue.timestep} and restores it on a grid of"
+        f" {cue.num_inference_steps} steps{averaged}"
+    )
+    makers = {
+        "dfg": generator,
+        "dfg_no_identity": generator,
+        "memae": "an autoencoder with a memory of live faces (MemAE)",
+        "deep_svdd": "an autoencoder of live faces with a narrow bottleneck (Deep SVDD)",
+        "anoddpm": f"a diffusion model of live faces (AnoDDPM), which adds {cue.timestep} steps of noise and removes it"
+        f" in {cue.calls or cue.timestep}",
+    }
+    maker = makers.get(cue.source, f"the cue source `{cue.source}`")
+    return f"It compares the face with its restoration by {maker}."
+
+
+def _count_rows(about: About) -> list[tuple[str, ...]]:
+    use = {"train": "training", "dev": "threshold"}
+    return [
+        (count.domain, count.kind, use[count.split], f"{count.faces:,}", str(count.videos), str(count.subjects))
+        for count in about.counts
     ]
-    if about.drawn:
-        limits.insert(0, "It was trained on faces that a program drew, so it is of no use on photographs of persons.")
-    if settings.is_control:
-        limits.insert(0, "It is a control of an experiment, not a detector to rely on.")
-    if not settings.threshold.honest:
-        limits.insert(0, _NOT_HONEST)
-    if not settings.face.template_known:
-        limits.append(
-            "How the training's crops were aligned is not recorded. With a face detector the template"
-            f" '{settings.face.template}' is taken, and scores are off where that was another."
-        )
-    return limits
 
 
-def _made(settings: ModelSettings, about: About) -> str:
-    threshold = settings.threshold
-    rows = [
-        ("detector", f"{settings.detector}, {about.parameters:,} parameters"),
-        ("objective", about.objective),
-        ("training", f"{about.steps} steps, seed {about.seed}; checkpoint of step {threshold.step}, rule"
-         f" '{threshold.selection}'"),
-        ("threshold", f"{threshold.value!r}, rule '{threshold.rule}'"),
-        ("crop", f"{settings.face.size} x {settings.face.size} pixels, 8-bit RGB, (pixel - 127.5) / 127.5"),
-        *([("cue", f"{settings.cue.source}, form {settings.cue.form}, normalised: {settings.cue.normalize}")]
-          if settings.cue else []),
-        ("versions", ", ".join(f"{name} {number}" for name, number in sorted(about.versions.items()))),
-    ]  # fmt: skip
-    return _table(("what", "how"), rows)
+def _rate_rows(measured: Measured) -> list[tuple[str, str, str]]:
+    """Title, percentage and interval of every rate."""
+    rates = [
+        ("live faces called attacks (BPCER)", measured.bpcer, "bpcer"),
+        ("attacks called live, all types together (FAR)", measured.far, "far"),
+        *(
+            (f"attacks called live, {kind} (APCER)", rate, f"apcer {kind}")
+            for kind, rate in sorted(measured.apcer_per_type.items())
+        ),
+        ("mean of FAR and BPCER (HTER)", measured.hter, "hter"),
+        ("mean of the worst APCER and BPCER (ACER)", measured.acer, "acer"),
+        ("area under the ROC curve (AUC)", measured.auc, "auc"),
+    ]
+    return [(title, _percent(rate), _interval(measured, name)) for title, rate, name in rates]
 
 
 def _percent(rate: float) -> str:
@@ -219,14 +103,152 @@ def _interval(measured: Measured, name: str) -> str:
     return f"{_percent(ends[0])} to {_percent(ends[1])}" if ends else ""
 
 
-def _listed(items: Sequence[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)
+def _never_certain(measured: Measured) -> list[str]:
+    """What a rate of 0 or 1 hides, whose bootstrap interval has no width.
+
+    With a true rate p, n videos without an exception have the probability (1 - p)^n, which is 5 % at
+    p = 1 - 0.05^(1 / n).
+    """
+    rates = [(measured.bpcer, measured.live_videos, "live")]
+    rates += [(rate, measured.videos_per_type[kind], kind) for kind, rate in sorted(measured.apcer_per_type.items())]
+    said = []
+    for rate, count, what in rates:
+        if rate in (0, 1):
+            hidden = 100 * (1 - 0.05 ** (1 / count))
+            away = f"up to {hidden:.0f}" if rate == 0 else f"down to {100 - hidden:.0f}"
+            said.append(
+                f"All {count} {what} videos got the same answer; a true rate of {away} % would still allow that."
+            )
+    return said
 
 
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
+def _made_rows(settings: ModelSettings, about: About) -> list[tuple[str, str]]:
+    threshold, size, cue = settings.threshold, settings.face.size, settings.cue
+    checkpoint = f"checkpoint of step {threshold.step}, rule '{threshold.selection}'"
+    return [
+        ("detector", f"{settings.detector}, {about.parameters:,} parameters"),
+        ("objective", about.objective),
+        ("training", f"{about.steps} steps, seed {about.seed}; {checkpoint}"),
+        ("threshold", f"{threshold.value!r}, rule '{threshold.rule}'"),
+        ("crop", f"{size} x {size} pixels, 8-bit RGB, (pixel - 127.5) / 127.5"),
+        *([("cue", f"{cue.source}, form {cue.form}, normalised: {cue.normalize}")] if cue else []),
+        ("versions", ", ".join(f"{name} {number}" for name, number in sorted(about.versions.items()))),
+    ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+_OURS = "Apache-2.0, within the terms of the faces it was trained on"
+_PUBLISHER = "its publisher's; the configuration names none"
+_COLLECTED = "the terms of whoever collected them"
+_TAESD = "MIT if they are madebyollin's, else their publisher's"
+
+# Licences by a part of the weights' name.
+_KNOWN = (
+    ("stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
+    ("sd-vae-ft", "MIT"),
+    ("vit_base_patch16_224.orig_in21k", "Apache-2.0"),
+    ("resnet18.tv_in1k", "BSD-3-Clause"),
+)
+
+
+def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettings) -> list[Part]:
+    """Every part that the folder holds or was made from, with its licence.
+
+    Args:
+        experiment: the run's configuration.
+        card: of its face dataset.
+        settings: of the model to save.
+    """
+    parts = [
+        Part(what="this program", source="AG-FAS", licence="Apache-2.0"),
+        *_faces(experiment, card),
+        Part(what="detector", source=f"{settings.detector}, trained by this run", licence=_OURS),
+        *_backbone(experiment),
+    ]
+    if settings.needs_generator:
+        parts += _generator(experiment)
+    if settings.face_detector is not None:
+        found = settings.face_detector
+        parts.append(Part(what="face detector", source=found.name, licence=found.licence))
+    if settings.needs_mask and settings.face_parser is not None:
+        parser = settings.face_parser
+        parts.append(Part(what="face parser", source=parser.name, licence=parser.licence))
+    return parts
+
+
+def _faces(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
+    """The datasets, under the terms that their importers state."""
+    data = experiment.data
+    if data.name == "synthetic" or card.get("kind") == "synthetic":
+        return [Part(what="training faces", source="drawn by this program", licence="Apache-2.0")]
+    if isinstance(data, PicturesData):
+        licences = {name: _importer_licence(source.importer) for name, source in data.sources.items()}
+    else:
+        licences = {data.title: str(card.get("licence") or _COLLECTED)}
+    return [Part(what="training faces", source=name, licence=licence) for name, licence in licences.items()]
+
+
+def _importer_licence(importer: str) -> str:
+    from pipelines.data import importers
+
+    if importer not in importers.IMPORTERS:
+        return _COLLECTED
+    return str(getattr(importers.importer_module(importer), "LICENCE", _COLLECTED))
+
+
+def _backbone(experiment: Experiment) -> list[Part]:
+    """Pretrained weights that the detector was initialised with."""
+    options = experiment.detector.options()
+    if not options.get("pretrained"):
+        return []
+    from oanet.presets import detector_preset
+
+    preset = detector_preset(experiment.detector.name, options.get("preset", "base"))
+    names = [options.get(key, preset.get(key)) for key in ("backbone", "cue_backbone")]
+    return [
+        Part(what="pretrained weights of the detector", source=f"timm/{name}", licence=licence_of(name))
+        for name in names
+        if name
+    ]
+
+
+def _generator(experiment: Experiment) -> list[Part]:
+    generator = experiment.generator
+    if isinstance(generator, BaselineSettings):
+        return [_trained("generator", f"{generator.name} of the preset {generator.preset}")]
+    parts = [_trained("generator", f"U-Net of the preset {generator.preset}")]
+    if generator.unet_weights:
+        parts.append(_loaded("weights that the generator was initialised with", generator.unet_weights))
+    autoencoder = generator.autoencoder
+    if isinstance(autoencoder, PatchSettings):
+        parts.append(Part(what="autoencoder", source="patch transform, fitted by this run", licence=_OURS))
+    elif isinstance(autoencoder, TaesdSettings):
+        source = f"{autoencoder.encoder.name} and {autoencoder.decoder.name}"
+        parts.append(Part(what="autoencoder", source=source, licence=_TAESD))
+    else:
+        parts.append(_loaded("autoencoder", autoencoder.path))
+    return parts + _identity(experiment)
+
+
+def _identity(experiment: Experiment) -> list[Part]:
+    identity = experiment.identity
+    if isinstance(identity, NoIdentity):
+        return []
+    if isinstance(identity, TrainedIdentity):
+        return [_trained("identity encoder", identity.preset)]
+    licence = "its publisher's; insightface's recognition packs are for non-commercial research alone"
+    return [Part(what="identity encoder", source=Path(identity.path).name, licence=licence)]
+
+
+def _trained(what: str, source: str) -> Part:
+    return Part(what=what, source=f"{source}, trained by this run", licence=_OURS)
+
+
+def _loaded(what: str, place: str) -> Part:
+    """Weights from elsewhere, by the last part of their name, so that no folder of this machine is published."""
+    hub = not Path(place).exists() and place.count("/") == 1
+    return Part(what=what, source=place if hub else Path(place).name, licence=licence_of(place))
+
+
+def licence_of(name: str) -> str:
+    """The licence of published weights, if their name is known."""
+    return next((licence for known, licence in _KNOWN if known in str(name)), _PUBLISHER)

@@ -1,37 +1,112 @@
-"""The saved folder: what lies where, and what is checked before any of it is used.
+"""The folder of a saved model: written whole or not at all, and checked before any of it is used.
 
 FOLDER/
-  anti_spoofing.json    settings, what the card tells, SHA-256 of every file below
+  anti_spoofing.json    settings, facts of the model card, SHA-256 of every file below
   detector/             config.json, model.safetensors
-  generator/            DeFakePipeline in diffusers' layout, or a baseline; absent where the detector needs none
-  face_detector/        the face detector's weights, where they are one file
-  face_parser/          the face parser's, for a cue with `mask: face`
+  generator/            DeFakePipeline in diffusers' layout, or a baseline; only if the cue needs one
+  face_detector/        weights of the face detector, if they are one file
+  face_parser/          weights of the face parser, for a cue with `mask: face`
   README.md             the model card
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipelines.artefacts import load_baseline, load_detector, load_pipeline
 from pipelines.errors import AgfasError
-from pipelines.files import read_json
-from pipelines.fingerprint import file_sha256
-from pipelines.verdict.settings import VERSION, SavedModel
+from pipelines.files import read_json, write_atomically
+from pipelines.fingerprint import file_sha256, folder_sha256
+from pipelines.settings import explain
+from pipelines.verdict.card import model_card
+from pipelines.verdict.crops import GivenDetector, GivenParser, Loaded, load_parts
+from pipelines.verdict.scorer import Maker, Parts, Scorer
+from pipelines.verdict.settings import VERSION, About, LoadedPart, ModelSettings, SavedModel
 
 SETTINGS_NAME = "anti_spoofing.json"
 CARD_NAME = "README.md"
 DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER = "detector", "generator", "face_detector", "face_parser"
 PARTS = (DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER)
 
+_LIBRARIES = ("diffusers", "dfg")
+
+
+def save_folder(folder: Path, parts: Parts) -> None:
+    """See `FaceAntiSpoofing.save_pretrained`."""
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and not _replaceable(folder)):
+        raise AgfasError(
+            f"{folder} exists and is not a saved model, so it is not replaced. Give a new or an empty folder."
+        )
+    about = parts.describe()
+    write_atomically(folder, lambda temporary: _write(temporary, parts, about))
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether a folder is empty, or a saved model and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    return not names or (SETTINGS_NAME in names and names <= {SETTINGS_NAME, CARD_NAME, *PARTS})
+
+
+def _write(folder: Path, parts: Parts, about: About) -> None:
+    folder.mkdir()
+    parts.scorer.detector.save_pretrained(folder / DETECTOR)
+    if parts.scorer.maker is not None:
+        parts.scorer.maker.save_pretrained(folder / GENERATOR)
+        _without_places(folder / GENERATOR)
+    settings = _with_weights(folder, parts.settings, parts.loaded)
+    files = {name: file_sha256(folder / name) for name in _model_files(folder)}
+    saved = SavedModel(settings=settings, about=about, files=files)
+    (folder / SETTINGS_NAME).write_text(_json(saved.model_dump(mode="json")), encoding="utf-8")
+    (folder / CARD_NAME).write_text(model_card(saved), encoding="utf-8")
+
+
+def _with_weights(folder: Path, settings: ModelSettings, loaded: Loaded) -> ModelSettings:
+    """Copy the weights of the loaded parts and return settings that name the copies."""
+    # A parser decides nothing if the cue is not masked.
+    parser = settings.face_parser if settings.needs_mask else None
+    copied = {
+        "face_detector": _copied(folder / FACE_DETECTOR, settings.face_detector, loaded.detector_weights),
+        "face_parser": _copied(folder / FACE_PARSER, parser, loaded.parser_weights),
+    }
+    return settings.model_copy(update=copied)
+
+
+def _copied(folder: Path, part: LoadedPart | None, weights: Path | None) -> LoadedPart | None:
+    if part is None or weights is None or not weights.is_file():
+        return part
+    folder.mkdir()
+    shutil.copyfile(weights, folder / weights.name)
+    return part.model_copy(update={"weights": weights.name})
+
+
+def _without_places(folder: Path) -> None:
+    """Remove diffusers' `_name_or_path`: a path of the machine that trained, read by nobody."""
+    for path in folder.rglob("*.json"):
+        content = read_json(path)
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            path.write_text(_json(content), encoding="utf-8")
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _model_files(folder: Path) -> list[str]:
+    """Paths in the folder of the files that must be listed with their hash."""
+    found = (path for part in PARTS for path in (folder / part).rglob("*") if not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
 
 def read_saved(folder: Path) -> SavedModel:
-    """The settings of a saved folder, after every file was checked.
+    """The settings of a saved model, after every file was checked.
 
     Raises:
-        AgfasError: no folder, another kind of folder, another version, settings that are broken, or a file that is
-            missing, changed, or was not there when the folder was saved.
+        AgfasError: no folder, a folder of another kind, a newer version, invalid settings, or a file that is missing,
+            changed, or not listed.
     """
     path = folder / SETTINGS_NAME
     if not path.is_file():
@@ -42,22 +117,14 @@ def read_saved(folder: Path) -> SavedModel:
     try:
         saved = SavedModel.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise AgfasError(f"{path} is broken at {where}: {first['msg']}. Save the model again.") from None
+        raise AgfasError(f"{explain(error, SavedModel, str(path))} Save the model again.") from None
     _check_listed(path, saved)
     _check_files(folder, saved)
     return saved
 
 
-def files_of(folder: Path) -> list[str]:
-    """The files of the models, by path in the folder."""
-    found = (path for part in PARTS for path in (folder / part).rglob("*") if not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
 def _check_listed(path: Path, saved: SavedModel) -> None:
-    """What the settings speak of must be among the files that are checked."""
+    """Check that the files named by the settings are among those with a hash."""
     settings = saved.settings
     needed = [DETECTOR, GENERATOR] if settings.needs_generator else [DETECTOR]
     for part in needed:
@@ -65,17 +132,19 @@ def _check_listed(path: Path, saved: SavedModel) -> None:
             raise AgfasError(f"{path} lists no files of the {part}. Save the model again.")
     for part, loaded in ((FACE_DETECTOR, settings.face_detector), (FACE_PARSER, settings.face_parser)):
         if loaded is not None and loaded.weights and f"{part}/{loaded.weights}" not in saved.files:
-            raise AgfasError(f"{path} names the weights {loaded.weights}, but no such file. Save the model again.")
+            raise AgfasError(
+                f"{path} names the weights {loaded.weights}, but does not list them. Save the model again."
+            )
 
 
 def _check_files(folder: Path, saved: SavedModel) -> None:
     for name, sha256 in saved.files.items():
         path = folder / name
         if not path.is_file():
-            raise AgfasError(f"{folder} lacks {name}, so it is not whole. Copy or save it again.")
+            raise AgfasError(f"{folder} lacks {name}, so it is incomplete. Copy or save it again.")
         if file_sha256(path) != sha256:
             raise AgfasError(f"{path} is not the file that was saved: its hash differs. Copy or save it again.")
-    for name in files_of(folder):
+    for name in _model_files(folder):
         if name not in saved.files:
             raise AgfasError(f"{folder / name} was not there when the folder was saved. Remove it.")
 
@@ -93,4 +162,76 @@ def _wrong_kind(folder: Path) -> str:
     for name, what in _KINDS.items():
         if (folder / name).is_file():
             return f"{folder} is {what}."
-    return f"{folder} holds no {SETTINGS_NAME}, so it is no saved model. Write one with `agfas save-model`."
+    return f"{folder} has no {SETTINGS_NAME}, so it is not a saved model. Write one with `agfas save-model`."
+
+
+def open_folder(
+    folder: Path, face_detector: GivenDetector, weights: str | Path | None, face_parser: GivenParser
+) -> Parts:
+    """See `FaceAntiSpoofing.from_pretrained`."""
+    saved = read_saved(folder)
+    loaded = _load_parts(folder, saved.settings, face_detector, weights, face_parser)
+    parts = {"face_detector": loaded.detector_part, "face_parser": loaded.parser_part}
+    settings = saved.settings.model_copy(update=parts)
+    detector = load_detector(folder / DETECTOR)
+    if settings.needs_generator:
+        maker, sha256 = _load_maker(folder / GENERATOR, settings), folder_sha256(folder / GENERATOR)
+        scorer = Scorer(detector, settings.cue, maker, sha256)
+    else:
+        scorer = Scorer(detector, settings.cue)
+    return Parts(settings, scorer, lambda: saved.about, loaded)
+
+
+def _load_parts(
+    folder: Path, settings: ModelSettings, detector: GivenDetector, weights: str | Path | None, parser: GivenParser
+) -> Loaded:
+    """The caller's face detector and parser, or the folder's.
+
+    Raises:
+        AgfasError: the folder's cannot be loaded, or differs from the one that was saved.
+    """
+    saved_detector = settings.face_detector if detector is None else None
+    saved_parser = settings.face_parser if parser is None else None
+    if saved_detector is not None:
+        detector, weights = saved_detector.name, weights or _place(folder / FACE_DETECTOR, saved_detector)
+    if saved_parser is not None:
+        parser = _place(folder / FACE_PARSER, saved_parser)
+    loaded = load_parts(detector, weights, parser)
+    _check_same(folder, saved_detector, loaded.detector_part, "--face-detector and --weights")
+    _check_same(folder, saved_parser, loaded.parser_part, "--parsing-weights")
+    return loaded
+
+
+def _place(folder: Path, part: LoadedPart) -> Path | None:
+    return folder / part.weights if part.weights else None
+
+
+def _check_same(folder: Path, saved: LoadedPart | None, found: LoadedPart | None, options: str) -> None:
+    if saved is not None and found is not None and found.fingerprint != saved.fingerprint:
+        raise AgfasError(
+            f"{folder} was saved with another '{saved.name}' than the loaded one: its weights or settings differ. Give"
+            f" the same weights again, or another part with {options}."
+        )
+
+
+def _load_maker(folder: Path, settings: ModelSettings) -> Maker:
+    """The generator or baseline of a saved model, which must be the one that the cue's source names."""
+    if (folder / "model_index.json").is_file():
+        _check_classes(folder)
+        return load_pipeline(folder)
+    maker = load_baseline(folder)
+    source = "none" if settings.cue is None else settings.cue.source
+    if maker.name != source:
+        raise AgfasError(f"{folder} holds a {maker.name}, but the cue's source is {source}. Save it again.")
+    return maker
+
+
+def _check_classes(folder: Path) -> None:
+    """Check the classes in `model_index.json`: diffusers imports whatever module they name, so a stranger chooses."""
+    for part, value in read_json(folder / "model_index.json").items():
+        if not part.startswith("_") and isinstance(value, list) and value[0] is not None:
+            library = str(value[0]).split(".")[0]
+            if library not in _LIBRARIES:
+                raise AgfasError(
+                    f"{folder / 'model_index.json'} wants {part} from '{library}'; allowed are {', '.join(_LIBRARIES)}."
+                )

@@ -1,87 +1,91 @@
-"""Opening a detector of a finished experiment."""
+"""Opening a detector of a finished experiment, and what the run's folder states about it."""
 
 from __future__ import annotations
 
+import platform
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipelines.artefacts import detector_run, generator_done, load_maker, on_device
-from pipelines.data.records import read_card
+import numpy as np
+
+from pipelines.artefacts import detector_run, generator_done, load_maker, result_path
+from pipelines.data.protocols import Fold, protocol_folds
+from pipelines.data.records import NO_ATTACK, load_faces, read_card
 from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.judge import own_numbers
+from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
-from pipelines.verdict.loaded import Loaded, part_of_detector, part_of_parser
-from pipelines.verdict.preparation import face_settings
-from pipelines.verdict.scorer import Scorer
-from pipelines.verdict.settings import ModelSettings, ThresholdSettings
+from pipelines.verdict.card import parts_of
+from pipelines.verdict.crops import Loaded, face_settings
+from pipelines.verdict.scorer import Parts, Scorer
+from pipelines.verdict.settings import About, Count, GeneratorFacts, Measured, ModelSettings, ThresholdSettings
+
+_COLUMNS = ("label", "domain", "subject", "video", "split", "attack_type")
+_RATES = ("hter", "far", "bpcer", "acer", "auc")
+_PACKAGES = ("agfas", "torch", "diffusers", "timm")
 
 
-def open_run(
-    run: Path,
-    label: str | None,
-    fold: str | None,
-    loaded: Loaded,
-    batch_size: int,
-) -> FaceAntiSpoofing:
+def open_run(run: Path, label: str | None, fold: str | None, loaded: Loaded) -> Parts:
     """See `FaceAntiSpoofing.from_run`."""
-    from pipelines.verdict.facts import describe
-
     planned = choose_experiment(read_plan(run), label)
     chosen, numbers = choose_fold(planned, fold)
     settings = _settings(planned, chosen, numbers, loaded)
-    return FaceAntiSpoofing(
-        settings,
-        _scorer(planned, settings),
-        partial(describe, planned, settings),
-        loaded,
-        batch_size,
-    )
+    return Parts(settings, _scorer(planned, settings), partial(describe, planned, settings), loaded)
 
 
-def choose_experiment(plan: list[Planned], label: str | None) -> Planned:
-    """The first finished experiment of a label; without one, the first whose cue comes from the generator.
+def finished_experiments(plan: Sequence[Planned], label: str | None) -> list[Planned]:
+    """The evaluated experiments of a label, or of all labels.
 
     Raises:
-        AgfasError: an unknown label, none finished, or one whose cue a single picture does not have.
+        AgfasError: an unknown label, or none is evaluated.
     """
     labels = list(dict.fromkeys(item.label for item in plan))
     if label is not None and label not in labels:
         raise AgfasError(f"No experiment is called '{label}': {nearest(label, labels)}")
-    finished = [item for item in plan if (label is None or item.label == label) and result_path(item).is_file()]
+    finished = [item for item in plan if label in (None, item.label) and result_path(item.experiment).is_file()]
     if not finished:
         what = f"'{label}' is" if label else "No experiment in this folder is"
-        raise AgfasError(f"{what} not finished, so there is no detector to ask. Run the same command again to go on.")
-    if label is None:
-        finished.sort(key=_preference)
-    chosen = finished[0]
+        raise AgfasError(
+            f"{what} not finished: there are no results yet. Resume it with `agfas evaluate` or `agfas sweep` and the"
+            " same configuration."
+        )
+    return finished
+
+
+def choose_experiment(plan: Sequence[Planned], label: str | None) -> Planned:
+    """The first finished experiment of a label; without a label, the first with a generator's cue.
+
+    Raises:
+        AgfasError: an unknown label, none finished, or the cue is another face's.
+    """
+    finished = finished_experiments(plan, label)
+    chosen = min(finished, key=_preference) if label is None else finished[0]
     if Workspace(chosen.experiment).needs_cue() and chosen.experiment.cue.source == "shuffled":
         raise AgfasError(
-            f"'{chosen.label}' is a control that gives every face another face's cue, which a single picture"
-            " does not have. Choose another with --label."
+            f"'{chosen.label}' is a control that gives every face the cue of another face, which a single picture"
+            " does not have. Choose another experiment with --label."
         )
     return chosen
 
 
 def choose_fold(planned: Planned, fold: str | None) -> tuple[str, dict[str, Any]]:
-    """A fold's name and its numbers under the experiment's own rules.
+    """A fold's name (default: the first) and its numbers under the experiment's own rules.
 
     Raises:
         AgfasError: an unknown fold, or one that was not judged under those rules.
     """
-    folds = read_json(result_path(planned))["folds"]
+    folds = read_json(result_path(planned.experiment))["folds"]
     if fold is not None and fold not in folds:
         raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(fold, folds)}")
     name = fold or next(iter(folds))
     return name, own_numbers(folds[name], planned.experiment.evaluate, planned.title)
-
-
-def result_path(planned: Planned) -> Path:
-    """Where the numbers of a finished experiment are."""
-    return Workspace(planned.experiment).detector() / "result.json"
 
 
 def _preference(item: Planned) -> int:
@@ -108,31 +112,115 @@ def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Load
             step=numbers["step"],
             origin=numbers["threshold_origin"],
         ),
-        face_detector=part_of_detector(loaded.detector),
-        face_parser=part_of_parser(loaded.parser),
+        face_detector=loaded.detector_part,
+        face_parser=loaded.parser_part,
     )
 
 
 def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
-    from pipelines.processes import device
-
     experiment = planned.experiment
-    detector = detector_run(experiment, settings.fold).load(settings.threshold.step).to(device())
+    detector = detector_run(experiment, settings.fold).load(settings.threshold.step)
     if not settings.needs_generator:
-        return Scorer(detector, settings.cue, None, "", device())
-    weights = generator_done(experiment)["weights_sha256"]
-    return Scorer(detector, settings.cue, on_device(load_maker(experiment)), weights, device())
+        return Scorer(detector, settings.cue)
+    return Scorer(detector, settings.cue, load_maker(experiment), generator_done(experiment)["weights_sha256"])
 
 
-def load_judge(folder: Path, device: str) -> Any:
-    """The detector of a folder, on a device.
+def describe(planned: Planned, settings: ModelSettings) -> About:
+    """The facts for the model card.
 
     Raises:
-        AgfasError: it is missing or broken.
+        AgfasError: the run's faces are missing.
     """
-    from oanet.detectors import load_detector
+    experiment = planned.experiment
+    workspace = Workspace(experiment)
+    table, card = load_faces(workspace.faces), read_card(workspace.faces)
+    columns = {name: np.asarray(table[name][:]) for name in _COLUMNS}
+    fold = next(item for item in protocol_folds(experiment.protocol, columns) if item.name == settings.fold)
+    done = detector_run(experiment, fold.name).done
+    return About(
+        dataset=_dataset_name(planned),
+        dataset_fingerprint=str(card["fingerprint"]),
+        drawn=experiment.data.name == "synthetic" or card.get("kind") == "synthetic",
+        train_domains=list(fold.train_domains),
+        counts=_counts(columns, fold),
+        objective=experiment.objective.name,
+        seed=experiment.seed,
+        steps=experiment.train.steps,
+        parameters=done["parameters"],
+        generator=_generator_facts(planned) if settings.needs_generator else None,
+        measured=_measured(planned, fold),
+        parts=parts_of(experiment, card, settings),
+        versions=_versions(),
+    )
 
-    try:
-        return load_detector(folder).to(device).eval()
-    except (OSError, ValueError, TypeError) as error:
-        raise AgfasError(f"The detector at {folder} cannot be loaded: {error}") from error
+
+def _dataset_name(planned: Planned) -> str:
+    data = planned.experiment.data
+    if data.name == "synthetic":
+        return "the built-in synthetic benchmark"
+    return ", ".join(data.sources) if data.name == "pictures" else data.title
+
+
+def _counts(columns: dict[str, np.ndarray], fold: Fold) -> list[Count]:
+    """Faces by domain and kind: training faces first, then those that the threshold was chosen on."""
+    used = (*fold.train_splits, "dev")
+    chosen = np.isin(columns["domain"], fold.train_domains) & np.isin(columns["split"], used)
+    cells: dict[tuple[str, str, Literal["train", "dev"]], list[int]] = defaultdict(list)
+    for row in np.flatnonzero(chosen).tolist():
+        attack_type = str(columns["attack_type"][row])
+        kind = "live" if attack_type == NO_ATTACK else attack_type
+        cells[str(columns["domain"][row]), kind, "dev" if columns["split"][row] == "dev" else "train"].append(row)
+    return [
+        Count(
+            domain=domain,
+            kind=kind,
+            split=part,
+            faces=len(rows),
+            videos=len(set(columns["video"][rows].tolist())),
+            subjects=len(set(columns["subject"][rows].tolist())),
+        )
+        for (domain, kind, part), rows in sorted(cells.items(), key=lambda item: (item[0][2] != "train", item[0]))
+    ]
+
+
+def _generator_facts(planned: Planned) -> GeneratorFacts:
+    settings = planned.experiment.generator
+    live_faces = generator_done(planned.experiment)["live_faces"]
+    return GeneratorFacts(
+        domains=settings.domains, live_faces=live_faces, steps=settings.loop.steps, preset=settings.preset
+    )
+
+
+def _measured(planned: Planned, fold: Fold) -> Measured:
+    judged = read_json(result_path(planned.experiment))["folds"][fold.name]
+    rules = planned.experiment.evaluate
+    numbers = own_numbers(judged, rules, planned.title)
+    table = detector_run(planned.experiment, fold.name).scores(numbers["step"], "test").by_video()
+    return Measured(
+        domains=list(fold.test_domains),
+        live_videos=judged["videos"]["bonafide"],
+        attack_videos=judged["videos"]["attack"],
+        replicates=rules.replicates,
+        videos_per_type={kind: int((table.attack_type == kind).sum()) for kind in numbers["apcer_per_type"]},
+        intervals=_intervals(table, numbers, rules.replicates),
+        **{name: numbers[name] for name in (*_RATES, "apcer_per_type")},
+    )
+
+
+def _intervals(table: ScoreTable, numbers: dict[str, Any], replicates: int) -> dict[str, tuple[float, float]]:
+    """95 % intervals of every rate, and of each attack type's under `apcer TYPE`, drawn as in the report."""
+    ends = intervals(table, numbers["threshold"], _RATES, replicates)
+    for kind in numbers["apcer_per_type"]:
+        part = table.where((table.attack_type == kind) | (table.attack_type == NO_ATTACK))
+        ends[f"apcer {kind}"] = intervals(part, numbers["threshold"], ("far",), replicates)["far"]
+    return ends
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     import torch
 
 _CUE_RANGE = 3.0  # standard deviations of a cue between grey and white
-_HEAT_SHARE = 0.55
+_HEAT_SHARE = 0.55  # opacity of the attention map over the grey face
 
+# Lengths in pixels: side of a panel, space between parts, heights of a panel's name and of a line of text.
 _SIDE, _GAP, _CAPTION, _LINE = 192, 16, 24, 20
 _PHOTO_WIDTH, _PHOTO_HEIGHT = 640, 600
 _PAPER, _INK, _SOFT = (251, 250, 248), (34, 38, 43), (93, 102, 111)
 _COLOURS = {LIVE: (29, 107, 69), ATTACK: (155, 58, 43)}
 _LEAST_WIDTH = 720
-_MOST_ROWS = 6
-_LONGEST = 2
-_LETTER = 7  # pixels of a letter of the small text, about
+_LETTER = 7  # approximate width of a letter of the small text, to wrap lines
+_MOST_ROWS = 6  # a crowd would make an overlay that no viewer shows at a readable size
+_LONGEST = 2  # aspect ratio above which a photo is cropped around its first face
 
 
 def draw_panels(
@@ -101,7 +102,7 @@ def _heat(level: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Row:
-    """The panels of one face, under a title of one line in the colour of its verdict."""
+    """The panels of one face, under a one-line title in the colour of its verdict."""
 
     title: str
     verdict: str
@@ -109,13 +110,13 @@ class _Row:
 
 
 def draw_overlay(verdict: Verdict) -> Image.Image:
-    """The photo with boxes and verdicts, beside it face, restoration, cue and attention of every judged face.
+    """The photo with boxes and verdicts, beside the panels of every judged face.
 
-    Of a video: the frame with the middle score, and the panels of its lowest, middle and highest score. Photos are
-    scaled to at most 640 x 600 and small ones enlarged, so that marks and text can be read at any size.
+    For a video: the frame with the median score, and the panels of its lowest, median and highest score. Photos are
+    scaled to fit 640 x 600 pixels, so that marks and text are readable at any size.
 
     Args:
-        verdict: with panels.
+        verdict: made with `panels=True`.
     """
     rows, photo, faces = _contents(verdict)
     marked = None if photo is None else _marked(photo, faces)
@@ -123,7 +124,7 @@ def draw_overlay(verdict: Verdict) -> Image.Image:
 
 
 def _contents(verdict: Verdict) -> tuple[list[_Row], np.ndarray | None, tuple[FaceVerdict, ...]]:
-    """Rows of panels, the photo to show, and the faces to mark in it."""
+    """Rows of panels, the photo to show, and the faces to mark in the photo."""
     if not verdict.frames:
         rows = [_row(f"face {place}", face) for place, face in enumerate(verdict.faces, start=1)]
         return rows, _worth_showing(verdict.photo, verdict.faces), verdict.faces
@@ -145,7 +146,7 @@ def _frame_score(frame: FrameVerdict) -> float:
 
 
 def _worth_showing(photo: np.ndarray | None, faces: Sequence[FaceVerdict]) -> np.ndarray | None:
-    """A picture that was a crop already is its own face panel."""
+    """The photo, except for a crop, which is shown as the face panel."""
     return None if any(face.box is None for face in faces) else photo
 
 
@@ -154,7 +155,7 @@ def _head(verdict: Verdict) -> list[str]:
 
 
 def _marked(photo: np.ndarray, faces: Sequence[FaceVerdict]) -> Image.Image:
-    """The photo at a size to read, each face in a box with its number and verdict."""
+    """The scaled photo, each face in a box with its number and verdict."""
     photo, left, top = _window(photo, faces)
     height, width = photo.shape[:2]
     scale = min(_PHOTO_WIDTH / width, _PHOTO_HEIGHT / height)
@@ -167,11 +168,7 @@ def _marked(photo: np.ndarray, faces: Sequence[FaceVerdict]) -> Image.Image:
 
 
 def _window(photo: np.ndarray, faces: Sequence[FaceVerdict]) -> tuple[np.ndarray, int, int]:
-    """Of a photo that is more than twice as long as high, or as high as long, the part around the first face.
-
-    Returns:
-        The part, and its left and top in the photo.
-    """
+    """The part of the photo around the first face, at most twice as long as wide, and its left and top."""
     height, width = photo.shape[:2]
     size = min(width, _LONGEST * height), min(height, _LONGEST * width)
     x, y, wide, high = faces[0].box if faces and faces[0].box else (0.0, 0.0, float(width), float(height))
@@ -195,13 +192,13 @@ def _mark(
     colour = _COLOURS[face.verdict]
     draw.rectangle((left, top, left + width, top + height), outline=colour, width=3)
     for x, y in face.landmarks:
-        # A landmark's pixel has its centre half a pixel further.
+        # Landmarks are pixel indices; the centre of pixel 0 is at 0.5.
         across, down = (x + 0.5 - origin[0]) * scale, (y + 0.5 - origin[1]) * scale
         draw.ellipse((across - 3, down - 3, across + 3, down + 3), fill=(255, 255, 255), outline=colour)
     text = f"{number} {face.verdict} {face.score:.2f}".strip()
     font = ImageFont.load_default(16)
     text_width, text_height = font.getbbox(text)[2] + 8, 22
-    # Above the box, or inside it where the picture ends there.
+    # Above the box, or inside it at the top of the picture.
     x = min(max(0.0, left), max(0.0, size[0] - text_width))
     y = top - text_height if top >= text_height else max(0.0, top)
     draw.rectangle((x, y, x + text_width, y + text_height), fill=colour)
@@ -209,7 +206,7 @@ def _mark(
 
 
 def _grid(rows: Sequence[_Row]) -> Image.Image | None:
-    """Rows of panels, each with its title and the panels' names."""
+    """The rows as one picture, each with its title and the panels' names."""
     if not rows:
         return None
     shown, more = rows[:_MOST_ROWS], len(rows) - _MOST_ROWS
@@ -231,7 +228,7 @@ def _grid(rows: Sequence[_Row]) -> Image.Image | None:
 
 
 def _assembled(head: Sequence[str], word: str, photo: Image.Image | None, grid: Image.Image | None) -> Image.Image:
-    """Verdict and text above, photo at the left, panels at the right."""
+    """The overlay: verdict and text at the top, photo at the left, panels at the right."""
     parts = [part for part in (photo, grid) if part is not None]
     width = max(_LEAST_WIDTH, _GAP + sum(part.width + _GAP for part in parts))
     lines = [line for text in head for line in textwrap.wrap(text, (width - 2 * _GAP) // _LETTER)]

@@ -1,31 +1,37 @@
-"""Crops to scores: restored, made a cue and judged exactly as in training, 8-bit steps included."""
+"""From crops to scores: restored, compared to a cue and judged exactly as in training, 8-bit rounding included."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipelines.cues.settings import MAKERS
-from pipelines.experiment.config import CueSettings
-from pipelines.verdict.settings import WITH_RESTORATION
+from pipelines.artefacts import on_device
+from pipelines.cues.settings import AUTOENCODER, MAKERS, CueSettings
+from pipelines.verdict.crops import Loaded
+from pipelines.verdict.settings import About, ModelSettings
 
 if TYPE_CHECKING:
+    from dfg.baselines.base import Baseline
+    from dfg.pipeline import DeFakePipeline
+    from oanet.detectors.base import Detector
+    from pipelines.cues.reader import CueReader
     from pipelines.cues.sources import CueSweep
 
-_AUTOENCODER = 0  # the t that encodes and decodes without noise
+Maker: TypeAlias = "DeFakePipeline | Baseline"
+"""What restores faces."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer for B crops.
+    """Result for B crops.
 
     Attributes:
         scores: (B,) float64, probability of a live face.
-        panels: what the detector saw of each crop, by name, (H, W, 3) uint8; empty dictionaries unless asked for.
+        panels: what the detector saw of each crop, (H, W, 3) uint8 by name; empty without `panels=True`.
     """
 
     scores: np.ndarray
@@ -33,35 +39,42 @@ class Scored:
 
 
 class Scorer:
-    """A detector with what makes its cue.
+    """A detector with everything that makes its cue.
 
     Args:
-        detector: an `oanet` detector, on its device, in evaluation mode.
-        recipe: the cue's settings; None for a detector that takes none.
-        pipeline: what restores, a `DeFakePipeline` or a baseline; None where the recipe needs none.
-        weights_sha256: names the pipeline's weights.
-        device: where faces are judged.
+        detector: in evaluation mode.
+        recipe: the cue's settings; None for a detector without a cue.
+        maker: restores faces; None if the cue needs no restoration.
+        weights_sha256: hash of the maker's weights.
 
     Attributes:
-        sweep: restores at every t that the cue needs; None where it needs none.
+        device: where faces are judged; parts are moved there.
+        sweep: the maker at every t that the cue needs; None if it needs no restoration.
     """
 
     def __init__(
-        self, detector: Any, recipe: CueSettings | None, pipeline: Any, weights_sha256: str, device: str
+        self, detector: Detector, recipe: CueSettings | None, maker: Maker | None = None, weights_sha256: str = ""
     ) -> None:
-        self.detector, self.recipe, self.pipeline, self.device = detector, recipe, pipeline, device
-        restores = recipe is not None and recipe.source in WITH_RESTORATION
-        self.sweep = _open_sweep(recipe, pipeline, weights_sha256) if recipe is not None and restores else None
+        from pipelines.processes import device
+
+        self.device = device()
+        self.detector, self.recipe = detector.to(self.device), recipe
+        self.maker = maker
+        self.sweep: CueSweep | None = None
+        if recipe is not None and recipe.is_restored:
+            assert maker is not None
+            self.maker = on_device(maker)
+            self.sweep = _open_sweep(recipe, self.maker, weights_sha256)
 
     def __call__(self, crops: np.ndarray, masks: np.ndarray | None = None, panels: bool = False) -> Scored:
         """Judge crops.
 
-        A crop's noise is drawn from the stream of the hash of its pixels, so equal crops get equal scores whatever
-        their names. Another number of crops in a batch may move a restoration by one grey level.
+        The stream of a crop's noise is keyed by the hash of its pixels, so equal crops get equal scores whatever
+        their file names. Another number of crops in a batch may change a restoration by one grey level.
 
         Args:
             crops: (B, H, W, 3) uint8, aligned, of the training's size.
-            masks: (B, H, W) uint8, 1 on the face, for a recipe with `mask: face`.
+            masks: (B, H, W) uint8, 1 on the face, for a cue with `mask: face`.
             panels: whether to draw what the detector saw.
 
         Raises:
@@ -70,82 +83,88 @@ class Scorer:
         import torch
 
         from pipelines.pixels import to_unit_range
+        from pipelines.verdict.overlay import draw_panels
 
         reader = self._reader(crops, masks)
+        rows = np.arange(len(crops))
         image = to_unit_range(crops).to(self.device)
-        cue = None if reader is None else reader.batch(np.arange(len(crops)))
+        cue = None if reader is None else reader.batch(rows)
         with torch.no_grad():
             on_device = None if cue is None else cue.to(self.device)
             scores = self.detector(image, on_device).probability_bonafide.double().cpu().numpy()
             if not panels:
                 return Scored(scores, [{} for _ in crops])
-            # A second pass: attention is computed by other kernels when its weights are wanted, and a score must not
-            # depend on whether somebody looks.
-            attention = self.detector(image, on_device, need_weights=True).attention
-        restored = None if self.sweep is None or reader is None else reader.cues(np.arange(len(crops)))[1]
-        return Scored(scores, [_panels(row, crops, restored, cue, attention) for row in range(len(crops))])
+            # A second pass: with `need_weights` attention runs in other kernels, whose rounding would make a score
+            # depend on whether panels are drawn.
+            maps = self.detector(image, on_device, need_weights=True).attention
+        restored = None if self.sweep is None or reader is None else reader.cues(rows)[1]
+        drawn = [
+            draw_panels(
+                crops[row],
+                None if restored is None else restored[row],
+                None if cue is None else cue[row].numpy(),
+                None if maps is None else [block[row : row + 1] for block in maps],
+            )
+            for row in rows
+        ]
+        return Scored(scores, drawn)
 
-    def _reader(self, crops: np.ndarray, masks: np.ndarray | None) -> Any:
-        """What makes the crops' cues, or None."""
-        from oanet.names import CUE_FORMS_WITH_AUTOENCODED
+    def _reader(self, crops: np.ndarray, masks: np.ndarray | None) -> CueReader | None:
+        """The reader of the crops' cues, restored here instead of by the cue job."""
         from pipelines.cues.reader import CueReader
 
         recipe = self.recipe
         if recipe is None:
             return None
         keys = [pixel_key(crop) for crop in crops]
-        restored = autoencoded = None
-        if self.sweep is not None:
-            made = self._restore(crops, keys)
-            restored = made[_moment(recipe)]
-            autoencoded = made.get(_AUTOENCODER) if recipe.form in CUE_FORMS_WITH_AUTOENCODED else None
+        made = {} if self.sweep is None else self._restore(self.sweep, crops, keys)
         return CueReader(
-            recipe.source, keys, keys, crops, restored, autoencoded,
+            recipe.source, keys, keys, crops, made.get(recipe.timestep_by(_maker_name(recipe))), made.get(AUTOENCODER),
             form=recipe.form, normalize=recipe.normalize, seed=recipe.seed, masks=masks,
         )  # fmt: skip
 
-    def _restore(self, crops: np.ndarray, keys: Sequence[str]) -> dict[int, np.ndarray]:
-        """The crops at each t as the cue store keeps them: (B, H, W, 3) uint8."""
+    def _restore(self, sweep: CueSweep, crops: np.ndarray, keys: Sequence[str]) -> dict[int, np.ndarray]:
+        """The crops at each t, rounded to (B, H, W, 3) uint8 as in the cue store."""
         from pipelines.cues.job import to_pixels
         from pipelines.pixels import to_unit_range
 
-        assert self.sweep is not None
-        made = self.sweep.restore(to_unit_range(crops).to(self.device), keys, self.sweep.timesteps)
-        return {moment: to_pixels(picture, keys) for moment, picture in made.items()}
+        # Training read 8-bit restorations from the store; unrounded ones would be cues that it never saw.
+        made = sweep.restore(to_unit_range(crops).to(self.device), keys, sweep.timesteps)
+        return {timestep: to_pixels(picture, keys) for timestep, picture in made.items()}
 
 
-def _open_sweep(recipe: CueSettings, pipeline: Any, weights_sha256: str) -> CueSweep:
-    """The generator as `pipelines.artefacts.open_sweep` opens it for the cue store.
+class Parts(NamedTuple):
+    """What `FaceAntiSpoofing` is assembled from: opening a run or a folder gives it, saving a folder takes it.
 
-    It is not compiled: that takes minutes, and moves a restoration by roundings alone.
+    Attributes:
+        settings: everything that decides a score besides the weights.
+        scorer: detector, generator and cue.
+        describe: makes the facts for the model card, which takes seconds (bootstrap intervals), so only on demand.
+        loaded: face detector and face parser.
     """
-    from pipelines.cues.sources import sweep_of
 
-    moments = recipe.timesteps_by(_maker_of(recipe))
-    cue = recipe.model_copy(update={"compile": False})
-    return sweep_of(cue, pipeline, moments, weights_sha256, weights_sha256)
-
-
-def _moment(recipe: CueSettings) -> int:
-    """The t of the restorations: no recipe here is `shuffled`, so the source tells who makes them."""
-    return recipe.timestep_by(_maker_of(recipe))
-
-
-def _maker_of(recipe: CueSettings) -> str:
-    return MAKERS.get(recipe.source, "dfg")
+    settings: ModelSettings
+    scorer: Scorer
+    describe: Callable[[], About]
+    loaded: Loaded
 
 
 def pixel_key(crop: np.ndarray) -> str:
-    """The name of a crop's noise: the SHA-256 of its pixels."""
+    """The key of a crop's noise: the SHA-256 of its pixels."""
     return hashlib.sha256(np.ascontiguousarray(crop).tobytes()).hexdigest()
 
 
-def _panels(row: int, crops: np.ndarray, restored: np.ndarray | None, cue: Any, attention: Any) -> dict[str, Any]:
-    from pipelines.verdict.overlay import draw_panels
+def _open_sweep(recipe: CueSettings, maker: Maker, weights_sha256: str) -> CueSweep:
+    """The maker at the t of the cue, as the cue job runs it.
 
-    return draw_panels(
-        crops[row],
-        None if restored is None else restored[row],
-        None if cue is None else cue[row].numpy(),
-        None if attention is None else [block[row : row + 1] for block in attention],
-    )
+    It is not compiled: compiling takes minutes, and changes a restoration by rounding only.
+    """
+    from pipelines.cues.sources import sweep_of
+
+    timesteps = recipe.timesteps_by(_maker_name(recipe))
+    return sweep_of(recipe.model_copy(update={"compile": False}), maker, timesteps, weights_sha256, weights_sha256)
+
+
+def _maker_name(recipe: CueSettings) -> str:
+    """The `generator.name` behind the source, which names it, since no recipe here is `shuffled`."""
+    return MAKERS.get(recipe.source, "dfg")

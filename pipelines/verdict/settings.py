@@ -1,4 +1,4 @@
-"""What a saved folder says of itself, typed: everything that decides a score, and everything that its card tells."""
+"""The settings file of a saved model: everything that decides a score, and everything that the model card states."""
 
 from __future__ import annotations
 
@@ -7,58 +7,47 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.cues.settings import CONTROLS, RESTORING
+from pipelines.cues.settings import CONTROLS, CueSettings
 from pipelines.evaluation.thresholds import SOURCE_RULES
-from pipelines.experiment.config import CueSettings
-from pipelines.experiment.generator import Strict
+from pipelines.settings import Strict
 
-FORMAT: Final = "agfas face anti-spoofing"
-VERSION: Final = 1
-WITH_RESTORATION = (*RESTORING, "autoencoder")
-"""Sources of a cue that is made from restored faces; `shuffled` is none that a single picture could have."""
+VERSION: Final = 2
 
 
 class FaceSettings(Strict):
-    """How a face becomes the crop that the models were trained on."""
+    """How faces are cropped, as in the training data."""
 
     size: int = Field(description="Side in pixels of the crops that generator and detector see.")
     crop_size: int = Field(description="Side at which a face is aligned, before it is resized to `size`.")
     template: str = Field(description="Name in `pipelines.data.alignment.TEMPLATES`.")
-    template_known: bool = Field(description="False where the training's crops were aligned elsewhere.")
-    detector: str | None = Field(None, description="Who found the training's faces; None where it is not recorded.")
-    min_score: float = Field(0.0, description="Faces of a lower detector score are taken for none.")
-    enhancement: dict[str, Any] | None = Field(None, description="Arguments of `enhance.Enhancement`; None without.")
-
-
-class InputNormalisation(Strict):
-    """The models' input is `(pixel - mean) / scale` of 8-bit RGB."""
-
-    mean: float = Field(127.5, ge=127.5, le=127.5, description="All networks here are trained with it.")
-    scale: float = Field(127.5, ge=127.5, le=127.5, description="Likewise.")
+    template_known: bool = Field(description="False if the dataset does not state its template.")
+    detector: str | None = Field(None, description="Face detector of the training data, if recorded.")
+    min_score: float = Field(0.0, description="Faces with a lower detection score are ignored.")
+    enhancement: dict[str, Any] | None = Field(None, description="Arguments of `enhance.Enhancement`; None: off.")
 
 
 class ThresholdSettings(Strict):
-    """Live is score >= value."""
+    """A face is live if its score >= value."""
 
     value: float
     rule: str = Field(description="Name of the threshold rule.")
     selection: str = Field(description="Name of the rule that chose the checkpoint.")
     step: int = Field(description="Training step of the checkpoint.")
-    origin: str
+    origin: str = Field(description="The scores that the threshold was chosen on, in words.")
 
     @property
     def honest(self) -> bool:
-        """Whether neither threshold nor checkpoint was chosen on the videos that the error rates are of."""
+        """Whether threshold and checkpoint were chosen without the videos that the error rates are measured on."""
         return self.rule in SOURCE_RULES and self.selection != "oracle"
 
 
 class LoadedPart(Strict):
-    """A face detector or face parser: loaded, not trained here."""
+    """A face detector or face parser, which is loaded and not trained by a run."""
 
     name: str
-    weights: str | None = Field(None, description="Its file in the saved folder; None where it was not copied.")
-    fingerprint: dict[str, Any] = Field(description="Everything that decides what it finds.")
-    licence: str = Field(description="Of its weights.")
+    weights: str | None = Field(None, description="File name of its weights in the saved folder, if copied.")
+    fingerprint: dict[str, Any] = Field(description="Everything that decides its results.")
+    licence: str = Field(description="Licence of its weights.")
 
 
 class Count(Strict):
@@ -66,7 +55,7 @@ class Count(Strict):
 
     domain: str
     kind: str = Field(description="`live` or the attack type.")
-    split: str
+    split: Literal["train", "dev"]
     faces: int
     videos: int
     subjects: int
@@ -86,13 +75,13 @@ class Measured(Strict):
     apcer_per_type: dict[str, float]
     videos_per_type: dict[str, int] = Field(description="Attack videos of each type.")
     intervals: dict[str, tuple[float, float]] = Field(
-        description="95 % ends by rate; `apcer TYPE` for each attack type."
+        description="95 % bootstrap intervals by rate; `apcer TYPE` for each attack type."
     )
     replicates: int
 
 
 class GeneratorFacts(Strict):
-    """What the generator was trained on."""
+    """Training data of the generator."""
 
     domains: list[str]
     live_faces: int
@@ -109,7 +98,7 @@ class Part(Strict):
 
 
 class About(Strict):
-    """What the model card tells of the run."""
+    """What the model card states about the run."""
 
     dataset: str
     dataset_fingerprint: str
@@ -125,44 +114,48 @@ class About(Strict):
     parts: list[Part]
     versions: dict[str, str]
 
+    @property
+    def attack_types(self) -> list[str]:
+        """Attack types of the training faces, sorted."""
+        return sorted({count.kind for count in self.counts} - {"live"})
+
 
 class ModelSettings(Strict):
-    """Everything that decides a score beside the weights."""
+    """Everything that decides a score besides the weights."""
 
     label: str = Field(description="Title of the experiment.")
-    fold: str = Field(description="Name of the protocol's fold that the detector is of.")
+    fold: str = Field(description="The protocol's fold that the detector was trained on.")
     detector: str = Field(description="Name of the detector's class.")
     face: FaceSettings
-    cue: CueSettings | None = Field(description="How the second input is made; None where there is none.")
+    cue: CueSettings | None = Field(description="How the second input is made; None: the detector takes no cue.")
     threshold: ThresholdSettings
-    input: InputNormalisation = InputNormalisation()
     face_detector: LoadedPart | None = None
     face_parser: LoadedPart | None = None
 
     @property
     def needs_generator(self) -> bool:
-        """Whether a score needs a restoration."""
-        return self.cue is not None and self.cue.source in WITH_RESTORATION
+        """Whether the cue is made from restored faces."""
+        return self.cue is not None and self.cue.is_restored
 
     @property
     def is_control(self) -> bool:
-        """Whether the cue carries nothing that a generator knows of real faces."""
+        """Whether the cue carries nothing that a generator learnt from live faces."""
         return self.cue is not None and self.cue.source in CONTROLS
 
     @property
     def needs_mask(self) -> bool:
-        """Whether the cue is kept on the face alone."""
+        """Whether the cue is set to zero outside the face."""
         return self.cue is not None and self.cue.mask == "face"
 
 
 class SavedModel(Strict):
-    """The whole settings file of a saved folder."""
+    """The whole settings file."""
 
-    format: Literal["agfas face anti-spoofing"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["agfas face anti-spoofing"] = "agfas face anti-spoofing"
+    version: Literal[2] = VERSION
     settings: ModelSettings
     about: About
-    files: dict[str, str] = Field(description="SHA-256 of every file of the models, by path in the folder.")
+    files: dict[str, str] = Field(description="SHA-256 of every model file, by its path in the folder.")
 
     @field_validator("files")
     @classmethod
@@ -170,5 +163,5 @@ class SavedModel(Strict):
         for name in files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name:
-                raise ValueError(f"'{name}' does not lie in the folder")
+                raise ValueError(f"'{name}' is not a path inside the folder")
         return files

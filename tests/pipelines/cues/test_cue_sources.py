@@ -236,7 +236,7 @@ def test_a_saved_model_carries_its_maker(root, tmp_path, label):
     saved = read_saved(tmp_path / "saved")
     assert not saved.settings.is_control
     card = model_card(saved)
-    assert "learnt from 8 live faces" in card
+    assert "trained on 8 live faces" in card
     assert "control of an experiment" not in card
     maker = label if label in BASELINES else "U-Net of the preset tiny"
     assert any(part.what == "generator" and maker in part.source for part in saved.about.parts)
@@ -244,16 +244,16 @@ def test_a_saved_model_carries_its_maker(root, tmp_path, label):
 
 
 def test_another_makers_weights_are_refused(root, tmp_path):
-    from pipelines.verdict.loading import _maker
+    from pipelines.verdict.folder import _load_maker
 
     model = FaceAntiSpoofing.from_run(root, "memae")
     model.save_pretrained(tmp_path / "saved")
     other = FaceAntiSpoofing.from_run(root, "deep_svdd").settings
     with pytest.raises(AgfasError, match="holds a memae, but the cue's source is deep_svdd"):
-        _maker(tmp_path / "saved" / "generator", other)
+        _load_maker(tmp_path / "saved" / "generator", other)
     (tmp_path / "saved" / "generator" / "config.json").write_text('{"_class_name": "Stranger"}')
     with pytest.raises(AgfasError, match="Stranger"):
-        _maker(tmp_path / "saved" / "generator", model.settings)
+        _load_maker(tmp_path / "saved" / "generator", model.settings)
 
 
 # Training

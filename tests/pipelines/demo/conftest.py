@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from verdict_run import PaintedFaces, shared_run
 
-from pipelines.demo.judge import Judge
+from pipelines.demo.answer import Judge
 from pipelines.synthetic.benchmark import plan_videos, render_faces
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.verdict import FaceAntiSpoofing

@@ -16,8 +16,7 @@ from demo_parts import PANELS, blocks, save, with_face
 from PIL import Image
 from verdict_run import paint
 
-from pipelines.demo import words
-from pipelines.demo.judge import WITH_PICTURES, Judge, answer_html
+from pipelines.demo.answer import WITH_PICTURES, Judge, answer_html, explain_panels, limits
 from pipelines.verdict import FaceAntiSpoofing
 
 
@@ -170,26 +169,26 @@ def test_fault_of_the_program_is_a_refusal_and_printed(judge, tmp_path, capsys):
 
 def test_warm_up_names_the_panels_that_the_page_explains(judge, root):
     assert judge.warm_up() == PANELS
-    captions = words.pictures(judge.detector.settings, PANELS)
-    assert list(captions) == ["face", "restoration", "cue", "attention"]
-    assert "live faces alone" in captions["restoration"]
+    texts = explain_panels(judge.detector.settings, PANELS)
+    assert list(texts) == ["face", "restoration", "cue", "attention"]
+    assert "live faces alone" in texts["restoration"]
     control = FaceAntiSpoofing.from_run(root, "zero")
     assert not Judge(control).finds_faces
     assert not Judge(judge.detector, aligned=True).finds_faces
-    captions = words.pictures(control.settings, Judge(control).warm_up())
-    assert "restoration" not in captions
-    assert "control" in captions["cue"]
+    texts = explain_panels(control.settings, Judge(control).warm_up())
+    assert "restoration" not in texts
+    assert "control" in texts["cue"]
 
 
 def test_limits_say_what_was_learnt_and_how_it_errs(judge, root):
     detector, about = judge.detector, judge.detector.about()
-    said = " ".join(words.limits(detector.settings, about))
+    said = " ".join(limits(detector.settings, about))
     assert " and ".join([", ".join(about.train_domains[:-1]), about.train_domains[-1]]) in said
     assert "the attacks mask, print and replay" in said
     assert f"{100 * about.measured.bpcer:.1f} % of {about.measured.live_videos} live videos" in said
     assert "a program drew" not in said
-    assert "a program drew" in words.limits(detector.settings, about.model_copy(update={"drawn": True}))[0]
-    assert "control" in words.limits(FaceAntiSpoofing.from_run(root, "zero").settings, about)[0]
+    assert "a program drew" in limits(detector.settings, about.model_copy(update={"drawn": True}))[0]
+    assert "control" in limits(FaceAntiSpoofing.from_run(root, "zero").settings, about)[0]
     threshold = detector.settings.threshold.model_copy(update={"rule": "target_eer"})
     flattered = detector.settings.model_copy(update={"threshold": threshold})
-    assert "they flatter" in words.limits(flattered, about)[0]
+    assert "are optimistic" in limits(flattered, about)[0]

@@ -17,9 +17,8 @@ from verdict_run import paint
 
 from pipelines import cli
 from pipelines.demo import uploads as uploads_module
-from pipelines.demo.address import bracketed, check_address
-from pipelines.demo.judge import Judge
-from pipelines.demo.server import load_page, serving
+from pipelines.demo.answer import Judge
+from pipelines.demo.server import bracketed, check_address, load_page, serving
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 from pipelines.verdict import FaceAntiSpoofing
@@ -144,7 +143,7 @@ def chromium():
 
 
 class Visit:
-    """A visitor's tab, which records its requests."""
+    """A visitor's tab, which records all its requests."""
 
     def __init__(self, browser, url: str, width: int = 1200) -> None:
         self.asked: list[str] = []
@@ -201,7 +200,7 @@ def test_upload_in_a_browser_is_answered_with_words_and_pictures(page, chromium,
 
 
 @pytest.mark.slow
-def test_browser_is_told_of_no_face_and_of_what_is_no_picture(page, chromium, tmp_path):
+def test_browser_shows_no_face_and_refusals(page, chromium, tmp_path):
     visit = Visit(chromium, page[0], width=360)
     visit.send(save(tmp_path / "wall.png", paint(160, 120, [])))
     assert visit.read("#answer h2") == "no face"

@@ -12,7 +12,7 @@ from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import read_experiment
-from pipelines.stages import chain, prepare, save_model, show
+from pipelines.stages import chain, detect, prepare, show
 from pipelines.verdict import FaceAntiSpoofing
 
 CONFIG = Path(__file__).parents[3] / "configs" / "photos.yaml"
@@ -49,7 +49,7 @@ def test_from_photos_to_a_saved_model(tmp_path):
     faces = prepared(tmp_path, subjects=4)
     assert any("Splits are clean" in line for line in show.run(faces))
     chain.run(small(tmp_path, faces), "evaluate")
-    assert "model" in save_model.run(tmp_path / "run", tmp_path / "model")
+    assert "model" in detect.save_model(FaceAntiSpoofing.from_run(tmp_path / "run"), tmp_path / "model")
     model = FaceAntiSpoofing.from_pretrained(tmp_path / "model")
     (verdict,) = model(load_faces(faces)[0]["image"], aligned=True)
     assert verdict.verdict in ("live", "attack")

@@ -103,7 +103,7 @@ def test_refused_files_are_counted_and_exit_with_1_after_the_others_were_judged(
     paths = [text, write_face(root), tmp_path / "absent.png", tmp_path / "void"]
     code, printed, error = agfas("detect", *paths, "--run", root, "--label", "image_only")
     assert code == 1
-    assert error == "agfas: 3 could not be judged; the reason stands beside each."
+    assert error == "agfas: 3 could not be judged; the reason is beside each."
     rows = printed.splitlines()
     assert rows[1].split()[:3] == ["refused", "-", "-"]
     assert "text.jpg is not a picture" in rows[1]
@@ -114,7 +114,7 @@ def test_refused_files_are_counted_and_exit_with_1_after_the_others_were_judged(
 
 
 def test_unreadable_folder_is_refused(root, album, monkeypatch):
-    from pipelines.verdict.media import find_media
+    from pipelines.stages.detect import find_media
 
     scan = os.scandir
 
@@ -195,7 +195,7 @@ def test_saved_model_answers_as_the_run(root, agfas, tmp_path):
     assert from_run == from_saved
 
 
-def test_photo_without_a_face_detector_is_told_to_name_one(root, agfas, album):
+def test_photo_without_a_face_detector_asks_for_one(root, agfas, album):
     code, text, _ = agfas("detect", album / "b.png", "--run", root)
     assert code == 1
     assert "120 x 90" in text

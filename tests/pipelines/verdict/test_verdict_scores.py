@@ -25,7 +25,7 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.pixels import to_unit_range
 from pipelines.verdict import FaceAntiSpoofing
-from pipelines.verdict.cropper import resized_mask
+from pipelines.verdict.crops import resized_mask
 from pipelines.verdict.scorer import pixel_key
 
 
@@ -156,7 +156,7 @@ def test_restoring_is_asked_as_the_cue_job_asks(root, dfg):
     [
         ("imageonly", None, "did you mean 'image_only'"),
         (None, "to_fone", "has no fold 'to_fone': did you mean 'to_phone'"),
-        ("shuffled", None, "a control that gives every face another face's cue"),
+        ("shuffled", None, "a control that gives every face the cue of another face"),
         ("late", None, "'late' is not finished"),
     ],
 )
@@ -185,5 +185,5 @@ def test_broken_weights_give_a_sentence_and_no_number(root):
     detector = FaceAntiSpoofing.from_run(root, "image_only")
     for parameter in detector.scorer.detector.parameters():
         parameter.data.fill_(float("nan"))
-    with pytest.raises(AgfasError, match="no finite number"):
+    with pytest.raises(AgfasError, match="not finite"):
         detector(crops(1)[0])

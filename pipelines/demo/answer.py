@@ -1,0 +1,192 @@
+"""What the page shows: the answer to an uploaded file, and the text around it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.markdown import join_names
+from pipelines.templates import data_uri, load_template
+from pipelines.verdict.answers import NO_FACE, REFUSED, RULE, FaceVerdict, Verdict
+from pipelines.verdict.settings import About, ModelSettings
+
+if TYPE_CHECKING:
+    from pipelines.verdict import FaceAntiSpoofing
+
+TEMPLATE = Path(__file__).with_name("answer.html")
+WITH_PICTURES = 12
+"""Number of faces, the largest first, that are shown with panels; the others are listed in words."""
+
+_PHOTO_SIDE = 1280
+_WARM_SIDE = 256
+
+TITLE = "Live, or a print, a screen, a mask?"
+EMPTY = "The verdict will appear here."
+NOT_SECURITY = "A research demonstration, not a security product: do not let it decide who gets in."
+PRIVACY = (
+    "Your picture is judged on the computer that serves this page. Its file is deleted there seconds after the answer;"
+    " nothing is sent elsewhere, counted or shared."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page says of one picture.
+
+    Attributes:
+        verdict: with panels; its texts contain no path of the server.
+        seconds: time for reading, detection, restoration, scoring and panels.
+    """
+
+    verdict: Verdict
+    seconds: float
+
+
+class Judge:
+    """Answers for files, one at a time.
+
+    Args:
+        detector: judges.
+        aligned: use every picture as an aligned crop, without the face detector.
+    """
+
+    def __init__(self, detector: FaceAntiSpoofing, aligned: bool = False) -> None:
+        self.detector, self.aligned = detector, aligned
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether whole photographs can be judged, not only crops."""
+        return self.detector.loaded.detector is not None and not self.aligned
+
+    def warm_up(self) -> list[str]:
+        """Judge a grey picture, so that the first visitor does not wait for lazy loading.
+
+        Returns:
+            Names of the panels that this detector has.
+        """
+        grey = np.full((_WARM_SIDE, _WARM_SIDE, 3), 128, np.uint8)
+        verdict = self.detector(grey, aligned=True, panels=True)[0]
+        answer_html(Answer(verdict, 0.0))
+        if self.finds_faces:
+            self.detector(grey)
+        return list(verdict.panels)
+
+    def __call__(self, path: Path) -> Answer:
+        """Judge a file, whatever it holds. An unexpected error becomes a refusal, and its traceback is printed."""
+        begin = time.perf_counter()
+        try:
+            verdict = self.detector(path, all_faces=True, aligned=self.aligned, panels=True)[0]
+        except Exception as error:  # one picture must not take down the page for everybody
+            traceback.print_exc()
+            reason = f"the program failed on it ({type(error).__name__}); the server's terminal shows the details"
+            verdict = self.detector.refusal(str(path), reason)
+        return Answer(_without_place(verdict, path), time.perf_counter() - begin)
+
+
+def answer_html(answer: Answer) -> str:
+    """The answer as self-contained HTML with embedded pictures."""
+    verdict = answer.verdict
+    return load_template(TEMPLATE).render(
+        verdict=verdict,
+        refused=verdict.verdict == REFUSED,
+        no_face=verdict.verdict == NO_FACE,
+        rule=RULE,
+        photo=_photo(verdict),
+        faces=[_face(face, place) for place, face in enumerate(verdict.faces)],
+        with_pictures=WITH_PICTURES,
+        seconds=answer.seconds,
+    )
+
+
+def _without_place(verdict: Verdict, path: Path) -> Verdict:
+    """Replace the upload's path, which is private to the server, by its file name."""
+    return replace(verdict, source=path.name, reason=verdict.reason.replace(str(path), path.name))
+
+
+def _photo(verdict: Verdict) -> dict[str, Any] | None:
+    """The photo that boxes are drawn on; None without a photo, or for a crop, which is shown as a panel."""
+    if verdict.photo is None or any(face.box is None for face in verdict.faces):
+        return None
+    height, width = verdict.photo.shape[:2]
+    shown = Image.fromarray(verdict.photo)
+    shown.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE), Image.Resampling.LANCZOS)
+    data = data_uri(shown, "JPEG", quality=90)
+    return {"width": width, "height": height, "letter": max(width, height) / 22, "data": data}
+
+
+def _face(face: FaceVerdict, place: int) -> dict[str, Any]:
+    panels = face.panels if place < WITH_PICTURES else {}
+    pictures = {name: data_uri(Image.fromarray(picture), compress_level=1) for name, picture in panels.items()}
+    return {"verdict": face, "place": place + 1, "pictures": pictures}
+
+
+def what_it_takes(finds_faces: bool) -> str:
+    """Which pictures can be judged, in one sentence."""
+    if finds_faces:
+        return "Upload a photo with a face in it, or take one with the webcam. Several faces are judged one by one."
+    return (
+        "Upload a square, aligned crop of a face. To judge whole photographs, the page must be started with a face"
+        " detector."
+    )
+
+
+def explain_panels(settings: ModelSettings, names: Sequence[str]) -> dict[str, str]:
+    """What each panel shows.
+
+    Args:
+        settings: of the detector.
+        names: of its panels; the parts of a cue (`cue, part 1`) share one explanation.
+    """
+    texts = {
+        "face": "the face as the detector sees it.",
+        "restoration": "that face as redrawn by the generator, which was trained on live faces alone.",
+        "cue": "what the restoration changed: the detector's second input. Grey is no change.",
+        "attention": "where the detector looks in the cue, laid on the face: bright is more.",
+    }
+    if settings.is_control:
+        texts["restoration"] = "that face after an autoencoder, which knows nothing of real faces."
+        texts["cue"] = "the detector's second input, which is a control's here. Grey is 0."
+    shown = {name.split(",")[0] for name in names}
+    return {name: text for name, text in texts.items() if name in shown}
+
+
+def limits(settings: ModelSettings, about: About) -> list[str]:
+    """What a verdict is worth, in sentences, the most serious limit first."""
+    found = []
+    if about.drawn:
+        found.append(
+            "The detector was trained on faces that a program drew: its verdict on a photograph of a person means"
+            " nothing."
+        )
+    if settings.is_control:
+        found.append("The detector is a control of an experiment. Do not rely on it.")
+    if not settings.threshold.honest:
+        found.append(
+            "The rates below are optimistic: the threshold or the checkpoint was chosen on the same videos that they"
+            " are measured on."
+        )
+    return [*found, _training(about), _errors(about), "The score ranks faces; it is not the probability of being live."]
+
+
+def _training(about: About) -> str:
+    faces = sum(count.faces for count in about.counts if count.split == "train")
+    return (
+        f"It was trained on {faces:,} faces of {about.dataset} ({join_names(about.train_domains)}): live ones and the"
+        f" attacks {join_names(about.attack_types)}. Other attacks, and better ones, may pass."
+    )
+
+
+def _errors(about: About) -> str:
+    measured = about.measured
+    return (
+        f"On the test videos of {join_names(measured.domains)} it called {100 * measured.bpcer:.1f} % of"
+        f" {measured.live_videos} live videos attacks and {100 * measured.far:.1f} % of {measured.attack_videos} attack"
+        " videos live. These rates change with camera and light."
+    )

@@ -1,0 +1,287 @@
+"""From the pictures that a caller gives to the crops that the models see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipelines.data.detection.base import DetectedFace, FaceDetector
+from pipelines.data.images import read_picture, to_rgb
+from pipelines.data.importers.source import VIDEO_SUFFIXES
+from pipelines.errors import AgfasError
+from pipelines.verdict.settings import FaceSettings, LoadedPart
+
+DEFAULT_TEMPLATE = "agfas"
+"""Template for datasets that do not state how their crops were aligned."""
+
+# Cropping to the central square removes at most this share of a side, too little for the models to notice.
+_SQUARE_ENOUGH = 0.02
+
+Picture: TypeAlias = "str | Path | Image.Image | np.ndarray"
+
+
+@dataclass(frozen=True)
+class GivenPicture:
+    """One picture, not read yet.
+
+    Attributes:
+        source: the path, or `picture N` for pixels.
+        value: path, image or array.
+    """
+
+    source: str
+    value: Path | Image.Image | np.ndarray
+
+    def pixels(self) -> np.ndarray:
+        """The picture upright, (H, W, 3) uint8 RGB.
+
+        Raises:
+            AgfasError: the file cannot be read, is a video, or the array has another shape or type.
+        """
+        if isinstance(self.value, np.ndarray):
+            return _checked(self.value, self.source)
+        if isinstance(self.value, Image.Image):
+            return np.asarray(to_rgb(ImageOps.exif_transpose(self.value)))
+        if self.value.suffix.lower() in VIDEO_SUFFIXES:
+            raise AgfasError(f"{self.value} is a video by its name. Judge it with FaceAntiSpoofing.judge_video.")
+        return np.asarray(read_picture(self.value))
+
+
+def as_given(pictures: Picture | Iterable[Picture]) -> list[GivenPicture]:
+    """One picture or many, each with a name.
+
+    Raises:
+        AgfasError: a value is neither a path, an image nor an array.
+    """
+    if isinstance(pictures, (str, Path, Image.Image)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        return [_named(pictures, 0)]
+    if not isinstance(pictures, Iterable):
+        raise _no_picture(0, pictures)
+    return [_named(value, place) for place, value in enumerate(pictures)]
+
+
+def _named(value: Picture, place: int) -> GivenPicture:
+    if isinstance(value, (str, Path)):
+        return GivenPicture(str(value), Path(value))
+    if isinstance(value, (Image.Image, np.ndarray)):
+        return GivenPicture(f"picture {place}", value)
+    raise _no_picture(place, value)
+
+
+def _no_picture(place: int, value: object) -> AgfasError:
+    return AgfasError(
+        f"Picture {place} is of the type {type(value).__name__}. Give paths, PIL images, or arrays (H, W, 3) uint8."
+    )
+
+
+def _checked(picture: np.ndarray, source: str) -> np.ndarray:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
+        raise AgfasError(
+            f"{source} is an array {picture.shape} of {picture.dtype}; a picture is (H, W, 3) uint8, RGB, not empty."
+        )
+    return np.ascontiguousarray(picture)
+
+
+class Parser(Protocol):
+    """Makes face masks, as `pipelines.data.parsing.FaceParser` does."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the masks, in JSON's types."""
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """(B, H, W, 3) uint8 -> (B, H, W) uint8, 1 on the face."""
+
+
+GivenDetector: TypeAlias = "str | FaceDetector | None"
+GivenParser: TypeAlias = "str | Path | Parser | None"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Face detector and face parser, and the weight files to copy into a saved folder.
+
+    Attributes:
+        detector: finds faces; None: every picture is an aligned crop.
+        detector_weights: None if the caller passed an object, or the detector found its weights itself.
+        parser: makes masks; None: no masks.
+        parser_weights: None if the caller passed an object.
+    """
+
+    detector: FaceDetector | None = None
+    detector_weights: Path | None = None
+    parser: Parser | None = None
+    parser_weights: Path | None = None
+
+    @property
+    def detector_part(self) -> LoadedPart | None:
+        """The face detector as the settings record it."""
+        return None if self.detector is None else _part(self.detector.name, self.detector)
+
+    @property
+    def parser_part(self) -> LoadedPart | None:
+        """The face parser as the settings record it."""
+        return None if self.parser is None else _part("bisenet", self.parser)
+
+
+def _part(name: str, part: FaceDetector | Parser) -> LoadedPart:
+    # The round trip makes tuples lists, as they will be when the settings are read again.
+    recorded = json.loads(json.dumps(part.fingerprint()))
+    return LoadedPart(name=name, fingerprint=recorded, licence=str(getattr(part, "licence", "its publisher's")))
+
+
+def load_parts(detector: GivenDetector, weights: str | Path | None, parser: GivenParser) -> Loaded:
+    """Load the parts that are named; objects are used as they are.
+
+    Args:
+        detector: a name of `pipelines.data.detection.DETECTORS`, or a detector.
+        weights: file or folder for a detector given by name.
+        parser: the weights of a `FaceParser`, or a parser.
+
+    Raises:
+        AgfasError: weights without a name, an unknown name, or weights that cannot be loaded.
+    """
+    place = None if weights is None else Path(weights)
+    found = _open_detector(detector, place)
+    if isinstance(parser, (str, Path)):
+        from pipelines.data.parsing import FaceParser
+
+        return Loaded(found, place, FaceParser(Path(parser)), Path(parser))
+    return Loaded(found, place, parser)
+
+
+def _open_detector(given: GivenDetector, weights: Path | None) -> FaceDetector | None:
+    if isinstance(given, str):
+        from pipelines.data.detection import load_detector
+
+        return load_detector(given, weights)
+    if weights is not None:
+        raise AgfasError(f"{weights} are weights of a face detector without its name. Give it with --face-detector.")
+    return given
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One face as the models see it.
+
+    Attributes:
+        pixels: (size, size, 3) uint8.
+        face: the detection; None for a picture that is a crop already.
+        mask: (size, size) uint8, 1 on the face; None without a parser.
+    """
+
+    pixels: np.ndarray
+    face: DetectedFace | None = None
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Cropper:
+    """Makes crops like those of the training data.
+
+    Attributes:
+        settings: template, sizes, enhancement.
+        detector: finds faces; None: every picture is a crop.
+        parser: makes masks; None: no masks.
+    """
+
+    settings: FaceSettings
+    detector: FaceDetector | None = None
+    parser: Parser | None = None
+
+    def __call__(self, photo: np.ndarray, all_faces: bool = False) -> tuple[list[Crop], int]:
+        """Crop the largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
+
+        Returns:
+            The crops, and the number of faces found.
+
+        Raises:
+            AgfasError: the picture is not square and there is no detector, or a face cannot be aligned.
+        """
+        if self.detector is None:
+            return [self._finished(square(photo))], 1
+        sure = [face for face in self.detector(photo) if face.score >= self.settings.min_score]
+        found = sorted(sure, key=lambda face: -face.area)
+        chosen = found if all_faces else found[:1]
+        return [self._aligned(photo, face) for face in chosen], len(found)
+
+    def _aligned(self, photo: np.ndarray, face: DetectedFace) -> Crop:
+        from pipelines.data.alignment import align
+
+        settings = self.settings
+        return self._finished(align(photo, face.landmarks, settings.template, settings.crop_size).picture, face)
+
+    def _finished(self, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
+        """Resize as `prepare` did, make the mask, enhance, and resize to the models' input."""
+        from pipelines.data.faces import to_square
+
+        settings = self.settings
+        crop = to_square(Image.fromarray(crop), settings.crop_size)
+        mask = None if self.parser is None else resized_mask(self.parser(crop[None])[0], settings.size)
+        if settings.enhancement is not None:
+            from pipelines.data.enhance import Enhancement, enhance
+
+            crop = enhance(crop, Enhancement(**settings.enhancement))
+        return Crop(to_square(Image.fromarray(crop), settings.size), face, mask)
+
+
+def resized_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """Resize a mask (S, S) uint8 of 0 and 1 to (size, size); a pixel is 1 if the face covers at least half of it.
+
+    `pipelines.data.faces` resizes the masks of the training data by the same rule.
+    """
+    shares = Image.fromarray(mask * np.uint8(255)).resize((size, size), Image.Resampling.BOX)
+    return (np.asarray(shares) >= 128).astype(np.uint8)
+
+
+def square(photo: np.ndarray) -> np.ndarray:
+    """The central square of a picture whose sides differ by at most 2 %.
+
+    Raises:
+        AgfasError: the sides differ more, so the picture is not an aligned crop.
+    """
+    height, width = photo.shape[:2]
+    side = min(height, width)
+    if max(height, width) - side > _SQUARE_ENOUGH * max(height, width):
+        raise AgfasError(
+            f"the picture has {width} x {height} pixels, but an aligned face crop is square. Name a face detector to"
+            " find the face in it, for example --face-detector yunet --weights yunet.onnx."
+        )
+    top, left = (height - side) // 2, (width - side) // 2
+    return photo[top : top + side, left : left + side]
+
+
+def face_settings(card: dict[str, Any], size: int) -> FaceSettings:
+    """Settings that crop a face as a dataset's crops were made.
+
+    Args:
+        card: `face_dataset.json` of the training data; its `recipe` is written by `agfas prepare` only.
+        size: side of the crops that the models see.
+    """
+    recipe = card.get("recipe")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    found = not recipe.get("aligned")
+    template = recipe.get("template") if found else None
+    return FaceSettings(
+        size=size,
+        crop_size=int(recipe.get("size", size)),
+        template=template or DEFAULT_TEMPLATE,
+        template_known=template is not None,
+        detector=recipe.get("detector") if found else None,
+        min_score=float(recipe.get("min_score", 0.0)),
+        enhancement=_enhancement(recipe.get("enhance", False)),
+    )
+
+
+def _enhancement(given: bool | dict[str, Any]) -> dict[str, Any] | None:
+    """All arguments of the enhancement, so that new defaults in a later version change nothing."""
+    if given is False:
+        return None
+    from pipelines.data.enhance import Enhancement
+
+    return Enhancement(**given if isinstance(given, dict) else {}).fingerprint()
