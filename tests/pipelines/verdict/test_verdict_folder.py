@@ -246,7 +246,7 @@ def test_folder_of_another_kind_is_named(root, saved, tmp_path):
     for folder, words in kinds.items():
         with pytest.raises(AgfasError, match=words):
             FaceAntiSpoofing.from_pretrained(folder)
-    with pytest.raises(AgfasError, match="no output folder"):
+    with pytest.raises(AgfasError, match="not the output folder"):
         FaceAntiSpoofing.from_run(saved)
 
 
