@@ -134,7 +134,7 @@ def quickstart(
 
     It ends with a table and a report.
     """
-    from pipelines.stages import quickstart as stage
+    from pipelines.stages import sweep as stage
 
     experiment = stage.scaled(_read(config, overrides, output), minutes)
     stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)

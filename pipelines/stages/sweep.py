@@ -1,4 +1,4 @@
-"""`agfas sweep`: a grid of experiments. Shared parts are made once, and a report compares the experiments."""
+"""`agfas sweep` and `agfas quickstart`: experiments whose shared parts are made once, and a report on all of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from threading import Thread
+from typing import Any
 
 from pipelines import progress
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import with_overrides
+from pipelines.experiment.generator import TrainedIdentity
 from pipelines.experiment.plan import Planned, expand, record
 from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main
 from pipelines.stages import chain
 from pipelines.stages.chain import print_plan as print_plan
+
+# The time that the configured steps take on two cores.
+_CONFIGURED_MINUTES = 15.0
 
 
 def run(experiment: Experiment, jobs: int = 1) -> None:
@@ -106,3 +112,24 @@ def _leave_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
+
+
+def scaled(experiment: Experiment, minutes: float) -> Experiment:
+    """The experiment with the steps of all trainings scaled to the budget.
+
+    Steps are scaled, not seconds, so that the same command gives the same numbers on fast and slow machines.
+    """
+    if minutes <= 0:
+        raise AgfasError(f"--minutes must be above 0, not {minutes}.")
+    factor = minutes / _CONFIGURED_MINUTES
+    if factor == 1.0:
+        return experiment
+    changes: dict[str, Any] = {
+        "generator.loop.steps": max(1, round(experiment.generator.loop.steps * factor)),
+        "train.steps": max(experiment.train.evaluations, round(experiment.train.steps * factor)),
+        "train.warmup": round(experiment.train.warmup * factor),
+    }
+    if isinstance(experiment.identity, TrainedIdentity):
+        changes["identity.loop.steps"] = max(1, round(experiment.identity.loop.steps * factor))
+        changes["identity.loop.warmup"] = round(experiment.identity.loop.warmup * factor)
+    return with_overrides(experiment, changes)

@@ -18,7 +18,7 @@ from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, sweep
 from pipelines.stages import faces as faces_stage
-from pipelines.stages.quickstart import scaled
+from pipelines.stages.sweep import scaled
 from pipelines.stages.train_detector import snapshot_steps
 
 
