@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.cues.identity import restoration_identity, store_identity
+from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER
 from pipelines.data.protocols import protocol_folds
 from pipelines.data.records import read_card
@@ -208,8 +208,10 @@ def autoencoder_sha256(pipeline: Path) -> str:
 
 def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
     """The trained generator or baseline as a source of several t at once, on this process's device."""
-    from pipelines.cues.sources import sweep_of
+    from pipelines.cues.sources import as_sweep, open_source, sweep_of
 
+    if experiment.cue.is_custom:
+        return as_sweep(open_source(experiment.cue))
     done = generator_done(experiment)
     maker = on_device(load_maker(experiment))
     return sweep_of(experiment.cue, maker, timesteps, done["weights_sha256"], done.get("autoencoder_sha256", ""))
@@ -251,13 +253,14 @@ def store_folders(
 
 
 def _store_folders(experiment: Experiment, keys: list[str], timesteps: Sequence[int]) -> dict[int, Path]:
-    workspace, done = Workspace(experiment), generator_done(experiment)
+    workspace, cue = Workspace(experiment), experiment.cue
+    done = {} if cue.is_custom else generator_done(experiment)
     maker, dataset, size = experiment.generator.name, dataset_id(experiment, keys), (workspace.size, workspace.size)
     folders = {}
     for timestep in timesteps:
         is_autoencoder = maker == "dfg" and timestep == AUTOENCODER
-        weights = done["autoencoder_sha256" if is_autoencoder else "weights_sha256"]
-        restoration = restoration_identity(experiment.cue, maker, weights, timestep)
+        weights = done.get("autoencoder_sha256" if is_autoencoder else "weights_sha256", "")
+        restoration = cue_restoration(cue, maker, weights, timestep)
         folders[timestep] = workspace.cues() / fingerprint(store_identity(restoration, dataset, size))
     return folders
 

@@ -53,6 +53,18 @@ def restoration_identity(settings: Strict, maker: str, weights: str, timestep: i
     return {"name": name, "weights": weights, **read, **noised, **options}
 
 
+def cue_restoration(cue: CueSettings, maker: str, weights: str, timestep: int) -> dict[str, Any]:
+    """Everything that decides the restorations of a cue; of a custom source, what it says of itself.
+
+    Arguments as of `restoration_identity`.
+    """
+    if cue.is_custom:
+        from pipelines.cues.sources import open_source
+
+        return open_source(cue).fingerprint()
+    return restoration_identity(cue, maker, weights, timestep)
+
+
 def store_identity(restoration: dict[str, Any], dataset: str, image_size: Sequence[int]) -> dict[str, Any]:
     """Everything that decides a cue store's bytes; its fingerprint is the folder's name.
 
@@ -86,5 +98,5 @@ def input_identity(cue: CueSettings, maker: str, generator: str) -> dict[str, An
         "normalize": cue.normalize,
         "mask": cue.mask,
         "seed": cue.seed,
-        "restorations": [restoration_identity(cue, maker, generator, t) for t in cue.timesteps_by(maker)],
+        "restorations": [cue_restoration(cue, maker, generator, t) for t in cue.timesteps_by(maker)],
     }

@@ -13,11 +13,9 @@ import torch
 from dfg.noise import noise_for_keys
 from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
-from pipelines.cues.settings import CONTROLS, RESTORING, WITHOUT_PICTURES
+from pipelines.cues.settings import BUILTIN_SOURCES, SOURCES, WITHOUT_PICTURES
 from pipelines.errors import AgfasError, nearest
 from pipelines.pixels import to_unit_face
-
-CUE_KINDS = (*RESTORING, *CONTROLS)
 
 
 class Pictures(Protocol):
@@ -75,7 +73,8 @@ class CueReader:
         groups: Sequence[str] | None = None,
         masks: Pictures | None = None,
     ) -> None:
-        _check_name("cue source", kind, CUE_KINDS)
+        if kind not in BUILTIN_SOURCES and kind not in SOURCES and ":" not in kind:
+            _check_name("cue source", kind, BUILTIN_SOURCES)
         _check_name("cue form", form, tuple(CUE_CHANNELS))
         _check_name("cue normalisation", normalize, CUE_NORMALIZATIONS)
         self.kind, self.form, self.normalize, self.seed = kind, form, normalize, seed

@@ -6,12 +6,13 @@ A class holds exactly the settings that one kind of restoration reads, so that t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from dfg.baselines import BASELINES, BASELINES_WITH_TIMESTEP
 from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED
+from oanet.registry import Registry
 from pipelines.errors import nearest
 from pipelines.settings import Strict
 
@@ -29,8 +30,14 @@ CONTROLS: tuple[str, ...] = ("autoencoder", "shuffled", "zero", "noise")
 WITHOUT_PICTURES: tuple[str, ...] = ("zero", "noise")
 """Sources that need no restoration."""
 
+SOURCES = Registry("cue source", "agfas.cue_sources", builtin={})
+"""Sources beyond those named here: classes by `module:Class` or from other packages, see `pipelines.cues.sources`."""
+
 WITH_TIMESTEP: tuple[str, ...] = ("dfg", *BASELINES_WITH_TIMESTEP)
 """Generators that noise a face to t."""
+
+
+BUILTIN_SOURCES: tuple[str, ...] = (*RESTORING, *CONTROLS)
 
 
 class AutoencodedSettings(Strict):
@@ -79,14 +86,13 @@ class RestorationSettings(AutoencodedSettings, AncestralSettings):
 class CueSettings(RestorationSettings):
     """Which anomalous cue the detector sees."""
 
-    source: Literal[
-        "dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "autoencoder", "shuffled", "zero", "noise"
-    ] = Field(
+    source: str = Field(
         "dfg",
         description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
         " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
-        " controls.",
+        " controls. `module:Class` is a `CueSource` of yours, which needs no generator.",
     )
+    options: dict[str, Any] = Field({}, description="Arguments of the constructor, for `source: module:Class`.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
     normalize: Literal["per_face", "none"] = "per_face"
     mask: Literal["none", "face"] = Field(
@@ -94,6 +100,17 @@ class CueSettings(RestorationSettings):
     )
     batch_size: int = Field(32, ge=1, description="Faces restored at once.")
     shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
+
+    @model_validator(mode="after")
+    def _known_source(self) -> CueSettings:
+        if self.is_custom:
+            if self.source not in SOURCES and ":" not in self.source:
+                allowed = [*BUILTIN_SOURCES, *SOURCES]
+                raise ValueError(f"unknown source '{self.source}': {nearest(self.source, allowed)} Or module:Class")
+            SOURCES.check(self.source, self.options)
+        elif self.options:
+            raise ValueError(f"options are for source: module:Class; '{self.source}' takes none")
+        return self
 
     @model_validator(mode="after")
     def _known_form(self) -> CueSettings:
@@ -106,13 +123,24 @@ class CueSettings(RestorationSettings):
         """Whether the cue is made from restored faces."""
         return self.source not in WITHOUT_PICTURES
 
+    @property
+    def is_custom(self) -> bool:
+        """Whether the source is a class outside this program, `module:Class`."""
+        return self.source not in BUILTIN_SOURCES
+
+    @property
+    def needs_generator(self) -> bool:
+        """Whether a generator or baseline of this program makes the restorations."""
+        return self.is_restored and not self.is_custom
+
     def timestep_by(self, maker: str) -> int:
-        """The t that the cue is restored from: 0 for the control `autoencoder` and for generators without noise.
+        """The t of the restorations: 0 for the control `autoencoder`, generators without noise and custom sources.
 
         Args:
             maker: `generator.name`; the source `shuffled` does not say it.
         """
-        return self.timestep if self.source != "autoencoder" and maker in WITH_TIMESTEP else AUTOENCODER
+        noised = self.needs_generator and self.source != "autoencoder" and maker in WITH_TIMESTEP
+        return self.timestep if noised else AUTOENCODER
 
     def timesteps_by(self, maker: str) -> list[int]:
         """Every t whose restorations the cue is made of, in order; none for cues without restorations."""

@@ -13,7 +13,14 @@ from dfg.noise import noise_for_keys
 from dfg.samplers import open_sampler
 from dfg.speed import Speed
 from pipelines.cues.identity import restoration_identity
-from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP, AncestralSettings, CueSettings, RestorationSettings
+from pipelines.cues.settings import (
+    AUTOENCODER,
+    SOURCES,
+    WITH_TIMESTEP,
+    AncestralSettings,
+    CueSettings,
+    RestorationSettings,
+)
 from pipelines.errors import AgfasError
 
 _PAPERS = RestorationSettings()
@@ -227,6 +234,36 @@ def sweep_of(
     if isinstance(maker, Baseline):
         return BaselineSweep(maker, weights_sha256, timesteps, cue)
     return DfgSweep(maker, timesteps, weights_sha256, autoencoder_sha256, cue)
+
+
+def open_source(cue: CueSettings) -> CueSource:
+    """The custom source of a cue (`source: module:Class`).
+
+    Raises:
+        AgfasError: it cannot be imported or built, or is no `CueSource`.
+    """
+    try:
+        source = SOURCES.load(cue.source)(**cue.options)
+    except (ValueError, TypeError, OSError) as error:
+        raise AgfasError(f"cue.source = {cue.source} cannot be built: {error}") from error
+    if not isinstance(source, CueSource):
+        raise AgfasError(f"cue.source = {cue.source} must have the methods fingerprint() and __call__(image, keys).")
+    return NamedSource(cue.source, source)
+
+
+class NamedSource:
+    """A custom source under the name that a configuration gives it."""
+
+    def __init__(self, name: str, source: CueSource) -> None:
+        self.name, self.source = name, source
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The name, and everything else that decides the restoration."""
+        return {"name": self.name, **self.source.fingerprint()}
+
+    def __call__(self, image: torch.Tensor, keys: Sequence[str]) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the restored faces, in the same shape and range."""
+        return self.source(image, keys)
 
 
 def speed_of(settings: RestorationSettings) -> Speed:

@@ -172,8 +172,13 @@ class Experiment(Strict):
                 f"cue.source = dfg_no_identity needs identity: {{name: none}}, not {self.identity.name}: the generator"
                 " is trained under a zero condition"
             )
-        if maker != "dfg":
+        if maker != "dfg" and not self.cue.is_custom:
             self._check_baseline_cue()
+        if self.cue.is_custom and self.cue.form in CUE_FORMS_WITH_AUTOENCODED:
+            raise ValueError(
+                f"cue.form = {self.cue.form} needs an autoencoder's reconstruction, which {source} does not have: use"
+                " residual"
+            )
         return self
 
     @model_validator(mode="after")

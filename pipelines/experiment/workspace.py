@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import takes_cue
-from pipelines.cues.identity import input_identity, restoration_identity
+from pipelines.cues.identity import cue_restoration, input_identity
 from pipelines.cues.settings import CONTROLS
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import read_card
@@ -141,7 +141,7 @@ class Workspace:
         if not self.needs_cue():
             return None
         cue, maker = self.experiment.cue, self.experiment.generator.name
-        return input_identity(cue, maker, fingerprint(self.generator_key()) if cue.is_restored else "")
+        return input_identity(cue, maker, fingerprint(self.generator_key()) if cue.needs_generator else "")
 
     def _train_key(self) -> dict[str, Any]:
         train = self.experiment.train
@@ -168,6 +168,10 @@ class Workspace:
         """Whether the detector's cue carries nothing that a generator learnt from live faces."""
         return self.needs_cue() and self.experiment.cue.source in CONTROLS
 
+    def needs_generator(self) -> bool:
+        """Whether those restorations are made by the generator or baseline of the experiment."""
+        return self.needs_cue() and self.experiment.cue.needs_generator
+
     def timestep(self) -> int:
         """The t of the restorations; 0 for the autoencoder alone and for a generator that adds no noise."""
         return self.experiment.cue.timestep_by(self.experiment.generator.name)
@@ -175,5 +179,6 @@ class Workspace:
     def restoration(self) -> str:
         """Name of what experiments must share, beside the faces, so that one pass restores their different t."""
         cue, maker = self.experiment.cue, self.experiment.generator.name
-        shared = restoration_identity(cue, maker, fingerprint(self.generator_key()), cue.timestep)
+        weights = fingerprint(self.generator_key()) if cue.needs_generator else ""
+        shared = cue_restoration(cue, maker, weights, cue.timestep)
         return fingerprint({**shared, "timestep": "any", "batch_size": cue.batch_size})

@@ -83,7 +83,8 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
         workspace = Workspace(experiment)
         if not workspace.needs_restoration():
             continue
-        train_dfg.run(experiment, faces)
+        if workspace.needs_generator():
+            train_dfg.run(experiment, faces)
         timesteps = wanted.setdefault(workspace.restoration(), (experiment, set()))[1]
         if workspace.timestep():
             timesteps.add(workspace.timestep())
@@ -107,6 +108,6 @@ def state(planned: Planned) -> str:
     trained = sum(DetectorRun(folder / fold.name).is_finished for fold in folds)
     judged = "evaluated" if (folder / "result.json").is_file() else "not evaluated"
     generator = ""
-    if workspace.needs_restoration():
+    if workspace.needs_generator():
         generator = f"generator {'trained' if workspace.has_generator() else 'not trained'}, "
     return f"{generator}{trained} of {len(folds)} detectors trained, {judged}; {folder}"

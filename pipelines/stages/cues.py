@@ -64,7 +64,8 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
 
     faces = faces_stage.run(experiment)
     chosen_faces(experiment, faces, all_faces)  # refuse a protocol that does not fit before anything long begins
-    train_dfg.run(experiment, faces)
+    if not experiment.cue.is_custom:
+        train_dfg.run(experiment, faces)
     folders = run(experiment, faces, timesteps, all_faces)
     if is_main():
         for timestep, folder in folders.items():
@@ -73,14 +74,20 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
 
 def moments_of(experiment: Experiment, timesteps: Sequence[int]) -> tuple[int, ...]:
     """The t that the cue job makes: `timesteps`, before them the generator's t = 0; 0 alone if it has no t."""
-    maker = experiment.generator.name
+    maker = _maker(experiment)
     if maker not in WITH_TIMESTEP:
         return (AUTOENCODER,)
     return (AUTOENCODER, *timesteps) if maker == "dfg" else tuple(timesteps)
 
 
+def _maker(experiment: Experiment) -> str:
+    """What makes the restorations: the generator's name, or a custom source."""
+    cue = experiment.cue
+    return cue.source if cue.is_custom else experiment.generator.name
+
+
 def _named(experiment: Experiment, timestep: int) -> str:
-    maker = experiment.generator.name
+    maker = _maker(experiment)
     return f"t = {timestep}" if maker in WITH_TIMESTEP else maker
 
 
@@ -90,7 +97,7 @@ def print_status(experiment: Experiment, timesteps: Sequence[int], all_faces: bo
     if not workspace.faces.is_dir():
         print("nothing made yet, nor any faces")
         return
-    if not workspace.has_generator():
+    if not experiment.cue.is_custom and not workspace.has_generator():
         print(f"nothing made yet; {workspace.generator_state()}")
         return
     moments = moments_of(experiment, timesteps)
@@ -135,9 +142,9 @@ def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
     Raises:
         AgfasError: a part is no whole number above 0, or the generator has no t.
     """
-    maker = experiment.generator.name
+    maker = _maker(experiment)
     if text is not None and maker not in WITH_TIMESTEP:
-        raise AgfasError(f"--timesteps was given, but generator.name = {maker} has no t. Leave the option out.")
+        raise AgfasError(f"--timesteps was given, but {maker} has no t. Leave the option out.")
     if text is None:
         return [experiment.cue.timestep]
     parts = [part.strip() for part in text.split(",")]
