@@ -243,12 +243,13 @@ def open_source(cue: CueSettings) -> CueSource:
         AgfasError: it cannot be imported or built, or is no `CueSource`.
     """
     try:
-        source = SOURCES.load(cue.source)(**cue.options)
+        found = SOURCES.load(cue.source)
+        # Before it is called: settings of a saved model may come from anyone, and must not call what they please.
+        if not (isinstance(found, type) and issubclass(found, CueSource)):
+            raise ValueError("it must be a class with the methods fingerprint() and __call__(image, keys)")
+        return NamedSource(cue.source, found(**cue.options))
     except (ValueError, TypeError, OSError) as error:
-        raise AgfasError(f"cue.source = {cue.source} cannot be built: {error}") from error
-    if not isinstance(source, CueSource):
-        raise AgfasError(f"cue.source = {cue.source} must have the methods fingerprint() and __call__(image, keys).")
-    return NamedSource(cue.source, source)
+        raise AgfasError(f"cue.source = {cue.source} cannot be built: {error}.") from error
 
 
 class NamedSource:

@@ -166,6 +166,8 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
     ]
     if settings.needs_generator:
         parts += _generator(experiment)
+    if settings.cue is not None and settings.cue.is_custom:
+        parts.append(Part(what="cue source", source=settings.cue.source, licence=_PUBLISHER))
     if settings.face_detector is not None:
         found = settings.face_detector
         parts.append(Part(what="face detector", source=found.name, licence=found.licence))

@@ -61,7 +61,11 @@ class Scorer:
         self.detector, self.recipe = detector.to(self.device), recipe
         self.maker = maker
         self.sweep: CueSweep | None = None
-        if recipe is not None and recipe.is_restored:
+        if recipe is not None and recipe.is_custom:
+            from pipelines.cues.sources import as_sweep, open_source
+
+            self.sweep = as_sweep(open_source(recipe))
+        elif recipe is not None and recipe.is_restored:
             assert maker is not None
             self.maker = on_device(maker)
             self.sweep = _open_sweep(recipe, self.maker, weights_sha256)

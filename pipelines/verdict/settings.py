@@ -134,8 +134,8 @@ class ModelSettings(Strict):
 
     @property
     def needs_generator(self) -> bool:
-        """Whether the cue is made from restored faces."""
-        return self.cue is not None and self.cue.is_restored
+        """Whether the folder holds a generator or baseline, which restores the faces."""
+        return self.cue is not None and self.cue.needs_generator
 
     @property
     def is_control(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_experiments import chain_settings
@@ -16,6 +17,7 @@ from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, cues
 from pipelines.stages import faces as faces_stage
+from pipelines.verdict import FaceAntiSpoofing
 
 SOURCE = '''
 import torch
@@ -104,6 +106,23 @@ def test_a_class_that_is_no_source_is_refused(experiment):
     strange = with_overrides(experiment, {"cue.source": "blurs_of_mine:Strange", "cue.options": {}})
     with pytest.raises(AgfasError, match=r"fingerprint\(\) and __call__"):
         Workspace(strange).detector()
+
+
+def test_a_saved_model_carries_the_sources_name(experiment, judged, tmp_path):
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    model = FaceAntiSpoofing.from_run(experiment.root)
+    model.save_pretrained(tmp_path / "saved")
+    again = FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+    assert [verdict.score for verdict in again(crops)] == [verdict.score for verdict in model(crops)]
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert card.count("blurs_of_mine:Blur") >= 2  # what makes the cue, and among the parts
+    assert not (tmp_path / "saved" / "generator").exists()
+
+
+def test_a_source_that_is_no_class_is_not_called(experiment):
+    called = with_overrides(experiment, {"cue.source": "os:getcwd", "cue.options": {}})
+    with pytest.raises(AgfasError, match="must be a class"):
+        Workspace(called).detector()
 
 
 def test_the_cue_is_what_the_source_makes(experiment, judged):
