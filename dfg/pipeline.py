@@ -27,7 +27,7 @@ from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
 from dfg.schedule import NoiseSchedule, add_noise
-from dfg.tokens import TokenProjection, pad_tokens
+from dfg.tokens import TokenProjection, check_width, pad_tokens
 from dfg.unet import PreconditionedUNet, check_prediction
 
 # 7 x 7: the number of zero tokens for a generator without an identity encoder.
@@ -317,12 +317,9 @@ def _check_tokens(unet: Any, identity_encoder: Any, projection: TokenProjection 
     if identity_encoder is None:
         return
     width, dim = unet.config["cross_attention_dim"], identity_encoder.token_dim
-    if projection is None and dim > width:
-        raise ValueError(
-            f"identity tokens of {dim} values do not fit the U-Net's cross_attention_dim={width}: build it with "
-            f"{dim} or more, or project the tokens."
-        )
-    if projection is not None and (projection.config["token_dim"], projection.config["width"]) != (dim, width):
+    if projection is None:
+        check_width(dim, width)
+    elif (projection.config["token_dim"], projection.config["width"]) != (dim, width):
         raise ValueError(
             f"the token projection maps {projection.config['token_dim']} values to {projection.config['width']}, but "
             f"the identity tokens have {dim} values and the U-Net's cross_attention_dim is {width}."

@@ -6,7 +6,7 @@ Every option may change a restoration by a rounding, so each is part of a cue's 
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -62,12 +62,6 @@ class Speed:
             # Raised for diffusers' own cached functions at every compilation; users cannot act on it.
             warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
             unet.compile(dynamic=False, options=_compile_options(unet))
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The options that differ from their defaults, except dtypes, which are read from the models."""
-        default = asdict(Speed())
-        given = {field.name: getattr(self, field.name) for field in fields(self) if "dtype" not in field.name}
-        return {name: value for name, value in given.items() if value != default[name]}
 
 
 def _compile_options(unet: torch.nn.Module) -> dict[str, Any] | None:

@@ -25,19 +25,27 @@ def map_to_tokens(features: torch.Tensor) -> torch.Tensor:
     return features.flatten(2).transpose(1, 2)
 
 
+def check_width(token_dim: int, width: int) -> None:
+    """Check that tokens of `token_dim` values can be padded to `width`.
+
+    Raises:
+        ValueError: they are wider.
+    """
+    if token_dim > width:
+        raise ValueError(
+            f"identity tokens of {token_dim} values do not fit a U-Net with cross_attention_dim={width}: build the"
+            f" U-Net with {token_dim} or more, or project the tokens."
+        )
+
+
 def pad_tokens(tokens: torch.Tensor, width: int) -> torch.Tensor:
     """Zero-pad (B, N, C) on the right to (B, N, width): 49 x 512 -> 49 x 768 for Stable Diffusion's U-Net.
 
     Raises:
         ValueError: C is greater than `width`.
     """
-    missing = width - tokens.shape[-1]
-    if missing < 0:
-        raise ValueError(
-            f"identity tokens of {tokens.shape[-1]} values do not fit a U-Net with cross_attention_dim={width}: "
-            f"build the U-Net with {tokens.shape[-1]} or more, or project the tokens."
-        )
-    return F.pad(tokens, (0, missing))
+    check_width(tokens.shape[-1], width)
+    return F.pad(tokens, (0, width - tokens.shape[-1]))
 
 
 class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
