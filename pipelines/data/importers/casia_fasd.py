@@ -22,7 +22,7 @@ CITATION = (
     "Z. Zhang, J. Yan, S. Liu, Z. Lei, D. Yi, S. Z. Li: A Face Antispoofing Database with Diverse Attacks. ICB 2012."
 )
 LICENCE = "For research, under the agreement of the Institute of Automation, Chinese Academy of Sciences."
-VERIFIED = "Not checked against a real copy; names are those of the paper and of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names follow the paper and of Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 60, ("train",)),
     Expected(ATTACK, 180, ("train",)),

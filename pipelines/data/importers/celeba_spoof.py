@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import CUT, MASK, PAPER_MASK, PARTIAL, PRINT, REPLAY, UNKNOWN
 from pipelines.data.records import NO_ATTACK
@@ -25,8 +25,7 @@ CITATION = (
     " with Rich Annotations. ECCV 2020."
 )
 LICENCE = "For non-commercial research and education; no redistribution."
-VERIFIED = "Not checked against a real copy; names are those of the README and of published readers."
-EXPECTED: tuple[Expected, ...] = ()
+VERIFIED = "Not checked against a real copy; names follow the README and of published readers."
 
 # Live, photo, poster, A4; face mask, upper body mask, region mask (all of paper); PC, pad, phone; 3D mask.
 _TYPES = (NO_ATTACK, PRINT, PRINT, PRINT, PAPER_MASK, CUT, PARTIAL, REPLAY, REPLAY, REPLAY, MASK)

@@ -24,7 +24,7 @@ CITATION = (
     "S. Bhattacharjee, A. Mohammadi, S. Marcel: Spoofing Deep Face Recognition with Custom Silicone Masks. BTAS 2018."
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
-VERIFIED = "Not checked against a real copy; names are those of published readers."
+VERIFIED = "Not checked against a real copy; names follow published readers."
 EXPECTED = (Expected(BONAFIDE, 87), Expected(ATTACK, 159))
 
 _LAYOUT = Layout(

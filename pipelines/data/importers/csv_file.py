@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.data.importers.layout import Expected
 from pipelines.data.importers.source import SourceFace, names_below
 from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
 from pipelines.data.records import BONAFIDE, NO_ATTACK
@@ -29,7 +28,6 @@ TITLE = "a list of your own"
 CITATION = ""
 LICENCE = "That of the pictures and videos."
 VERIFIED = "Our own layout."
-EXPECTED: tuple[Expected, ...] = ()
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ CITATION = (
     "T. Karras, S. Laine, T. Aila: A Style-Based Generator Architecture for Generative Adversarial Networks. CVPR 2019."
 )
 LICENCE = "Each picture under its author's Creative Commons or public domain terms; the dataset CC BY-NC-SA 4.0."
-VERIFIED = "Not checked against a real copy; names are those of the README."
+VERIFIED = "Not checked against a real copy; names follow the README."
 EXPECTED = (Expected(BONAFIDE, 60_000, ("train",)), Expected(BONAFIDE, 10_000, ("dev",)))
 
 _FOLDERS = ("images1024x1024", "thumbnails128x128")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected
 from pipelines.data.importers.source import VIDEO_SUFFIXES, SourceFace, media_in, names_below
 from pipelines.data.importers.words import UNKNOWN
 from pipelines.data.records import NO_ATTACK
@@ -23,7 +22,6 @@ TITLE = "your own pictures and videos"
 CITATION = ""
 LICENCE = "That of the pictures; ask the people in them."
 VERIFIED = "Our own layout; used on real pictures."
-EXPECTED: tuple[Expected, ...] = ()
 
 # Without subjects, runs of this many neighbouring pictures stay together: they may be frames of one video.
 _RUN = 40

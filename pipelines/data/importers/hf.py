@@ -19,7 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.data.importers.layout import Expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
 from pipelines.data.records import BONAFIDE, NO_ATTACK
@@ -32,7 +31,6 @@ TITLE = "a Hugging Face dataset"
 CITATION = ""
 LICENCE = "That of the dataset; see its card."
 VERIFIED = "The library's own format; checked on datasets that the tests save."
-EXPECTED: tuple[Expected, ...] = ()
 
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?:@\w+)?")
 

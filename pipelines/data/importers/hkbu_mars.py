@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import MASK
 from pipelines.data.records import NO_ATTACK
@@ -24,8 +24,7 @@ CITATION = (
     " Workshops 2016."
 )
 LICENCE = "For research, under the agreement of Hong Kong Baptist University."
-VERIFIED = "Not checked against a real copy; names are those of two published readers."
-EXPECTED: tuple[Expected, ...] = ()
+VERIFIED = "Not checked against a real copy; names follow two published readers."
 
 _SECOND = Layout(
     TITLE,

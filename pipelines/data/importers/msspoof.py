@@ -23,7 +23,7 @@ CITATION = (
     " Recognition Across the Imaging Spectrum, Springer 2016."
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
-VERIFIED = "Not checked against a real copy; folders and counts are those of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; folders and counts follow Idiap's published interface."
 EXPECTED = (Expected(BONAFIDE, 1253, what="pictures"), Expected(ATTACK, 3010, what="pictures"))
 
 _LAYOUT = Layout(

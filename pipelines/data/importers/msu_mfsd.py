@@ -26,7 +26,7 @@ CITATION = (
     " Forensics and Security 10(4), 2015."
 )
 LICENCE = "For research, under the agreement that Michigan State University sends with the data."
-VERIFIED = "Not checked against a real copy; names and lists are those of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names and lists follow Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 70),
     Expected(ATTACK, 70, attack_type=PRINT),

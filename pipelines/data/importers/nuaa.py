@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import PRINT
 from pipelines.data.records import NO_ATTACK
@@ -27,7 +27,6 @@ CITATION = (
 )
 LICENCE = "For research, under the terms of Nanjing University of Aeronautics and Astronautics."
 VERIFIED = "Names checked against a part of a real copy (persons 1 to 8, every fourth frame, in bonafide/ and attack/)."
-EXPECTED: tuple[Expected, ...] = ()
 
 # Folders of the two classes; raw pictures come before the faces cut from them.
 _PAIRS = (("bonafide", "attack"), ("ClientRaw", "ImposterRaw"), ("ClientFace", "ImposterFace"))

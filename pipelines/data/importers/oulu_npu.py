@@ -24,7 +24,7 @@ CITATION = (
     " Real-World Variations. FG 2017."
 )
 LICENCE = "For research, under the agreement of the University of Oulu."
-VERIFIED = "Not checked against a real copy; names are those of the paper and of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names follow the paper and of Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 720, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
     Expected(ATTACK, 2880, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),

@@ -23,7 +23,7 @@ CITATION = (
     " 2012."
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
-VERIFIED = "Not checked against a real copy; names are those of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names follow Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 140, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
     Expected(ATTACK, 700, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import CUT, PAPER_MASK, PARTIAL, PRINT, REPLAY
 from pipelines.data.records import NO_ATTACK
@@ -25,8 +25,7 @@ CITATION = (
     " Transactions on Information Forensics and Security 13(7), 2018."
 )
 LICENCE = "For research, under the release agreement of the ROSE Lab, Nanyang Technological University."
-VERIFIED = "Not checked against a real copy; names are those of published readers."
-EXPECTED: tuple[Expected, ...] = ()
+VERIFIED = "Not checked against a real copy; names follow published readers."
 
 _TYPES = {
     "G": NO_ATTACK,

@@ -24,7 +24,7 @@ CITATION = (
     " CVPR 2018."
 )
 LICENCE = "For research, under the agreement of Michigan State University."
-VERIFIED = "Not checked against a real copy; names and counts are those of Idiap's published file lists."
+VERIFIED = "Not checked against a real copy; names and counts follow Idiap's published file lists."
 EXPECTED = (
     Expected(BONAFIDE, 714, ("train",)),
     Expected(ATTACK, 1703, ("train",)),

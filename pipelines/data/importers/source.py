@@ -74,18 +74,6 @@ class LeftOut(UserWarning):
         self.reason = reason
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """All picture files below a folder, sorted; see `files_in`.
-
-    Raises:
-        AgfasError: no such folder, or no picture in it.
-    """
-    found = files_in(folder, SUFFIXES)
-    if not found:
-        raise AgfasError(f"No pictures in {folder}: none of its files ends in {', '.join(SUFFIXES)}.")
-    return found
-
-
 def media_in(folder: Path, expected: str = "") -> list[Path]:
     """All picture and video files below a folder, sorted; see `files_in`.
 

@@ -21,7 +21,7 @@ CITATION = (
     "N. Erdogmus, S. Marcel: Spoofing in 2D Face Recognition with 3D Masks and Anti-spoofing with Kinect. BTAS 2013."
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
-VERIFIED = "Not checked against a real copy; names and sets are those of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names and sets follow Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 70, ("train",)),
     Expected(ATTACK, 35, ("train",)),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace, names_below
 from pipelines.data.records import NO_ATTACK
 
@@ -20,7 +20,6 @@ TITLE = "UTKFace"
 CITATION = "Z. Zhang, Y. Song, H. Qi: Age Progression/Regression by Conditional Adversarial Autoencoder. CVPR 2017."
 LICENCE = "For non-commercial research."
 VERIFIED = "Names and fields checked against 5,000 aligned pictures of a real copy."
-EXPECTED: tuple[Expected, ...] = ()
 
 _SEXES = ("male", "female")
 _ETHNICITIES = ("White", "Black", "Asian", "Indian", "Other")

@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import WAX
 from pipelines.data.records import NO_ATTACK
@@ -25,7 +25,6 @@ CITATION = (
 )
 LICENCE = "For academic, noncommercial research."
 VERIFIED = "Not checked against a real copy; the marks of real and wax in it are a guess."
-EXPECTED: tuple[Expected, ...] = ()
 
 _LAYOUT = Layout(
     TITLE,

@@ -38,7 +38,7 @@ CITATION = (
     " Security 15, 2020."
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
-VERIFIED = "Not checked against a real copy; names and instruments are those of Idiap's published interface."
+VERIFIED = "Not checked against a real copy; names and instruments follow Idiap's published interface."
 EXPECTED = (
     Expected(BONAFIDE, 347),
     Expected(ATTACK, 200, attack_type=PRINT),

@@ -77,7 +77,7 @@ def find_sources(source: Path, recipe: Recipe) -> Sources:
     if not found:
         raise AgfasError(f"The importer '{recipe.importer}' found no picture and no video in {source}.")
     module = importer_module(recipe.importer)
-    counts = check_counts(found, module.EXPECTED)
+    counts = check_counts(found, getattr(module, "EXPECTED", ()))
     faces = with_safe_names(found)
     check_keys(faces, recipe.all_faces)
     base = base_of(source)

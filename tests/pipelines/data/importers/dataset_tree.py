@@ -34,5 +34,5 @@ def said(face: SourceFace) -> tuple[int, str, str, str, int, str]:
 
 def counted(importer: str, source: Path) -> list[Count]:
     """The importer's expected numbers against what is there."""
-    module = importer_module(importer)
-    return check_counts(module.find(source, "d"), module.EXPECTED)
+    expected = getattr(importer_module(importer), "EXPECTED", ())
+    return check_counts(load_importer(importer)(source, "d"), expected)

@@ -41,7 +41,7 @@ def test_every_importer_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", IMPORTERS)
 def test_every_expected_number_is_of_something(name):
-    for number in importer_module(name).EXPECTED:
+    for number in getattr(importer_module(name), "EXPECTED", ()):
         assert number.label in (0, 1)
         assert number.videos > 0
         assert set(number.splits) <= set(SPLITS)
