@@ -1,4 +1,4 @@
-"""`agfas synth`: the built-in benchmark as a face dataset of its own."""
+"""`agfas synth`: writes the built-in benchmark as a face dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.synthetic.settings import SyntheticSettings
 
 
 def run(out: Path, options: dict[str, Any]) -> None:
-    """Write the dataset at `out` and its contact sheet inside."""
+    """Write the dataset at `out`, with a contact sheet inside; options that are None keep their default."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         settings = SyntheticSettings(**given)

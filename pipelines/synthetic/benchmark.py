@@ -33,7 +33,7 @@ from pipelines.progress import bar
 from pipelines.streams import stream
 from pipelines.synthetic.domains import PAD_DOMAINS
 from pipelines.synthetic.settings import SyntheticSettings
-from pipelines.synthetic.videos import Video, shoot
+from pipelines.synthetic.videos import VideoPlan, shoot
 
 # Raise it with every change of a picture's bytes, so that fingerprints of artefacts made from them change too.
 GENERATOR_VERSION = 1
@@ -44,14 +44,18 @@ _MOST_WORKERS = 8
 _VIDEOS_A_TASK = 16
 
 
+# Videos, seed and size of a task for a worker.
+_Task = tuple[list[VideoPlan], int, int]
+
+
 def benchmark_fingerprint(settings: SyntheticSettings) -> str:
     """Fingerprint of everything that decides the bytes of a benchmark: its settings and `GENERATOR_VERSION`."""
     return fingerprint({"generator": GENERATOR_VERSION, "settings": settings.model_dump(mode="json")})
 
 
-def plan_videos(settings: SyntheticSettings) -> list[Video]:
+def plan_videos(settings: SyntheticSettings) -> list[VideoPlan]:
     """Every video of the benchmark in the order of the dataset: the domains, then the corpus."""
-    videos: list[Video] = []
+    videos: list[VideoPlan] = []
     for domain in settings.domains:
         subjects = [f"{domain}{number:03d}" for number in range(settings.subjects)]
         splits = _splits(settings.seed, domain, subjects, (0.6, 0.2))
@@ -61,7 +65,7 @@ def plan_videos(settings: SyntheticSettings) -> list[Video]:
     splits = _splits(settings.seed, CORPUS, people, (0.9, 0.1))
     for subject in people:
         names = (f"{subject}-live-{number}" for number in range(settings.corpus_images))
-        videos += [Video(CORPUS, subject, name, NO_ATTACK, splits[subject], 1) for name in names]
+        videos += [VideoPlan(CORPUS, subject, name, NO_ATTACK, splits[subject], 1) for name in names]
     return videos
 
 
@@ -74,17 +78,17 @@ def _splits(seed: int, domain: str, subjects: list[str], shares: tuple[float, fl
     return {subjects[index]: names[rank] for rank, index in enumerate(order)}
 
 
-def _subject_videos(settings: SyntheticSettings, domain: str, subject: str, split: str) -> Iterator[Video]:
+def _subject_videos(settings: SyntheticSettings, domain: str, subject: str, split: str) -> Iterator[VideoPlan]:
     for number in range(settings.live_videos):
-        yield Video(domain, subject, f"{subject}-live-{number}", NO_ATTACK, split, settings.frames)
+        yield VideoPlan(domain, subject, f"{subject}-live-{number}", NO_ATTACK, split, settings.frames)
     mix = PAD_DOMAINS[domain].mix
     rng = stream(settings.seed, domain, subject, "attack kinds")
     kinds = rng.choice(list(mix), size=settings.attack_videos, p=list(mix.values()))
     for number, kind in enumerate(kinds):
-        yield Video(domain, subject, f"{subject}-{kind}-{number}", str(kind), split, settings.frames)
+        yield VideoPlan(domain, subject, f"{subject}-{kind}-{number}", str(kind), split, settings.frames)
 
 
-def render_faces(videos: Iterable[Video], seed: int, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def render_faces(videos: Iterable[VideoPlan], seed: int, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Render videos in memory.
 
     Args:
@@ -103,7 +107,7 @@ def render_faces(videos: Iterable[Video], seed: int, size: int) -> tuple[np.ndar
     return np.concatenate(pictures), records
 
 
-def _record(video: Video, frame: int, landmarks: np.ndarray) -> dict[str, Any]:
+def _record(video: VideoPlan, frame: int, landmarks: np.ndarray) -> dict[str, Any]:
     return {
         "key": face_key(video.domain, video.subject, video.name, frame),
         "label": BONAFIDE if video.attack_type == NO_ATTACK else ATTACK,
@@ -117,7 +121,7 @@ def _record(video: Video, frame: int, landmarks: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _encoded(task: tuple[list[Video], int, int]) -> list[dict[str, Any]]:
+def _encoded(task: _Task) -> list[dict[str, Any]]:
     """The task of a worker: the records of some videos, pictures as PNG bytes."""
     pictures, records = render_faces(*task)
     for picture, record in zip(pictures, records, strict=True):
@@ -142,7 +146,7 @@ def _all_records(settings: SyntheticSettings, workers: int) -> list[dict[str, An
     return records
 
 
-def _map(tasks: list, workers: int) -> Iterator[list[dict[str, Any]]]:
+def _map(tasks: list[_Task], workers: int) -> Iterator[list[dict[str, Any]]]:
     """The results of the tasks, in order."""
     if workers <= 1:
         yield from map(_encoded, tasks)

@@ -27,7 +27,7 @@ _LEAST_SIGMA = 0.25
 
 
 @dataclass(frozen=True)
-class Camera:
+class SimulatedCamera:
     """The settings of a camera for one video.
 
     Attributes:
@@ -80,10 +80,10 @@ class CameraRange:
     balance: Span = (0.1, 0.6)
     vignette: Span = (0.0, 0.25)
 
-    def draw(self, rng: np.random.Generator) -> Camera:
+    def draw(self, rng: np.random.Generator) -> SimulatedCamera:
         """The camera of one video."""
         warm, green = uniform(rng, self.warmth), uniform(rng, self.green)
-        return Camera(
+        return SimulatedCamera(
             blur=uniform(rng, self.blur),
             exposure=float(np.exp(uniform(rng, self.exposure))),
             metering=uniform(rng, self.metering),
@@ -101,7 +101,7 @@ class CameraRange:
         )
 
 
-def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: int) -> np.ndarray:
+def capture(light: np.ndarray, camera: SimulatedCamera, rng: np.random.Generator, size: int) -> np.ndarray:
     """Take a picture.
 
     Args:
@@ -120,7 +120,7 @@ def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: i
     return np.asarray(Image.open(stream).convert("RGB"))
 
 
-def develop(light: np.ndarray, camera: Camera, rng: np.random.Generator, size: int) -> np.ndarray:
+def develop(light: np.ndarray, camera: SimulatedCamera, rng: np.random.Generator, size: int) -> np.ndarray:
     """As `capture`, but without JPEG: (3, size, size) float32 in [0, 1], gamma-encoded."""
     sensor = _expose(light, camera.blur * light.shape[-1] / REFERENCE_SIDE, light.shape[-1] // size)
     sensor *= _gains(sensor, camera) * _falloff(size, camera.vignette)
@@ -192,7 +192,7 @@ def _pool(picture: np.ndarray, factor: int) -> np.ndarray:
     return out * np.float32(1.0 / (factor * factor))
 
 
-def _gains(sensor: np.ndarray, camera: Camera) -> np.ndarray:
+def _gains(sensor: np.ndarray, camera: SimulatedCamera) -> np.ndarray:
     """(3, 1, 1) gains: automatic exposure and white balance, metered in the centre, with the errors of the camera."""
     side = sensor.shape[-1]
     centre = sensor[:, side // 6 : -side // 6, side // 6 : -side // 6]

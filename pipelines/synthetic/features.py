@@ -6,21 +6,21 @@ import math
 
 import numpy as np
 
-from pipelines.synthetic.canvas import Canvas
+from pipelines.synthetic.canvas import Canvas, Window
 from pipelines.synthetic.identity import HEAD_TOP, Identity
-from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Pose
+from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, HeadPose
 
 # Reflectance of lashes and of the rim of the iris.
 _DARK = (0.012, 0.008, 0.007)
 
 
-def foreshorten(pose: Pose, side: float) -> float:
+def foreshorten(pose: HeadPose, side: float) -> float:
     """Factor on the width of a feature of a turned head; `side` is -1, 0 or 1."""
     rest = 0.42 * side  # angle from the front of the head, radians
     return float(np.clip(np.cos(rest + pose.yaw) / np.cos(rest), 0.55, 1.25))
 
 
-def paint_eye(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
+def paint_eye(canvas: Canvas, who: Identity, pose: HeadPose, side: float) -> None:
     """Socket, eyeball behind the lids, lashes and crease of one eye."""
     cu, cv = pose.place(side * who.eye_spacing / 2, 0.0, EYE_DEPTH)
     half = who.eye_half_width * foreshorten(pose, side)
@@ -47,12 +47,21 @@ def paint_eye(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
     canvas.darken(window, bag, 0.10 + 0.20 * who.age)
 
 
-def _paint_socket(canvas: Canvas, window, x: np.ndarray, y: np.ndarray, who: Identity) -> None:
+def _paint_socket(canvas: Canvas, window: Window, x: np.ndarray, y: np.ndarray, who: Identity) -> None:
     depth = np.maximum(1.0 - x * x - y * y, 0.0)
     canvas.darken(window, depth, 0.16 + 0.24 * who.socket)
 
 
-def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, pose: Pose, half: float) -> None:
+def _paint_ball(
+    canvas: Canvas,
+    window: Window,
+    eye: np.ndarray,
+    where: tuple[np.ndarray, np.ndarray, np.ndarray],
+    who: Identity,
+    pose: HeadPose,
+    half: float,
+) -> None:
+    """Eyeball, iris and pupil; `where` is u and v from the centre of the eye, and v of the upper lid."""
     du, y, top = where
     shade = np.clip((y - top) / 0.05, 0.45, 1.0) * np.clip(1.25 - np.abs(du) / half * 0.5, 0.5, 1.0)
     canvas.paint(window, eye, np.array([0.50, 0.47, 0.455], dtype=np.float32)[:, None, None] * shade)
@@ -67,7 +76,7 @@ def _paint_ball(canvas: Canvas, window, eye: np.ndarray, where, who: Identity, p
     canvas.paint(window, eye * canvas.cover(glint - 0.016) * 0.8, (0.8, 0.8, 0.8))
 
 
-def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
+def paint_brow(canvas: Canvas, who: Identity, pose: HeadPose, side: float) -> None:
     """One eyebrow: a tapering, arched stroke in the colour of the hair."""
     lift = who.brow_height + 0.07 * pose.brow_raise
     cu, cv = pose.place(side * who.eye_spacing * 0.53, -lift, EYE_DEPTH + 0.06)
@@ -82,7 +91,7 @@ def paint_brow(canvas: Canvas, who: Identity, pose: Pose, side: float) -> None:
     canvas.paint(window, mask, 0.55 * np.array(who.hair) + 0.004)
 
 
-def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def paint_nose(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Nostrils, wings and the shadow below the tip; the ridge is relief."""
     cu, cv = pose.place(0.0, who.nose_length, NOSE_DEPTH - 0.12)
     width = who.nose_half_width
@@ -98,7 +107,7 @@ def paint_nose(canvas: Canvas, who: Identity, pose: Pose) -> None:
     canvas.paint(window, 0.85 * canvas.cover(nostril, 0.025), 0.10 * np.array(who.skin))
 
 
-def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def paint_mouth(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Lips and the line between them; teeth and dark if the mouth is open."""
     cu, cv = pose.place(0.0, who.mouth_v, MOUTH_DEPTH)
     half = who.mouth_half_width * (1.0 + 0.12 * pose.smile) * foreshorten(pose, 0.0)
@@ -122,7 +131,7 @@ def paint_mouth(canvas: Canvas, who: Identity, pose: Pose) -> None:
     canvas.paint(window, 0.75 * line, 0.22 * np.array(who.lips))
 
 
-def paint_folds(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def paint_folds(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Lines from the nose to the corners of the mouth and across the forehead, deeper with age and a smile."""
     deep = 0.10 + 0.30 * who.age + 0.15 * max(pose.smile, 0.0)
     cu, cv = pose.place(0.0, (who.nose_length + who.mouth_v) / 2, NOSE_DEPTH - 0.25)
@@ -153,7 +162,7 @@ def paint_back_hair(canvas: Canvas, who: Identity) -> None:
     canvas.solid[:] = np.maximum(canvas.solid, mask)
 
 
-def paint_front_hair(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def paint_front_hair(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Hair over the forehead, down to the hairline of the style."""
     if who.hair_style == "bald":
         return
@@ -189,7 +198,7 @@ def _strands(canvas: Canvas, who: Identity, lean: float) -> np.ndarray:
     return np.array(who.hair, dtype=np.float32)[:, None, None] * (strands + band)
 
 
-def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, grain: np.ndarray) -> None:
+def paint_beard(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray, grain: np.ndarray) -> None:
     """Stubble, beard, goatee or moustache; `face` is the coverage of the face, `grain` the pigment noise."""
     if who.beard == "none":
         return
@@ -211,7 +220,7 @@ def paint_beard(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, gra
     canvas.paint(canvas.whole, mask, 0.7 * np.array(who.hair) + 0.006)
 
 
-def paint_glasses(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray) -> None:
+def paint_glasses(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray) -> None:
     """Rims around both eyes, a bridge, and a faint veil on the lenses."""
     if who.glasses == "none":
         return

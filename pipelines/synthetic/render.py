@@ -21,7 +21,7 @@ from pipelines.synthetic.identity import (
     Identity,
     skin_texture,
 )
-from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Backdrop, Light, Pose
+from pipelines.synthetic.scene import EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Backdrop, HeadPose, Light
 
 # v where the ellipse of the skull meets the superellipse of the jaw.
 _CENTRE = 0.30
@@ -53,7 +53,7 @@ SKIN = Material()
 
 def render(
     who: Identity,
-    pose: Pose,
+    pose: HeadPose,
     light: Light,
     backdrop: Backdrop,
     to_crop: np.ndarray,
@@ -136,7 +136,7 @@ def _face_cover(canvas: Canvas, who: Identity) -> np.ndarray:
     return canvas.cover((square - 1.0) * who.face_half_width, 0.015)
 
 
-def _paint_ears(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def _paint_ears(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     for turn in (-1.0, 1.0):
         cu, cv = pose.place(turn * (who.face_half_width + 0.04), 0.24, -0.1)
         window = canvas.window(cu, cv, 0.25, 0.5)
@@ -148,7 +148,7 @@ def _paint_ears(canvas: Canvas, who: Identity, pose: Pose) -> None:
         canvas.solid[window] = np.maximum(canvas.solid[window], mask)
 
 
-def _paint_skin(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, made_of: Material) -> None:
+def _paint_skin(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray, made_of: Material) -> None:
     pigment, redness = _skin_maps(canvas, who, pose)
     pigment, redness = made_of.texture * pigment, made_of.texture * redness
     flush = 0.10 * np.maximum(1.0 - ((np.abs(canvas.u) - 0.6) / 0.35) ** 2 - ((canvas.v - 0.7) / 0.4) ** 2, 0.0)
@@ -163,7 +163,7 @@ def _paint_skin(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, mad
     features.paint_beard(canvas, who, pose, face, pigment)
 
 
-def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+def _skin_maps(canvas: Canvas, who: Identity, pose: HeadPose) -> tuple[np.ndarray, np.ndarray]:
     """Skin texture shifted with the turned head (exact at the front of the head, to first order)."""
     density = 64 * max(1, round(canvas.side / 128))
     to_texture = canvas.to_head.astype(np.float64).copy()
@@ -180,7 +180,7 @@ def _skin_maps(canvas: Canvas, who: Identity, pose: Pose) -> tuple[np.ndarray, n
     return pigment, redness
 
 
-def _raise_relief(canvas: Canvas, who: Identity, pose: Pose) -> None:
+def _raise_relief(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Heights of head, brow ridge, sockets, nose, cheeks, lips and chin."""
     x, y = canvas.u / (1.12 * who.face_half_width), (canvas.v - 0.2) / 1.95
     canvas.relief[:] = 0.95 * np.sqrt(np.maximum(1.0 - x * x - y * y, 0.04))
@@ -204,7 +204,7 @@ def _raise_relief(canvas: Canvas, who: Identity, pose: Pose) -> None:
     canvas.raise_bump(u, v, 0.36, 0.26, 0.07)
 
 
-def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: Pose, face: np.ndarray, made_of: Material) -> None:
+def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray, made_of: Material) -> None:
     """Dark gaps around the eyes of the wearer, and a seam along the border of the mask."""
     for turn in (-1.0, 1.0):
         u, v = pose.place(turn * who.eye_spacing / 2, 0.0, EYE_DEPTH)

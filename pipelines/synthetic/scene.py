@@ -15,7 +15,7 @@ EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
 
 
 @dataclass(frozen=True)
-class Pose:
+class HeadPose:
     """Angles in radians, expression in [0, 1] (`smile` from -1), alignment errors in fractions of the crop."""
 
     yaw: float = 0.0
@@ -59,7 +59,7 @@ class Backdrop:
     cloth: Colour
 
 
-def head_landmarks(identity: Identity, pose: Pose) -> np.ndarray:
+def head_landmarks(identity: Identity, pose: HeadPose) -> np.ndarray:
     """(5, 2) landmarks in head units: eyes, nose tip, mouth corners, turned by the pose."""
     eye = identity.eye_spacing / 2
     mouth = identity.mouth_half_width * (1.0 + 0.12 * pose.smile)
@@ -74,7 +74,7 @@ def head_landmarks(identity: Identity, pose: Pose) -> np.ndarray:
     return np.array([pose.place(*point) for point in points])
 
 
-def crop_transform(landmarks: np.ndarray, pose: Pose, plane: np.ndarray) -> np.ndarray:
+def crop_transform(landmarks: np.ndarray, pose: HeadPose, plane: np.ndarray) -> np.ndarray:
     """The (2, 3) affine map from head units to fractions of the aligned crop.
 
     Args:
@@ -94,9 +94,9 @@ def crop_transform(landmarks: np.ndarray, pose: Pose, plane: np.ndarray) -> np.n
     return np.column_stack([similar, [move.real, move.imag]])
 
 
-def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> Pose:
+def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> HeadPose:
     """Pose and expression of the first frame of a video; `turn` is the standard deviation of yaw in radians."""
-    return Pose(
+    return HeadPose(
         yaw=float(np.clip(rng.normal(0.0, turn), -0.45, 0.45)),
         pitch=float(np.clip(rng.normal(0.0, 0.09), -0.22, 0.22)),
         mouth_open=float(max(0.0, rng.normal(-0.15, 0.35))),
@@ -109,7 +109,7 @@ def draw_pose(rng: np.random.Generator, turn: float = 0.20) -> Pose:
     )
 
 
-def move(pose: Pose, rng: np.random.Generator) -> Pose:
+def move(pose: HeadPose, rng: np.random.Generator) -> HeadPose:
     """The head in the next frame: small changes of pose and expression, another alignment error."""
     return replace(
         pose,
@@ -123,7 +123,7 @@ def move(pose: Pose, rng: np.random.Generator) -> Pose:
     )
 
 
-def realign(pose: Pose, rng: np.random.Generator) -> Pose:
+def realign(pose: HeadPose, rng: np.random.Generator) -> HeadPose:
     """The head of a photograph in the next frame: another alignment error only."""
     return replace(pose, **_alignment(rng))
 

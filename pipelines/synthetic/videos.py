@@ -14,15 +14,15 @@ from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import NO_ATTACK
 from pipelines.streams import stream
 from pipelines.synthetic import attacks
-from pipelines.synthetic.camera import Camera, capture, develop
+from pipelines.synthetic.camera import SimulatedCamera, capture, develop
 from pipelines.synthetic.canvas import invert_affine
 from pipelines.synthetic.domains import CORPUS_DOMAIN, PAD_DOMAINS, SOURCE_CAMERA, Domain
 from pipelines.synthetic.identity import Identity, draw_identity
 from pipelines.synthetic.render import SKIN, Material, render
 from pipelines.synthetic.scene import (
     Backdrop,
+    HeadPose,
     Light,
-    Pose,
     crop_transform,
     draw_backdrop,
     draw_light,
@@ -38,7 +38,7 @@ _NO_TILT = np.eye(2)
 
 
 @dataclass(frozen=True)
-class Video:
+class VideoPlan:
     """Identifies a video; with the seed it decides every pixel.
 
     Attributes:
@@ -56,7 +56,7 @@ class Video:
     frames: int
 
 
-def shoot(video: Video, seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def shoot(video: VideoPlan, seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Render the frames of a video.
 
     Args:
@@ -83,7 +83,7 @@ _Frames = Iterator[tuple[np.ndarray, np.ndarray]]
 class _Take:
     """A video being made; `rng` draws what is the same in all its frames."""
 
-    video: Video
+    video: VideoPlan
     where: Domain
     who: Identity
     rng: np.random.Generator
@@ -94,7 +94,7 @@ class _Take:
         """A random stream of this video."""
         return stream(self.seed, self.video.domain, self.video.name, *name)
 
-    def scene(self) -> tuple[Pose, Light, Backdrop]:
+    def scene(self) -> tuple[HeadPose, Light, Backdrop]:
         """Pose, light and background of the first frame."""
         where, rng = self.where, self.rng
         pose = draw_pose(rng, where.turn)
@@ -157,7 +157,7 @@ class _Source:
     def __init__(self, take: _Take) -> None:
         self.who, self.size = take.who, take.size
         self.pose, self.light, self.backdrop = take.scene()
-        self.camera: Camera = SOURCE_CAMERA.draw(take.rng)
+        self.camera: SimulatedCamera = SOURCE_CAMERA.draw(take.rng)
         lean, shear = take.rng.normal(0.0, 0.035), take.rng.normal(0.0, 0.02)
         self.plane = np.array([[1.0 + lean, shear], [0.0, 1.0 - lean]])
         self.first = self._to_crop()
