@@ -172,15 +172,16 @@ def test_the_papers_lists_leave_dev_to_the_threshold(settings):
         assert len(who["test"]) == 4 * len(fold.test_domains)
 
 
-def test_the_lists_name_other_detectors_and_their_defaults_leave_names_as_they_were(monkeypatch):
+def test_the_lists_enter_the_name_of_a_detector(monkeypatch):
     monkeypatch.setattr("pipelines.experiment.workspace.read_card", lambda folder: {"fingerprint": "0"})
 
     def key(**protocol):
         return Workspace(Experiment(protocol=LeaveOneOut(domains=["A", "B"], **protocol))).detector_key()["protocol"]
 
-    assert key() == key(train_splits=["train"], test_splits=None) == {"name": "leave_one_out", "domains": ["A", "B"]}
-    assert key(train_splits=["test", "train"]) == {**key(), "train_splits": ["train", "test"]}
-    assert key(test_splits=["test"]) == {**key(), "test_splits": ["test"]}
+    default = {"name": "leave_one_out", "domains": ["A", "B"], "train_splits": ["train"], "test_splits": None}
+    assert key() == key(train_splits=["train"], test_splits=None) == default
+    assert key(train_splits=["test", "train"]) == {**default, "train_splits": ["train", "test"]}
+    assert key(test_splits=["test"]) == {**default, "test_splits": ["test"]}
 
 
 def test_who_is_tested_is_not_learnt_from_even_where_a_split_says_so():

@@ -173,3 +173,46 @@ def test_a_relative_source(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (face,) = load_importer("oulu_npu")(Path("."), "d")
     assert face.video == "1_1_01_1"
+
+
+PLUGIN = """
+from pipelines.data.importers.source import SourceFace, media_in
+
+LICENCE = "Of the plug-in."
+
+
+def find(source, domain):
+    return [SourceFace(path, domain, "none", path.stem, path.stem) for path in media_in(source)]
+
+
+class Find:
+    def __call__(self, source, domain, *, kind="print"):
+        return [SourceFace(path, domain, kind, path.stem, path.stem) for path in media_in(source)]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A package with two importers, one of them an entry point."""
+    (tmp_path / "own_dataset.py").write_text(PLUGIN)
+    info = tmp_path / "own_dataset-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-dataset\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[agfas.importers]\nown = own_dataset:Find\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield touch(tmp_path / "pictures", "a.png")
+    sys.modules.pop("own_dataset", None)
+
+
+def test_importers_of_other_packages(plugin):
+    for name, label, kind in (("own_dataset:find", 1, "none"), ("own_dataset:Find", 0, "print"), ("own", 0, "print")):
+        (face,) = load_importer(name)(plugin, "mine")
+        assert (face.label, face.attack_type, face.subject) == (label, kind, "a")
+        assert importer_module(name).LICENCE == "Of the plug-in."
+    assert list(IMPORTERS)[-1] == "own"
+
+
+@pytest.mark.parametrize("address", ["own_dataset:absent", "absent_module:find"])
+def test_an_importer_that_cannot_be_imported(plugin, address):
+    with pytest.raises(AgfasError, match=f"importer '{address}' cannot be imported"):
+        load_importer(address)
