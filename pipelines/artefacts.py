@@ -208,7 +208,8 @@ def autoencoder_sha256(pipeline: Path) -> str:
 
 def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
     """The trained generator or baseline as a source of several t at once, on this process's device."""
-    from pipelines.cues.sources import as_sweep, open_source, sweep_of
+    from pipelines.cues.custom import open_source
+    from pipelines.cues.sources import as_sweep, sweep_of
 
     if experiment.cue.is_custom:
         return as_sweep(open_source(experiment.cue))

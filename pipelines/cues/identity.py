@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.cues.custom import open_source
 from pipelines.cues.settings import (
     AUTOENCODER,
     MAKERS,
@@ -59,8 +60,6 @@ def cue_restoration(cue: CueSettings, maker: str, weights: str, timestep: int) -
     Arguments as of `restoration_identity`.
     """
     if cue.is_custom:
-        from pipelines.cues.sources import open_source
-
         return open_source(cue).fingerprint()
     return restoration_identity(cue, maker, weights, timestep)
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from pipelines.cues.background import one_ahead
+from pipelines.cues.custom import CueSource
 from pipelines.cues.faces import FaceImages, as_face_images
 from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import CueSource, CueSweep, as_sweep
+from pipelines.cues.sources import CueSweep, as_sweep
 from pipelines.cues.store import cue_arrays
 from pipelines.cues.tasks import run_tasks
 from pipelines.errors import AgfasError

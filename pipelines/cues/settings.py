@@ -31,7 +31,7 @@ WITHOUT_PICTURES: tuple[str, ...] = ("zero", "noise")
 """Sources that need no restoration."""
 
 SOURCES = Registry("cue source", "agfas.cue_sources", builtin={})
-"""Sources beyond those named here: classes by `module:Class` or from other packages, see `pipelines.cues.sources`."""
+"""Sources beyond those named here: classes by `module:Class` or from other packages, see `pipelines.cues.custom`."""
 
 WITH_TIMESTEP: tuple[str, ...] = ("dfg", *BASELINES_WITH_TIMESTEP)
 """Generators that noise a face to t."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.cues.custom import CueSource
 from pipelines.cues.faces import as_face_images
 from pipelines.cues.job import CueMaker, OrderedFaces, batches_of
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import CueSource, as_sweep
+from pipelines.cues.sources import as_sweep
 from pipelines.cues.store import RECONSTRUCTION, CueStore
 from pipelines.errors import AgfasError
 

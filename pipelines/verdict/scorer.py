@@ -62,7 +62,8 @@ class Scorer:
         self.maker = maker
         self.sweep: CueSweep | None = None
         if recipe is not None and recipe.is_custom:
-            from pipelines.cues.sources import as_sweep, open_source
+            from pipelines.cues.custom import open_source
+            from pipelines.cues.sources import as_sweep
 
             self.sweep = as_sweep(open_source(recipe))
         elif recipe is not None and recipe.is_restored:

@@ -107,7 +107,7 @@ class DurableCalls:
 
     def install(self) -> None:
         """Replace `os` in the module that writes."""
-        files.os = self  # type: ignore[attr-defined]
+        files.os = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)

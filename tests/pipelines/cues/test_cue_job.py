@@ -11,11 +11,12 @@ from cue_job_parts import AUTOENCODER, COUNT, FACES, KEYS, SIZE, WEIGHTS, Blur, 
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
+from pipelines.cues.custom import CueSource
 from pipelines.cues.faces import ArrayFaces, as_face_images
 from pipelines.cues.job import OrderedFaces, to_pixels
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.sources import CueSource, CueSweep, DfgSweep, OneOfSweep
+from pipelines.cues.sources import CueSweep, DfgSweep, OneOfSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import folder_sha256
