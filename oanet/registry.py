@@ -202,5 +202,8 @@ def _find_module(module: str) -> ModuleSpec | None:
 
 @lru_cache(maxsize=64)
 def _parse(path: str, changed: int) -> ast.Module:
-    """A file's syntax tree; `changed` is the file's time of change, part of the cache's key."""
-    return ast.parse(Path(path).read_bytes(), path)
+    """A file's syntax tree; `changed`, its time of change, is part of the cache's key."""
+    try:
+        return ast.parse(Path(path).read_bytes(), path)
+    except SyntaxError as error:
+        raise ValueError(f"{path} is not valid Python: {error}.") from error

@@ -91,11 +91,7 @@ class LivenessNet(Detector):
 
 
 class AttackNetV21(LivenessNet):
-    """Blocks with a skip by concatenation and LeakyReLU(0.2), then 128 tanh units. 33,588,738 parameters.
-
-    Args:
-        image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
-    """
+    """Blocks with a skip by concatenation and LeakyReLU(0.2), then 128 tanh units. 33,588,738 parameters."""
 
     name = "attacknet_v2_1"
     activation: type[nn.Module] = nn.Tanh
@@ -110,11 +106,7 @@ class AttackNetV21(LivenessNet):
 
 
 class AttackNetV22(AttackNetV21):
-    """v2.1 with a skip by addition, which halves the flattened map. 16,806,722 parameters.
-
-    Args:
-        image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
-    """
+    """v2.1 with a skip by addition, which halves the flattened map. 16,806,722 parameters."""
 
     name = "attacknet_v2_2"
     concatenate = False

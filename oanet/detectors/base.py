@@ -143,8 +143,8 @@ class Detector(nn.Module, ABC):
         config = read_config(folder)
         name = config.pop("name")
         domain_heads = config.pop(_DOMAIN_HEADS, None)
-        wanted = DETECTORS.name_of(cls)
-        if name != wanted:
+        if DETECTORS.load(name) is not cls:
+            wanted = DETECTORS.name_of(cls)
             raise ValueError(f"{folder} holds the detector {name!r}, not {wanted!r}; use `load_detector`.")
         with torch.random.fork_rng(devices=[]):
             detector = cls(**config)

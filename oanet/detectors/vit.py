@@ -88,8 +88,8 @@ class ResidualOnly(Detector):
         embedding_dim: int = 512,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
         self.cue_channels = cue_channels
+        self.image_size = image_size
         self.feature_dim = embedding_dim
         shape = (pretrained, stem, layer_norm_eps, backbone_options)
         self.vit = build_vit(backbone, image_size, 3, *shape) if self.sees_image else None
@@ -114,10 +114,6 @@ class DualBranch(ResidualOnly):
     the embedder (768 + 768 -> 512 at full size), so that the losses see one feature of the usual width.
 
     Full size: 2 x 85,798,656 (ViT-B/16) + 786,944 (embedder) + 1,026 (classifier) = 172,385,282 parameters.
-
-    Args:
-        cue_channels, backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options, embedding_dim: see
-            `ResidualOnly`.
     """
 
     name = "dual_branch"
@@ -133,10 +129,6 @@ class DDMStar(DualBranch):
     no detector `ddm`. Of DDM*, AG-FAS says only "two separate branches for the input image and the residual".
 
     The nearest cue source is `anoddpm`: a pixel diffusion model of live faces that noises a face where DDM encodes it.
-
-    Args:
-        cue_channels, backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options, embedding_dim: see
-            `ResidualOnly`.
     """
 
     name = "ddm_star"

@@ -149,11 +149,13 @@ def test_relative_imports_and_re_exports_are_followed(write_module: WriteModule)
         ("nowhere:Mean", "cannot be imported from nowhere: No module named 'nowhere'.*PYTHONPATH"),
         ("colours:Meen", "cannot be imported from colours: module 'colours' has no attribute 'Meen'"),
         ("colours:", "cannot be imported"),
+        ("broken:Loose", r"broken\.py is not valid Python: .*line 2"),
         ("loose:Loose", "takes \\*args or \\*\\*kwargs"),
     ],
 )
 def test_wrong_addresses_teach(name: str, message: str, write_module: WriteModule) -> None:
     write_module("colours")
+    write_module("broken", "class Loose:\n    def __init__(self):")
     write_module("loose", "class Loose:\n    def __init__(self, **options): ...\n")
     with pytest.raises(ValueError, match=message):
         DETECTORS.check(name)
