@@ -72,7 +72,7 @@ def test_weights_move_from_the_plain_vit_by_name() -> None:
     assert torch.equal(oanet(image, torch.randn(2, 3, 64, 64)).logits, plain(image).logits)
 
 
-def test_an_awake_oanet_hears_the_cue() -> None:
+def test_a_trained_oanet_depends_on_the_cue() -> None:
     detector = awake(OANet(**SMALL))
     image = torch.rand(2, 3, 32, 32)
     first, second = (detector(image, torch.randn(2, 3, 64, 64)).logits for _ in range(2))
@@ -104,7 +104,7 @@ def test_golden_slice() -> None:
     torch.testing.assert_close(output.features[0, :6], features, rtol=0, atol=1e-3)
 
 
-def test_maps_are_returned_when_asked_and_change_nothing() -> None:
+def test_maps_are_returned_on_request_and_change_nothing() -> None:
     detector = awake(build_detector("oanet", preset="tiny"))
     image, cue = torch.rand(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
     with torch.no_grad():

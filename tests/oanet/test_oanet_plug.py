@@ -65,7 +65,7 @@ def test_a_plugged_vit_is_oanet(make_batch: MakeBatch) -> None:
 
 
 @pytest.mark.parametrize("name", PLUGGABLE)
-def test_awake_it_hears_the_cue_and_shows_where_it_looks(name: str, make_batch: MakeBatch) -> None:
+def test_trained_it_depends_on_the_cue_and_returns_its_attention(name: str, make_batch: MakeBatch) -> None:
     detector, batch = awake(plugged(name)), make_batch(2)
     with torch.no_grad():
         output = detector(batch.image, batch.cue, need_weights=True)
