@@ -1,4 +1,4 @@
-"""FLIP: what the words and the pictures come to, computed again slowly; where the weights come from; the two views."""
+"""FLIP: logits and losses against slow computations, weights and tokenizers of a CLIP, the two views."""
 
 from __future__ import annotations
 

@@ -202,6 +202,6 @@ def test_bad_options_are_refused(option: dict[str, Any], words: str) -> None:
         sa_fas(**option)
 
 
-def test_a_detector_without_such_a_head_is_told() -> None:
+def test_a_detector_without_such_a_head_is_refused() -> None:
     with pytest.raises(ValueError, match="'cdcn' cannot be given a classifier per domain"):
         sa_fas("cdcn")

@@ -145,7 +145,7 @@ def test_the_discriminator_is_fought_and_in_the_released_code_helped(released: b
     torch.testing.assert_close(got, sign * expected)
 
 
-def test_an_extra_face_has_no_domain_to_be_told(make_batch: MakeBatch) -> None:
+def test_an_extra_face_does_not_reach_the_discriminator(make_batch: MakeBatch) -> None:
     batch = make_batch(6)
     objective = ssan().eval()
     content = torch.randn(6, objective.discriminator.hidden.in_features, 2, 2)

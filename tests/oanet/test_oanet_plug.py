@@ -1,4 +1,4 @@
-"""The plug: any transformer takes the cue, starts as if it had none, and is OA-Net where it is OA-Net's ViT."""
+"""The cross-attention in any transformer: zero at the start, and equal to OA-Net in its ViT."""
 
 from __future__ import annotations
 
