@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(agfas, config, tmp_path, 
         patched.setattr(os, "replace", full)
         code, message = agfas("train", config, "seed=1")
     assert code == 1
-    assert "disk full" in message
+    assert "disk is full" in message
     assert {path: path.read_bytes() for path in finished} == finished
     assert agfas("evaluate", config, "seed=1")[0] == 0
 
