@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipelines.report.contents import Study
 from pipelines.report.gather import gather
-from pipelines.report.pictures import PictureRow, last_finished, picture_grid
+from pipelines.report.pictures import PictureRow, picture_grid, shown_trial
 
 SIDE, GAP, LEFT, TOP = 128, 10, 96, 40
 PAPER, INK, SOFT = (251, 250, 248), (34, 38, 43), (93, 102, 111)
@@ -52,7 +52,7 @@ def find(study: Study, fold: str | None) -> Sight:
     """The typical face of every kind in `fold`, or in the first fold that tests all kinds."""
     for name in [fold] if fold else study.folds:
         rows = {row.name.split(",")[0]: row for row in picture_grid(study, name).rows if "typical" in row.name}
-        numbers = last_finished(study).numbers(name, study.honest)
+        numbers = shown_trial(study).numbers(name, study.honest)
         if numbers and set(KINDS) <= set(rows):
             return Sight({kind: rows[kind] for kind in KINDS}, numbers["threshold"])
     raise SystemExit(f"No fold of this run tests all of {', '.join(KINDS)}. Use a run on the built-in benchmark.")

@@ -165,11 +165,13 @@ def reproduce(
 
     The paper's numbers and ours are side by side.
     """
-    from pipelines.stages import reproduce as stage
+    from pipelines.reproduce.request import Asked, listing
 
     if list_ or table is None:
-        return typer.echo("\n".join(stage.listing(configs)))
-    asked = stage.Asked(
+        return typer.echo("\n".join(listing(configs)))
+    from pipelines.stages import reproduce as stage
+
+    asked = Asked(
         table, tuple(on or ()), tuple(map_ or ()), tuple(only or ()), seeds, scale, data, output, configs,
         tuple(overrides or ()),
     )  # fmt: skip

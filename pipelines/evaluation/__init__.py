@@ -1,1 +1,1 @@
-"""Judging: score tables, metrics, thresholds, selection rules, intervals and figures. Needs no torch."""
+"""From score tables to numbers: metrics, thresholds, selection rules, intervals and statistics. Imports no torch."""

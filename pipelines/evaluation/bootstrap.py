@@ -1,8 +1,8 @@
-"""Intervals by bootstrap over videos or subjects: how far a number would move with other captures.
+"""Percentile bootstrap intervals over videos or subjects (Efron and Tibshirani 1993, chapter 13).
 
-Frames of a video are not independent, nor are videos of a person, so whole clusters are drawn with
-replacement. Scores are sorted once; a replicate only changes how often each video counts, so its metrics
-follow from running sums in O(videos), without sorting again.
+Frames of a video are not independent, nor are videos of a person, so whole clusters are drawn with replacement. Scores
+are sorted once: a replicate only changes how often each video counts, so its metrics follow from cumulative sums in
+O(videos), without another sort.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,14 +19,6 @@ from pipelines.evaluation.scores import ScoreTable, encode
 
 BOOTSTRAP_METRICS = ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
 UNITS = ("video", "subject")
-
-
-class Difference(NamedTuple):
-    """Metric of the first table minus that of the second: observed, and the ends of its interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def intervals(
@@ -42,6 +33,15 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals (low, high) of metrics at a fixed threshold; frames are averaged to videos first.
 
+    Args:
+        table: N scores.
+        threshold: of the metrics at a fixed threshold.
+        metrics: names of `BOOTSTRAP_METRICS`.
+        replicates: draws.
+        seed: of the draws.
+        unit: what is drawn, `video` or `subject`.
+        level: share of the replicates inside the interval.
+
     Raises:
         AgfasError: one class only, an unknown metric or unit.
     """
@@ -49,61 +49,8 @@ def intervals(
     return {name: interval(values[name], level) for name in metrics}
 
 
-def paired_difference(
-    table_a: ScoreTable,
-    table_b: ScoreTable,
-    threshold_a: float,
-    threshold_b: float,
-    metric: str,
-    replicates: int = 1000,
-    seed: int = 0,
-    *,
-    unit: str = "video",
-    level: float = 0.95,
-) -> Difference:
-    """The metric of `table_a` minus that of `table_b` on the same draws, so that what both share cancels.
-
-    Raises:
-        AgfasError: the tables hold other videos, one class only, an unknown metric or unit.
-    """
-    a, b = table_a.by_video(), table_b.by_video()
-    if not np.array_equal(a.key, b.key) or not np.array_equal(a.label, b.label):
-        raise AgfasError(
-            f"A paired difference needs the same videos on both sides, but {len(set(a.key) ^ set(b.key))} of"
-            f" {len(a)} and {len(b)} are in one table only, or they differ in label. Score one dataset with"
-            " both detectors."
-        )
-    drawn = [
-        replicate_values(table, threshold, [metric], replicates, seed, unit=unit)[metric]
-        for table, threshold in ((a, threshold_a), (b, threshold_b))
-    ]
-    observed = _observed(a, threshold_a, metric) - _observed(b, threshold_b, metric)
-    return Difference(observed, *interval(drawn[0] - drawn[1], level))
-
-
-def mean_interval(
-    tables: Sequence[ScoreTable],
-    thresholds: Sequence[float],
-    metric: str,
-    replicates: int = 1000,
-    seed: int = 0,
-    *,
-    unit: str = "video",
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """The interval of a metric's mean over several tables, such as the targets and seeds of a study.
-
-    Tables of the same videos (other seeds of training) are drawn alike, tables of other videos independently.
-    """
-    drawn = [
-        replicate_values(table, threshold, [metric], replicates, seed, unit=unit)[metric]
-        for table, threshold in zip(tables, thresholds, strict=True)
-    ]
-    return interval(np.mean(drawn, axis=0), level)
-
-
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central `level` of the replicates' values (R,)."""
+    """The ends of the central `level` of the replicates' values (R,)."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -117,15 +64,15 @@ def replicate_values(
     *,
     unit: str = "video",
 ) -> dict[str, np.ndarray]:
-    """The metrics of every replicate, (R,) each.
+    """The metrics of every replicate, (R,) each; for the arguments see `intervals`.
 
-    The stream of draws depends on `seed` and on which videos there are, not on scores: two detectors on the
-    same videos see the same draws. By video, each attack type of each domain and its bona fide keep their
-    number; by subject, so do the subjects of each domain that have live, attack, or both kinds of videos.
+    The draws depend on `seed` and on the names of the videos, not on scores, so two detectors scored on the same
+    videos are drawn alike and their differences are paired. Draws are stratified: by video, over domain and attack
+    type; by subject, over domain and whether the subject has bona fide videos, attacks or both.
     """
     for name in metrics:
         if name not in BOOTSTRAP_METRICS:
-            raise AgfasError(f"No interval is computed for '{name}': {nearest(name, BOOTSTRAP_METRICS)}")
+            raise AgfasError(f"No bootstrap interval for the metric '{name}': {nearest(name, BOOTSTRAP_METRICS)}")
     videos = table.by_video()
     videos.require_both_classes()
     draws = Draws(videos, unit, seed)
@@ -138,7 +85,7 @@ def replicate_values(
 
 
 class Draws:
-    """How often each video is drawn, replicate after replicate, from one seeded stream."""
+    """How often each video is drawn in one replicate after another, from one seeded stream."""
 
     def __init__(self, videos: ScoreTable, unit: str, seed: int) -> None:
         if unit not in UNITS:
@@ -146,7 +93,7 @@ class Draws:
         domain, _ = encode(videos.domain)
         self.cluster: np.ndarray | None
         if unit == "video":
-            self.cluster = None  # every row is its own
+            self.cluster = None  # every row is its own cluster
             attack_type, _ = videos.attack_codes
             strata = _pair(domain, attack_type)
         else:
@@ -158,7 +105,7 @@ class Draws:
         self.generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
     def counts(self) -> np.ndarray:
-        """(N,) int64, by row of the table."""
+        """The next replicate: (N,) int64, how often each row of the table is drawn."""
         drawn = np.zeros(sum(map(len, self.strata)), dtype=np.int64)
         for members in self.strata:
             picks = self.generator.integers(0, len(members), len(members))
@@ -167,7 +114,7 @@ class Draws:
 
 
 class _Ranking:
-    """Scores sorted once; every metric is a function of how often each row counts."""
+    """Scores sorted once; every metric is a function of the rows' weights."""
 
     def __init__(self, videos: ScoreTable, threshold: float) -> None:
         order = np.argsort(videos.score, kind="stable")
@@ -186,7 +133,7 @@ class _Ranking:
         self.rejected_bonafide = np.zeros(len(bonafide) + 1, dtype=np.int64)
 
     def weigh(self, counts: np.ndarray) -> None:
-        """Let row i count `counts[i]` times; counts is (N,) int64."""
+        """Set the weights: row i counts `counts[i]` times; (N,) int64."""
         self.attack_weight, self.bonafide_weight = counts[self.attack_rows], counts[self.bonafide_rows]
         np.cumsum(self.attack_weight, out=self.rejected_attacks[1:])
         np.cumsum(self.bonafide_weight, out=self.rejected_bonafide[1:])
@@ -197,7 +144,7 @@ class _Ranking:
         return int(np.dot(self.bonafide_weight, tied_or_below)) / (2 * self.attacks * self.bonafide)
 
     def eer(self) -> float:
-        """FRR - FAR only rises with the threshold, so its zero is found by halving."""
+        """By bisection: FRR - FAR rises monotonically with the threshold."""
         points = range(len(self.attacks_at))
         after = bisect_left(points, 0, key=self._gap)
         if after and -self._gap(after - 1) < self._gap(after):
@@ -214,7 +161,7 @@ class _Ranking:
         return (self.far() + self.bpcer()) / 2
 
     def apcer(self) -> float:
-        """Of the attack types that were drawn."""
+        """Of the worst attack type among those that were drawn."""
         total = np.bincount(self.attack_type, weights=self.attack_weight)
         accepted = np.bincount(
             self.attack_type[self.first_attack :],
@@ -231,25 +178,19 @@ class _Ranking:
         return far, int(self.rejected_bonafide[bonafide]) / self.bonafide
 
     def _gap(self, point: int) -> int:
-        """FRR - FAR at an operating point, times attacks and bona fide: a whole number."""
+        """(FRR - FAR) * attacks * bonafide at an operating point: an integer, so that its sign is exact."""
         accepted = self.attacks - int(self.rejected_attacks[self.attacks_at[point]])
         rejected = int(self.rejected_bonafide[self.bonafide_at[point]])
         return rejected * self.attacks - accepted * self.bonafide
 
 
-def _observed(videos: ScoreTable, threshold: float, metric: str) -> float:
-    ranking = _Ranking(videos, threshold)
-    ranking.weigh(np.ones(len(videos), dtype=np.int64))
-    return getattr(ranking, metric)()
-
-
 def _pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """One index from 0 for every pair of codes that occurs."""
+    """(N,) the index of each row's pair of codes among the pairs that occur."""
     return np.unique(np.stack([first, second]), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def _subject_strata(cluster: np.ndarray, domain: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Per subject: its domain, and whether it has bona fide videos, attacks or both."""
+    """(subjects,) stratum by domain and by whether a subject has bona fide videos, attacks or both."""
     subjects = cluster.max() + 1
     has = [np.bincount(cluster, weights=label == value, minlength=subjects) > 0 for value in (ATTACK, BONAFIDE)]
     domain_of = np.zeros(subjects, dtype=np.int64)

@@ -1,12 +1,11 @@
-"""Decisions at one threshold as classification papers count them: the positive class is the attack.
+"""Decisions at one threshold in terms of classification, with the attack as the positive class.
 
-The error rates of `metrics` are ISO/IEC 30107-3's and name no positive class. Tables such as those of Kuznetsov et
-al. ("Deep Learning Models for Robust Facial Liveness Detection") do: a true positive is an attack that was rejected.
-So their recall is 1 - FAR, their false positive rate is BPCER, and their APCER and ACER, which pool all kinds of
-attack, are FAR and HTER of `metrics`.
+The error rates of ISO/IEC 30107-3 (`metrics`) name no positive class. The tables of Kuznetsov et al. ("Deep Learning
+Models for Robust Facial Liveness Detection") do: a true positive is a rejected attack. Their recall is 1 - FAR, their
+false positive rate is BPCER, and their APCER and ACER, which pool all attack types, are FAR and HTER of `metrics`.
 
-Everything is computed from the four counts; scikit-learn, which checks its input for longer than it computes, is the
-witness of the tests.
+Everything follows from the four counts; the tests compare it with scikit-learn, whose input checks take longer than
+this computation.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ class Classification:
     Attributes:
         true_positives, false_negatives: attacks rejected, attacks accepted.
         true_negatives, false_positives: bona fide accepted, bona fide rejected.
-        accuracy: share of right decisions; it follows the larger class, so read it beside `kappa`.
-        precision: share of attacks among the rejected; None where nothing was rejected.
-        recall, f1: share of attacks that are rejected; harmonic mean of precision and recall.
-        tnr, fpr: share of bona fide that is accepted, and that is rejected (BPCER).
-        pr_auc: average precision over all thresholds, the step-wise area under precision over recall.
-        mcc, kappa: Matthews' correlation and Cohen's kappa in [-1, 1]; 0 where all decisions are the same.
+        accuracy: share of correct decisions; dominated by the larger class, so read it beside `kappa`.
+        precision: share of attacks among the rejected faces; None if none is rejected.
+        recall, f1: share of attacks that are rejected (1 - FAR); harmonic mean of precision and recall.
+        tnr, fpr: share of bona fide faces that are accepted, and that are rejected (BPCER).
+        pr_auc: average precision, the sum over thresholds of (R_n - R_(n-1)) P_n.
+        mcc, kappa: Matthews' correlation coefficient and Cohen's kappa in [-1, 1]; 0 if all decisions are equal.
     """
 
     true_positives: int
@@ -60,10 +59,10 @@ class Classification:
 
 
 def classify(table: ScoreTable, threshold: float) -> Classification:
-    """The decisions on a table where scores >= `threshold` are accepted as bona fide.
+    """Classify a table at a threshold.
 
     Raises:
-        AgfasError: the table lacks a class, or the threshold is no number.
+        AgfasError: the table lacks a class, or the threshold is not finite.
     """
     table.require_both_classes()
     if not np.isfinite(threshold):
@@ -93,6 +92,6 @@ def classify(table: ScoreTable, threshold: float) -> Classification:
 
 
 def _average_precision(curve: Roc) -> float:
-    """Precision at each threshold times what it adds to the recall, from the lowest threshold up."""
+    """Precision at each threshold times the recall it adds, from the lowest threshold up."""
     attacks, called = curve.rejected_attacks[1:], curve.rejected_attacks[1:] + curve.rejected_bonafide[1:]
     return float(np.sum(np.diff(curve.rejected_attacks) / curve.attacks * attacks / called))

@@ -1,29 +1,30 @@
-"""Error rates by demographic group, in the terms of ISO/IEC 19795-10: differential performance.
+"""Error rates by demographic group: differential performance as ISO/IEC 19795-10 defines it.
 
-A demographic factor (age, sex, ethnicity) divides the subjects into demographic groups. For every group the share of
-errors is told with an interval, and for every factor the largest difference between two groups. A group of few
-subjects has no error rate worth comparing: it is told with its wide interval and left out of the difference.
+A demographic factor (age, sex, ethnicity) divides the subjects into groups. Every group has an error rate with its
+interval, and every factor the largest difference between two groups. The rate of a group of few subjects is too
+uncertain to be compared: it is reported with its wide interval and left out of the difference.
 
-Videos of one person are not independent, so an interval counts subjects, not videos: Wilson's score interval of the
-share of wrong videos, as if each subject were one. That is wider than needed where a person's videos disagree.
+Videos of one person are not independent, so intervals count subjects, not videos: Wilson's score interval of the error
+rate with n = subjects, which is conservative if a person's videos differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 
 SMALLEST = 30
+"""Subjects of the smallest group that is compared."""
 AGE_BANDS = ((0, 17), (18, 29), (30, 44), (45, 59), (60, 150))
 MEASURES = {"BPCER": BONAFIDE, "APCER": ATTACK}
-"""By name, whose presentations it is a share of; APCER here pools all kinds of attack."""
+"""The label that a measure is an error rate of; APCER pools all attack types here."""
 _PERMUTATIONS = 1000
 
 
@@ -33,9 +34,9 @@ class GroupRate:
 
     Attributes:
         group: name.
-        errors, videos, subjects: wrong decisions, decisions, and persons that they are of.
-        rate, low, high: share of errors and its 95 % interval.
-        enough: whether there are enough subjects to compare the group with others.
+        errors, videos, subjects: wrong decisions, videos, persons.
+        rate, low, high: error rate and its 95 % interval.
+        enough: whether the group has enough subjects to be compared.
     """
 
     group: str
@@ -53,11 +54,11 @@ class Gap:
     """The largest difference in performance between two groups of a factor.
 
     Attributes:
-        best, worst: their names.
+        best, worst: names of the groups.
         gap, low, high: rate of the worst minus that of the best, and its 95 % interval (Newcombe's).
-        ratio: worst over best; None where the best has no error.
-        p: share of random deals of the subjects to groups of these sizes with a gap at least so large. The two ends
-            of several groups are always some way apart; only a small p says that the groups have to do with it.
+        ratio: worst over best; None if the best has no error.
+        p: of a permutation test: share of random assignments of the subjects to groups of these sizes with a gap at
+            least this large. The extremes of several groups always differ; only a small p says that the factor matters.
     """
 
     best: str
@@ -75,9 +76,9 @@ class Differential:
 
     Attributes:
         measure: BPCER or APCER.
-        rates: by group, in the order of their names.
-        gap: None where fewer than two groups have enough subjects.
-        unknown: videos of whom the factor is not recorded.
+        rates: of each group, sorted by name.
+        gap: None if fewer than two groups have enough subjects.
+        unknown: videos whose subject has no record of the factor.
     """
 
     measure: str
@@ -85,14 +86,9 @@ class Differential:
     gap: Gap | None
     unknown: int
 
-    @property
-    def too_small(self) -> tuple[str, ...]:
-        """Groups that were not compared."""
-        return tuple(rate.group for rate in self.rates if not rate.enough)
-
 
 def age_group(age: int) -> str:
-    """`18-29` and so on; empty for -1, an age that is not recorded."""
+    """The age band, such as `18-29`; empty for -1, an unrecorded age."""
     for low, high in AGE_BANDS:
         if low <= age <= high:
             return f"{low}+" if (low, high) == AGE_BANDS[-1] else f"{low}-{high}"
@@ -102,17 +98,17 @@ def age_group(age: int) -> str:
 def differentials(
     table: ScoreTable, threshold: float, groups: Sequence[str] | np.ndarray, smallest: int = SMALLEST, seed: int = 0
 ) -> tuple[Differential, ...]:
-    """BPCER and APCER by group; only those that the table has presentations of known groups for.
+    """BPCER and APCER by group, each if the table has presentations of known groups for it.
 
     Args:
-        table: one row per video; a table of live faces alone gives BPCER alone.
-        threshold: accepted as bona fide is score >= threshold.
-        groups: (N,) group of each row's person, empty where it is not recorded.
-        smallest: a group of fewer subjects is not compared.
-        seed: of the random deals.
+        table: N rows, one per video; a table of bona fide faces alone has BPCER alone.
+        threshold: a video is accepted as bona fide if score >= threshold.
+        groups: (N,) group of each row's subject, empty if unrecorded.
+        smallest: groups of fewer subjects are not compared.
+        seed: of the permutation test.
 
     Raises:
-        AgfasError: another number of groups than rows, or a subject in two groups.
+        AgfasError: `groups` is not of length N, or a subject is in two groups.
     """
     groups = np.asarray(groups, dtype=np.str_)
     if groups.shape != (len(table),):
@@ -131,8 +127,8 @@ def differentials(
 
 
 def wilson(errors: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share `errors` / `count`; it stays in [0, 1] and is wide where count is small."""
-    z = float(norm.ppf(0.5 + level / 2))
+    """Wilson's score interval (1927) of the proportion `errors` / `count`; within [0, 1], wide for a small count."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
     share, shrink = errors / count, 1 + z**2 / count
     middle = (share + z**2 / (2 * count)) / shrink
     half = z / shrink * float(np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)))

@@ -1,11 +1,11 @@
-"""From score tables to the numbers of one experiment, each under the name of the rule that chose it.
+"""From score tables to the numbers of one experiment, `result.json`, each under the name of the rules that chose it.
 
-Every fold of a protocol is judged under every pair of selection and threshold rule. Two families matter:
-`honest` (last checkpoint, threshold at the EER of held-out source videos) and `papers` (best checkpoint on the
-target, threshold at the target's own EER), which the literature's tables are made with.
+Every fold of a protocol is judged under every pair of a selection rule and a threshold rule. Two pairs matter:
+`honest`, the experiment's own (default: last checkpoint, threshold at the EER of held-out source videos), and
+`papers`, behind the literature's tables (best checkpoint on the target, threshold at the target's own EER).
 
-A fold that tests several domains is judged as a whole and, under `domains`, each of them as if it were the only
-target: rules that look at sources give the same threshold for all, the papers' rule looks at each by itself.
+A fold that tests several domains is judged as a whole and, under `domains`, each domain as if it were the only target:
+source rules give all of them the same threshold, `target_eer` gives each its own.
 """
 
 from __future__ import annotations
@@ -23,27 +23,31 @@ from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
-from pipelines.evaluation.thresholds import SOURCE_RULES, THRESHOLD_RULES, choose_threshold
-from pipelines.experiment.config import EvaluateSettings
+from pipelines.evaluation.settings import (
+    PAPERS_RULE,
+    SELECTION_RULES,
+    SOURCE_RULES,
+    THRESHOLD_RULES,
+    EvaluateSettings,
+)
+from pipelines.evaluation.thresholds import choose_threshold
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
+from pipelines.training.run import score_path, steps_in
 
-SELECTIONS = ("last", "source_dev", "oracle")
-THRESHOLDS = THRESHOLD_RULES
-PAPERS = "oracle/target_eer"
 _INTERVALS = ("hter", "auc", "acer")
-# What a result holds; results of an older one are made again from the same scores.
+# Version of the content of result.json; older results are computed anew from the same scores.
 _CONTENT = 3
 
 
 def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
-    """Judge all folds of an experiment and write `result.json` beside them; found again if nothing changed.
+    """Judge all folds of an experiment and write `result.json` beside them, unless it exists and is up to date.
 
-    A result of other settings, or of code that knew other rules, is judged again from the same scores.
+    A result of other settings or of an older version of this code is computed anew from the same scores.
 
     Args:
-        folder: the experiment's folder, with `SPLIT/scores/step_N-{dev,test}.parquet`.
-        settings: the experiment's own rules, bootstrap replicates.
+        folder: the experiment's folder, with the score tables of every fold.
+        settings: the experiment's own rules and the number of bootstrap replicates.
 
     Raises:
         AgfasError: there are no scores.
@@ -59,8 +63,8 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     folds = {name: judge_all(load_checkpoints(folder / name), settings) for name in _fold_names(tables)}
     result = {
         "key": key,
-        "honest": f"{settings.selection}/{settings.threshold}",
-        "papers": PAPERS,
+        "honest": settings.rules,
+        "papers": PAPERS_RULE,
         "folds": folds,
         "mean": _means(folds),
     }
@@ -69,45 +73,44 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def is_judged(folder: Path, settings: EvaluateSettings) -> bool:
-    """Whether `result.json` is there and is of these scores, these settings and today's rules."""
+    """Whether `result.json` exists and is of these scores, these settings and this version of the code."""
     return _known(folder / "result.json").get("key") == _key(folder, settings)
 
 
 def own_numbers(judged: Mapping[str, Any], settings: EvaluateSettings, title: str) -> dict[str, Any]:
-    """What `result.json` holds of one fold under the experiment's own rules.
+    """The numbers of one fold under the experiment's own rules.
 
     Args:
-        judged: of the fold.
+        judged: the fold's block of `result.json`.
         settings: name the rules.
-        title: of the experiment, for the refusal.
+        title: of the experiment, for the error.
 
     Raises:
-        AgfasError: it was judged before those rules were asked for, or were known.
+        AgfasError: the fold was judged by an older version that did not know these rules.
     """
-    rule = f"{settings.selection}/{settings.threshold}"
+    rule = settings.rules
     if rule not in judged["rules"]:
         raise AgfasError(
             f"'{title}' was not judged under {rule}, only under {', '.join(judged['rules'])}. Run the command that"
-            " trained it again: its scores are kept, and judging them takes seconds."
+            " trained it again: its scores are kept, and judging takes seconds."
         )
     return dict(judged["rules"][rule])
 
 
 def load_checkpoints(fold_folder: Path) -> list[CheckpointScores]:
-    """The score tables of one fold, a pair for every kept checkpoint, averaged over each video's frames."""
-    steps = sorted({path.name.split("-")[0] for path in (fold_folder / "scores").glob("*.parquet")})
+    """The score tables of one fold's checkpoints, averaged over each video's frames."""
     return [
         CheckpointScores(
-            step=int(step.removeprefix("step_")),
-            dev=ScoreTable.load(fold_folder / "scores" / f"{step}-dev.parquet").by_video(),
-            target=ScoreTable.load(fold_folder / "scores" / f"{step}-test.parquet").by_video(),
+            step,
+            dev=ScoreTable.load(score_path(fold_folder, step, "dev")).by_video(),
+            target=ScoreTable.load(score_path(fold_folder, step, "test")).by_video(),
         )
-        for step in steps
+        for step in steps_in(fold_folder / "scores")
     ]
 
 
 def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """A fold as a whole and, where it tests several domains, each of them by itself under `domains`."""
+    """The numbers of a fold and, if it tests several domains, of each domain under `domains`."""
     domains = sorted(set(checkpoints[-1].target.domain.tolist()))
     judged = judge_fold(checkpoints, settings)
     if len(domains) > 1:
@@ -116,13 +119,12 @@ def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -
 
 
 def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """All rules' numbers of one fold; intervals for the experiment's own rules and for the papers'."""
-    honest = f"{settings.selection}/{settings.threshold}"
+    """The numbers of one fold under all rules; with intervals under the experiment's own and the papers'."""
     rules: dict[str, Any] = {}
-    for selection in SELECTIONS:
+    for selection in SELECTION_RULES:
         step = select(selection, checkpoints)
         chosen = next(item for item in checkpoints if item.step == step)
-        for rule in THRESHOLDS:
+        for rule in THRESHOLD_RULES:
             threshold = choose_threshold(rule, chosen.dev, chosen.target)
             numbers = {
                 "step": step,
@@ -131,7 +133,7 @@ def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) 
                 **report(chosen.target, threshold.value).to_dict(),
                 "classification": classify(chosen.target, threshold.value).to_dict(),
             }
-            if f"{selection}/{rule}" in (honest, PAPERS):
+            if f"{selection}/{rule}" in (settings.rules, PAPERS_RULE):
                 numbers["intervals"] = intervals(
                     chosen.target, threshold.value, _INTERVALS, replicates=settings.replicates, seed=0
                 )
@@ -151,7 +153,7 @@ def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: Ev
 
 
 def _judge_one_class(checkpoints: list[CheckpointScores]) -> dict[str, Any]:
-    """The only error rate that a domain without attacks, or without bona fide, has: under the sources' rules."""
+    """BPCER or FAR, the only error rate of a domain with one class, under the rules that look at sources alone."""
     rules = {}
     for selection in ("last", "source_dev"):
         step = select(selection, checkpoints)
@@ -174,7 +176,7 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _key(folder: Path, settings: EvaluateSettings) -> str:
-    """Names everything that decides a result."""
+    """A hash of everything that decides a result."""
     settings_key = {
         "content": _CONTENT,
         "selection": settings.selection,
@@ -198,7 +200,7 @@ def _counts(table: ScoreTable) -> dict[str, int]:
 
 
 def _means(folds: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Means over the folds of every rule's HTER, AUC and ACER."""
+    """HTER, AUC and ACER under every pair of rules, the mean over the folds."""
     first = next(iter(folds.values()))
     return {
         rule: {

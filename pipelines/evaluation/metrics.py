@@ -1,33 +1,36 @@
-"""Error rates of presentation attack detection, exact and with ties, by sorting once.
+"""Error rates of presentation attack detection, exact and tie-aware, from one sort of the scores.
 
-A face is accepted as bona fide where `score >= threshold`. With that,
+A face is accepted as bona fide if `score >= threshold`. With that,
 
     FAR   = accepted attacks / attacks              FRR   = rejected bona fide / bona fide
     APCER = FAR of the worst attack type            BPCER = FRR         ACER = (APCER + BPCER) / 2
-    HTER  = (FAR + FRR) / 2, all attacks pooled
+    HTER  = (FAR + FRR) / 2, all attacks pooled     EER   = HTER at the threshold where |FRR - FAR| is smallest
+    AUC   = P(bona fide score > attack score) + P(equal) / 2, the Mann-Whitney statistic
 
-APCER, BPCER and ACER are ISO/IEC 30107-3's, HTER and EER the tables' of the field. All rates are in [0, 1].
-No threshold grid is used: between neighbouring scores no decision changes, so the scores are the thresholds.
+APCER, BPCER and ACER are defined by ISO/IEC 30107-3; HTER, EER and AUC are what the field's tables report. All rates
+are in [0, 1]. No threshold grid is needed: no decision changes between neighbouring scores, so the scores themselves
+are all the thresholds there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """Every operating point that a set of scores has, by rising threshold.
+    """All operating points of a set of scores, by rising threshold.
 
     Attributes:
-        thresholds: (T,) the distinct scores, then the next number above the highest, which rejects all.
+        thresholds: (T,) the distinct scores, then the next double above the highest, which rejects everything.
         rejected_attacks: (T,) int64, attacks with a score below the threshold.
         rejected_bonafide: (T,) int64, bona fide faces with a score below the threshold.
         attacks: number of attacks.
@@ -51,12 +54,12 @@ class Roc:
         return (self.bonafide - self.rejected_bonafide) / self.bonafide
 
     def auc(self) -> float:
-        """Chance that a bona fide face scores above an attack, a tie counting half; summed in integers."""
+        """Area under the curve: Mann-Whitney's U / (attacks * bonafide), summed in integers, so free of rounding."""
         tied_or_below = self.rejected_attacks[:-1] + self.rejected_attacks[1:]
         return int(np.dot(np.diff(self.rejected_bonafide), tied_or_below)) / (2 * self.attacks * self.bonafide)
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
-        """(FAR, FRR) where scores >= threshold are accepted."""
+        """(FAR, FRR) at any threshold."""
         index = min(int(np.searchsorted(self.thresholds, threshold)), len(self.thresholds) - 1)
         return self._rates(index)
 
@@ -67,13 +70,17 @@ class Roc:
         return (self.bonafide - rejected) / self.bonafide
 
     def eer_index(self) -> int:
-        """The last operating point that minimises |FRR - FAR|, compared in integers, free of rounding."""
+        """The last operating point that minimises |FRR - FAR|, compared in integers, so free of rounding."""
         accepted_attacks = self.attacks - self.rejected_attacks
         gap = np.abs(self.rejected_bonafide * self.attacks - accepted_attacks * self.bonafide)
         return len(gap) - 1 - int(np.argmin(gap[::-1]))
 
     def eer(self) -> tuple[float, float]:
-        """EER and its threshold; see the function `eer`."""
+        """The equal error rate and its threshold.
+
+        The threshold minimises |FRR - FAR|; of several that do, the highest is taken, as the published code of SSDG
+        and AG-FAS takes the last of its grid. The rate is (FAR + FRR) / 2 there, the HTER of the field's tables.
+        """
         index = self.eer_index()
         return sum(self._rates(index)) / 2, float(self.thresholds[index])
 
@@ -84,16 +91,16 @@ class Roc:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Everything that is reported of one score table at one threshold; rates in [0, 1].
+    """All metrics of one score table at one threshold; rates in [0, 1].
 
     Attributes:
-        threshold: accepted is score >= threshold; hter, far, apcer, bpcer and acer are taken there.
-        hter, far: all attacks pooled.
-        apcer, worst_attack, apcer_per_type: share of accepted attacks of the worst type, its name, and all.
-        bpcer, acer: share of rejected bona fide; mean of apcer and bpcer.
+        threshold: the one at which hter, far, apcer, bpcer and acer are taken.
+        hter, far: with all attack types pooled.
+        apcer, worst_attack, apcer_per_type: APCER of the worst type, that type, and APCER by type.
+        bpcer, acer: share of rejected bona fide faces; mean of apcer and bpcer.
         eer, eer_threshold, auc: over all thresholds of this table.
         bpcer_at_apcer_10, bpcer_at_apcer_05: lowest BPCER with APCER of every type at most 10 % and 5 %.
-        tpr_at_fpr_01: highest share of accepted bona fide with at most 1 % of all attacks accepted.
+        tpr_at_fpr_01: highest share of accepted bona fide faces with at most 1 % of all attacks accepted.
         bonafide, attacks: number of rows.
     """
 
@@ -120,7 +127,7 @@ class Metrics:
 
 
 def roc(labels: np.ndarray, scores: np.ndarray) -> Roc:
-    """All operating points of `scores` (N,), finite, with `labels` (N,) of 0 (attack) and 1 (bona fide).
+    """The operating points of finite `scores` (N,) with `labels` (N,): 0 attack, 1 bona fide.
 
     Raises:
         AgfasError: unequal lengths, a score that is not finite, or only one class.
@@ -135,80 +142,20 @@ def roc(labels: np.ndarray, scores: np.ndarray) -> Roc:
     return Roc(thresholds, starts - bonafide_before, bonafide_before, len(values) - bonafide, bonafide)
 
 
-def auc(table: ScoreTable) -> float:
-    """Area under the ROC curve, ties counting half (Mann-Whitney)."""
-    return roc(table.label, table.score).auc()
-
-
-def eer(table: ScoreTable) -> tuple[float, float]:
-    """Equal error rate and its threshold.
-
-    The threshold minimises |FRR - FAR|; of several that do, the highest, as the published code of SSDG and
-    AG-FAS takes the last of its grid. The rate is (FAR + FRR) / 2 there, which is the published HTER.
-
-    Returns:
-        (eer, threshold); the threshold is one of the scores, or the next number above the highest.
-    """
-    return roc(table.label, table.score).eer()
-
-
-def hter(table: ScoreTable, threshold: float) -> float:
-    """(FAR + FRR) / 2 at a threshold, all attacks pooled."""
-    table.require_both_classes()
-    accepted_attacks = np.mean(table.score[table.label == ATTACK] >= threshold)
-    return (float(accepted_attacks) + bpcer(table, threshold)) / 2
-
-
-def apcer_per_type(table: ScoreTable, threshold: float) -> dict[str, float]:
-    """For each attack type the share of its presentations that are accepted."""
-    table.require_both_classes()
-    codes, names = table.attack_codes
-    accepted = np.bincount(codes, weights=table.score >= threshold, minlength=len(names))
-    total = np.bincount(codes, minlength=len(names))
-    return {name: float(accepted[i] / total[i]) for i, name in enumerate(names) if name != NO_ATTACK}
-
-
-def apcer(table: ScoreTable, threshold: float) -> float:
-    """APCER of the worst attack type (ISO/IEC 30107-3)."""
-    return max(apcer_per_type(table, threshold).values())
-
-
-def bpcer(table: ScoreTable, threshold: float) -> float:
-    """Share of bona fide presentations that are rejected."""
-    table.require_both_classes()
-    return float(np.mean(table.score[table.label == BONAFIDE] < threshold))
-
-
-def acer(table: ScoreTable, threshold: float) -> float:
-    """(APCER + BPCER) / 2, APCER being the worst attack type's."""
-    return (apcer(table, threshold) + bpcer(table, threshold)) / 2
-
-
-def bpcer_at_apcer(table: ScoreTable, level: float) -> float:
-    """The lowest BPCER that keeps the APCER of every attack type at or below `level`."""
-    table.require_both_classes()
-    return _bpcer_at_apcer(table, [level])[0]
-
-
-def tpr_at_fpr(table: ScoreTable, level: float) -> float:
-    """The highest share of accepted bona fide with at most the share `level` of all attacks accepted."""
-    return roc(table.label, table.score).tpr_at_fpr(level)
-
-
 def report(table: ScoreTable, threshold: float) -> Metrics:
-    """All metrics of a table at a threshold that was chosen elsewhere (see `thresholds.choose_threshold`).
+    """All metrics of a table at a threshold that was chosen on other data (see `thresholds.choose_threshold`).
 
     Raises:
-        AgfasError: the table lacks a class, or the threshold is no number.
+        AgfasError: the table lacks a class, or the threshold is not finite.
     """
     if not np.isfinite(threshold):
         raise AgfasError(f"The threshold {threshold} is not a finite number. Choose it with choose_threshold.")
     curve = roc(table.label, table.score)
     equal_rate, equal_threshold = curve.eer()
-    per_type = apcer_per_type(table, threshold)
+    per_type = _apcer_per_type(table, threshold)
     worst = max(per_type, key=per_type.__getitem__)
     far, rejected = curve.rates_at(threshold)
-    at_10, at_05 = _bpcer_at_apcer(table, [0.10, 0.05])
+    at_10, at_05 = bpcer_at_apcer(table, [0.10, 0.05])
     return Metrics(
         threshold=float(threshold),
         hter=(far + rejected) / 2,
@@ -229,22 +176,44 @@ def report(table: ScoreTable, threshold: float) -> Metrics:
     )
 
 
+def bpcer_at_apcer(table: ScoreTable, levels: Sequence[float]) -> list[float]:
+    """For each level the lowest BPCER of a threshold that keeps the APCER of every attack type at or below the level.
+
+    Raises:
+        AgfasError: the table lacks a class.
+    """
+    table.require_both_classes()
+    codes, names = table.attack_codes
+    kinds = [table.score[codes == i] for i, name in enumerate(names) if name != NO_ATTACK]
+    bounds = np.max([_highest_rejected(scores, levels) for scores in kinds], axis=0)
+    bonafide = table.score[table.label == BONAFIDE]
+    return [float(np.mean(bonafide <= bound)) for bound in bounds]
+
+
+def _apcer_per_type(table: ScoreTable, threshold: float) -> dict[str, float]:
+    """APCER of each attack type: the share of its presentations that are accepted."""
+    codes, names = table.attack_codes
+    accepted = np.bincount(codes, weights=table.score >= threshold, minlength=len(names))
+    total = np.bincount(codes, minlength=len(names))
+    return {name: float(accepted[i] / total[i]) for i, name in enumerate(names) if name != NO_ATTACK}
+
+
 def _check(labels: np.ndarray, scores: np.ndarray) -> None:
     if labels.ndim != 1 or labels.shape != scores.shape:
-        raise AgfasError(f"Labels {labels.shape} and scores {scores.shape} must be flat and equally long.")
+        raise AgfasError(f"Labels {labels.shape} and scores {scores.shape} must be one-dimensional and equally long.")
     if not np.all(np.isfinite(scores)):
-        raise AgfasError("A score is NaN or infinite, so scores cannot be ordered. The detector has diverged.")
+        raise AgfasError("A score is NaN or infinite, so scores cannot be ranked. The detector has diverged.")
     bonafide = np.count_nonzero(labels == BONAFIDE)
     if bonafide in (0, len(labels)):
         missing = "attack" if bonafide else "bona fide"
-        raise AgfasError(f"Of {len(labels)} scores none is of a {missing} face: EER and AUC need both classes.")
+        raise AgfasError(f"None of the {len(labels)} scores is of class {missing}: EER and AUC need both classes.")
 
 
 def _sort_with_labels(is_bonafide: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores in rising order and their labels.
 
-    The bits of non-negative doubles rise with their values, and their sign bit is free: shifted out, it makes
-    room for the label. So one plain sort of integers, which numpy vectorises, does the work of an argsort.
+    The bits of non-negative doubles, read as integers, have the order of their values, and the sign bit is unused:
+    shifted out, it makes room for the label. So one sort of integers, which numpy vectorises, replaces an argsort.
     """
     scores = scores + 0.0  # -0.0 becomes 0.0
     if scores.min() < 0:
@@ -257,21 +226,13 @@ def _sort_with_labels(is_bonafide: np.ndarray, scores: np.ndarray) -> tuple[np.n
     return (packed >> np.uint64(1)).view(np.float64), (packed & np.uint64(1)).astype(bool)
 
 
-def _bpcer_at_apcer(table: ScoreTable, levels: list[float]) -> list[float]:
-    codes, names = table.attack_codes
-    kinds = [table.score[codes == i] for i, name in enumerate(names) if name != NO_ATTACK]
-    bounds = np.max([_highest_rejected(scores, levels) for scores in kinds], axis=0)
-    bonafide = table.score[table.label == BONAFIDE]
-    return [float(np.mean(bonafide <= bound)) for bound in bounds]
-
-
-def _highest_rejected(scores: np.ndarray, levels: list[float]) -> np.ndarray:
-    """For each level the lowest bound with at most that share of `scores` above it; -inf where all may be."""
+def _highest_rejected(scores: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """For each level the lowest bound with at most that share of `scores` above it; -inf if all may be above."""
     ranks = np.array([len(scores) - 1 - _allowed(level, len(scores)) for level in levels])
     bounds = np.partition(scores, np.maximum(ranks, 0))[np.maximum(ranks, 0)]
     return np.where(ranks < 0, -np.inf, bounds)
 
 
 def _allowed(level: float, count: int) -> int:
-    """The whole number of presentations that the share `level` of `count` allows."""
+    """How many of `count` presentations are at most the share `level`."""
     return min(int(np.floor(level * count + 1e-9)), count)  # 0.29 * 100 is 28.999999999999996

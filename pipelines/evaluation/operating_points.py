@@ -1,13 +1,12 @@
-"""Thresholds of several kinds, all chosen on development scores, and what they cost there and elsewhere.
+"""Thresholds for several purposes, all chosen on development scores, and their error rates there and elsewhere.
 
-A threshold is `optimal` only for a purpose. Public scripts print one number under that name and do not say which; here
-each kind has a name:
+No threshold is optimal for every purpose, so each kind says what it optimises:
 
-    eer        as many attacks accepted as bona fide rejected, in shares
-    min_acer   lowest ACER, APCER being the worst attack type's
-    max_bpcer  fewest attacks accepted with BPCER at most a given share
-    f1         highest F1 of finding attacks
-    youden     highest Youden's J = 1 - FAR - BPCER, which is the lowest HTER: all attacks pooled
+    eer        FAR = BPCER
+    min_acer   lowest ACER, with APCER of the worst attack type (ISO/IEC 30107-3)
+    max_bpcer  lowest FAR with BPCER at most a given share
+    f1         highest F1, with the attack as the positive class
+    youden     highest Youden's J = 1 - FAR - BPCER, which is the lowest HTER; all attacks pooled
 """
 
 from __future__ import annotations
@@ -28,12 +27,14 @@ KINDS = ("eer", "min_acer", "max_bpcer", "f1", "youden")
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares in [0, 1] at a threshold; APCER is the worst attack type's, F1 that of finding attacks.
+    """Rates at a threshold, in [0, 1] but for J in [-1, 1].
 
     Attributes:
-        apcer, bpcer, acer, hter, f1, youden, accuracy: see the module, and `metrics` and `classification`.
-        worst_attack: whose APCER it is.
-        bonafide, attacks: number of videos.
+        apcer, bpcer, acer, hter: as in `metrics.Metrics`.
+        f1, accuracy: as in `classification.Classification`.
+        youden: J = 1 - FAR - BPCER.
+        worst_attack: the attack type whose APCER it is.
+        bonafide, attacks: numbers of videos.
     """
 
     apcer: float
@@ -50,13 +51,13 @@ class Rates:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One threshold with its costs.
+    """One threshold with its error rates.
 
     Attributes:
         kind: one of `KINDS`.
-        threshold: accepted is score >= threshold.value; says where it was chosen.
-        dev: on the development videos that chose it.
-        target: on other videos, with the threshold fixed; None where there are none.
+        threshold: with its origin.
+        dev: rates on the development videos it was chosen on.
+        target: rates on other videos, with the threshold fixed; None without such videos.
     """
 
     kind: str
@@ -76,18 +77,18 @@ class OperatingPoint:
 
 
 def operating_points(dev: ScoreTable, target: ScoreTable | None, max_bpcer: float) -> list[OperatingPoint]:
-    """A point for each of `KINDS`; frames are averaged to videos first.
+    """One point for each of `KINDS`; the scores of a video's frames are averaged first.
 
     Args:
-        dev: chooses every threshold.
-        target: is only looked at with the thresholds fixed.
-        max_bpcer: the share of `max_bpcer`, in [0, 1].
+        dev: development scores, on which every threshold is chosen.
+        target: other scores, or None; not used to choose.
+        max_bpcer: highest BPCER of the kind `max_bpcer`, in [0, 1].
 
     Raises:
         AgfasError: a share out of range, or a table of one class.
     """
     if not 0 <= max_bpcer <= 1:
-        raise AgfasError(f"The highest BPCER {max_bpcer} is no share: it lies between 0 and 1, 0.05 is 5 %.")
+        raise AgfasError(f"The highest BPCER {max_bpcer} must be between 0 and 1; 0.05 is 5 %.")
     dev = dev.by_video()
     dev.require_both_classes("The development score table")
     if target is not None:
@@ -102,7 +103,7 @@ def operating_points(dev: ScoreTable, target: ScoreTable | None, max_bpcer: floa
 
 
 _SAME = {"eer": "source_dev_eer", "min_acer": "source_dev_min_acer", "youden": "source_dev_min_hter"}
-"""Kinds that are threshold rules of an experiment."""
+"""The threshold rule of `thresholds.choose_threshold` that a kind is."""
 
 
 def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
@@ -121,13 +122,13 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
 
 
 def _last_within(curve: Roc, max_bpcer: float) -> int:
-    """The highest threshold that rejects no more bona fide than the share allows."""
+    """Index of the highest threshold with BPCER at most `max_bpcer`."""
     allowed = int(np.floor(max_bpcer * curve.bonafide + 1e-9))  # 0.29 * 100 is 28.999999999999996
     return int(np.flatnonzero(curve.rejected_bonafide <= allowed)[-1])
 
 
 def _f1(curve: Roc) -> np.ndarray:
-    """(T,) 2 TP / (2 TP + FP + FN), where an attack is positive and to reject is to call it one."""
+    """(T,) F1 = 2 TP / (2 TP + FP + FN) with TP the rejected attacks and FP the rejected bona fide."""
     return 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
 
 

@@ -1,4 +1,4 @@
-"""Score tables: what a detector writes, and the only thing that metrics, tables and figures read."""
+"""Score tables: what detectors write, and all that metrics, tables and figures read."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _METADATA_KEY = b"agfas"
 class ScoreTable:
     """One score per face, or per video after `by_video`.
 
-    Every column may be given as any sequence; it is kept as a numpy array of N rows.
+    Columns are given as any sequences and kept as numpy arrays of N rows.
 
     Attributes:
-        key: record's key, unique.
+        key: the record's key, unique.
         video: capture, unique within its domain.
-        subject: person, unique within its domain.
+        subject: person, unique within the domain.
         domain: dataset or camera.
         attack_type: `none` for bona fide, else the presentation attack instrument.
         label: int64, 0 attack, 1 bona fide.
-        score: float64, finite; probability of bona fide, higher is more live.
-        metadata: where the scores come from (role, checkpoint, fingerprints); JSON values.
+        score: float64, finite; probability of bona fide.
+        metadata: origin of the scores (role, checkpoint, fingerprints); JSON values.
 
     Raises:
-        AgfasError: columns of unequal length, a label other than 0 and 1, a score that is not finite, a key
-            that occurs twice, or an attack type that contradicts its label.
+        AgfasError: columns of unequal length, a label other than 0 and 1, a score that is not finite, a duplicate
+            key, or an attack type that contradicts its label.
     """
 
     key: np.ndarray
@@ -67,11 +67,11 @@ class ScoreTable:
 
     @cached_property
     def attack_codes(self) -> tuple[np.ndarray, list[str]]:
-        """For every row the index of its attack type, and the sorted types, `none` among them."""
+        """(N,) the index of each row's attack type, and the sorted attack types, `none` included."""
         return encode(self.attack_type)
 
     def save(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write the table as parquet (zstd), atomically, with its metadata and what `metadata` adds to it."""
+        """Write the table as parquet (zstd), atomically; `metadata` is added to its own."""
         content = json.dumps({**self.metadata, **(metadata or {})})
         columns = {name: pa.array(getattr(self, name)) for name in SCORE_COLUMNS}
         table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: content.encode()})
@@ -82,7 +82,7 @@ class ScoreTable:
         """Read what `save` wrote.
 
         Raises:
-            AgfasError: the file is missing, is no parquet, or lacks a column.
+            AgfasError: the file is missing, is not parquet, or lacks a column.
         """
         table = _read_parquet(Path(path))
         columns = {name: table[name].to_numpy() for name in SCORE_COLUMNS}
@@ -90,15 +90,14 @@ class ScoreTable:
         return cls(**columns, metadata=metadata)
 
     def where(self, mask: np.ndarray) -> ScoreTable:
-        """The rows that a boolean mask (N,) or an index array selects."""
+        """The rows selected by a boolean mask (N,) or an array of indices."""
         return ScoreTable(**{name: getattr(self, name)[mask] for name in SCORE_COLUMNS}, metadata=self.metadata)
 
     def by_video(self) -> ScoreTable:
-        """Average the scores of each video's frames.
+        """Average the scores of each video's frames; a table of videos is returned unchanged.
 
-        The key of a row becomes `domain/video`; rows are sorted by domain, then video. The mean is summed in
-        the order of the scores, so that the order of the frames changes not even the last bit. A table of
-        videos stays the same.
+        The key of a row becomes `domain/video`; rows are sorted by domain, then video. Scores are summed in rising
+        order, so that the result does not depend on the order of the frames, not even in its last bit.
 
         Raises:
             AgfasError: the frames of a video differ in label, subject or attack type.
@@ -115,30 +114,30 @@ class ScoreTable:
         return ScoreTable(**columns, metadata=self.metadata)
 
     def require_both_classes(self, what: str = "The score table") -> None:
-        """Refuse a table on which no error rate can be computed.
+        """Check that error rates can be computed.
 
         Raises:
-            AgfasError: no bona fide or no attack.
+            AgfasError: the table has no bona fide or no attack.
         """
         for label, name in ((BONAFIDE, "bona fide"), (ATTACK, "attack")):
             if not np.any(self.label == label):
                 raise AgfasError(
                     f"{what} holds {len(self)} scores but no {name}: EER, AUC and the error rates need both"
-                    " classes. Score a split with live faces and attacks."
+                    " classes. Score faces of both."
                 )
 
 
 def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """The rows of several tables, one after the other; metadata is kept where it is the same in all."""
+    """Concatenate tables; metadata is kept if it is equal in all of them."""
     if not tables:
-        raise AgfasError("There is no score table to join. Run `agfas evaluate` first.")
+        raise AgfasError("There is no score table to concatenate. Run `agfas evaluate` first.")
     columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in SCORE_COLUMNS}
     same = all(table.metadata == tables[0].metadata for table in tables)
     return ScoreTable(**columns, metadata=tables[0].metadata if same else {})
 
 
 def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Each value's index into the sorted distinct values, and these; hashed, faster than sorting strings."""
+    """(N,) the index of each value among the sorted distinct values, and these; by hashing, faster than by sorting."""
     encoded = pa.array(column, type=pa.string()).dictionary_encode()
     names = encoded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -156,14 +155,14 @@ def _video_codes(domain: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, lis
 
 def _read_parquet(path: Path) -> pa.Table:
     if not path.is_file():
-        raise AgfasError(f"No score table at {path}. Make one with `agfas evaluate`.")
+        raise AgfasError(f"There is no score table at {path}. Create it with `agfas evaluate`.")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise AgfasError(f"{path} is not a score table that can be read ({error}). Evaluate again.") from error
+        raise AgfasError(f"{path} cannot be read as a score table ({error}). Evaluate again.") from error
     missing = [name for name in SCORE_COLUMNS if name not in table.column_names]
     if missing:
-        raise AgfasError(f"{path} lacks the columns {', '.join(missing)} of a score table. Evaluate again.")
+        raise AgfasError(f"The score table {path} lacks the columns {', '.join(missing)}. Evaluate again.")
     return table
 
 
@@ -171,7 +170,7 @@ def _check_lengths(columns: Mapping[str, np.ndarray]) -> None:
     flat = all(column.ndim == 1 for column in columns.values())
     if not flat or len({len(column) for column in columns.values()}) > 1:
         shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
-        raise AgfasError(f"The columns of a score table must be flat and equally long, but are: {shapes}.")
+        raise AgfasError(f"The columns of a score table must be one-dimensional and equally long, but are: {shapes}.")
 
 
 def _checked_labels(labels: Any) -> np.ndarray:
@@ -180,7 +179,7 @@ def _checked_labels(labels: Any) -> np.ndarray:
     if len(wrong):
         value = labels[wrong[0]].item()
         raise AgfasError(
-            f"Label {value!r} in row {wrong[0]} of a score table: allowed are 0 (attack) and 1 (bona fide)."
+            f"Row {wrong[0]} of a score table has the label {value!r}: allowed are 0 (attack) and 1 (bona fide)."
         )
     return labels.astype(np.int64)
 
@@ -189,7 +188,7 @@ def _check_scores(key: np.ndarray, score: np.ndarray) -> None:
     wrong = np.flatnonzero(~np.isfinite(score))
     if len(wrong):
         raise AgfasError(
-            f"{len(wrong)} of {len(score)} scores are not finite, the first is {score[wrong[0]]} for"
+            f"{len(wrong)} of {len(score)} scores are not finite; the first is {score[wrong[0]]}, of"
             f" '{key[wrong[0]]}'. The detector has diverged: lower train.learning_rate and train again."
         )
 
@@ -208,8 +207,8 @@ def _check_attack_types(key: np.ndarray, label: np.ndarray, attack_type: np.ndar
     if len(wrong):
         row = wrong[0]
         raise AgfasError(
-            f"'{key[row]}' has label {label[row]} and attack type '{attack_type[row]}': bona fide (1) goes"
-            f" with '{NO_ATTACK}', an attack (0) with the name of its kind. Correct the dataset's records."
+            f"'{key[row]}' has label {label[row]} and attack type '{attack_type[row]}': bona fide (1) requires"
+            f" '{NO_ATTACK}', an attack (0) the name of its instrument. Correct the dataset's records."
         )
 
 

@@ -1,4 +1,4 @@
-"""Selection rules by name: which checkpoint of a run is judged, and who had a say in it."""
+"""Selection rules by name: which checkpoint of a run is judged, and on whose scores that is decided."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import TypedDict
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.metrics import roc
 from pipelines.evaluation.scores import ScoreTable
-
-SELECTION_RULES = ("last", "source_dev", "oracle")
+from pipelines.evaluation.settings import SELECTION_RULES
 
 
 @dataclass(frozen=True)
 class CheckpointScores:
-    """The scores of one checkpoint.
+    """The score tables of one checkpoint.
 
     Attributes:
-        step: optimiser steps when it was written.
-        dev: held-out videos of the source domains.
-        target: the target domain.
+        step: optimizer steps when it was written.
+        dev: scores of held-out videos of the source domains.
+        target: scores of the test domains.
     """
 
     step: int
@@ -29,7 +28,7 @@ class CheckpointScores:
 
 
 class PapersBest(TypedDict):
-    """The best HTER and the best AUC on the target, which may come from two checkpoints."""
+    """The best HTER and the best AUC on the target, possibly of two checkpoints."""
 
     hter: float
     hter_step: int
@@ -38,12 +37,12 @@ class PapersBest(TypedDict):
 
 
 def select(rule: str, checkpoints: Sequence[CheckpointScores]) -> int:
-    """The step of the checkpoint that a rule chooses, from scores averaged to videos.
+    """Choose a checkpoint by a rule and return its step; the scores of a video's frames are averaged first.
 
-    `last`: the latest step; looks at nothing.
+    `last`: the latest step, without a look at any score.
     `source_dev`: highest AUC on the development videos; ties by lower EER there, then by the later step.
-    `oracle`: lowest EER on the target; ties by higher AUC there, then by the later step. It uses the test
-    labels: an upper bound, never a result.
+    `oracle`: lowest EER on the target; ties by higher AUC there, then by the later step. It uses the test labels, so
+    it is an upper bound, never a result.
 
     Raises:
         AgfasError: an unknown rule, no checkpoint, or a table of one class.
@@ -58,9 +57,9 @@ def select(rule: str, checkpoints: Sequence[CheckpointScores]) -> int:
 
 
 def papers_best(checkpoints: Sequence[CheckpointScores]) -> PapersBest:
-    """What the published code writes into its table: running minimum of HTER and maximum of AUC, kept apart.
+    """The running best of the published code: lowest HTER and highest AUC on the target, each by itself.
 
-    HTER is taken at the target's own EER threshold; of equal values the earliest stays, as in a running best.
+    HTER is taken at the target's own EER threshold. Of equal values the earliest is kept, as in a running best.
     """
     _require_some(checkpoints)
     looks = [(c.step, *_eer_and_auc(c.target)) for c in sorted(checkpoints, key=lambda c: c.step)]
@@ -86,4 +85,4 @@ def _eer_and_auc(table: ScoreTable) -> tuple[float, float]:
 
 def _require_some(checkpoints: Sequence[CheckpointScores]) -> None:
     if not checkpoints:
-        raise AgfasError("There is no evaluated checkpoint to choose from. Run `agfas train` and `agfas evaluate`.")
+        raise AgfasError("No checkpoint is evaluated. Run `agfas train` and `agfas evaluate`.")

@@ -1,7 +1,7 @@
-"""Are detectors told apart? Analysis of variance and paired t-tests over seeds and targets, in words as well.
+"""Do detectors differ significantly? Analysis of variance and paired t-tests over seeds and targets, and in words.
 
-An observation is one error rate: of one detector, one seed and one target. The bootstrap over videos (`bootstrap`)
-says how far a number moves with other captures; these tests say how far with other seeds and targets.
+An observation is one error rate of one detector, seed and target. The bootstrap over videos (`bootstrap`) estimates
+how much a number varies with the captures; these tests, how much it varies with seeds and targets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from pipelines.errors import AgfasError
 
@@ -23,7 +22,7 @@ Observations = Mapping[Any, float]
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of observations; deviation is that of a sample (n - 1), 0 for a single one."""
+    """Number, mean and sample standard deviation (n - 1) of observations; the deviation of a single one is 0."""
 
     count: int
     mean: float
@@ -35,8 +34,8 @@ class Anova:
     """One-way analysis of variance.
 
     Attributes:
-        f: the ratio of the variance between groups to that within them.
-        p: chance of so large an F where all groups have the same mean.
+        f: ratio of the variance between groups to the variance within them.
+        p: probability of an F at least this large if all groups have the same mean.
         between, within: degrees of freedom.
     """
 
@@ -48,14 +47,14 @@ class Anova:
 
 @dataclass(frozen=True)
 class Pair:
-    """A paired t-test of two groups on the keys that both have.
+    """A paired t-test of two groups on the keys they share.
 
     Attributes:
         first, second: names.
         count: shared keys.
         difference: mean of first minus second.
-        t, p: None where the test says nothing: fewer than two shared keys, or differences that are all the same.
-        p_holm: p after Holm's correction over all pairs that were tested.
+        t, p: None if undefined: fewer than two shared keys, or all differences are equal and not 0.
+        p_holm: p after Holm's correction over all tested pairs.
     """
 
     first: str
@@ -68,44 +67,49 @@ class Pair:
 
     @property
     def differs(self) -> bool:
-        """Whether the two are told apart at 5 % over all pairs together."""
+        """Whether the two differ at a family-wise error rate of 5 %."""
         return self.p_holm is not None and self.p_holm < LEVEL
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean and deviation.
+    """Number, mean and standard deviation of some values.
 
     Raises:
         AgfasError: there is no value.
     """
     if not len(values):
-        raise AgfasError("There is no value to average. Run `agfas evaluate` first.")
+        raise AgfasError("There is no value to average: no experiment is evaluated. Run `agfas evaluate` first.")
     return Summary(len(values), float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
 
 
 def one_way_anova(groups: Mapping[str, Sequence[float]]) -> Anova | None:
-    """Do the groups' means differ more than their spread explains?
+    """Fisher's one-way analysis of variance of the groups' means.
 
-    It takes observations for independent, which those of one target are not: a large p therefore proves little where
-    targets differ much, and the paired tests are the sharper ones.
+    It assumes independent observations, which those of one target are not: if targets differ much, a large p proves
+    little, and the paired tests have more power.
 
     Returns:
-        None where it is not defined: fewer than two groups, no group of two observations, or no spread within groups.
+        None if undefined: fewer than two groups, no group of two observations, or no variance within groups.
     """
     values = [np.asarray(group, dtype=np.float64) for group in groups.values() if len(group)]
     total = sum(map(len, values))
     if len(values) < 2 or total <= len(values) or all(np.ptp(group) <= _SAME for group in values):
         return None
-    f, p = stats.f_oneway(*values)
-    return Anova(float(f), float(p), len(values) - 1, total - len(values))
+    from scipy.special import fdtrc  # scipy.stats takes a second to import, its special functions a tenth
+
+    mean = np.concatenate(values).mean()
+    between, within = len(values) - 1, total - len(values)
+    explained = sum(len(group) * (group.mean() - mean) ** 2 for group in values) / between
+    f = float(explained / (sum(np.sum((group - group.mean()) ** 2) for group in values) / within))
+    return Anova(f, float(fdtrc(between, within, f)), between, within)
 
 
 def pairwise_tests(groups: Mapping[str, Observations]) -> list[Pair]:
-    """A paired t-test for every two groups, on the keys that both have, with Holm's correction over all of them.
+    """Paired t-tests of all pairs of groups on the keys they share, with Holm's correction over all pairs.
 
     Args:
-        groups: by name, observations by key, such as (seed, target). What a key's target has of its own, hard videos
-            for example, cancels.
+        groups: observations by key, such as (seed, target), by the group's name. What is common to a key, such as the
+            hard videos of a target, cancels in the differences.
     """
     pairs = [_paired(one, other, groups[one], groups[other]) for one, other in itertools.combinations(groups, 2)]
     tested = [place for place, pair in enumerate(pairs) if pair.p is not None]
@@ -117,7 +121,7 @@ def pairwise_tests(groups: Mapping[str, Observations]) -> list[Pair]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): the smallest times n, the next times n - 1, ..., never falling, at most 1."""
+    """Holm's step-down correction (1979): p_(k) becomes max over j <= k of min(1, (n - j + 1) p_(j)), p sorted."""
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -126,7 +130,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def runs_of_equals(order: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[str, ...]]:
-    """The longest stretches of `order` in which no two are told apart: the bars of a critical-difference diagram.
+    """The longest runs of `order` in which no two differ: the bars of a critical-difference diagram (Demsar 2006).
 
     Args:
         order: names by rising mean.
@@ -144,10 +148,10 @@ def runs_of_equals(order: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[st
 
 
 def in_words(means: Mapping[str, float], pairs: Sequence[Pair]) -> list[str]:
-    """What the tests allow to be said, as sentences: who is told apart, and whose order may be chance.
+    """The tests' results as sentences: which groups differ, and whose order may be chance.
 
     Args:
-        means: of the error rate by name, in [0, 1]; lower is better.
+        means: mean error rate by name, in [0, 1]; lower is better.
         pairs: of `pairwise_tests`.
     """
     order = sorted(means, key=lambda name: (means[name], name))
@@ -160,12 +164,12 @@ def in_words(means: Mapping[str, float], pairs: Sequence[Pair]) -> list[str]:
     ]
     for run in runs_of_equals(order, pairs):
         named = ", ".join(f"{name} ({100 * means[name]:.1f} %)" for name in run)
-        sentences.append(f"These are not told apart, so their order may be chance: {named}")
+        sentences.append(f"No significant difference, so their order may be chance: {named}")
     untested = [pair for pair in pairs if pair.p is None]
     if untested:
         sentences.append(
-            f"{len(untested)} of {len(pairs)} pairs could not be tested: they share fewer than two results, or every"
-            " difference is the same. More seeds would allow it"
+            f"{len(untested)} of {len(pairs)} pairs could not be tested: they share fewer than two results, or all"
+            " differences are equal. More seeds would allow it"
         )
     return sentences
 
@@ -177,8 +181,10 @@ def _paired(one: str, other: str, first: Observations, second: Observations) -> 
     if len(keys) < 2:
         return Pair(one, other, len(keys), mean, None, None)
     if np.ptp(differences) <= _SAME:
-        # t would be 0 / 0 or infinite: nothing is known of the spread, but equal results are equal.
+        # t would be 0 / 0 or infinite: the variance is unknown, but equal results are equal.
         equal = abs(mean) <= _SAME
         return Pair(one, other, len(keys), mean, 0.0 if equal else None, 1.0 if equal else None)
-    test = stats.ttest_rel([first[key] for key in keys], [second[key] for key in keys])
-    return Pair(one, other, len(keys), mean, float(test.statistic), float(test.pvalue))
+    from scipy.special import stdtr
+
+    t = mean / float(differences.std(ddof=1) / np.sqrt(len(keys)))
+    return Pair(one, other, len(keys), mean, t, float(2 * stdtr(len(keys) - 1, -abs(t))))

@@ -1,4 +1,4 @@
-"""Threshold rules by name: where the line between live and attack is drawn, and from whose scores."""
+"""Threshold rules by name: where the line between bona fide and attack is drawn, and on whose scores."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.metrics import Roc, roc
 from pipelines.evaluation.scores import ScoreTable
-
-SOURCE_RULES = ("source_dev_eer", "source_dev_min_acer", "source_dev_min_hter")
-"""Those that never look at the target."""
-
-THRESHOLD_RULES = (*SOURCE_RULES, "target_eer")
+from pipelines.evaluation.settings import SOURCE_RULES, THRESHOLD_RULES
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision threshold and how it was found.
+    """A decision threshold and its origin.
 
     Attributes:
-        value: a face is accepted as bona fide where score >= value.
-        rule: one of `THRESHOLD_RULES`.
-        origin: one sentence for tables and pictures.
+        value: a face is accepted as bona fide if score >= value.
+        rule: one of `THRESHOLD_RULES`, or a kind of `operating_points.KINDS`.
+        origin: how and on what it was chosen, for tables and pictures.
     """
 
     value: float
@@ -33,17 +29,18 @@ class Threshold:
 
 
 def choose_threshold(rule: str, dev: ScoreTable, target: ScoreTable) -> Threshold:
-    """The threshold that a rule gives; frames are averaged to videos first.
+    """Choose a threshold by a rule; the scores of a video's frames are averaged first.
 
-    `source_dev_eer` (honest): the EER of held-out videos of the source domains. All thresholds between the
-    two neighbouring scores do equally well there; the middle is taken, since a detector that separates its
-    sources perfectly would otherwise reject any target face that scores below their weakest live face.
-    `source_dev_min_acer` (honest): the lowest ACER of those videos, APCER being the worst attack type's; of
-    equal ones that with APCER and BPCER closest, then the highest, and the middle as above. It is ISO/IEC 30107-3's
-    ACER, where a rare attack type that passes weighs as much as a common one.
-    `source_dev_min_hter` (honest): likewise, but with all attack types pooled: the lowest mean of FAR and BPCER. It is
-    the "minimum ACER" of Kuznetsov et al., whose APCER pools all attacks, and highest Youden's J.
-    `target_eer` (the papers'): the last minimiser of |FRR - FAR| on the target itself, so HTER is EER there.
+    `source_dev_eer`: EER on held-out videos of the source domains. All thresholds between two neighbouring scores
+    decide alike there. The middle is taken: otherwise a detector that separates its sources perfectly would reject
+    every target face that scores below their lowest live face.
+    `source_dev_min_acer`: lowest ACER on those videos, with APCER of the worst attack type (ISO/IEC 30107-3), so that
+    a rare attack type that passes counts as much as a common one. Ties are broken by the smallest |APCER - BPCER|,
+    then by the higher threshold; then the middle as above.
+    `source_dev_min_hter`: the same with all attack types pooled: the lowest HTER, which is the highest Youden's J. It
+    is the "minimum ACER" of Kuznetsov et al., whose APCER pools all attacks.
+    `target_eer`: the last minimiser of |FRR - FAR| on the target itself, as the literature's tables have it; HTER
+    equals EER there. It uses the test labels.
 
     Raises:
         AgfasError: an unknown rule, or a table of one class.
@@ -64,7 +61,7 @@ def _of_sources(rule: str, dev: ScoreTable) -> Threshold:
 
 
 def _operating_point(rule: str, dev: ScoreTable, curve: Roc) -> tuple[str, int]:
-    """What a rule looks for, in words, and where it lies on the curve."""
+    """What a source rule minimises, in words, and the index of its operating point."""
     if rule == "source_dev_eer":
         return "EER", curve.eer_index()
     if rule == "source_dev_min_acer":
@@ -79,14 +76,14 @@ def _min_hter_index(curve: Roc) -> int:
 
 
 def closest(curve: Roc, best: np.ndarray) -> int:
-    """Of operating points that are equally good, that where FAR and BPCER are closest, then the highest threshold."""
+    """Of equally good operating points, the one where FAR and BPCER are closest, then the highest threshold."""
     accepted, rejected = _weighed_errors(curve)
     gap = np.abs(rejected - accepted)[best]
     return int(best[gap == gap.min()][-1])
 
 
 def _weighed_errors(curve: Roc) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) accepted attacks and rejected bona fide, each times the other class's size: integers, free of rounding."""
+    """(T,) FAR and BPCER, both times attacks * bonafide: integers, so that ties are exact."""
     return (curve.attacks - curve.rejected_attacks) * curve.bonafide, curve.rejected_bonafide * curve.attacks
 
 
@@ -99,21 +96,21 @@ def _min_acer_index(dev: ScoreTable, curve: Roc) -> int:
     return int(best[gap[best] <= gap[best].min() + _ROUNDING][-1])
 
 
-# Sums of two fractions that are equal may differ in their last bits.
+# Equal sums of two fractions may differ in their last bits.
 _ROUNDING = 1e-12
 
 
 def _accepted(scores: np.ndarray, curve: Roc) -> np.ndarray:
-    """(T,) share of `scores` that each threshold accepts."""
+    """(T,) share of `scores` accepted at each threshold."""
     return 1 - np.searchsorted(np.sort(scores), curve.thresholds) / len(scores)
 
 
 def middle_below(curve: Roc, index: int) -> float:
-    """Halfway between an operating point's threshold and the score below it."""
+    """Halfway between an operating point's threshold and the next lower score."""
     high = float(curve.thresholds[index])
     low = float(curve.thresholds[index - 1]) if index else high
     middle = (low + high) / 2
-    # Between neighbouring doubles the middle rounds to one of them, and `low` would change a decision.
+    # Between adjacent doubles the middle rounds to one of them, and `low` would change a decision.
     return middle if middle > low else high
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, OBJECTIVES, takes_cue
 from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
+from pipelines.evaluation.settings import EvaluateSettings
 from pipelines.experiment.generator import (
     AnoddpmSettings,
     GeneratorSettings,
@@ -117,15 +118,6 @@ class ObjectiveSettings(BaseModel):
     def options(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return dict(self.model_extra or {})
-
-
-class EvaluateSettings(Strict):
-    """How scores become numbers."""
-
-    threshold: Literal["source_dev_eer", "source_dev_min_acer", "source_dev_min_hter", "target_eer"] = "source_dev_eer"
-    selection: Literal["last", "source_dev", "oracle"] = "last"
-    replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
-    batch_size: int = Field(64, ge=1)
 
 
 class Variant(Strict):

@@ -23,16 +23,21 @@ def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experim
     """
     content = read_mapping(path, advice="Those that come with the project are in configs/.") if path else {}
     for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign:
-            raise AgfasError(f"'{override}' is not an override. Write key=value, for example cue.timestep=401.")
-        set_dotted(content, key.strip(), _value(override, text))
+        set_dotted(content, *read_override(override))
     return build_experiment(content, str(path) if path else "the command line")
 
 
-def _value(override: str, text: str) -> Any:
+def read_override(override: str) -> tuple[str, Any]:
+    """The dotted key and the value of `key.sub=value`, whose value is YAML.
+
+    Raises:
+        AgfasError: it has no `=`, or its value is not valid YAML.
+    """
+    key, sign, text = override.partition("=")
+    if not sign:
+        raise AgfasError(f"'{override}' is not an override. Write key=value, for example cue.timestep=401.")
     try:
-        return yaml.safe_load(text)
+        return key.strip(), yaml.safe_load(text)
     except yaml.YAMLError as error:
         where = str(error).splitlines()[0]
         raise AgfasError(f"The value of '{override}' is not valid YAML ({where}). Put quotes around text.") from None

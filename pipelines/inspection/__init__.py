@@ -1,1 +1,1 @@
-"""What a generator learned: errors by t, identity kept, spoof traces drowned, and the t that this speaks for."""
+"""What a generator learned: its errors by t, how it keeps the identity, and a proposed t. Imports torch."""

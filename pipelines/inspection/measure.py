@@ -1,9 +1,10 @@
-"""How well a generator predicts noise and restores faces, by t, with the right, a wrong and no identity."""
+"""A generator's errors of noise prediction and restoration by t, conditioned on the right, a wrong and no identity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +13,27 @@ from torch.nn import functional as F
 from dfg.pipeline import Conditioning, DeFakePipeline
 from dfg.schedule import add_noise
 from pipelines.data.faces import Faces
-from pipelines.experiment.config import CueSettings
+from pipelines.experiment.config import CueSettings, Experiment
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device
+from pipelines.progress import bar
 
 CONDITIONS = ("identity", "wrong", "none")
+HELD_OUT, OTHERS = "live, held out", "live, other domains"
+"""Groups of live faces: of the generator's own domains, and of others."""
+
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Some faces under one t and one condition; (n,) float32 each.
+    """Errors of n faces at one t under one condition; (n,) float32 each.
 
     Attributes:
-        restoration: mean |face - restored| over pixels in grey levels of 255.
-        latent: mean squared difference of the latents before and after: Theorem 1's error.
-        noise: mean squared error of the noise predicted in z_t: Assumption 1's error.
-        similarity: cosine of the mean-pooled identity tokens of face and restoration; NaN without an encoder.
+        restoration: mean |face - restoration| over pixels, in grey levels (0 to 255).
+        latent: mean squared difference between the latents of face and restoration: Theorem 1's error.
+        noise: mean squared error of the noise predicted from z_t: Assumption 1's error.
+        similarity: cosine between the mean-pooled identity tokens of face and restoration; NaN without an encoder.
     """
 
     restoration: np.ndarray
@@ -39,15 +44,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Subjects:
-    """Some faces, encoded once.
+    """The encodings of n faces.
 
     Attributes:
         image: (n, 3, H, W) in [-1, 1].
-        latents, noise: (n, C, h, w); the noise is the one of each face's key, the same at every t and condition.
-        tokens: (n, N, D) by condition; `wrong` are those of the face half the group away, which is another person.
+        latents, noise: (n, C, h, w); the noise of each face's key, the same at every t and condition.
+        tokens: (n, N, D) by condition; `wrong` are the tokens of the face half the group away, another person.
         pooled: (n, D) unit vectors of the mean-pooled identity tokens, or None without an encoder.
-        cameras: (n,) the faces' domains.
-        persons: (n,) their subjects.
+        cameras: (n,) domains.
+        persons: (n,) subjects.
     """
 
     image: torch.Tensor
@@ -57,6 +62,32 @@ class Subjects:
     pooled: torch.Tensor | None
     cameras: np.ndarray
     persons: np.ndarray
+
+
+Found = dict[str, dict[tuple[int, str], Measured]]
+"""Measurements by group, then by (timestep, condition)."""
+
+
+def groups_of(experiment: Experiment, faces: Faces, count: int) -> dict[str, np.ndarray]:
+    """Indices of held-out live faces of the generator's domains, and of the other domains' live faces and attack types.
+
+    Args:
+        experiment: names the generator's domains.
+        faces: the dataset.
+        count: faces of each group at most, evenly spaced over the group; a group of one face is left out.
+    """
+    own = np.isin(faces.domains, experiment.generator.domains)
+    groups = {HELD_OUT: faces.live(experiment.generator.domains, ("dev", "test"))}
+    for kind in sorted(set(faces.attack_types[~own])):
+        name = OTHERS if kind == "none" else kind
+        groups[name] = np.flatnonzero(~own & (faces.attack_types == kind))
+    return {name: _spread(indices, count) for name, indices in groups.items() if len(indices) > 1}
+
+
+def _spread(indices: np.ndarray, count: int) -> np.ndarray:
+    if len(indices) <= count:
+        return indices
+    return indices[np.arange(count) * len(indices) // count]
 
 
 def conditions_of(pipeline: DeFakePipeline) -> tuple[str, ...]:
@@ -89,7 +120,7 @@ def measure(
     cue: CueSettings,
     after_each: Callable[[], object] = lambda: None,
 ) -> dict[tuple[int, str], Measured]:
-    """Every t under every condition, without guidance; `after_each` is called after each of them."""
+    """Errors by (t, condition), without guidance; `after_each` is called after each pair."""
     found = {}
     for condition in conditions_of(pipeline):
         pieces: dict[int, list[tuple[torch.Tensor, ...]]] = {timestep: [] for timestep in timesteps}
@@ -105,6 +136,38 @@ def measure(
     return found
 
 
+def measure_all(
+    pipeline: DeFakePipeline, subjects: dict[str, Subjects], timesteps: Sequence[int], experiment: Experiment
+) -> Found:
+    """Errors of every group, with a progress bar."""
+    total = len(subjects) * len(timesteps) * len(conditions_of(pipeline))
+    with bar(total, "inspect", unit="setting") as progress:
+        return {
+            group: measure(pipeline, some, timesteps, experiment.cue, progress.update)
+            for group, some in subjects.items()
+        }
+
+
+def row_of(group: str, timestep: int, condition: str, measured: Measured) -> dict[str, Any]:
+    """A row of inspect.csv: means, and their standard errors over faces."""
+    similarity = float(measured.similarity.mean())
+    return {
+        "group": group,
+        "timestep": timestep,
+        "condition": condition,
+        "mean_abs_error": round(float(measured.restoration.mean()), 3),
+        "standard_error": round(_standard_error(measured.restoration), 3),
+        "noise_error": round(float(measured.noise.mean()), 5),
+        "noise_standard_error": round(_standard_error(measured.noise), 5),
+        "identity_similarity": None if np.isnan(similarity) else round(similarity, 4),
+        "faces": len(measured.restoration),
+    }
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
 def _measure_batch(
     pipeline: DeFakePipeline,
     subjects: Subjects,
@@ -113,7 +176,7 @@ def _measure_batch(
     timestep: int,
     cue: CueSettings,
 ) -> tuple[torch.Tensor, ...]:
-    """The fields of `Measured` for some faces, in their order."""
+    """The fields of `Measured` of one batch."""
     image, latents, noise = subjects.image[part], subjects.latents[part], subjects.noise[part]
     noisy = add_noise(pipeline.scheduler, latents, noise, timestep)
     guess = pipeline.predict_noise(noisy, timestep, conditioning)
@@ -139,19 +202,19 @@ def _measure_batch(
 
 
 def pooled_identity(pipeline: DeFakePipeline, image: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) in [-1, 1] -> unit vectors (B, D): the mean of a face's identity tokens."""
+    """(B, 3, H, W) in [-1, 1] -> unit vectors (B, D), the means of the faces' identity tokens."""
     encoder = pipeline.identity_encoder
     return F.normalize(encoder(image.to(encoder.device)).float().mean(1)).to(image.device)
 
 
 def strangers_distance(subjects: Subjects) -> float:
-    """Root mean square difference between the latents of two people: what a restoration from nothing would miss by."""
+    """Root mean square difference between the latents of two people: the error of restoring from nothing."""
     others = subjects.latents.roll(len(subjects.latents) // 2, dims=0)
     return float((subjects.latents - others).square().mean().sqrt())
 
 
 def strangers_similarity(subjects: Subjects) -> float | None:
-    """Mean cosine between the identities of two people: what a similarity is to be held against."""
+    """Mean cosine between the identities of two people, the baseline of `similarity`; None without an encoder."""
     if subjects.pooled is None:
         return None
     return float((subjects.pooled * subjects.pooled.roll(len(subjects.pooled) // 2, dims=0)).sum(1).mean())

@@ -1,1 +1,1 @@
-"""What a report says and shows; `pipelines.stages.report` writes it."""
+"""Reads output folders and writes reports about them; imports no torch until a detector's pictures are made."""

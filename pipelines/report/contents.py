@@ -1,16 +1,21 @@
-"""What an output folder holds, as plain values that tables, figures and pages read."""
+"""The contents of an output folder as plain values, which tables, figures and pages read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pipelines.artefacts import DetectorRun
 from pipelines.data.records import NO_ATTACK
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
+from pipelines.report.charts import style_of
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,9 @@ class TrainingRun:
 
     Attributes:
         kind: identity, generator or detector.
-        title: what was trained, for a reader.
-        folder: where it lies.
-        done: what the run left when it finished, or None.
+        title: what was trained.
+        folder: of the run.
+        done: contents of done.json, or None if unfinished.
         environment: versions and processor, or None.
         metrics: the lines of metrics.jsonl.
     """
@@ -40,7 +45,7 @@ class TrainingRun:
 
     @property
     def seconds(self) -> float:
-        """Time of the logged steps: each line's seconds per step times the steps since the line before."""
+        """Time of the logged steps: the seconds per step of each line times the steps since the line before."""
         before = [0, *(line["step"] for line in self.metrics)]
         return float(
             sum(
@@ -52,13 +57,13 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Data:
-    """The faces of some experiments.
+    """A face dataset.
 
     Attributes:
         folder: of the dataset.
-        card: what it says of itself.
+        card: its card.
         counts: faces and videos by (domain, split, attack type), `none` for bona fide.
-        columns: its metadata by name.
+        columns: its metadata by column name.
     """
 
     folder: Path
@@ -68,8 +73,26 @@ class Data:
 
     @property
     def attack_types(self) -> list[str]:
-        """Sorted, bona fide's `none` left out."""
+        """Sorted, without `none`."""
         return sorted({kind for _, _, kind in self.counts} - {NO_ATTACK})
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one number was measured on: a fold, or one domain of a fold that tests several.
+
+    Attributes:
+        fold: of the protocol.
+        domain: of the fold's test domains; empty if the fold tests one.
+    """
+
+    fold: str
+    domain: str = ""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.fold} on {self.domain}" if self.domain else self.fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +101,10 @@ class Trial:
 
     Attributes:
         planned: label, axes and configuration.
-        folder: of its detectors; None where the faces are missing, which its name follows from.
+        folder: of its detectors; None if the faces are missing, whose identity is part of its name.
         folds: names of the protocol's folds.
-        runs: the detectors' runs that were begun, by fold.
-        result: the contents of result.json, or None.
+        runs: the detectors' runs that have begun, by fold.
+        result: contents of result.json, or None.
         problem: why nothing could be read, or None.
     """
 
@@ -91,54 +114,68 @@ class Trial:
     runs: dict[str, TrainingRun]
     result: dict[str, Any] | None
     problem: str | None = None
+    _scores: dict[tuple[str, int], ScoreTable] = field(default_factory=dict, repr=False)
+
+    @property
+    def seed(self) -> int:
+        """Of the detector."""
+        return self.planned.experiment.seed
 
     @property
     def honest(self) -> str:
-        """Name of the experiment's own pair of rules, `selection/threshold`."""
-        rules = self.planned.experiment.evaluate
-        return f"{rules.selection}/{rules.threshold}"
+        """The experiment's own pair of rules, `selection/threshold`."""
+        return self.planned.experiment.evaluate.rules
 
     @property
     def finished(self) -> bool:
-        """Every fold is trained and judged."""
+        """Whether every fold is trained and judged."""
         return bool(self.folds) and all(self.numbers(fold, self.honest) is not None for fold in self.folds)
 
     @property
     def state(self) -> str:
-        """How far it is, in words."""
+        """The progress, in words."""
         if self.problem:
             return self.problem
         trained = sum(run.done is not None for run in self.runs.values())
         judged = sum(self.numbers(fold, self.honest) is not None for fold in self.folds)
         return f"{trained} of {len(self.folds)} detectors trained, {judged} of {len(self.folds)} judged"
 
+    def judged(self, target: Target) -> dict[str, Any]:
+        """The block of result.json of one target; empty if it is not judged."""
+        fold = (self.result or {}).get("folds", {}).get(target.fold, {})
+        return dict(fold.get("domains", {}).get(target.domain, {}) if target.domain else fold)
+
     def numbers(self, fold: str, rule: str) -> dict[str, Any] | None:
-        """What result.json holds of one fold under one pair of rules."""
-        if self.result is None:
-            return None
-        return self.result["folds"].get(fold, {}).get("rules", {}).get(rule)
+        """The numbers of one fold under one pair of rules, or None."""
+        return numbers_of(self, Target(fold), rule)
 
     def mean(self, rule: str, metric: str) -> float | None:
-        """Mean over the folds, as result.json has it; None unless every fold is judged under the rule."""
+        """Mean over the folds, from result.json; None unless every fold is judged under the rules."""
         if not self.finished or self.result is None or rule not in self.result["mean"]:
             return None
         return float(self.result["mean"][rule][metric])
 
     def domains(self, fold: str) -> dict[str, dict[str, Any]]:
-        """What result.json holds of each domain of a fold that tests several; empty where it tests one."""
-        return dict(self.result["folds"].get(fold, {}).get("domains", {})) if self.result else {}
+        """The blocks of each domain of a fold that tests several; empty if it tests one."""
+        return dict(self.judged(Target(fold)).get("domains", {}))
 
-    def videos(self, fold: str) -> dict[str, int] | None:
-        """How many bona fide and attack videos judged a fold."""
-        return self.result["folds"].get(fold, {}).get("videos") if self.result else None
+    def detector_run(self, fold: str) -> DetectorRun:
+        """The run of a judged fold's detector."""
+        assert self.folder is not None  # nothing is judged without faces
+        return DetectorRun(self.folder / fold)
 
     def test_scores(self, fold: str, rule: str) -> ScoreTable | None:
-        """The target videos' scores of the checkpoint that the rule chose; None where they are gone."""
+        """The target videos' scores under the checkpoint that the rules chose, read once; None if they are missing."""
         numbers = self.numbers(fold, rule)
         if numbers is None or self.folder is None:
             return None
-        path = self.folder / fold / "scores" / f"step_{numbers['step']:06d}-test.parquet"
-        return ScoreTable.load(path).by_video() if path.is_file() else None
+        key = fold, numbers["step"]
+        if key not in self._scores:
+            run = self.detector_run(fold)
+            if not run.score_path(numbers["step"], "test").is_file():
+                return None
+            self._scores[key] = run.scores(numbers["step"], "test").by_video()
+        return self._scores[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +183,10 @@ class Group:
     """Experiments that differ in the seed alone: one row of a table.
 
     Attributes:
-        name: label, and the other axes' values where there are any.
+        name: the label, and the values of the other axes if there are any.
         trials: one per seed.
-        is_control: its cue cannot carry what a generator knows, so a gain must be a gain over it.
-        number: place among the groups, which decides its colour.
+        is_control: whether its cue cannot carry what a generator learned, so that a gain must exceed its gain.
+        number: index among the groups, which decides its colour.
     """
 
     name: str
@@ -159,7 +196,7 @@ class Group:
 
     @property
     def takes_cue(self) -> bool:
-        """Whether its detector sees a cue."""
+        """Whether its detector is given a cue."""
         return Workspace(self.trials[0].planned.experiment).needs_cue()
 
     @property
@@ -167,17 +204,37 @@ class Group:
         """Whether any of its experiments is finished."""
         return any(trial.finished for trial in self.trials)
 
+    @property
+    def first_finished(self) -> Trial | None:
+        """The first finished experiment."""
+        return next((trial for trial in self.trials if trial.finished), None)
+
+    @property
+    def parameters(self) -> list[int]:
+        """The distinct numbers of parameters of its detectors, sorted."""
+        return sorted({run.done["parameters"] for t in self.trials for run in t.runs.values() if run.done})
+
+    @property
+    def style(self) -> str:
+        """Its style in charts: a colour, and dashes for a control."""
+        return style_of(self.number, self.is_control)
+
+    @property
+    def note(self) -> str:
+        """The mark of a control."""
+        return "control" if self.is_control else ""
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Experiments whose numbers may stand in one table: same faces, protocol and rules.
+    """Experiments whose numbers are comparable: same faces, protocol and rules.
 
     Attributes:
         title: the protocol and the data.
         groups: in the order of the plan.
         folds: names of the protocol's folds.
-        honest, papers: names of the two families of rules.
-        data: the faces, or None where they are missing.
+        honest, papers: names of the two pairs of rules.
+        data: the faces, or None if they are missing.
     """
 
     title: str
@@ -194,13 +251,18 @@ class Study:
 
     @cached_property
     def methods(self) -> list[Group]:
-        """Groups that are no controls."""
+        """Groups that are not controls."""
         return [group for group in self.groups if not group.is_control]
 
     @cached_property
     def controls(self) -> list[Group]:
         """Groups that are controls."""
         return [group for group in self.groups if group.is_control]
+
+    @cached_property
+    def rows(self) -> list[Group]:
+        """All groups in the order of a table's rows: methods, then controls."""
+        return [*self.methods, *self.controls]
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,3 +291,70 @@ class Gathered:
         """All runs, each folder once; experiments may share one."""
         detectors = {run.folder: run for trial in self.trials for run in trial.runs.values()}
         return [*self.shared, *detectors.values()]
+
+
+def targets_of(study: Study, one_class: bool = False) -> list[Target]:
+    """All targets of the study's judged experiments, in the order of its folds.
+
+    Args:
+        study: the experiments.
+        one_class: include domains without attacks or without bona fide.
+    """
+    found: dict[Target, None] = {}
+    for fold in study.folds:
+        for trial in study.trials:
+            domains = trial.domains(fold)
+            if not domains and trial.numbers(fold, study.honest):
+                found[Target(fold)] = None
+            for domain, judged in domains.items():
+                if "rules" in judged or one_class:
+                    found[Target(fold, domain)] = None
+    return list(found)
+
+
+def numbers_of(trial: Trial, target: Target, rule: str) -> dict[str, Any] | None:
+    """The numbers of one target under one pair of rules; None if it is not judged under them."""
+    judged = trial.judged(target)
+    return judged.get("rules", judged.get("one_class", {})).get(rule)
+
+
+def values_of(group: Group, target: Target, rule: str, metric: str) -> dict[int, float]:
+    """A metric of one target by seed, of the judged seeds; also the metrics of the `classification` block."""
+    values = {}
+    for trial in group.trials:
+        numbers = numbers_of(trial, target, rule) or {}
+        value = {**numbers.get("classification", {}), **numbers}.get(metric)
+        if value is not None:
+            values[trial.seed] = float(value)
+    return values
+
+
+def means_by_seed(
+    group: Group, targets: Sequence[Target], rule: str, metrics: Sequence[str]
+) -> list[tuple[float, ...]]:
+    """The means over the targets of each metric, a tuple for every seed that has them all."""
+    found = [[values_of(group, target, rule, metric) for target in targets] for metric in metrics]
+    if not targets:
+        return []
+    seeds = sorted(set.intersection(*(set(values) for column in found for values in column)))
+    return [tuple(float(np.mean([values[seed] for values in column])) for column in found) for seed in seeds]
+
+
+def mean_of(group: Group, targets: Sequence[Target], rule: str, metric: str) -> float | None:
+    """The mean of a metric over targets and seeds; None if no seed has all targets."""
+    values = means_by_seed(group, targets, rule, [metric])
+    return float(np.mean(values)) if values else None
+
+
+def scores_of(trial: Trial, target: Target, rule: str) -> ScoreTable | None:
+    """The target videos' scores under the checkpoint that the rules chose; None if they are missing."""
+    table = trial.test_scores(target.fold, rule)
+    return table.where(table.domain == target.domain) if table is not None and target.domain else table
+
+
+def class_counts(trials: Sequence[Trial], target: Target) -> tuple[int, int] | None:
+    """Bona fide and attack videos of a target; None if no trial is judged on it."""
+    for trial in trials:
+        if counts := trial.judged(target).get("videos"):
+            return counts["bonafide"], counts["attack"]
+    return None

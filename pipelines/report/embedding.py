@@ -1,4 +1,4 @@
-"""What a detector makes of faces: its features in two dimensions, by PCA and t-SNE, by label and by domain."""
+"""Maps of a detector's features in two dimensions by PCA and t-SNE, coloured by label and by domain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from pipelines.data.records import BONAFIDE
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable, concat
+from pipelines.report.charts import COLOURS, Axis, Chart
 from pipelines.report.contents import Study, Trial
-from pipelines.report.pictures import last_finished, open_detector
-from pipelines.report.svg import COLOURS, Axis, Chart
+from pipelines.report.pictures import open_detector, shown_trial
 
-# More take t-SNE long and hide each other.
-MOST = 400
+# Most faces of a map: t-SNE takes seconds, and more dots would hide each other.
+_MOST = 400
 _FEWEST = 12
 _BATCH = 32
 _PERPLEXITY = 30.0
@@ -25,9 +25,9 @@ class FeatureMap:
     """Scatter charts of one detector's features.
 
     Attributes:
-        caption: which faces and which detector.
+        caption: the detector and the faces.
         charts: SVG; PCA and t-SNE, each by label and by domain.
-        domains: (name, style) of the domains' colours.
+        domains: (name, style) of each domain.
     """
 
     caption: str
@@ -36,16 +36,16 @@ class FeatureMap:
 
 
 def feature_map(study: Study) -> FeatureMap:
-    """Of the first fold of the last finished experiment: its test faces and the held-out faces of its sources.
+    """The features of the first fold's test faces and of held-out source faces, for the trial that pictures show.
 
     Raises:
-        AgfasError: nothing is finished, too few faces, or the detector or its faces are gone; says what.
+        AgfasError: no experiment is finished, too few faces, or the detector, its faces or cues are missing.
     """
-    trial = last_finished(study)
+    trial = shown_trial(study)
     fold = trial.folds[0]
     step = (trial.numbers(fold, trial.honest) or {})["step"]
     table = _scored(trial, fold, step)
-    rows = sample_rows(table, MOST)
+    rows = sample_rows(table, _MOST)
     if len(rows) < _FEWEST:
         raise AgfasError(f"A map of features needs {_FEWEST} faces or more, but fold '{fold}' has {len(rows)}.")
     shown = table.where(rows)
@@ -60,14 +60,14 @@ def feature_map(study: Study) -> FeatureMap:
         charts.append(_scatter(f"{name}, by domain", places, by_domain, shown))
     caption = (
         f"{trial.planned.title}, {fold}, step {step}: the normalised features of {len(shown)} of {len(table)} faces,"
-        " of the targets and of held-out source videos, drawn evenly from each domain and label. PCA keeps the two"
-        " directions of largest variance; t-SNE keeps neighbours, and its distances and group sizes mean nothing."
+        " of the targets and of held-out source videos, drawn evenly from each domain and label. PCA shows the two"
+        " directions of largest variance; t-SNE preserves neighbours, not distances or sizes of clusters."
     )
     return FeatureMap(caption, tuple(charts), tuple(styles.items()))
 
 
 def sample_rows(table: ScoreTable, most: int, seed: int = 0) -> np.ndarray:
-    """At most `most` rows, rising, as even as possible over domain and label; the same for the same table and seed."""
+    """At most `most` sorted rows, as even as possible over domain and label; a function of table and seed."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(table))
     cells: dict[tuple[str, int], int] = {}
@@ -79,14 +79,14 @@ def sample_rows(table: ScoreTable, most: int, seed: int = 0) -> np.ndarray:
 
 
 def principal_axes(features: np.ndarray) -> np.ndarray:
-    """(N, D) -> (N, 2): the two directions of largest variance, their signs fixed."""
+    """(N, D) -> (N, 2): projection on the two directions of largest variance, with deterministic signs."""
     from sklearn.decomposition import PCA
 
     return PCA(2, random_state=0).fit_transform(features)
 
 
 def neighbour_map(features: np.ndarray) -> np.ndarray:
-    """(N, D) -> (N, 2) by t-SNE from the principal axes, seeded."""
+    """(N, D) -> (N, 2): t-SNE (van der Maaten and Hinton 2008), initialised by PCA and seeded."""
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
@@ -94,27 +94,18 @@ def neighbour_map(features: np.ndarray) -> np.ndarray:
 
 
 def _scored(trial: Trial, fold: str, step: int) -> ScoreTable:
-    """Scores of every face of targets and sources, by face."""
-    assert trial.folder is not None
-    folder = trial.folder / fold / "scores"
-    return concat([ScoreTable.load(folder / f"step_{step:06d}-{role}.parquet") for role in ("test", "dev")])
+    """Scores by face of the test and development records."""
+    run = trial.detector_run(fold)
+    return concat([run.scores(step, role) for role in ("test", "dev")])
 
 
 def _features(trial: Trial, fold: str, step: int, shown: ScoreTable) -> np.ndarray:
     """(N, D) float64."""
-    import torch
-
-    from pipelines.pixels import to_unit_range
+    from pipelines.evaluation.scoring import answers
 
     opened = open_detector(trial, fold, step, shown.key.tolist())
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(opened.rows), _BATCH):
-            rows = opened.rows[start : start + _BATCH]
-            cue = None if opened.reader is None else opened.reader.batch(rows)
-            image = to_unit_range(opened.faces.images[rows])
-            parts.append(opened.detector(image, cue).features.double().numpy())
-    return np.concatenate(parts)
+    outputs = answers(opened.detector, opened.faces, opened.reader, opened.rows, _BATCH)
+    return np.concatenate([output.features.double().cpu().numpy() for _, output in outputs])
 
 
 def _scatter(title: str, places: np.ndarray, styles: list[str], shown: ScoreTable) -> str:

@@ -1,47 +1,48 @@
-"""What was run, on what, how long, and under which identities: the tables around the results."""
+"""The tables around the results: data, settings, generators, timings, environments and fingerprints."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pipelines.data.records import NO_ATTACK
+from pipelines.data.records import NO_ATTACK, SPLITS
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import PLAN_NAME
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json, file_sha256, folder_sha256
-from pipelines.report.cells import MISSING, Cell, Row, Table
-from pipelines.report.contents import Data, Gathered, Group, Study, TrainingRun
+from pipelines.report.cells import MISSING, Cell, Row, Table, listed, texts
+from pipelines.report.contents import Data, Gathered, Study, TrainingRun
 
 
 def data_table(data: Data) -> Table:
-    """Faces and videos by domain and split, live and of each attack type."""
+    """Numbers of faces and videos by domain, split and attack type."""
     kinds = [NO_ATTACK, *data.attack_types]
     places = dict.fromkeys(zip(data.columns["domain"], data.columns["split"], strict=True))
     rows = [
         Row(f"{domain}, {split}", tuple(_count_cell(data.counts.get((domain, split, kind))) for kind in kinds))
-        for domain, split in sorted(places, key=lambda place: (place[0], _SPLIT_ORDER.index(place[1])))
+        for domain, split in sorted(places, key=lambda place: (place[0], SPLITS.index(place[1])))
     ]
     columns = tuple("live" if kind == NO_ATTACK else kind for kind in kinds)
     made = (
-        ("Cells", "faces, and in brackets the videos that they are frames of"),
+        ("Cells", "faces, and in brackets their videos"),
         ("Dataset", f"{data.folder.name}, fingerprint {data.card['fingerprint']}"),
     )
     return Table("Faces", columns, tuple(rows), made, first="domain, split")
 
 
 def settings_table(study: Study) -> Table:
-    """Detector, objective, cue and size of every group."""
+    """Detector, objective, cue, size and seeds of every group."""
     rows = []
-    for group in (*study.methods, *study.controls):
+    for group in study.rows:
         experiment = group.trials[0].planned.experiment
         cue = experiment.cue
         workspace = Workspace(experiment)
         takes_t = workspace.needs_restoration() and workspace.timestep() > 0
-        cells = (
+        cells = texts(
             experiment.detector.name,
             experiment.objective.name,
             cue.source if group.takes_cue else MISSING,
@@ -49,14 +50,16 @@ def settings_table(study: Study) -> Table:
             cue.form if group.takes_cue else MISSING,
             cue.normalize if group.takes_cue else MISSING,
             str(experiment.train.steps),
-            _parameters(group),
-            ", ".join(str(trial.planned.experiment.seed) for trial in group.trials),
+            ", ".join(f"{count:,}" for count in group.parameters) or MISSING,
+            listed(trial.seed for trial in group.trials),
         )
-        note = "control" if group.is_control else ""
-        rows.append(Row(group.name, tuple(Cell(text) for text in cells), note, group.number))
+        rows.append(Row(group.name, cells, group.note, group.number))
     columns = ("detector", "objective", "cue", "t", "form", "normalised", "steps", "parameters", "seeds")
-    made = (("Control", "its cue cannot carry what the generator knows of real faces; no gain over image_only"
-             " counts that is not also a gain over every control"),)  # fmt: skip
+    control = (
+        "its cue cannot carry what the generator learned of real faces; a gain over image_only counts only if it is"
+        " also a gain over every control"
+    )
+    made = (("Control", control),)
     return Table("Experiments", columns, tuple(rows), made)
 
 
@@ -69,73 +72,61 @@ def _sampling(experiment: Experiment) -> str:
 
 
 def generator_table(gathered: Gathered) -> Table | None:
-    """The identity encoders and generators, what they were trained on and how well identity is verified."""
-    rows = [Row(run.title, tuple(Cell(text) for text in _shared_cells(run))) for run in gathered.shared]
+    """The identity encoders and generators, their training data and the verification of identities."""
+    rows = [Row(run.title, texts(*_shared_cells(run))) for run in gathered.shared]
     if not rows:
         return None
-    made = (("Verification", "AUC of cosine similarity, same against other person, on persons not trained on"),)
+    made = (("Verification", "AUC of the cosine similarity, same against different person, on persons not trained on"),)
     columns = ("settings", "state", "steps", "live faces", "persons", "parameters", "verification AUC (%)", "last loss")
     return Table("Identity encoder and generator", columns, tuple(rows), made, first="what")
 
 
 def timing_table(gathered: Gathered) -> Table:
-    """Seconds per step and in all, from metrics.jsonl."""
+    """Seconds per step and in total, from metrics.jsonl."""
     rows = [_timing_row(run.title, [run]) for run in gathered.shared]
     for study in gathered.studies:
         for group in study.groups:
             runs = [run for trial in group.trials for run in trial.runs.values()]
             rows += [_timing_row(f"detectors, {group.name}", runs)] if runs else []
     total = sum(run.seconds for run in gathered.runs)
-    rows.append(Row("together, shared runs once", (Cell(str(len(gathered.runs))), *[Cell("")] * 2, _time(total))))
-    made = (("Time", "seconds per step times steps, of training alone; faces, cues and scores are not in it"),)
+    rows.append(Row("total, shared runs once", (Cell(str(len(gathered.runs))), *[Cell("")] * 2, _time(total))))
+    made = (("Time", "seconds per step times steps, of training alone, without faces, cues and scores"),)
     return Table("Timings", ("runs", "steps", "s per step", "time"), tuple(rows), made, first="what")
 
 
 def environment_table(gathered: Gathered) -> Table | None:
-    """One column for each distinct environment that runs were begun in."""
-    known: dict[str, tuple[dict[str, Any], int]] = {}
-    for run in gathered.runs:
-        if run.environment is not None:
-            flat = _flat(run.environment)
-            key = canonical_json(flat)
-            known[key] = (flat, known.get(key, (flat, 0))[1] + 1)
-    if not known:
+    """One column for each distinct environment of the runs."""
+    found = [_flat(run.environment) for run in gathered.runs if run.environment is not None]
+    if not found:
         return None
-    names = list(dict.fromkeys(name for flat, _ in known.values() for name in flat))
-    rows = [Row(name, tuple(Cell(str(flat.get(name, MISSING))) for flat, _ in known.values())) for name in names]
-    columns = tuple(f"{count} runs" for _, count in known.values())
-    return Table("Environment", columns, tuple(rows), first="what")
+    counts = Counter(map(canonical_json, found))
+    distinct = list({canonical_json(one): one for one in found}.values())
+    rows = [
+        Row(name, texts(*(str(one.get(name, MISSING)) for one in distinct)))
+        for name in dict.fromkeys(name for one in distinct for name in one)
+    ]
+    return Table("Environment", tuple(f"{count} runs" for count in counts.values()), tuple(rows), first="what")
 
 
 def artefact_table(gathered: Gathered) -> Table:
-    """Identity of everything that was made, and the hash of its content where one is kept."""
-    rows = [_artefact(PLAN_NAME, "plan", "", "sha256 " + file_sha256(gathered.root / PLAN_NAME))]
-    for study in gathered.studies:
-        if study.data is not None:
-            data = study.data
-            rows.append(_artefact(data.folder.name, "faces", "", f"fingerprint {data.card['fingerprint']}"))
-    rows += [_artefact(run.folder.name, run.kind, _state(run), _weights(run)) for run in gathered.shared]
+    """The identity of every artefact, and the recorded hash of its content."""
+    lines = [(PLAN_NAME, "plan", "", f"sha256 {file_sha256(gathered.root / PLAN_NAME)}")]
+    for data in (study.data for study in gathered.studies if study.data is not None):
+        lines.append((data.folder.name, "faces", "", f"fingerprint {data.card['fingerprint']}"))
+    lines += [(run.folder.name, run.kind, _state(run), _weights(run)) for run in gathered.shared]
     for name, description in gathered.cue_stores.items():
-        rows.append(_artefact(name, "cues", _cue_words(description), f"keys {description.get('keys_sha256')}"))
+        lines.append((name, "cues", _cue_words(description), f"keys {description.get('keys_sha256')}"))
     for trial in gathered.trials:
         if trial.folder is not None and trial.runs:
             scores = f"scores {trial.result['key']}" if trial.result else MISSING
-            rows.append(_artefact(trial.folder.name, "detectors", trial.planned.title, scores))
-    made = (("Name", "hash of everything that decides the artefact, which is its folder's name"),)
-    unique = tuple({(row.name, row.cells): row for row in rows}.values())
-    return Table("Fingerprints", ("kind", "what", "content"), unique, made, first="name")
-
-
-_SPLIT_ORDER = ("train", "dev", "test")
+            lines.append((trial.folder.name, "detectors", trial.planned.title, scores))
+    made = (("Name", "hash of everything that decides the artefact, the name of its folder"),)
+    rows = tuple(Row(name, texts(*cells)) for name, *cells in dict.fromkeys(lines))
+    return Table("Fingerprints", ("kind", "what", "content"), rows, made, first="name")
 
 
 def _count_cell(count: tuple[int, int] | None) -> Cell:
     return Cell(MISSING) if count is None else Cell(str(count[0]), f"({count[1]})")
-
-
-def _parameters(group: Group) -> str:
-    counts = {run.done["parameters"] for t in group.trials for run in t.runs.values() if run.done}
-    return ", ".join(f"{count:,}" for count in sorted(counts)) or MISSING
 
 
 def _shared_cells(run: TrainingRun) -> list[str]:
@@ -153,7 +144,7 @@ def _shared_cells(run: TrainingRun) -> list[str]:
 
 
 def _settings(run: TrainingRun) -> str:
-    """What the run's own configuration says of it, in a few words."""
+    """The run's configuration in a few words."""
     path = run.folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     block = config.get(run.kind, {})
@@ -190,10 +181,6 @@ def _time(seconds: float) -> Cell:
 def _flat(environment: dict[str, Any]) -> dict[str, Any]:
     packages = environment.get("packages", {})
     return {**{key: value for key, value in environment.items() if key != "packages"}, **packages}
-
-
-def _artefact(name: str, kind: str, what: str, content: str) -> Row:
-    return Row(name, (Cell(kind), Cell(what), Cell(content)))
 
 
 def _weights(run: TrainingRun) -> str:

@@ -1,8 +1,8 @@
-"""The figures of a report, each a chart of the numbers in result.json, the score tables or metrics.jsonl."""
+"""The figures of a report: charts of the numbers in result.json, of the score tables and of metrics.jsonl."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -10,41 +10,39 @@ import numpy as np
 from pipelines.data.records import BONAFIDE
 from pipelines.evaluation.metrics import roc
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.report.contents import Gathered, Group, Study, TrainingRun, Trial
-from pipelines.report.differences import Comparison
-from pipelines.report.svg import Axis, Chart, even_ticks, style_of
+from pipelines.report.charts import Axis, Chart, Radar, even_ticks
+from pipelines.report.comparison import Comparison
+from pipelines.report.contents import (
+    Gathered,
+    Group,
+    Study,
+    Target,
+    TrainingRun,
+    Trial,
+    mean_of,
+    means_by_seed,
+    targets_of,
+)
 
+# FAR of the points of a curve, denser where it matters.
 _RATES = np.concatenate([np.linspace(0, 0.1, 51), np.linspace(0.1, 1, 91)[1:]])
 _DET_LOW, _DET_HIGH = 0.005, 0.8
 _DET_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 _BINS = 25
 _CURVE_POINTS = 200
 _ROW_HEIGHT = 34
-
-
-class Scores:
-    """The target scores under the honest rules, each table read once."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self._known: dict[tuple[int, str], ScoreTable | None] = {}
-
-    def of(self, trial: Trial, fold: str) -> ScoreTable | None:
-        """The scores of one experiment on one fold."""
-        key = (id(trial), fold)
-        if key not in self._known:
-            self._known[key] = trial.test_scores(fold, trial.honest)
-        return self._known[key]
-
-    def of_group(self, group: Group, fold: str) -> list[ScoreTable]:
-        """Those of all seeds."""
-        tables = (self.of(trial, fold) for trial in group.trials)
-        return [table for table in tables if table is not None]
+# Axes of the radar: name, metric, whether it is an error; 0 % at the centre, 100 % at the rim.
+_AXES = (
+    ("AUC", "auc", False), ("100 - EER", "eer", True), ("100 - APCER", "apcer", True), ("100 - BPCER", "bpcer", True),
+    ("F1", "f1", False), ("accuracy", "accuracy", False),
+)  # fmt: skip
+# Longest name of a radar's axis, and most axes that are legible.
+_LONGEST, _MOST_AXES = 24, 16
 
 
 def overview_figure(study: Study, comparison: Comparison) -> str | None:
-    """Mean HTER of every group with its interval, and a small dot for each seed."""
-    groups = [group for group in (*study.methods, *study.controls) if group.finished]
+    """Mean HTER of every group with its interval, and a small dot for each seed; None if nothing is finished."""
+    groups = [group for group in study.rows if group.finished]
     if not groups:
         return None
     rule = study.honest
@@ -65,7 +63,7 @@ def overview_figure(study: Study, comparison: Comparison) -> str | None:
 def _overview_row(
     chart: Chart, row: int, group: Group, values: Sequence[float], interval: tuple[float, float] | None
 ) -> None:
-    style = style_of(group.number, group.is_control)
+    style = group.style
     name = group.name if not group.is_control or "control" in group.name else f"{group.name} (control)"
     mean = 100 * float(np.mean(values))
     at = row + 0.74
@@ -77,58 +75,40 @@ def _overview_row(
     chart.dot(mean, at, style, 5, f"{name}: mean {mean:.1f} %")
 
 
-def roc_figures(study: Study, scores: Scores) -> list[str]:
-    """A ROC chart for each fold, every group's line the mean over its seeds at equal FAR."""
+def roc_figures(study: Study) -> list[str]:
+    """A ROC chart for each fold; a group's line is the mean over its seeds at equal FAR."""
     ticks = tuple((k / 5, f"{20 * k}") for k in range(6))
     x, y = Axis("accepted attacks, FAR (%)", 0, 1, ticks), Axis("accepted live, 1 - FRR (%)", 0, 1, ticks)
-    charts = []
-    for fold in study.folds:
-        chart = Chart(f"ROC, {fold}", x, y)
-        chart.line([(0, 0), (1, 1)], "guide")
-        for group, accepted in _mean_curves(study, scores, fold):
-            style = style_of(group.number, group.is_control)
-            chart.line(list(zip(_RATES.tolist(), accepted.tolist(), strict=True)), style, group.name)
-        charts.append(chart.svg())
-    return charts
+    return _curve_charts(study, "ROC", x, y, lambda accepted: list(zip(_RATES.tolist(), accepted, strict=True)))
 
 
-def det_figures(study: Study, scores: Scores) -> list[str]:
-    """A DET chart for each fold: the same lines on normal-deviate axes."""
+def det_figures(study: Study) -> list[str]:
+    """A DET chart for each fold: the same lines on normal-deviate axes (Martin et al. 1997)."""
     ticks = tuple((_deviate(rate), f"{100 * rate:g}") for rate in _DET_TICKS)
     ends = _deviate(_DET_LOW), _deviate(_DET_HIGH)
     x, y = Axis("accepted attacks, FAR (%)", *ends, ticks), Axis("rejected live, FRR (%)", *ends, ticks)
-    inside = (_RATES >= _DET_LOW) & (_RATES <= _DET_HIGH)
-    charts = []
-    for fold in study.folds:
-        chart = Chart(f"DET, {fold}", x, y)
-        chart.line([(ends[0], ends[0]), (ends[1], ends[1])], "guide")
-        for group, accepted in _mean_curves(study, scores, fold):
-            points = [
-                (_deviate(far), _deviate(1 - share))
-                for far, share in zip(_RATES[inside].tolist(), accepted[inside].tolist(), strict=True)
-            ]
-            chart.line(points, style_of(group.number, group.is_control), group.name)
-        charts.append(chart.svg())
-    return charts
+
+    def points(accepted: list[float]) -> list[tuple[float, float]]:
+        pairs = zip(_RATES.tolist(), accepted, strict=True)
+        return [(_deviate(far), _deviate(1 - share)) for far, share in pairs if _DET_LOW <= far <= _DET_HIGH]
+
+    return _curve_charts(study, "DET", x, y, points)
 
 
-def histogram_figures(study: Study, scores: Scores) -> list[tuple[Group, list[str]]]:
-    """For each group a small histogram of every fold: live and attack scores of its first finished seed."""
+def histogram_figures(study: Study) -> list[tuple[Group, list[str]]]:
+    """For each group a small histogram of every fold: bona fide and attack scores of its first finished seed."""
     rows = []
-    for group in (*study.methods, *study.controls):
-        trial = next((trial for trial in group.trials if trial.finished), None)
-        if trial is not None:
-            rows.append((group, [_histogram(scores.of(trial, fold), trial, fold) for fold in study.folds]))
+    for group in study.rows:
+        if (trial := group.first_finished) is not None:
+            rows.append((group, [_histogram(trial, fold) for fold in study.folds]))
     return rows
 
 
 def training_figures(gathered: Gathered, study: Study) -> list[str]:
-    """Loss over steps: of the identity encoders and generators, and of the detectors of every fold."""
+    """Training losses by step of the identity encoders and generators, and of the detectors of every fold."""
     charts = [_loss_chart(f"{run.kind}, {run.folder.name}", [(run.title, "c0", [run])]) for run in gathered.shared]
     for fold in study.folds:
-        lines = [
-            (group.name, style_of(group.number, group.is_control), _runs_of(group, fold)) for group in study.groups
-        ]
+        lines = [(group.name, group.style, _runs_of(group, fold)) for group in study.groups]
         charts.append(_loss_chart(f"detectors, {fold}", lines))
     return [chart for chart in charts if chart]
 
@@ -138,7 +118,7 @@ def _runs_of(group: Group, fold: str) -> list[TrainingRun]:
 
 
 def _loss_chart(title: str, lines: Sequence[tuple[str, str, Sequence[TrainingRun]]]) -> str:
-    """One line per group, the mean over its runs where all have logged; empty where nothing was."""
+    """One line per group, the mean over its runs at steps that all have logged; empty without any log."""
     curves = [(name, style, _mean_loss(runs)) for name, style, runs in lines]
     curves = [(name, style, curve) for name, style, curve in curves if len(curve) > 1]
     if not curves:
@@ -162,24 +142,32 @@ def _mean_loss(runs: Sequence[TrainingRun]) -> list[tuple[float, float]]:
     return points[:: max(1, len(points) // _CURVE_POINTS)]
 
 
-def _mean_curves(study: Study, scores: Scores, fold: str) -> list[tuple[Group, np.ndarray]]:
-    """Share of accepted live faces at each FAR of the grid, (R,), for every group that was judged."""
-    curves = []
-    for group in study.groups:
-        tables = scores.of_group(group, fold)
-        if tables:
-            curves.append((group, np.mean([_accepted_live(table) for table in tables], axis=0)))
-    return curves
+def _curve_charts(
+    study: Study, name: str, x: Axis, y: Axis, points: Callable[[list[float]], list[tuple[float, float]]]
+) -> list[str]:
+    """A chart for each fold; `points` places the shares of accepted bona fide faces at `_RATES`."""
+    charts = []
+    for fold in study.folds:
+        chart = Chart(f"{name}, {fold}", x, y)
+        chart.line([(x.low, y.low), (x.high, y.high)], "guide")
+        for group in study.groups:
+            tables = [table for t in group.trials if (table := t.test_scores(fold, t.honest)) is not None]
+            if tables:
+                accepted = np.mean([_accepted_live(table) for table in tables], axis=0)
+                chart.line(points(accepted.tolist()), group.style, group.name)
+        charts.append(chart.svg())
+    return charts
 
 
 def _accepted_live(table: ScoreTable) -> np.ndarray:
-    """The highest share of accepted live faces with at most each FAR of the grid."""
+    """(R,) the highest share of accepted bona fide faces with FAR at most each of `_RATES`."""
     curve = roc(table.label, table.score)
     fpr, tpr = curve.fpr[::-1], curve.tpr[::-1]
     return tpr[np.searchsorted(fpr, _RATES + 1e-12, side="right") - 1]
 
 
-def _histogram(table: ScoreTable | None, trial: Trial, fold: str) -> str:
+def _histogram(trial: Trial, fold: str) -> str:
+    table = trial.test_scores(fold, trial.honest)
     if table is None:
         return ""
     low, high = np.floor(10 * table.score.min()) / 10, np.ceil(10 * table.score.max() + 1e-9) / 10
@@ -200,3 +188,96 @@ def _histogram(table: ScoreTable | None, trial: Trial, fold: str) -> str:
 
 def _deviate(rate: float) -> float:
     return NormalDist().inv_cdf(min(max(rate, 1e-4), 1 - 1e-4))
+
+
+def radar_figures(study: Study) -> list[str]:
+    """A radar of the metrics, means over targets and seeds, and one of HTER by target for 3 to 16 targets."""
+    targets, rule = targets_of(study), study.honest
+    groups = [group for group in study.groups if mean_of(group, targets, rule, "hter") is not None]
+    if not groups:
+        return []
+    metrics = Radar("Metrics, mean over targets (%)", [name for name, _, _ in _AXES], 0, 100)
+    for group in groups:
+        means = [(mean_of(group, targets, rule, metric), error) for _, metric, error in _AXES]
+        if all(mean is not None for mean, _ in means):
+            values = [100 - 100 * mean if error else 100 * mean for mean, error in means if mean is not None]
+            metrics.line(values, group.style, group.name)
+    if not 3 <= len(targets) <= _MOST_AXES:
+        return [metrics.svg()]
+    by_target = Radar("100 - HTER by target (%); centre: chance", [_short(target) for target in targets], 50, 100)
+    for group in groups:
+        found = [mean_of(group, [target], rule, "hter") for target in targets]
+        if all(mean is not None for mean in found):
+            by_target.line([100 - 100 * mean for mean in found if mean is not None], group.style, group.name)
+    return [metrics.svg(), by_target.svg()]
+
+
+def trade_off_figures(study: Study) -> list[str]:
+    """BPCER over APCER of every group at its own threshold, and HTER over its number of parameters."""
+    charts = [_rates_chart(study), _size_chart(study)]
+    return [chart for chart in charts if chart]
+
+
+def _rates_chart(study: Study) -> str:
+    targets, rule = targets_of(study), study.honest
+    points = {group.name: means_by_seed(group, targets, rule, ("apcer", "bpcer")) for group in study.groups}
+    everything = [rate for values in points.values() for pair in values for rate in pair]
+    if not everything:
+        return ""
+    high = min(100.0, 100 * max(everything) * 1.1 + 1)
+    ticks = even_ticks(0, high)
+    chart = Chart(
+        "Trade-off: APCER and BPCER",
+        Axis("APCER, worst attack type (%)", 0, high, ticks),
+        Axis("BPCER (%)", 0, high, ticks),
+    )
+    for place, words in ticks:
+        if 0 < place <= high:
+            chart.line([(0, place), (place, 0)], "guide", f"ACER {float(words) / 2:g} %")
+    for group in study.groups:
+        _dots(chart, group, [(100 * one, 100 * other) for one, other in points[group.name]], ("APCER", "BPCER"))
+    return chart.svg()
+
+
+def _size_chart(study: Study) -> str:
+    sizes = {group.name: max(group.parameters, default=0) for group in study.groups}
+    hters = {group.name: means_by_seed(group, targets_of(study), study.honest, ("hter",)) for group in study.groups}
+    known = {name: size for name, size in sizes.items() if size and hters[name]}
+    if len(set(known.values())) < 2:
+        return ""
+    low, high = np.floor(np.log10(min(known.values()))), np.ceil(np.log10(max(known.values())) + 1e-9)
+    top = min(100.0, 100 * max(rate for name in known for (rate,) in hters[name]) * 1.15 + 1)
+    powers = tuple((float(power), _count(10**power)) for power in range(int(low), int(high) + 1))
+    chart = Chart(
+        "Trade-off: parameters and HTER",
+        Axis("parameters, each tick ten times as many", float(low), float(high), powers),
+        Axis("HTER, mean over targets (%)", 0, top, even_ticks(0, top)),
+    )
+    for group in study.groups:
+        if group.name in known:
+            at = float(np.log10(known[group.name]))
+            _dots(chart, group, [(at, 100 * rate) for (rate,) in hters[group.name]], ("", "HTER"))
+    return chart.svg()
+
+
+def _dots(chart: Chart, group: Group, points: Sequence[tuple[float, ...]], names: tuple[str, str]) -> None:
+    """Seeds as faint dots, their mean as a large one."""
+    if not points:
+        return
+    for x, y in points:
+        chart.dot(x, y, f"{group.style} faint", 3, group.name)
+    x, y = np.mean(points, axis=0).tolist()
+    said = ", ".join(f"{name} {value:.1f} %" for name, value in zip(names, (x, y), strict=True) if name)
+    chart.dot(x, y, group.style + (" hollow" if group.is_control else ""), 5.5, f"{group.name}: {said}")
+
+
+def _count(number: float) -> str:
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
+
+
+def _short(target: Target) -> str:
+    name = f"{target.fold.removeprefix('from_')} → {target.domain}" if target.domain else target.fold
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""Reading an output folder; nothing is dropped: what is not finished is kept with the reason why."""
+"""Reads an output folder; unfinished experiments are kept, with the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.data.protocols import protocol_folds
 from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
-from pipelines.evaluation.judge import PAPERS
+from pipelines.evaluation.settings import PAPERS_RULE
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
@@ -23,34 +23,43 @@ def gather(root: Path) -> Gathered:
     """Read an output folder.
 
     Raises:
-        AgfasError: it holds no plan, or a JSON file in it is broken.
+        AgfasError: the folder holds no plan, or a JSON file in it is damaged.
     """
-    data: dict[Path, Data | AgfasError] = {}
-    trials = [_trial(item, _data_of(item, data)) for item in read_plan(root)]
-    studies = _studies(trials, {folder: faces for folder, faces in data.items() if isinstance(faces, Data)})
+    data: dict[Path, Data | None] = {}
+    trials = [_trial(planned, _data_of(planned, data)) for planned in read_plan(root)]
+    studies = _studies(trials, data)
     return Gathered(root, studies, tuple(_shared_runs(root)), _cue_stores(root))
 
 
 def read_results(planned: Sequence[Planned]) -> tuple[Study, ...]:
-    """The studies of these experiments by their results alone: without faces and training runs, so in little time."""
+    """The studies of these experiments from their results alone, without a look at faces and training runs."""
     return _studies([_judged(item) for item in planned], {})
 
 
 def read_run(folder: Path, kind: str, title: str) -> TrainingRun:
-    """A run folder; what is missing in it is None or empty."""
+    """A run folder; missing files are None or empty."""
     return TrainingRun(
         kind, title, folder, _optional(folder / "done.json"), _optional(folder / "environment.json"),
         read_metrics(folder),
     )  # fmt: skip
 
 
-def _data_of(planned: Planned, known: dict[Path, Data | AgfasError]) -> Data | AgfasError:
+def read_trial(planned: Planned, folds: tuple[str, ...]) -> Trial:
+    """An experiment with what its runs have left so far; its faces must exist."""
+    folder = Workspace(planned.experiment).detector()
+    begun = [fold for fold in folds if (folder / fold / "identity.json").is_file()]
+    runs = {fold: read_run(folder / fold, "detector", f"{planned.title}, {fold}") for fold in begun}
+    return Trial(planned, folder, folds, runs, _optional(folder / "result.json"))
+
+
+def _data_of(planned: Planned, known: dict[Path, Data | None]) -> Data | None:
+    """The experiment's faces, each dataset read once; None if they are missing."""
     folder = Workspace(planned.experiment).faces
     if folder not in known:
         try:
             known[folder] = _read_data(folder)
-        except AgfasError as error:
-            known[folder] = error
+        except AgfasError:
+            known[folder] = None
     return known[folder]
 
 
@@ -64,17 +73,13 @@ def _read_data(folder: Path) -> Data:
     return Data(folder, read_card(folder), counts, columns)
 
 
-def _trial(planned: Planned, data: Data | AgfasError) -> Trial:
-    if isinstance(data, AgfasError):
+def _trial(planned: Planned, data: Data | None) -> Trial:
+    if data is None:
         return Trial(planned, None, (), {}, None, "nothing made yet: its faces are missing")
     try:
-        folds = tuple(fold.name for fold in protocol_folds(planned.experiment.protocol, data.columns))
-        folder = Workspace(planned.experiment).detector()
+        return read_trial(planned, tuple(f.name for f in protocol_folds(planned.experiment.protocol, data.columns)))
     except AgfasError as error:
         return Trial(planned, None, (), {}, None, str(error))
-    begun = [fold for fold in folds if (folder / fold / "identity.json").is_file()]
-    runs = {fold: read_run(folder / fold, "detector", f"{planned.title}, {fold}") for fold in begun}
-    return Trial(planned, folder, folds, runs, _optional(folder / "result.json"))
 
 
 def _judged(planned: Planned) -> Trial:
@@ -86,7 +91,7 @@ def _judged(planned: Planned) -> Trial:
     return Trial(planned, folder, tuple(result["folds"]) if result else (), {}, result)
 
 
-def _studies(trials: Sequence[Trial], data: Mapping[Path, Data]) -> tuple[Study, ...]:
+def _studies(trials: Sequence[Trial], data: Mapping[Path, Data | None]) -> tuple[Study, ...]:
     """Trials of the same faces, protocol and rules in one study."""
     parts: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -107,7 +112,7 @@ def _study(trials: list[Trial], data: Data | None) -> Study:
     experiment = trials[0].planned.experiment
     folds = next((trial.folds for trial in trials if trial.folds), ())
     title = f"{experiment.protocol.name.replace('_', ' ')} on {_data_title(experiment)}"
-    return Study(title, groups, folds, trials[0].honest, PAPERS, data)
+    return Study(title, groups, folds, trials[0].honest, PAPERS_RULE, data)
 
 
 def _group_name(planned: Planned) -> str:

@@ -9,13 +9,12 @@ import numpy as np
 from pipelines.data.records import GROUP_COLUMNS
 from pipelines.evaluation.groups import SMALLEST, Differential, age_group, differentials
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.report.cells import MISSING, Cell, Row, Table
-from pipelines.report.contents import Data, Group, Study
-from pipelines.report.targets import Target, numbers_of, scores_of, targets_of
+from pipelines.report.cells import MISSING, Cell, Row, Table, percent, span
+from pipelines.report.contents import Data, Group, Study, Target, numbers_of, scores_of, targets_of
 
 
 def group_tables(study: Study) -> list[Table]:
-    """A table per target and demographic factor that its records hold: rates of every group, and the largest gap."""
+    """Rates of every demographic group and the largest gap, a table per target and recorded factor."""
     if study.data is None:
         return []
     tables = []
@@ -30,7 +29,7 @@ def group_tables(study: Study) -> list[Table]:
 
 
 def _groups_by_video(data: Data, factor: str) -> dict[str, str]:
-    """`domain/video` to the group of its person; only videos of whom the factor is recorded."""
+    """The demographic group of each `domain/video` that has a record of the factor."""
     if factor not in data.columns:
         return {}
     values = data.columns[factor]
@@ -47,7 +46,7 @@ def _groups_by_video(data: Data, factor: str) -> dict[str, str]:
 def _table(study: Study, target: Target, factor: str, group_of: dict[str, str]) -> Table | None:
     columns: list[str] = []
     found: list[Differential] = []
-    for group in (*study.methods, *study.controls):
+    for group in study.rows:
         for differential in _of_group(group, target, study.honest, factor, group_of):
             columns.append(f"{differential.measure} {group.name}")
             found.append(differential)
@@ -62,8 +61,8 @@ def _table(study: Study, target: Target, factor: str, group_of: dict[str, str]) 
 def _of_group(
     group: Group, target: Target, rule: str, factor: str, group_of: dict[str, str]
 ) -> tuple[Differential, ...]:
-    """Of the group's first finished seed."""
-    trial = next((trial for trial in group.trials if trial.finished), None)
+    """Rates of the group's first finished seed."""
+    trial = group.first_finished
     numbers = numbers_of(trial, target, rule) if trial else None
     table = scores_of(trial, target, rule) if trial else None
     if numbers is None or table is None:
@@ -73,9 +72,9 @@ def _of_group(
 
 
 def _of_persons(table: ScoreTable, groups: np.ndarray, factor: str) -> np.ndarray:
-    """One group for each person: who crosses an age band between two videos stays in that of most of their videos.
+    """One group for each person: one whose videos fall into several age bands gets that of most of them.
 
-    A person with two sexes or ethnicities is left to `differentials`, which refuses and names them.
+    A person with two sexes or ethnicities is an error of the dataset, which `differentials` reports.
     """
     if factor != "age":
         return groups
@@ -94,8 +93,7 @@ def _rate_cell(differential: Differential, name: str) -> Cell:
     if rate is None:
         return Cell(MISSING)
     few = "" if rate.enough else ", too few"
-    ends = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-    return Cell(f"{100 * rate.rate:.1f}", f"{ends} {rate.videos} videos, {rate.subjects} persons{few}")
+    return Cell(percent(rate.rate), f"{span(rate.low, rate.high)} {rate.videos} videos, {rate.subjects} persons{few}")
 
 
 def _gap_cell(differential: Differential) -> Cell:
@@ -103,28 +101,28 @@ def _gap_cell(differential: Differential) -> Cell:
     if gap is None:
         return Cell(MISSING, "fewer than two groups are large enough")
     ratio = "" if gap.ratio is None else f", {gap.ratio:.1f} times"
-    words = f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}] {gap.worst} over {gap.best}{ratio}, p = {gap.p:.3g}"
-    return Cell(f"{100 * gap.gap:.1f}", words, "worse" if gap.p < 0.05 else "")
+    words = f"{span(gap.low, gap.high)} {gap.worst} over {gap.best}{ratio}, p = {gap.p:.3g}"
+    return Cell(percent(gap.gap), words, "worse" if gap.p < 0.05 else "")
 
 
 def _made(found: list[Differential], rule: str) -> tuple[tuple[str, str], ...]:
     unknown = max(differential.unknown for differential in found)
     made = [
-        ("Cells", "share of wrong decisions on a group's presentations in per cent, its 95 % interval, videos and"
-         " persons; the intervals count persons, since videos of one are not independent"),
-        ("Largest difference", "differential performance in the sense of ISO/IEC 19795-10: the rate of the worst group"
-         " minus that of the best; p is the share of random deals of persons to groups with one as large"),
-        ("Too few", f"groups of fewer than {SMALLEST} persons are shown and not compared"),
-        ("Rules", f"{rule}; the first finished seed. APCER pools all kinds of attack here"),
+        ("Cells", "error rate of a group in per cent, its 95 % interval, videos and persons; the interval counts"
+         " persons, since videos of one person are not independent"),
+        ("Largest difference", "differential performance (ISO/IEC 19795-10): the rate of the worst group minus that of"
+         " the best; p by a permutation test over persons"),
+        ("Too few", f"groups of fewer than {SMALLEST} persons are shown but not compared"),
+        ("Rules", f"{rule}; the first finished seed. APCER pools all attack types here"),
     ]  # fmt: skip
     if unknown:
-        made.append(("Not recorded", f"{unknown} videos are of persons of whom it is not recorded, and are left out"))
+        made.append(("Not recorded", f"{unknown} videos of persons without a record are left out"))
     if all(differential.measure == "BPCER" for differential in found):
-        made.append(("Live faces only", "without attacks, nothing can be said of APCER by group"))
+        made.append(("Live faces only", "without attacks there is no APCER by group"))
     return tuple(made)
 
 
 def _by_age(name: str) -> tuple[int, str]:
-    """Age groups by age, others by name."""
+    """Sort key: age groups by age, others by name."""
     head = name.split("-")[0].rstrip("+")
     return (int(head) if head.isdecimal() else 0, name)

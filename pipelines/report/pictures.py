@@ -1,12 +1,13 @@
-"""The report's grid of faces, each with its restoration, cue and attention."""
+"""The grid of faces: a typical and the hardest of each kind, with their restorations, cues and attention."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.artefacts import cue_reader, open_faces
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
@@ -14,15 +15,20 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.report.contents import Study, Trial
 from pipelines.verdict.overlay import draw_panels
 
+if TYPE_CHECKING:
+    from oanet.detectors import Detector
+    from pipelines.cues.reader import CueReader
+    from pipelines.data.faces import Faces
+
 
 @dataclass(frozen=True)
 class PictureRow:
     """One face of the grid.
 
     Attributes:
-        name: live or the attack type, and why it was chosen.
-        score: the detector's.
-        pictures: by the column's name, (H, W, 3) uint8.
+        name: `live` or the attack type, and `typical` or `hardest`.
+        score: probability of bona fide.
+        pictures: (H, W, 3) uint8 by column.
     """
 
     name: str
@@ -40,20 +46,19 @@ class PictureGrid:
 
 
 def picture_grid(study: Study, fold: str | None = None) -> PictureGrid:
-    """A typical and the hardest face of each kind, from one fold of the last finished experiment.
+    """The grid of one fold of the experiment that `shown_trial` chooses.
 
     Args:
-        study: at least one experiment of it is finished.
+        study: at least one of its experiments is finished.
         fold: name of the fold; default: the first.
 
     Raises:
-        AgfasError: nothing is finished, or what the pictures are made of is gone; says what.
+        AgfasError: no experiment is finished, or its scores, detector, faces or cues are missing.
     """
-    trial = last_finished(study)
+    trial = shown_trial(study)
     fold = fold or trial.folds[0]
-    assert trial.folder is not None
     step = (trial.numbers(fold, trial.honest) or {})["step"]
-    table = ScoreTable.load(trial.folder / fold / "scores" / f"step_{step:06d}-test.parquet")
+    table = trial.detector_run(fold).scores(step, "test")
     chosen = _choose(table)
     made = _make(trial, fold, step, [str(table.key[row]) for row in chosen.values()])
     rows = tuple(
@@ -61,28 +66,28 @@ def picture_grid(study: Study, fold: str | None = None) -> PictureGrid:
         for (name, row), pictures in zip(chosen.items(), made, strict=True)
     )
     caption = (
-        f"{trial.planned.title}, {fold}, step {step}. Typical: the middle score of its kind; hardest: the"
-        " live face with the lowest, the attack with the highest score. The cue is grey at 0 and scaled to"
-        " three standard deviations; attention is the mean over blocks, heads and image tokens."
+        f"{trial.planned.title}, {fold}, step {step}. Typical: the median score of its kind; hardest: the live face"
+        " with the lowest, the attack with the highest score. The cue is grey at 0 and scaled to three standard"
+        " deviations; attention is the mean over blocks, heads and image tokens."
     )
     return PictureGrid(caption, tuple(made[0]), rows)
 
 
-def last_finished(study: Study) -> Trial:
-    """The experiment that pictures are made of: a finished one of the last group, one that takes a cue before others.
+def shown_trial(study: Study) -> Trial:
+    """The experiment that is shown in pictures: a finished one of the last group, preferably one that takes a cue.
 
     Raises:
-        AgfasError: none is finished.
+        AgfasError: no experiment is finished.
     """
     groups = [group for group in study.groups if group.finished]
     if not groups:
-        raise AgfasError("No experiment is finished, so there are no faces to show yet.")
+        raise AgfasError("No experiment is finished yet.")
     ranked = sorted(groups, key=lambda group: (group.takes_cue and not group.is_control, group.number))
     return next(trial for trial in ranked[-1].trials if trial.finished)
 
 
 def _choose(table: ScoreTable) -> dict[str, int]:
-    """Row of a typical and of the hardest face of every kind."""
+    """The row of a typical and of the hardest face of every kind."""
     chosen = {}
     for kind in sorted(set(table.attack_type.tolist()), key=lambda kind: (kind != NO_ATTACK, kind)):
         rows = np.flatnonzero(table.attack_type == kind)
@@ -96,47 +101,39 @@ def _choose(table: ScoreTable) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Opened:
-    """A trained detector, and the faces that it is to see.
+    """A trained detector and some faces of its dataset.
 
     Attributes:
-        detector: in evaluation mode.
+        detector: in evaluation mode, on the CPU.
         faces: the whole dataset.
-        rows: (N,) of the faces.
-        reader: of their cues, or None.
+        rows: (N,) indices of the faces.
+        reader: of their cues, or None if the detector takes none.
     """
 
-    detector: Any
-    faces: Any
+    detector: Detector
+    faces: Faces
     rows: np.ndarray
-    reader: Any
+    reader: CueReader | None
 
 
 def open_detector(trial: Trial, fold: str, step: int, keys: list[str]) -> Opened:
     """The detector of one step and the faces of these keys.
 
     Raises:
-        AgfasError: its weights or the faces' cues are gone.
+        AgfasError: the detector, the faces or their cues are missing.
     """
-    from oanet.detectors import load_detector
-    from pipelines.artefacts import cue_reader
-    from pipelines.data.faces import open_faces
-
     experiment = trial.planned.experiment
-    workspace = Workspace(experiment)
-    faces = open_faces(workspace.faces, workspace.size)
+    faces = open_faces(experiment)
     place = {str(key): row for row, key in enumerate(faces.keys)}
+    if missing := [key for key in keys if key not in place]:
+        raise AgfasError(f"The faces {faces.folder} lack {len(missing)} of the scored ones, such as '{missing[0]}'.")
     rows = np.array([place[key] for key in keys])
     reader = cue_reader(experiment, faces)
-    assert trial.folder is not None
-    try:
-        detector = load_detector(trial.folder / fold / "snapshots" / f"step_{step:06d}")
-    except (OSError, ValueError) as error:
-        raise AgfasError(f"The detector of {trial.planned.title} cannot be loaded: {error}") from error
-    return Opened(detector.eval(), faces, rows, reader)
+    return Opened(trial.detector_run(fold).load(step), faces, rows, reader)
 
 
 def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str, np.ndarray]]:
-    """The pictures of the faces of these keys."""
+    """The panels of the faces of these keys."""
     import torch
 
     from pipelines.pixels import to_unit_range

@@ -1,4 +1,4 @@
-"""The short table with which a command ends: one line per experiment, for a terminal."""
+"""The short table that commands end with: one line per experiment, for a terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pipelines.experiment.plan import Planned
 from pipelines.markdown import aligned
 from pipelines.report.cells import MISSING, Row
+from pipelines.report.comparison import Comparison
 from pipelines.report.contents import Study
-from pipelines.report.differences import Comparison
 from pipelines.report.gather import read_results
 from pipelines.report.tables import leave_out_table
 

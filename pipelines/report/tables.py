@@ -1,6 +1,6 @@
-"""The tables of a report; the page and Markdown show the same cells.
+"""The tables of results, and how their numbers were made; the page and the Markdown show the same cells.
 
-Rates are in per cent with one decimal. Below a value stands its 95 % interval.
+Rates are in per cent with one decimal; below a value stands its 95 % interval.
 """
 
 from __future__ import annotations
@@ -10,29 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report.cells import MISSING, Cell, Row, Table
-from pipelines.report.contents import Group, Study
-from pipelines.report.differences import Comparison
-from pipelines.report.made import how_made, how_paired
-from pipelines.report.targets import Target, targets_of, values_of
+from pipelines.report.cells import MISSING, Cell, Row, Table, listed, percent, rate_cell, span, texts
+from pipelines.report.comparison import Comparison, MeanDifference
+from pipelines.report.contents import Group, Study, Target, Trial, class_counts, targets_of, values_of
+
+_SELECTIONS = {
+    "last": "the last checkpoint",
+    "source_dev": "the best on held-out videos of the source domains",
+    "oracle": "the best on the test videos themselves",
+}
+_THRESHOLDS = {
+    "source_dev_eer": "equal error rate on held-out videos of the source domains",
+    "source_dev_min_acer": "lowest ACER, with APCER of the worst attack type, on held-out videos of the source domains",
+    "source_dev_min_hter": "lowest HTER, all attacks pooled, on held-out videos of the source domains",
+    "target_eer": "equal error rate on the test videos themselves, so that HTER is EER",
+}
 
 
 def leave_out_table(study: Study, rule: str, title: str, comparison: Comparison | None = None) -> Table:
-    """One row per group: HTER and AUC of every fold, and their means over the folds.
+    """HTER and AUC of every fold and their means over the folds, one row per group.
 
     Args:
         study: the experiments.
-        rule: name of the pair of rules, as in result.json.
+        rule: name of the pair of rules.
         title: heading.
-        comparison: where given, the mean HTER gets a 95 % interval.
+        comparison: if given, the mean HTER has a 95 % interval.
     """
     columns = [f"{metric} {fold}" for metric in ("HTER", "AUC") for fold in ("mean", *study.folds)]
-    rows = [_leave_out_row(study, group, rule, comparison) for group in _ordered(study)]
+    rows = [_leave_out_row(study, group, rule, comparison) for group in study.rows]
     return Table(title, tuple(columns), tuple(rows), tuple(how_made(study, rule, comparison)))
 
 
 def difference_table(study: Study, comparison: Comparison) -> Table | None:
-    """HTER of every group minus that of each reference; None where there is nothing to compare."""
+    """HTER of every group minus HTER of each reference; None without a pair to compare."""
     references = comparison.references()
     groups = [group for group in study.methods if group.finished]
     rows = []
@@ -47,17 +57,17 @@ def difference_table(study: Study, comparison: Comparison) -> Table | None:
 
 
 def attack_table(study: Study, fold: str | None = None) -> Table | None:
-    """APCER of every attack type under the honest rules, of one fold or the mean over those that have it."""
+    """APCER of every attack type under the honest rules, of one fold or the mean over those with the type."""
     places = [fold] if fold else list(study.folds)
     numbers = {group.name: _attack_numbers(group, places) for group in study.groups}
     kinds = sorted({kind for values in numbers.values() for kind in values["types"]})
     if not kinds:
         return None
     rows = []
-    for group in _ordered(study):
+    for group in study.rows:
         values = numbers[group.name]
-        cells = [_rate_cell(values["types"].get(kind, [])) for kind in kinds]
-        cells += [_rate_cell(values[name]) for name in ("apcer", "bpcer", "acer")]
+        cells = [rate_cell(values["types"].get(kind, [])) for kind in kinds]
+        cells += [rate_cell(values[name]) for name in ("apcer", "bpcer", "acer")]
         rows.append(Row(group.name, tuple(cells), _note(group), group.number))
     columns = (*(f"APCER {kind}" for kind in kinds), "APCER worst", "BPCER", "ACER")
     title = f"Errors by attack type, {fold}" if fold else "Errors by attack type, mean over the folds"
@@ -66,27 +76,22 @@ def attack_table(study: Study, fold: str | None = None) -> Table | None:
 
 
 def classification_table(study: Study) -> Table | None:
-    """Accuracy and its kin with the attack as the positive class, means over the targets; None where none is known."""
+    """Classification metrics with the attack as the positive class, means over the targets; None if none is known."""
     targets = targets_of(study)
     rows = []
-    for group in _ordered(study):
+    for group in study.rows:
         found = [[values_of(group, target, study.honest, metric) for target in targets] for metric in _CLASSIFICATION]
-        cells = [_rate_cell(_shared_means(column)) for column in found]
+        cells = [rate_cell(_shared_means(column)) for column in found]
         counts = [_sum(group, targets, study.honest, name) for name in _CONFUSION]
-        rows.append(Row(group.name, (*cells, *map(Cell, counts)), _note(group), group.number))
-    # Results of an earlier version have AUC alone, which stands in another table.
-    own = [place for place, name in enumerate(_CLASSIFICATION) if name != "auc"]
-    if not any(row.cells[place].text != MISSING for row in rows for place in own):
+        rows.append(Row(group.name, (*cells, *texts(*counts)), _note(group), group.number))
+    if not any(cell.text != MISSING for row in rows for cell in row.cells):
         return None
     made = (
-        (
-            "Positive class",
-            "the attack: precision and recall are of attacks, and a false positive is a rejected live face",
-        ),
+        ("Positive class", "the attack: a true positive is a rejected attack, a false positive a rejected live face"),
         ("Counts", "summed over targets, means over seeds"),
         (
-            "Not told twice",
-            "FPR is BPCER; where attacks of all kinds are pooled, APCER is 100 - recall and ACER is HTER",
+            "In terms of error rates",
+            "FPR is BPCER; with all attack types pooled, APCER is 100 - recall and ACER is HTER",
         ),
         ("Rules", study.honest),
     )
@@ -102,7 +107,7 @@ _CONFUSION = ("true_positives", "false_negatives", "true_negatives", "false_posi
 
 
 def _shared_means(by_target: Sequence[dict[int, float]]) -> list[float]:
-    """By seed, the mean over the targets that have a value: a detector that rejects nothing has no precision."""
+    """By seed, the mean over the targets with a value; a detector that rejects nothing has no precision."""
     seeds = sorted({seed for values in by_target for seed in values})
     return [float(np.mean([values[seed] for values in by_target if seed in values])) for seed in seeds]
 
@@ -116,21 +121,17 @@ def rule_table(study: Study) -> Table:
     """Mean HTER over the folds under every pair of selection and threshold rule."""
     rules = sorted({rule for trial in study.trials if trial.finished for rule in (trial.result or {})["mean"]})
     rows = []
-    for group in _ordered(study):
-        cells = [_rate_cell(_means(group, rule, "hter")) for rule in rules]
-        cells += [_rate_cell(_running_best(group, metric)) for metric in ("hter", "auc")]
+    for group in study.rows:
+        cells = [rate_cell(_means(group, rule, "hter")) for rule in rules]
+        cells += [rate_cell(_running_best(group, metric)) for metric in ("hter", "auc")]
         rows.append(Row(group.name, tuple(cells), _note(group), group.number))
     made = (
         ("Names", "selection rule / threshold rule"),
-        ("Looks at test labels", "everything with oracle, target_eer or running best: upper bounds, not results"),
+        ("Uses test labels", "everything with oracle, target_eer or running best: upper bounds, not results"),
         ("Running best", "lowest HTER and highest AUC on the target over the kept checkpoints, each by itself"),
     )
     columns = (*rules, "running best HTER", "running best AUC")
     return Table("Mean HTER under every rule", columns, tuple(rows), made)
-
-
-def _ordered(study: Study) -> list[Group]:
-    return [*study.methods, *study.controls]
 
 
 def _note(group: Group) -> str:
@@ -144,9 +145,9 @@ def _note(group: Group) -> str:
 def _leave_out_row(study: Study, group: Group, rule: str, comparison: Comparison | None) -> Row:
     cells: list[Cell] = []
     for metric in ("hter", "auc"):
-        mean = _rate_cell(_means(group, rule, metric), kind="mean")
+        mean = rate_cell(_means(group, rule, metric), kind="mean")
         ends = comparison.interval_of(group) if comparison and metric == "hter" else None
-        cells.append(Cell(mean.text, _ends(*ends), "mean") if ends else mean)
+        cells.append(Cell(mean.text, span(*ends), "mean") if ends else mean)
         cells += [_fold_cell(group, fold, rule, metric) for fold in study.folds]
     return Row(group.name, tuple(cells), _note(group), group.number)
 
@@ -154,24 +155,8 @@ def _leave_out_row(study: Study, group: Group, rule: str, comparison: Comparison
 def _fold_cell(group: Group, fold: str, rule: str, metric: str) -> Cell:
     found = [numbers for trial in group.trials if (numbers := trial.numbers(fold, rule))]
     pairs = [numbers["intervals"][metric] for numbers in found if metric in numbers.get("intervals", {})]
-    cell = _rate_cell([numbers[metric] for numbers in found])
-    return Cell(cell.text, _ends(*np.mean(pairs, axis=0))) if pairs else cell
-
-
-def _rate_cell(values: Sequence[float], kind: str = "") -> Cell:
-    """Mean and standard deviation over seeds of rates in [0, 1], in per cent."""
-    if not len(values):
-        return Cell(MISSING, kind=kind)
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return Cell(f"{100 * np.mean(values):.1f}{spread}", kind=kind)
-
-
-def _ends(low: float, high: float) -> str:
-    return f"[{_percent(low)}, {_percent(high)}]"
-
-
-def _percent(rate: float) -> str:
-    return f"{round(100 * rate, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
+    cell = rate_cell([numbers[metric] for numbers in found])
+    return Cell(cell.text, span(*np.mean(pairs, axis=0))) if pairs else cell
 
 
 def _means(group: Group, rule: str, metric: str) -> list[float]:
@@ -180,13 +165,13 @@ def _means(group: Group, rule: str, metric: str) -> list[float]:
 
 
 def _running_best(group: Group, metric: str) -> list[float]:
-    """What the published code prints: the best of many looks at the target, mean over the folds, per seed."""
+    """The running best of the published code by seed, the mean over the folds."""
     finished = [trial.result["folds"] for trial in group.trials if trial.finished and trial.result]
     return [float(np.mean([fold["papers_best"][metric] for fold in folds.values()])) for folds in finished]
 
 
 def _attack_numbers(group: Group, folds: Sequence[str]) -> dict[str, Any]:
-    """Per seed the mean over the folds, of each attack type and of APCER, BPCER and ACER."""
+    """APCER of each attack type, APCER, BPCER and ACER by seed, the means over the folds."""
     result: dict[str, Any] = {"types": {}, "apcer": [], "bpcer": [], "acer": []}
     for trial in group.trials:
         found = [numbers for fold in folds if (numbers := trial.numbers(fold, trial.honest))]
@@ -200,8 +185,74 @@ def _attack_numbers(group: Group, folds: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _difference_cell(difference: Any) -> Cell:
+def _difference_cell(difference: MeanDifference | None) -> Cell:
     if difference is None:
         return Cell(MISSING)
     kind = "better" if difference.high < 0 else "worse" if difference.low > 0 else ""
-    return Cell(f"{round(100 * difference.mean, 1) + 0.0:+.1f}", _ends(difference.low, difference.high), kind)
+    return Cell(percent(difference.mean, "+"), span(difference.low, difference.high), kind)
+
+
+def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> list[tuple[str, str]]:
+    """Checkpoint, threshold and its origin, videos, seeds and intervals of a table's numbers."""
+    selection, threshold = rule.split("/")
+    trials = [trial for trial in study.trials if trial.result is not None]
+    seeds = sorted({trial.seed for trial in trials})
+    steps = sorted({trial.planned.experiment.train.steps for trial in trials})
+    chosen = f"of {listed(steps)} steps, {_chosen(trials, rule)}"
+    made = [
+        ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; {chosen}"),
+        ("Threshold", f"{threshold}: {_THRESHOLDS[threshold]}"),
+        ("Origin", "; ".join(f"{fold}: {text}" for fold, text in _origins(trials, rule))),
+        ("Videos", "; ".join(_video_counts(study)) + ". The scores of a video's frames are averaged"),
+        ("Seeds", f"{len(seeds)} ({listed(seeds)}); ± is the standard deviation over seeds"),
+        ("Intervals", _intervals(trials, rule, comparison)),
+    ]
+    return [(what, how) for what, how in made if how]
+
+
+def how_paired(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """How a difference and its interval are computed."""
+    value = (
+        "HTER of the row minus HTER of the column in percentage points, each at its own threshold, averaged"
+        " over the folds and over the seeds that both have; negative: the row is better"
+    )
+    interval = (
+        f"95 %, {comparison.replicates} bootstrap replicates over videos. Both detectors and all seeds share"
+        " the draws; the folds' videos are drawn independently; seeds are not drawn"
+    )
+    marks = "coloured if the interval excludes 0, which some of many comparisons do by chance"
+    return ("Value", value), ("Interval", interval), ("Marks", marks), ("Rules", comparison.study.honest)
+
+
+def _found(trials: Sequence[Trial], rule: str) -> list[tuple[str, dict[str, Any]]]:
+    """(fold, numbers) of everything that is judged."""
+    return [(fold, numbers) for t in trials for fold in t.folds if (numbers := t.numbers(fold, rule)) is not None]
+
+
+def _chosen(trials: Sequence[Trial], rule: str) -> str:
+    steps = sorted({numbers["step"] for _, numbers in _found(trials, rule)})
+    return f"judged at step {listed(steps)}" if steps else "none judged yet"
+
+
+def _origins(trials: Sequence[Trial], rule: str) -> list[tuple[str, str]]:
+    origins: dict[str, str] = {}
+    for fold, numbers in _found(trials, rule):
+        origins.setdefault(fold, numbers["threshold_origin"])
+    return list(origins.items())
+
+
+def _video_counts(study: Study) -> list[str]:
+    counts = [(fold, class_counts(study.trials, Target(fold))) for fold in study.folds]
+    return [f"{fold}: {found[0]} live, {found[1]} attacks" for fold, found in counts if found]
+
+
+def _intervals(trials: Sequence[Trial], rule: str, comparison: Comparison | None) -> str:
+    if not any("intervals" in numbers for _, numbers in _found(trials, rule)):
+        return ""
+    replicates = sorted({trial.planned.experiment.evaluate.replicates for trial in trials})
+    text = f"95 %, {listed(replicates)} bootstrap replicates over videos"
+    if len({trial.seed for trial in trials}) > 1:
+        text += "; over several seeds, the mean of their ends"
+    if comparison is not None:
+        text += f"; of the mean HTER, {comparison.replicates} joint draws of all folds and seeds"
+    return text

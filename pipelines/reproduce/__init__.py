@@ -1,1 +1,1 @@
-"""The papers' tables, made again: their numbers, what each row is here, and ours beside theirs."""
+"""Reproduction of the papers' tables: their numbers, the experiments of each row, and ours beside theirs."""

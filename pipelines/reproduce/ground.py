@@ -1,30 +1,41 @@
-"""The data that a table is made on: the paper's own datasets, the built-in benchmark, or any prepared ones."""
+"""The data that a table is made on (the paper's datasets, the built-in benchmark or prepared ones), and its domains.
+
+A table names datasets by the paper's short names, and what it tests as `SOURCE>TARGET` in these names. A `Ground` gives
+each short name a domain of the data, from which follow the folds of a protocol and the targets of a column.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pipelines.data.protocol_settings import CORPUS
+from pydantic import TypeAdapter
+
+from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettings
+from pipelines.data.protocols import Fold, build_protocol
 from pipelines.data.records import CARD_NAME, load_faces
 from pipelines.errors import AgfasError, nearest
+from pipelines.report.contents import Target
 from pipelines.reproduce.settings import PaperSettings, ProtocolChoice
 from pipelines.synthetic.settings import DOMAINS, SyntheticSettings
 
 SYNTHETIC = "synthetic"
+OTHERS, TOGETHER = "others", "together"
+_LISTS = ("domains", "train", "test")
 
 
 @dataclass(frozen=True)
 class Needed:
-    """One thing that a table needs.
+    """A dataset or file that a table needs.
 
     Attributes:
-        name: of a dataset in the paper's words, or of a file.
-        place: where it is looked for.
-        found: whether it is there.
+        name: the paper's short name of a dataset, or a file name.
+        place: its path.
+        found: whether it exists.
         required: whether nothing is run without it.
-        how: what to do about it.
+        how: how to get it.
     """
 
     name: str
@@ -36,17 +47,17 @@ class Needed:
 
 @dataclass(frozen=True)
 class Ground:
-    """What is under a table.
+    """The data of a table.
 
     Attributes:
-        title: in words, for every heading.
-        own: whether it is the paper's own data, so that numbers may be compared.
-        domains: the dataset's domain by the paper's short name; of a missing one, what it would be called.
+        title: for headings.
+        own: whether it is the paper's own data, so that numbers are comparable.
+        domains: domain by the paper's short name; for a missing dataset, the name its domain would have.
         live: domains of the generator's live faces.
-        folders: the prepared datasets that are its parts; none for the benchmark.
-        live_folders: those of them that hold the live faces alone.
-        needed: what was looked for.
-        masks: whether all faces may have parsing masks.
+        folders: the prepared datasets; none for the benchmark.
+        live_folders: those with live faces alone.
+        needed: the datasets and files of the paper.
+        masks: whether the faces have parsing masks.
     """
 
     title: str
@@ -60,17 +71,17 @@ class Ground:
 
     @property
     def missing(self) -> list[Needed]:
-        """What stands in the way."""
+        """Required things that are not found."""
         return [item for item in self.needed if item.required and not item.found]
 
 
 def benchmark(choice: ProtocolChoice, settings: PaperSettings, names: Mapping[str, str]) -> Ground:
-    """The built-in benchmark's capture domains in the places of the paper's datasets.
+    """The built-in benchmark, its capture domains in the place of the paper's datasets.
 
     Args:
         choice: the table's protocol.
         settings: of the paper.
-        names: domains that the user gave to short names.
+        names: domains by short name, from the command line.
     """
     data = SyntheticSettings(**{k: v for k, v in settings.small.experiment["data"].items() if k != "name"})
     live = (CORPUS,) if data.corpus_subjects else ()
@@ -79,10 +90,10 @@ def benchmark(choice: ProtocolChoice, settings: PaperSettings, names: Mapping[st
 
 
 def given(choice: ProtocolChoice, settings: PaperSettings, folders: Sequence[Path], names: Mapping[str, str]) -> Ground:
-    """Prepared datasets in the places of the paper's; domains of live faces alone are the generator's.
+    """Prepared datasets in the place of the paper's; the generator is trained on domains with live faces alone.
 
     Raises:
-        AgfasError: a folder is no face dataset.
+        AgfasError: a folder is not a face dataset.
     """
     classes = [_classes(folder) for folder in folders]
     judged = [domain for found in classes for domain, labels in found.items() if len(labels) == 2]
@@ -96,27 +107,30 @@ def given(choice: ProtocolChoice, settings: PaperSettings, folders: Sequence[Pat
 
 
 def own(choices: Sequence[ProtocolChoice], settings: PaperSettings, folder: Path, takes_live: bool) -> Ground:
-    """The paper's own datasets, as far as they lie prepared below `folder` under their importers' names.
+    """The paper's own datasets, prepared in `folder` under their importers' names.
 
     Args:
         choices: the protocols that the table's rows use.
         settings: of the paper.
-        folder: where prepared datasets are looked for.
-        takes_live: whether any row needs the live faces of the generator, and its weights.
+        folder: of the prepared datasets.
+        takes_live: whether any row needs the generator's live faces and weights.
     """
     wanted = list(dict.fromkeys(name for choice in choices for name in choice.names()))
-    needed = [_dataset(name, settings, folder, required=True) for name in wanted]
+    needed = [_dataset(name, settings.datasets[name], folder) for name in wanted if name not in settings.closed]
     optional = _dispensable(choices, {item.name for item in needed if item.found})
-    needed = [replace(item, required=item.required and item.name not in optional) for item in needed]
+    needed = [replace(item, required=item.name not in optional) for item in needed]
+    domains = {item.name: _domain_of(item, settings) for item in needed if item.found or item.required}
+    needed += [Needed(name, folder / settings.datasets[name], False, False, why)
+               for name, why in settings.closed.items() if name in wanted]  # fmt: skip
     if takes_live:
-        needed += [_live(importer, folder) for importer in settings.live]
+        needed += [_dataset(name, name, folder, "live faces for the generator: ") for name in settings.live]
         needed += [_file(Path(path)) for path in settings.files]
     there = {item.name: item.place for item in needed if item.found and (item.place / CARD_NAME).is_file()}
     live = [there[importer] for importer in settings.live if importer in there]
     return Ground(
         "the paper's own datasets",
         True,
-        {item.name: _domain_of(item, settings) for item in needed[: len(wanted)] if item.found or item.required},
+        domains,
         tuple(domain for path in live for domain in _classes(path)) or settings.live,
         tuple(there.values()),
         tuple(live),
@@ -128,10 +142,10 @@ def own(choices: Sequence[ProtocolChoice], settings: PaperSettings, folder: Path
 def deal(
     choice: ProtocolChoice, settings: PaperSettings, domains: Sequence[str], names: Mapping[str, str]
 ) -> dict[str, str]:
-    """Which domain takes the place of which dataset: those named by the user, then of equal name, then in order.
+    """Assign domains to short names: first as given in `names`, then those of equal name, then in order.
 
     Raises:
-        AgfasError: an unknown short name or domain, or a domain in two places.
+        AgfasError: an unknown short name or domain, or a domain assigned twice.
     """
     named = [name for name in settings.datasets if name in choice.names()]
     order = list(choice.deal) or sorted(named, key=lambda name: name in settings.closed)
@@ -140,9 +154,9 @@ def deal(
         if name not in order:
             raise AgfasError(f"--map {name}={domain}: the table has no dataset '{name}'; {nearest(name, order)}")
         if domain not in domains:
-            raise AgfasError(f"--map {name}={domain}: no domain is called '{domain}'; {nearest(domain, domains)}")
+            raise AgfasError(f"--map {name}={domain}: there is no domain '{domain}'; {nearest(domain, domains)}")
         if domain in dealt.values():
-            raise AgfasError(f"--map gives the domain '{domain}' two places. Give it one.")
+            raise AgfasError(f"--map assigns the domain '{domain}' twice. Assign it once.")
         dealt[name] = domain
     for name in order:
         alike = [domain for domain in domains if domain in (name, settings.datasets[name])]
@@ -153,8 +167,59 @@ def deal(
     return {name: dealt[name] for name in order if name in dealt}
 
 
+def protocol_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> dict[str, Any]:
+    """The protocol block of an experiment: short names replaced by domains, or left out if they have none.
+
+    Raises:
+        AgfasError: a list is empty, so that nothing can be trained or tested.
+    """
+    block: dict[str, Any] = {}
+    for key, value in choice.protocol.items():
+        block[key] = [domains[name] for name in value if name in domains] if key in _LISTS else value
+        if block[key] == []:
+            raise AgfasError(
+                f"The protocol {choice.protocol['name']} needs a domain for one of {', '.join(value)} (protocol.{key}),"
+                " but the data have none. Give more domains, or another --map."
+            )
+    return block
+
+
+def folds_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> tuple[Fold, ...]:
+    """The protocol's folds on these domains."""
+    settings: AnyProtocol = TypeAdapter(ProtocolSettings).validate_python(protocol_on(choice, domains))
+    return build_protocol(settings, list(domains.values())).folds
+
+
+def targets_at(choice: ProtocolChoice, at: str, domains: Mapping[str, str]) -> list[Target]:
+    """The targets of `SOURCE>TARGET`; empty if the data have no domain for it.
+
+    Raises:
+        AgfasError: `at` has another form.
+    """
+    source, sign, target = at.partition(">")
+    if not sign or not target:
+        raise AgfasError(f"'{at}' has no target: write SOURCE>TARGET, or >TARGET.")
+    folds = folds_on(choice, domains)
+    if source:
+        folds = tuple(fold for fold in folds if fold.train_domains == (domains.get(source),))
+    if target == TOGETHER:
+        return [Target(fold.name) for fold in folds]
+    wanted = set(domains.values()) - {domains.get(source)} if target == OTHERS else {domains.get(target)}
+    return [
+        Target(fold.name, domain if len(fold.test_domains) > 1 else "")
+        for fold in folds
+        for domain in fold.test_domains
+        if domain in wanted
+    ]
+
+
+def short_name(target: Target, domains: Mapping[str, str]) -> str:
+    """The paper's short name of a target's domain, or the target's own name."""
+    return next((name for name, domain in domains.items() if domain == target.domain), target.name)
+
+
 def _dispensable(choices: Sequence[ProtocolChoice], found: set[str]) -> set[str]:
-    """The datasets that may be missing: optional ones, unless they are all that a part of the protocol has."""
+    """The optional datasets, except those of a list of the protocol that has nothing else."""
     names: set[str] = set()
     for choice in choices:
         for part in choice.parts():
@@ -163,25 +228,18 @@ def _dispensable(choices: Sequence[ProtocolChoice], found: set[str]) -> set[str]
     return names
 
 
-def _dataset(name: str, settings: PaperSettings, folder: Path, required: bool) -> Needed:
-    importer = settings.datasets[name]
-    place = folder / importer
-    if name in settings.closed:
-        return Needed(name, place, False, False, settings.closed[name])
-    found = (place / CARD_NAME).is_file()
-    how = "" if found else f"agfas prepare SOURCE --importer {importer} --domain {importer} --out {place}"
-    return Needed(name, place, found, required, how)
-
-
-def _live(importer: str, folder: Path) -> Needed:
+def _dataset(name: str, importer: str, folder: Path, what: str = "") -> Needed:
+    """A prepared dataset; `what` says what it is for."""
     place = folder / importer
     found = (place / CARD_NAME).is_file()
-    how = f"live faces for the generator: agfas prepare SOURCE --importer {importer} --domain {importer} --out {place}"
-    return Needed(importer, place, found, True, "" if found else how)
+    how = f"{what}agfas prepare SOURCE --importer {importer} --domain {importer} --out {place}"
+    return Needed(name, place, found, True, "" if found else how)
 
 
 def _file(path: Path) -> Needed:
-    return Needed(path.name, path, path.exists(), True, "" if path.exists() else "weights that are yours to fetch")
+    return Needed(
+        path.name, path, path.exists(), True, "" if path.exists() else "weights that have to be downloaded by hand"
+    )
 
 
 def _classes(folder: Path) -> dict[str, set[int]]:
@@ -194,7 +252,7 @@ def _classes(folder: Path) -> dict[str, set[int]]:
 
 
 def _domain_of(item: Needed, settings: PaperSettings) -> str:
-    """The domain of one of the paper's datasets; of one that is missing, the one that it would have."""
+    """The domain of one of the paper's datasets, or the name it would have if the dataset is missing."""
     importer, folder = settings.datasets[item.name], item.place
     if not item.found:
         return importer

@@ -1,26 +1,29 @@
-"""A table that was made again, as Markdown."""
+"""A reproduced table as Markdown and as CSV, with differences of HTER in units of one video.
+
+One video of a target is the smallest step of its HTER, which tells how many digits of a table mean anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from pipelines.report.cells import MISSING, Cell, Row, Table, to_markdown
-from pipelines.report.targets import Target
-from pipelines.reproduce.differences import between_rules, from_paper, our_gain, paper_gain
-from pipelines.reproduce.numbers import read_papers
-from pipelines.reproduce.rules import RUNNING_BEST
-from pipelines.reproduce.sides import Entry, MadeTable
-from pipelines.reproduce.values import Ours, one_video
+from pipelines.files import csv_text
+from pipelines.report.cells import MISSING, Cell, Row, Table, texts, to_markdown
+from pipelines.report.contents import Target
+from pipelines.reproduce.papers import read_papers
+from pipelines.reproduce.settings import RUNNING_BEST
+from pipelines.reproduce.values import Entry, MadeTable, Ours, one_video
 
 
 def as_markdown(table: MadeTable) -> str:
-    """The table: for each row the paper's line, ours under both rules, and differences in videos."""
+    """For each row the paper's line, ours under both rules, and the differences in videos."""
     parts = [f"# {heading(table)}", _warning(table), *(to_markdown(part) for part in as_tables(table)), _notes(table)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def heading(table: MadeTable) -> str:
-    """What the table is, and on which data."""
+    """The table's title and data."""
     paper, number = table.name.split("/")
     what = f"{paper} Table {number}: {table.printed.title}"
     ground = table.recipe.ground
@@ -28,10 +31,59 @@ def heading(table: MadeTable) -> str:
 
 
 def as_tables(table: MadeTable) -> list[Table]:
-    """One table a metric where datasets are the columns, else one with the metrics as its columns."""
+    """One table per metric if datasets are the columns, else one with the metrics as its columns."""
     if table.printed.heads == ("",):
         return [_table(table, "", [("", metric) for metric in table.printed.metrics])]
     return [_table(table, metric, [(head, metric) for head in table.printed.heads]) for metric in table.printed.metrics]
+
+
+def as_csv(table: MadeTable) -> str:
+    """A line per cell, in the paper's unit."""
+    return csv_text([_record(table, entry) for entry in table.entries.values()])
+
+
+def between_rules(entry: Entry, unit: str) -> float | None:
+    """Ours under the honest rule minus ours under the paper's, in videos."""
+    return in_videos(minus(entry.honest, entry.papers), entry.videos, unit) if entry.counted else None
+
+
+def from_paper(entry: Entry, unit: str) -> float | None:
+    """Ours under the paper's rule minus the paper's number, in videos."""
+    if entry.papers.mean is None or not entry.counted:
+        return None
+    return in_videos(entry.papers.mean - entry.printed.value, entry.videos, unit)
+
+
+def paper_gain(table: MadeTable, entry: Entry) -> float | None:
+    """The paper's number minus its reference row's, in the paper's videos."""
+    reference = table.reference(entry)
+    if reference is None or not entry.counted:
+        return None
+    return in_videos(entry.printed.value - reference.printed.value, entry.paper_videos, table.printed.unit)
+
+
+def our_gain(table: MadeTable, entry: Entry) -> float | None:
+    """Ours under the honest rule minus our reference row's, in our videos."""
+    reference = table.reference(entry)
+    if reference is None or not entry.counted:
+        return None
+    return in_videos(minus(entry.honest, reference.honest), entry.videos, table.printed.unit)
+
+
+def in_videos(difference: float | None, counts: tuple[int, int] | None, unit: str) -> float | None:
+    """A difference of HTER in videos; None if the difference or the number of videos is unknown."""
+    if difference is None or counts is None:
+        return None
+    points = difference if unit == "per cent" else 100 * difference
+    return points / one_video(counts)
+
+
+def minus(one: Ours, other: Ours) -> float | None:
+    """Mean difference over the shared seeds; None without any."""
+    shared = sorted(set(one.by_seed) & set(other.by_seed))
+    if not shared:
+        return None
+    return sum(one.by_seed[seed] - other.by_seed[seed] for seed in shared) / len(shared)
 
 
 def _table(table: MadeTable, metric: str, columns: Sequence[tuple[str, str]]) -> Table:
@@ -46,53 +98,39 @@ def _table(table: MadeTable, metric: str, columns: Sequence[tuple[str, str]]) ->
 
 
 def _lines(table: MadeTable, label: str, entries: Sequence[Entry], is_run: bool) -> list[Row]:
-    lines = [_line(label, "the paper", entries, lambda entry: Cell(_printed(table, entry)))]
+    lines = [Row(f"{label}: the paper", texts(*(_printed(table, entry) for entry in entries)))]
     if not is_run:
         return lines
     tag = _tag(table)
-    lines.append(_line(label, f"ours, papers' rule{tag}", entries, lambda entry: _cell(table, entry.papers)))
-    lines.append(_line(label, f"ours, honest rule{tag}", entries, lambda entry: _cell(table, entry.honest)))
+    lines.append(Row(f"{label}: ours, papers' rule{tag}", tuple(_cell(table, entry.papers) for entry in entries)))
+    lines.append(Row(f"{label}: ours, honest rule{tag}", tuple(_cell(table, entry.honest) for entry in entries)))
     if any(entry.counted for entry in entries):
-        lines += [_line(label, what, entries, cell) for what, cell in _differences(table)]
+        for what, videos in _differences(table):
+            lines.append(Row(f"{label}: {what}", tuple(_signed(videos(entry)) for entry in entries)))
     return [line for line in lines if any(cell.text != MISSING for cell in line.cells)]
 
 
-def _differences(table: MadeTable) -> list[tuple[str, Callable[[Entry], Cell]]]:
-    """Lines of differences in videos; a difference from the paper is formed on its own data alone."""
+def _differences(table: MadeTable) -> list[tuple[str, Callable[[Entry], float | None]]]:
+    """Lines of differences in videos; a difference from the paper is formed on the paper's data alone."""
     reference, unit, tag = table.recipe.table.reference, table.printed.unit, _tag(table)
-
-    def rules(entry: Entry) -> Cell:
-        return _signed(between_rules(entry, unit))
-
-    def paper(entry: Entry) -> Cell:
-        return _signed(from_paper(entry, unit))
-
-    def theirs(entry: Entry) -> Cell:
-        return _signed(paper_gain(table, entry))
-
-    def ours(entry: Entry) -> Cell:
-        return _signed(our_gain(table, entry))
-
-    found: list[tuple[str, Callable[[Entry], Cell]]] = [(f"in videos: ours, honest minus papers' rule{tag}", rules)]
+    found: list[tuple[str, Callable[[Entry], float | None]]] = [
+        (f"in videos: ours, honest minus papers' rule{tag}", lambda entry: between_rules(entry, unit))
+    ]
     if table.recipe.ground.own:
-        found.append(("in videos: ours, papers' rule, minus the paper", paper))
+        found.append(("in videos: ours, papers' rule, minus the paper", lambda entry: from_paper(entry, unit)))
     if reference:
-        found.append((f"in videos: the paper, minus its {reference}", theirs))
-        found.append((f"in videos: ours, honest, minus our {reference}{tag}", ours))
+        found.append((f"in videos: the paper, minus its {reference}", lambda entry: paper_gain(table, entry)))
+        found.append((f"in videos: ours, honest, minus our {reference}{tag}", lambda entry: our_gain(table, entry)))
     return found
 
 
-def _line(label: str, what: str, entries: Sequence[Entry], cell: Callable[[Entry], Cell]) -> Row:
-    return Row(f"{label}: {what}", tuple(cell(entry) for entry in entries))
-
-
 def _head(table: MadeTable, shown: str, head: str, metric: str) -> str:
-    """The printed head, and on other data what ours were tested on in its place."""
+    """The printed head and, on other data, what ours were tested on instead."""
     if table.recipe.ground.own:
         return shown
     tested = next((e.tested for e in table.entries.values() if (e.head, e.metric) == (head, metric) and e.tested), ())
     if not tested:
-        return f"{shown} [no domain of {table.recipe.ground.title} in its place]"
+        return f"{shown} [no domain of {table.recipe.ground.title} assigned]"
     if head == "" and not _same_everywhere(table, head, metric):
         return f"{shown} [ours: {_where(table)}]"
     return f"{shown} [ours: {_named(tested)}, {_where(table)}]"
@@ -143,11 +181,11 @@ def _warning(table: MadeTable) -> str:
     recipe = table.recipe
     if recipe.ground.own:
         return ""
-    places = "; ".join(f"{domain} in the place of {name}" for name, domain in recipe.ground.domains.items())
+    places = "; ".join(f"{domain} in place of {name}" for name, domain in recipe.ground.domains.items())
     return (
-        f"Ours were made on {recipe.ground.title}, not on the paper's data: {places}. The numbers of the two sides are"
-        " never to be compared, and no difference between them is formed. What may be asked is whether rows differ from"
-        " their reference in the same direction."
+        f"Ours were made on {recipe.ground.title}, not on the paper's data: {places}. The numbers of the two are not"
+        " comparable, and no difference between them is formed. What can be compared is whether rows differ from their"
+        " reference row in the same direction."
     )
 
 
@@ -159,12 +197,12 @@ def _notes(table: MadeTable) -> str:
     notes = [
         f"The paper's numbers: {papers.source(table.name)}. {paper.pages}",
         f"The paper's rule: {paper.rule}",
-        f"Checkpoint / threshold of ours: {_papers_rule(rules.papers)}, {rules.honest} the honest one",
+        f"Checkpoint / threshold of ours: {_papers_rule(rules.papers)}; {rules.honest} is the honest one",
         f"Seeds: {', '.join(map(str, recipe.seeds))}"
-        + ("; ± is the standard deviation over them" if len(recipe.seeds) > 1 else "; one, so no spread is known"),
+        + ("; ± is the standard deviation over them" if len(recipe.seeds) > 1 else "; one, so no deviation is known"),
         *_video_notes(table),
         *(f"{note}." for note in recipe.size.differs),
-        *([f"Changed on the command line, over what stands above: {changed}."] if changed else []),
+        *([f"Overrides of the command line: {changed}."] if changed else []),
         *(f"{note.rstrip('.')}." for note in (*table.printed.notes, *recipe.table.notes)),
         *(f"Not run here: {row.label}: {row.absent}." for row in table.rows if row.absent),
     ]
@@ -175,13 +213,13 @@ def _papers_rule(rule: str) -> str:
     if rule != RUNNING_BEST:
         return f"{rule} is the papers' rule"
     return (
-        "the papers' rule takes the lowest HTER, at the target's own EER threshold, and the highest AUC over the kept"
-        " checkpoints, each looked for on the target by itself, so that the two may be of two checkpoints"
+        "the papers' rule is the lowest HTER, at the target's own EER threshold, and the highest AUC over the kept"
+        " checkpoints, each by itself on the target, so that the two may be of two checkpoints"
     )
 
 
 def _video_notes(table: MadeTable) -> list[str]:
-    """Counts of videos of every target, and what one of them is worth."""
+    """Numbers of videos of every target, and one video in points of HTER."""
     found = {entry.tested[0].name: entry.videos for entry in table.entries.values() if entry.videos}
     ours = [
         f"{name}: {live} live, {attack} attack, one video is {one_video((live, attack)):.3f} points of HTER"
@@ -197,3 +235,43 @@ def _video_notes(table: MadeTable) -> list[str]:
         *([f"Our videos: {'; '.join(ours)}."] if ours else ["Our videos: none judged yet."]),
         *([f"The paper's videos, by SSDG's lists: {'; '.join(theirs)}."] if theirs else []),
     ]
+
+
+def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
+    ground, unit = table.recipe.ground, table.printed.unit
+    row = next(row for row in table.rows if row.label == entry.row)
+    live, attack = entry.videos or ("", "")
+    return {
+        "table": table.name,
+        "row": entry.row,
+        "head": entry.head,
+        "metric": entry.metric,
+        "unit": unit,
+        "paper": entry.printed.value,
+        "paper_text": entry.printed.text,
+        "paper_source": read_papers().source(table.name),
+        "data": ground.title,
+        "comparable": ground.own,
+        "tested": "; ".join(target.name for target in entry.tested),
+        "papers_rule": table.recipe.settings.rules.papers,
+        "honest_rule": table.recipe.settings.rules.honest,
+        "ours_papers_rule": _or_empty(entry.papers.mean),
+        "ours_papers_rule_sd": _or_empty(entry.papers.deviation),
+        "ours_honest": _or_empty(entry.honest.mean),
+        "ours_honest_sd": _or_empty(entry.honest.deviation),
+        "ours_text": entry.honest.text,
+        "seeds": " ".join(map(str, sorted(entry.honest.by_seed))),
+        "live_videos": live,
+        "attack_videos": attack,
+        "one_video_points": one_video(entry.videos) if entry.videos else "",
+        "honest_minus_papers_rule_videos": _or_empty(between_rules(entry, unit)),
+        "ours_minus_paper_videos": _or_empty(from_paper(entry, unit)) if ground.own else "",
+        "reference": table.recipe.table.reference,
+        "paper_minus_reference_videos": _or_empty(paper_gain(table, entry)),
+        "ours_minus_reference_videos": _or_empty(our_gain(table, entry)),
+        "not_run": row.absent,
+    }
+
+
+def _or_empty(value: float | None) -> float | str:
+    return "" if value is None else value

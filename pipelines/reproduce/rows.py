@@ -1,4 +1,4 @@
-"""What each row of a table is here: the experiments that make it, or why there are none."""
+"""The experiments of each row of a table, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pipelines.data.protocol_settings import CORPUS
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, set_dotted
 from pipelines.experiment.plan import Planned
-from pipelines.reproduce.ground import Ground
-from pipelines.reproduce.places import protocol_on
+from pipelines.reproduce.ground import Ground, protocol_on
 from pipelines.reproduce.settings import Method, PaperSettings, ProtocolChoice, RowChoice, Size, TableChoice
 
 
@@ -25,11 +24,11 @@ class PlannedRow:
 
     Attributes:
         label: as printed.
-        choice: what the configuration says of it.
+        choice: its configuration.
         protocol: of its experiments.
-        absent: why it is not run; empty where it is.
-        methods: experiments by method, one for every seed; a row that is only not run now has them too.
-        waits: whether it could be run, but for missing data.
+        absent: why it is not run; empty if it is.
+        methods: experiments by method, one per seed; also of a row that is only left out now.
+        waits: whether only missing data keep it from being run.
     """
 
     label: str
@@ -50,14 +49,14 @@ class Recipe:
     """What all rows of a table share.
 
     Attributes:
-        table: the table's choices.
+        table: the table's configuration.
         settings: its paper's.
         size: the paper's or the small one.
-        is_small: which of the two.
+        is_small: whether it is the small one.
         ground: the data.
         root: output folder.
         seeds: of the detectors.
-        overrides: (key, value) pairs that every experiment gets last.
+        overrides: (key, value) pairs applied last to every experiment.
     """
 
     table: TableChoice
@@ -81,7 +80,7 @@ class Recipe:
         return {"name": "dataset", "path": str(folders[0] if len(folders) == 1 else self.joined(folders)), "size": side}
 
     def joined(self, folders: Sequence[Path]) -> Path:
-        """Where several prepared datasets lie as one."""
+        """The folder of several prepared datasets joined to one."""
         return self.root / "faces" / joined_name(folders)
 
     def extra_live(self) -> str:
@@ -93,12 +92,12 @@ class Recipe:
 
 
 def plan_rows(recipe: Recipe, only: Sequence[str] = ()) -> list[PlannedRow]:
-    """Every row of the table in the printed order; of those that are not in `only`, where it is given, none is run."""
+    """All rows of the table in the printed order; if `only` names some, the others are not run."""
     return [_plan_row(recipe, label, row, only) for label, row in recipe.table.rows.items()]
 
 
 def takes_live(table: TableChoice, settings: PaperSettings) -> bool:
-    """Whether any row needs live faces beside the protocol's: for a generator, or as extra training faces."""
+    """Whether any row needs live faces in addition to the protocol's, for a generator or as extra training faces."""
     rows = [row for row in table.rows.values() if not row.absent]
     return any(_needs_live(_content(settings.methods[name], row, False)) for row in rows for name in row.method)
 
@@ -111,7 +110,7 @@ def _plan_row(recipe: Recipe, label: str, row: RowChoice, only: Sequence[str]) -
         return PlannedRow(label, row, protocol, why)
     made = {name: _experiments(recipe, label, row, name, protocol) for name in row.method}
     if only and label not in only:
-        return PlannedRow(label, row, protocol, "not asked for (--only)", made)
+        return PlannedRow(label, row, protocol, "left out by --only", made)
     if recipe.ground.missing:
         return PlannedRow(label, row, protocol, "waits for what is missing", made, waits=True)
     return PlannedRow(label, row, protocol, "", made)
@@ -149,7 +148,7 @@ def _needs_live(content: dict[str, Any]) -> bool:
 
 
 def _content(method: Method, row: RowChoice, is_small: bool) -> dict[str, Any]:
-    """The dotted overrides of a row's method, later ones last."""
+    """The dotted overrides of a row's method; later ones take precedence."""
     return {**method.set, **(method.small if is_small else method.full), **row.set}
 
 

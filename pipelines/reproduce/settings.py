@@ -1,55 +1,68 @@
-"""What `configs/paper/*.yaml` hold: a file of settings for each paper, and one for each of its tables."""
+"""The files of `configs/paper`: one of settings for each paper, and one for each of its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.settings import HONEST_RULES, SELECTION_RULES, THRESHOLD_RULES
 from pipelines.experiment.file import read_mapping
-from pipelines.reproduce.rules import HONEST_RULES, OF_RUNNING_BEST, PAPERS_RULES, RUNNING_BEST
+from pipelines.reproduce.papers import read_papers
 from pipelines.settings import Strict, explain
 
 FOLDER = Path("configs/paper")
 
+RUNNING_BEST = "running_best"
+"""A rule: the lowest HTER, at the target's own EER threshold, and the highest AUC over the kept checkpoints, each by
+itself on the target, so that the two may be of two checkpoints."""
+
+OF_RUNNING_BEST = ("hter", "auc")
+"""The metrics it gives."""
+
+PAPERS_RULES = (RUNNING_BEST, *(f"{one}/{other}" for one in SELECTION_RULES for other in THRESHOLD_RULES))
+
+Read = TypeVar("Read", bound=BaseModel)
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-"""A list of which one may be written alone."""
+"""A list of names; one alone may be written without brackets."""
 
 
 def _one_of(allowed: Sequence[str]) -> AfterValidator:
-    """A misspelt rule would leave its lines of a table empty."""
+    """A misspelt rule would leave its lines of a table empty without an error."""
 
     def check(rule: str) -> str:
         if rule not in allowed:
-            raise ValueError(f"'{rule}' is no such rule: {nearest(rule, allowed)}")
+            raise ValueError(f"unknown rule '{rule}': {nearest(rule, allowed)}")
         return rule
 
     return AfterValidator(check)
 
 
 class Rules(Strict):
-    """The two ways to a number that stand side by side; a pair is `SELECTION/THRESHOLD`."""
+    """The two rules whose numbers are printed side by side; a pair is `SELECTION/THRESHOLD`."""
 
-    papers: Annotated[str, _one_of(PAPERS_RULES)] = Field(description="The paper's own: a pair, or `running_best`.")
+    papers: Annotated[str, _one_of(PAPERS_RULES)] = Field(description="The paper's: a pair, or `running_best`.")
     honest: Annotated[str, _one_of(HONEST_RULES)] = Field(description="A pair that never looks at the target.")
 
 
 class ProtocolChoice(Strict):
     """A protocol over the paper's short names of datasets.
 
-    A column or row says what it tests as `SOURCE>TARGET`: `>M` is the fold that tests M, `3DMAD>CSMAD` one domain of a
-    fold with one source, `3DMAD>others` the mean over all targets but the source, `>together` all targets pooled.
+    What a column or row tests is written `SOURCE>TARGET`: `>M` is the fold that tests M, `3DMAD>CSMAD` one domain of
+    the fold trained on 3DMAD, `3DMAD>others` the mean over its other targets, `>together` all targets pooled.
     """
 
     protocol: dict[str, Any]
-    full: dict[str, Any] = Field({}, description="Keys of the protocol at the paper's size alone.")
-    optional: tuple[str, ...] = Field((), description="Datasets without which the rest is run all the same.")
-    deal: tuple[str, ...] = Field((), description="The order in which other data's domains take the short names.")
-    columns: dict[str, Names] = Field({}, description="What each head of a table tests; a table may give its own.")
+    full: dict[str, Any] = Field({}, description="Keys of the protocol added at the paper's size.")
+    optional: tuple[str, ...] = Field((), description="Datasets that may be missing.")
+    deal: tuple[str, ...] = Field(
+        (), description="Short names in the order in which domains of other data are assigned."
+    )
+    columns: dict[str, Names] = Field({}, description="What each head of a table tests; a table may override it.")
 
     def parts(self) -> list[list[str]]:
         """The short names in each list of the protocol."""
@@ -61,12 +74,12 @@ class ProtocolChoice(Strict):
 
 
 class Method(Strict):
-    """What a row is here: overrides of an experiment, at the paper's size and at a small one.
+    """A row's overrides of the experiment, at the paper's size and at a small one.
 
     Attributes:
         set: at both sizes.
         full, small: at one of them, after `set`.
-        needs: `masks` where the faces must have parsing masks.
+        needs: `masks` if the faces must have parsing masks.
     """
 
     set: dict[str, Any] = Field({})
@@ -79,11 +92,10 @@ class Size(Strict):
     """One size of a paper's experiments.
 
     Attributes:
-        experiment: the configuration that its methods change.
+        experiment: the configuration that methods override.
         seeds: of the detectors.
-        differs: how this differs from the paper, in sentences.
-        rates: core seconds: of a trained face by `detector`, a step by `generator` or `identity`, a restored face and
-            call by `restoration`; see `cost`.
+        differs: the differences from the paper, in sentences.
+        rates: core seconds per unit of work (see `cost.KINDS`), by kind and name.
     """
 
     experiment: dict[str, Any]
@@ -97,11 +109,11 @@ class PaperSettings(Strict):
 
     Attributes:
         paper: its name in `papers.yaml`.
-        datasets: by the paper's short name, the importer; a prepared folder and a domain are looked for by that name.
-        closed: short names of datasets that nobody can have, and why.
+        datasets: the importer by the paper's short name; the prepared folder and the domain have the importer's name.
+        closed: datasets that are not available to anyone, with the reason.
         live: importers of the datasets whose live faces the generator is trained on.
-        files: weights that the paper's size reads; hub ids are told and not looked for.
-        rules: the papers' and the honest one.
+        files: weights that the paper's size reads.
+        rules: the paper's and the honest one.
         protocols, methods: by name.
         full, small: the two sizes.
     """
@@ -119,13 +131,13 @@ class PaperSettings(Strict):
 
 
 class RowChoice(Strict):
-    """What a row of a table is here.
+    """How a row of a table is made.
 
     Attributes:
-        absent: why it is not run, where it is not.
+        absent: why it is not run; empty if it is.
         method: name of one method, or of several whose values are averaged.
         set: overrides after the method's.
-        protocol, at: where they differ from the table's and the column's.
+        protocol, at: instead of the table's and the column's.
     """
 
     absent: str = ""
@@ -140,12 +152,12 @@ class TableChoice(Strict):
 
     Attributes:
         table: its name in `papers.yaml`.
-        settings: file of the paper's settings beside this one, without its ending.
-        protocol: name of one of the settings' protocols.
-        columns: what each head tests, where the protocol does not say.
+        settings: the file of the paper's settings in the same folder, without its suffix.
+        protocol: one of the settings' protocols.
+        columns: what each head tests, beside the protocol's.
         metrics: our metric by the printed name.
-        reference: a row that the others are compared with.
-        notes: what a reader of ours must know.
+        reference: label of the row that others are compared with.
+        notes: for the readers of our table.
         rows: by printed label.
     """
 
@@ -160,26 +172,22 @@ class TableChoice(Strict):
 
 
 def table_names(folder: Path = FOLDER) -> list[str]:
-    """The tables that can be made, in the papers' order."""
-    from pipelines.reproduce.numbers import read_papers
-
+    """Names of the tables that have a configuration, in the papers' order."""
     there = {path.stem.replace("-", "/", 1) for path in folder.glob("*-*.yaml")}
     return [name for name in read_papers().tables if name in there]
 
 
 def read_table(name: str, folder: Path = FOLDER) -> tuple[TableChoice, PaperSettings]:
-    """A table's choices and its paper's.
+    """The configuration of a table and of its paper.
 
     Raises:
-        AgfasError: no such table, or a file that does not fit its paper.
+        AgfasError: the table is unknown, or a file is invalid or contradicts the printed table.
     """
     names = table_names(folder)
     if not names:
-        raise AgfasError(
-            f"{folder} holds no table. Give --configs the folder configs/paper that comes with the project."
-        )
+        raise AgfasError(f"{folder} holds no table. Set --configs to the folder configs/paper of the project.")
     if name not in names:
-        raise AgfasError(f"No table is called '{name}'; {nearest(name, names)}")
+        raise AgfasError(f"Unknown table '{name}'; {nearest(name, names)}")
     path = folder / f"{name.replace('/', '-', 1)}.yaml"
     choice = _read(path, TableChoice)
     settings = _read(folder / f"{choice.settings}.yaml", PaperSettings)
@@ -187,7 +195,7 @@ def read_table(name: str, folder: Path = FOLDER) -> tuple[TableChoice, PaperSett
     return choice, settings
 
 
-def _read(path: Path, model: Any) -> Any:
+def _read(path: Path, model: type[Read]) -> Read:
     try:
         return model.model_validate(read_mapping(path))
     except ValidationError as error:
@@ -195,8 +203,6 @@ def _read(path: Path, model: Any) -> Any:
 
 
 def _check_fits(choice: TableChoice, settings: PaperSettings, path: Path) -> None:
-    from pipelines.reproduce.numbers import read_papers
-
     printed = read_papers().table(choice.table)
     _check_known(path, "row", choice.rows, printed.rows)
     _check_known(path, "row", printed.rows, choice.rows)
@@ -217,7 +223,7 @@ def _given(choice: TableChoice, field: str) -> list[str]:
     return [name for value in found if value for name in ([value] if isinstance(value, str) else value)]
 
 
-def _check_known(path: Path, what: str, given: Any, allowed: Any) -> None:
+def _check_known(path: Path, what: str, given: Iterable[str], allowed: Collection[str]) -> None:
     for name in given:
         if name not in allowed:
             raise AgfasError(f"In {path}: unknown {what} '{name}'; {nearest(name, allowed)}")

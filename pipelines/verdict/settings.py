@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator
 
 from pipelines.cues.settings import CONTROLS, CueSettings
-from pipelines.evaluation.thresholds import SOURCE_RULES
+from pipelines.evaluation.settings import SOURCE_RULES
 from pipelines.settings import Strict
 
 VERSION: Final = 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation.metrics import Roc, roc
 from pipelines.evaluation.scores import ScoreTable
 
 
@@ -35,3 +36,8 @@ def random_table(count: int, seed: int = 0, decimals: int | None = None, shift: 
     if decimals is not None:
         scores = np.round(scores * 10**decimals) / 10**decimals
     return make_table(labels, scores, attack_type=np.array(["none", "print", "replay", "mask"])[kinds])
+
+
+def curve(table: ScoreTable) -> Roc:
+    """The operating points of a table."""
+    return roc(table.label, table.score)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from score_tables import make_table, random_table
+from paired_tables import mean_interval, paired_difference
+from score_tables import curve, make_table, random_table
 
 from pipelines.errors import AgfasError
 from pipelines.evaluation import metrics
@@ -13,8 +14,6 @@ from pipelines.evaluation.bootstrap import (
     Draws,
     interval,
     intervals,
-    mean_interval,
-    paired_difference,
     replicate_values,
 )
 from pipelines.evaluation.scores import ScoreTable
@@ -135,29 +134,29 @@ def test_coverage_of_hter_at_a_fixed_threshold():
 
 def test_a_table_does_not_differ_from_itself():
     table = random_table(100)
-    assert paired_difference(table, table, 0.5, 0.5, "hter", 50) == (0.0, 0.0, 0.0)
+    assert paired_difference(table, table, (0.5, 0.5), "hter", 50) == (0.0, 0.0, 0.0)
 
 
 def test_pairing_narrows_the_difference():
     a = random_table(400, 8)
     noise = np.random.default_rng(0).normal(size=400)
     b = make_table(a.label, a.score + 0.02 * noise, attack_type=a.attack_type)
-    difference = paired_difference(a, b, 0.5, 0.5, "auc", 300)
-    assert difference.mean == pytest.approx(metrics.auc(a) - metrics.auc(b))
-    assert difference.low <= difference.mean <= difference.high
+    mean, lowest, highest = paired_difference(a, b, (0.5, 0.5), "auc", 300)
+    assert mean == pytest.approx(curve(a).auc() - curve(b).auc())
+    assert lowest <= mean <= highest
     low, high = intervals(a, 0.5, ["auc"], 300)["auc"]
-    assert difference.high - difference.low < 0.5 * (high - low)
+    assert highest - lowest < 0.5 * (high - low)
 
 
 def test_pairing_ignores_the_order_of_rows():
     a, b = random_table(100, 1), random_table(100, 1, decimals=1)
     shuffled = b.where(np.random.default_rng(0).permutation(100))
-    assert paired_difference(a, b, 0.5, 0.4, "eer", 50) == paired_difference(a, shuffled, 0.5, 0.4, "eer", 50)
+    assert paired_difference(a, b, (0.5, 0.4), "eer", 50) == paired_difference(a, shuffled, (0.5, 0.4), "eer", 50)
 
 
 def test_other_videos_cannot_be_paired():
-    with pytest.raises(AgfasError, match="same videos on both sides, but 10 of 50 and 60"):
-        paired_difference(random_table(50), random_table(60), 0.5, 0.5, "auc")
+    with pytest.raises(AgfasError, match="10 videos are in one table only"):
+        paired_difference(random_table(50), random_table(60), (0.5, 0.5), "auc")
 
 
 def test_the_mean_over_targets_is_narrower_than_each():
@@ -168,7 +167,7 @@ def test_the_mean_over_targets_is_narrower_than_each():
     low, high = mean_interval(targets, [0.5] * 4, "hter", 300)
     widths = [np.diff(intervals(table, 0.5, ["hter"], 300)["hter"])[0] for table in targets]
     assert 0.35 < (high - low) / np.mean(widths) < 0.7
-    assert low < np.mean([metrics.hter(table, 0.5) for table in targets]) < high
+    assert low < np.mean([metrics.report(table, 0.5).hter for table in targets]) < high
 
 
 def test_seeds_on_the_same_videos_are_drawn_alike():

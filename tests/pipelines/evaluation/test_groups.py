@@ -28,7 +28,8 @@ def planted(rates: dict[str, float], subjects: int = 60, videos: int = 2, label:
 def test_a_planted_difference_is_found_with_its_size():
     table, groups = planted({"female": 0.05, "male": 0.30})
     (found,) = differentials(table, 0.5, groups)
-    assert (found.measure, found.unknown, found.too_small) == ("BPCER", 0, ())
+    assert (found.measure, found.unknown) == ("BPCER", 0)
+    assert all(rate.enough for rate in found.rates)
     female, male = found.rates
     assert (female.rate, male.rate, male.subjects, male.videos) == (0.05, pytest.approx(0.3), 60, 120)
     gap = found.gap
@@ -63,7 +64,7 @@ def test_small_groups_are_named_and_not_compared():
     columns = {name: [*getattr(big, name), *getattr(small, name)] for name in ("subject", "score", "label")}
     table = make_table(columns["label"], columns["score"], subject=columns["subject"])
     (found,) = differentials(table, 0.5, [*groups, *few])
-    assert found.too_small == ("c",)
+    assert [rate.group for rate in found.rates if not rate.enough] == ["c"]
     assert (found.gap.best, found.gap.worst) == ("a", "b")
     assert found.rates[2].low < 0.6
     (alone,) = differentials(small, 0.5, few)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from score_tables import make_table, random_table
+from score_tables import curve, make_table, random_table
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from pipelines.errors import AgfasError
@@ -64,11 +64,11 @@ def test_everything_equals_slow_loops(seed, decimals):
 def test_bpcer_at_apcer_is_the_best_of_all_thresholds(level, decimals):
     table = random_table(400, 3, decimals)
     allowed = [
-        metrics.bpcer(table, threshold)
+        metrics.report(table, threshold).bpcer
         for threshold in [*np.unique(table.score), 2.0]
-        if metrics.apcer(table, threshold) <= level + 1e-12
+        if metrics.report(table, threshold).apcer <= level + 1e-12
     ]
-    assert metrics.bpcer_at_apcer(table, level) == pytest.approx(min(allowed))
+    assert metrics.bpcer_at_apcer(table, [level])[0] == pytest.approx(min(allowed))
 
 
 @pytest.mark.parametrize("level", [0.0, 0.01, 0.10, 1.0])
@@ -76,50 +76,50 @@ def test_bpcer_at_apcer_is_the_best_of_all_thresholds(level, decimals):
 def test_tpr_at_fpr_equals_scikit_learn(level, decimals):
     table = random_table(500, 4, decimals)
     fpr, tpr, _ = roc_curve(table.label, table.score, drop_intermediate=False)
-    assert metrics.tpr_at_fpr(table, level) == pytest.approx(tpr[fpr <= level + 1e-12].max())
+    assert curve(table).tpr_at_fpr(level) == pytest.approx(tpr[fpr <= level + 1e-12].max())
 
 
 @pytest.mark.parametrize("decimals", [None, 1, 3])
 def test_roc_and_auc_equal_scikit_learn(decimals):
     table = random_table(3000, 5, decimals)
-    curve = metrics.roc(table.label, table.score)
+    ours = metrics.roc(table.label, table.score)
     fpr, tpr, thresholds = roc_curve(table.label, table.score, drop_intermediate=False)
-    np.testing.assert_allclose(curve.fpr[::-1], fpr, atol=1e-15)
-    np.testing.assert_allclose(curve.tpr[::-1], tpr, atol=1e-15)
-    np.testing.assert_array_equal(curve.thresholds[:-1][::-1], thresholds[1:])
-    assert metrics.auc(table) == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
+    np.testing.assert_allclose(ours.fpr[::-1], fpr, atol=1e-15)
+    np.testing.assert_allclose(ours.tpr[::-1], tpr, atol=1e-15)
+    np.testing.assert_array_equal(ours.thresholds[:-1][::-1], thresholds[1:])
+    assert curve(table).auc() == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_on_scores_of_four_decimals_the_papers_grid_gives_the_same(seed):
     table = random_table(400, seed, decimals=4)
     rate, threshold, _, _ = papers_grid_eer(table.label, table.score)
-    assert metrics.eer(table) == pytest.approx((rate, threshold), abs=1e-12)
+    assert curve(table).eer() == pytest.approx((rate, threshold), abs=1e-12)
 
 
 def test_eer_takes_the_last_of_several_minimisers():
     only_one = make_table([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4])
     # (FAR, FRR) at 0.1 (1, 0), at 0.2 (1/2, 0), at 0.3 (1/2, 1/2), at 0.4 (0, 1/2), above (0, 1)
-    assert metrics.eer(only_one) == (0.5, 0.3)
+    assert curve(only_one).eer() == (0.5, 0.3)
     two = make_table([0, 1, 1, 0, 0, 1], [0.1, 0.2, 0.3, 0.3, 0.4, 0.5])
     # At 0.3 (2/3, 1/3), at 0.4 (1/3, 2/3): both 1/3 apart, the later counts.
-    assert metrics.eer(two) == (pytest.approx(0.5), 0.4)
+    assert curve(two).eer() == (pytest.approx(0.5), 0.4)
 
 
 def test_perfect_separation_and_perfect_confusion():
     table = make_table([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
-    assert metrics.eer(table) == (0.0, 0.8)
-    assert metrics.auc(table) == 1.0
-    assert metrics.tpr_at_fpr(table, 0.01) == 1.0
+    assert curve(table).eer() == (0.0, 0.8)
+    assert curve(table).auc() == 1.0
+    assert curve(table).tpr_at_fpr(0.01) == 1.0
     swapped = make_table([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9])
-    assert metrics.eer(swapped) == (1.0, 0.8)
-    assert metrics.auc(swapped) == 0.0
+    assert curve(swapped).eer() == (1.0, 0.8)
+    assert curve(swapped).auc() == 0.0
 
 
 def test_equal_scores_are_chance_and_the_threshold_stays_finite():
     table = make_table([0, 1, 1, 0], [0.5] * 4)
-    rate, threshold = metrics.eer(table)
-    assert metrics.auc(table) == rate == 0.5
+    rate, threshold = curve(table).eer()
+    assert curve(table).auc() == rate == 0.5
     assert threshold == np.nextafter(0.5, 1)
 
 
@@ -127,16 +127,16 @@ def test_equal_scores_are_chance_and_the_threshold_stays_finite():
 def test_hter_moves_in_the_quanta_of_the_papers_datasets(bonafide, attacks):
     labels = [1] * bonafide + [0] * attacks
     scores = [0.9] * bonafide + [0.1] * (attacks - 1) + [0.7]
-    quantum = metrics.hter(make_table(labels, scores), 0.5)
+    quantum = metrics.report(make_table(labels, scores), 0.5).hter
     assert quantum == pytest.approx(1 / (2 * attacks))
     assert round(100 * quantum, 3) == {210: 0.238, 450: 0.111, 700: 0.071, 2880: 0.017}[attacks]
 
 
 def test_a_score_at_the_threshold_is_accepted():
     table = make_table([0, 1], [0.5, 0.5])
-    assert (metrics.apcer(table, 0.5), metrics.bpcer(table, 0.5)) == (1.0, 0.0)
+    assert (metrics.report(table, 0.5).apcer, metrics.report(table, 0.5).bpcer) == (1.0, 0.0)
     above = float(np.nextafter(0.5, 1))
-    assert (metrics.apcer(table, above), metrics.bpcer(table, above)) == (0.0, 1.0)
+    assert (metrics.report(table, above).apcer, metrics.report(table, above).bpcer) == (0.0, 1.0)
 
 
 def test_apcer_is_the_worst_types_and_hter_pools_all():
@@ -165,7 +165,7 @@ def test_a_rising_transform_changes_no_rate(transform):
 
 def test_signed_zeros_are_one_score():
     table = make_table([0, 1, 0, 1], [-0.0, 0.0, 0.25, 1.0])
-    assert metrics.auc(table) == slow_auc(table) == 0.625
+    assert curve(table).auc() == slow_auc(table) == 0.625
 
 
 def test_the_report_is_plain_json():
@@ -179,12 +179,12 @@ def test_one_class_is_refused(label, missing):
     table = make_table([label] * 3, [0.1, 0.2, 0.3])
     calls = (
         lambda: metrics.report(table, 0.5),
-        lambda: metrics.auc(table),
-        lambda: metrics.eer(table),
-        lambda: metrics.hter(table, 0.5),
-        lambda: metrics.apcer(table, 0.5),
-        lambda: metrics.bpcer(table, 0.5),
-        lambda: metrics.bpcer_at_apcer(table, 0.1),
+        lambda: curve(table).auc(),
+        lambda: curve(table).eer(),
+        lambda: metrics.report(table, 0.5).hter,
+        lambda: metrics.report(table, 0.5).apcer,
+        lambda: metrics.report(table, 0.5).bpcer,
+        lambda: metrics.bpcer_at_apcer(table, [0.1])[0],
     )
     for call in calls:
         with pytest.raises(AgfasError, match=missing):

@@ -52,7 +52,7 @@ def test_unreadable_files_are_refused(tmp_path):
     broken = tmp_path / "broken.parquet"
     random_table(10).save(broken)
     broken.write_bytes(broken.read_bytes()[:-20])
-    with pytest.raises(AgfasError, match="not a score table that can be read"):
+    with pytest.raises(AgfasError, match="cannot be read as a score table"):
         ScoreTable.load(broken)
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(AgfasError, match="video, subject"):
@@ -65,8 +65,8 @@ def test_unreadable_files_are_refused(tmp_path):
         ({"scores": [0.1, 0.2]}, "equally long"),
         ({"scores": [0.1, float("nan"), 0.3]}, "1 of 3 scores are not finite.*'b'.*learning_rate"),
         ({"scores": [0.1, float("inf"), 0.3]}, "not finite"),
-        ({"labels": [0, 2, 1]}, "Label 2 in row 1"),
-        ({"labels": [0, 0.5, 1]}, "Label 0.5"),
+        ({"labels": [0, 2, 1]}, "Row 1 .* has the label 2"),
+        ({"labels": [0, 0.5, 1]}, "has the label 0.5"),
         ({"key": ["a", "a", "b"]}, "'a' occurs 2 times"),
         ({"attack_type": ["print", "none", "none"]}, "'b' has label 0"),
         ({"attack_type": ["print", "print", "mask"]}, "'c' has label 1"),

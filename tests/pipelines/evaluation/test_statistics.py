@@ -94,7 +94,7 @@ def test_words_say_who_is_better_and_whose_order_may_be_chance():
     means = {name: float(np.mean(list(values.values()))) for name, values in groups.items()}
     words = in_words(means, pairwise_tests(groups))
     assert words[0].startswith("good and bad differ by 20.0 points in favour of good (6 paired results")
-    assert words[-1] == "These are not told apart, so their order may be chance: good (25.0 %), same (25.0 %)"
+    assert words[-1] == "No significant difference, so their order may be chance: good (25.0 %), same (25.0 %)"
     assert (
         "More seeds would allow it"
         in in_words({"a": 0.1, "b": 0.2}, pairwise_tests({"a": {0: 0.1}, "b": {0: 0.2}}))[-1]

@@ -18,11 +18,18 @@ from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from pipelines.artefacts import load_maker
-from pipelines.inspection.cameras import fit_cameras, mean_floor
-from pipelines.inspection.divergence import GaussianFit, kl_divergence
+from pipelines.inspection.figure import as_svg, inspection_figure
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
-from pipelines.inspection.plot import as_svg, inspection_figure
-from pipelines.inspection.proposal import RULE, Theorems, propose
+from pipelines.inspection.theorems import (
+    RULE,
+    GaussianFit,
+    Theorems,
+    fit_cameras,
+    kl_divergence,
+    mean_floor,
+    propose,
+    theorem_curves,
+)
 from pipelines.stages import faces as faces_stage
 from pipelines.stages import inspect_dfg, train_dfg, train_identity
 
@@ -174,7 +181,7 @@ def test_both_theorems_from_made_up_measurements(opened):
         name: {(401, "identity"): Measured(values + shift, values * 0 + 0.25, values, values)}
         for name, shift in (("live, other domains", 0.0), ("print", 2.0))
     }
-    (one,) = inspect_dfg.theorem_curves(pipeline, subjects, found, [401])
+    (one,) = theorem_curves(pipeline, subjects, found, [401])
     abar = float(pipeline.scheduler.alphas_cumprod[401])
     ratio = 1 / (abar * 4 + 1 - abar)
     assert one.kl == pytest.approx(0.5 * (ratio - 1 - math.log(ratio)), rel=0.05)
@@ -229,7 +236,7 @@ def test_the_plot_is_the_same_bytes_every_time():
 
 def test_without_attacks_nothing_is_proposed(opened, experiment, monkeypatch, capsys):
     groups = {"live, held out": np.arange(4)}
-    monkeypatch.setattr(inspect_dfg, "_groups", lambda *_: groups)
+    monkeypatch.setattr("pipelines.inspection.measure.groups_of", lambda *_: groups)
     inspect_dfg.run(experiment, [201], count=4)
     (folder,) = (experiment.root / "generator").iterdir()
     assert json.loads((folder / "inspect.json").read_text())["proposed_timestep"] is None

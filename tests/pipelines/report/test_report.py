@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from output_folder import DOMAINS, make_experiment, make_output, write_faces
+from paired_tables import mean_interval, paired_difference
 
 from pipelines.errors import AgfasError
-from pipelines.evaluation.bootstrap import mean_interval, paired_difference
-from pipelines.evaluation.selection import SELECTION_RULES
-from pipelines.evaluation.thresholds import THRESHOLD_RULES
+from pipelines.evaluation.settings import SELECTION_RULES, THRESHOLD_RULES
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.report.differences import Comparison
+from pipelines.report.comparison import Comparison
 from pipelines.report.gather import gather
 from pipelines.report.tables import leave_out_table
 from pipelines.stages import report
@@ -173,7 +172,7 @@ def test_difference_of_one_fold_and_seed_is_the_paired_one(tmp_path):
     fold = study.folds[0]
     expected = paired_difference(
         b.test_scores(fold, HONEST), a.test_scores(fold, HONEST),
-        b.numbers(fold, HONEST)["threshold"], a.numbers(fold, HONEST)["threshold"],
+        (b.numbers(fold, HONEST)["threshold"], a.numbers(fold, HONEST)["threshold"]),
         "hter", comparison.replicates,
     )  # fmt: skip
     found = comparison.difference(study.groups[1], study.groups[0])
@@ -219,7 +218,7 @@ def test_synthetic_numbers_come_with_their_warning(tmp_path):
     root = tmp_path / "synthetic"
     record(root, expand(make_experiment(root, data={"name": "synthetic"})))
     page = report.run(root).read_text(encoding="utf-8")
-    assert "must never be set beside numbers of papers" in page
+    assert "must not be compared with those of papers" in page
 
 
 def test_timings_are_the_sum_of_the_logged_steps(written):
@@ -230,5 +229,5 @@ def test_timings_are_the_sum_of_the_logged_steps(written):
 
 
 def test_folder_that_is_no_output_is_refused(tmp_path):
-    with pytest.raises(AgfasError, match="no output folder"):
+    with pytest.raises(AgfasError, match="not the output folder"):
         report.run(tmp_path)

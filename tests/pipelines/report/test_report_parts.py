@@ -17,13 +17,12 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.statistics import pairwise_tests
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
-from pipelines.report import domains, groups, shapes
-from pipelines.report.differences import Comparison
+from pipelines.report import domains, figures, groups
+from pipelines.report.charts import Radar
+from pipelines.report.comparison import Comparison, study_statistics
+from pipelines.report.contents import Target, targets_of, values_of
 from pipelines.report.embedding import feature_map, neighbour_map, principal_axes, sample_rows
 from pipelines.report.gather import gather
-from pipelines.report.radar import Radar
-from pipelines.report.statistics import study_statistics
-from pipelines.report.targets import Target, targets_of, values_of
 from pipelines.stages import report
 
 HONEST = "last/source_dev_eer"
@@ -96,9 +95,9 @@ def test_targets_are_the_domains_of_every_fold(root, study):
 
 
 def test_heat_maps_hold_the_means_and_frame_the_diagonal(root, study):
-    figures = domains.matrix_figures(study)
-    assert [name for name, _ in figures] == ["plain", "strong"]
-    svg = figures[0][1]
+    maps = domains.matrix_figures(study)
+    assert [name for name, _ in maps] == ["plain", "strong"]
+    svg = maps[0][1]
     cells = re.findall(r"<title>(\w+), (\w+): ([\d.]+)</title>", svg)
     assert len(cells) == 9
     for source, target, shown in cells:
@@ -171,11 +170,11 @@ def test_without_recorded_persons_there_are_no_groups(tmp_path):
 
 
 def test_radar_and_trade_off_show_the_means(study):
-    metrics, by_target = shapes.radar_figures(study)
+    metrics, by_target = figures.radar_figures(study)
     values = [list(values_of(study.groups[1], t, HONEST, "auc").values()) for t in targets_of(study)]
     assert f"strong: AUC {100 * np.mean(values):.1f}," in metrics
     assert by_target.count('class="line ') == 2
-    (rates,) = shapes.trade_off_figures(study)
+    (rates,) = figures.trade_off_figures(study)
     apcer = np.mean([list(values_of(study.groups[1], t, HONEST, "apcer").values()) for t in targets_of(study)])
     assert f"strong: APCER {100 * apcer:.1f} %" in rates
 

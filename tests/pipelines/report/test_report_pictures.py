@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from output_folder import make_experiment, make_output, save_detector, write_faces
 
 from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError
+from pipelines.experiment.workspace import Workspace
+from pipelines.files import read_json, write_json
 from pipelines.report.gather import gather
 from pipelines.report.pictures import picture_grid
 from pipelines.stages import report
@@ -36,6 +40,16 @@ def test_grid_shows_a_typical_and_the_hardest_face_of_each_kind(tmp_path):
 
     page = report.run(root).read_text(encoding="utf-8")
     assert len(re.findall('src="data:image/png;base64,', page)) == len(grid.rows) * len(grid.columns)
+
+    # A finished report is kept, without torch; a new result makes it anew.
+    code = f"import sys; from pathlib import Path; from pipelines.stages import report; report.run(Path({str(root)!r}))"
+    before = (root / "report" / "index.html").stat().st_mtime_ns
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True, timeout=120)
+    assert (root / "report" / "index.html").stat().st_mtime_ns == before
+    result = Workspace(planned.experiment).detector() / "result.json"
+    write_json(result, {**read_json(result), "key": "of other scores"})
+    report.run(root)
+    assert (root / "report" / "index.html").stat().st_mtime_ns > before
 
 
 def test_report_says_why_there_are_no_pictures(tmp_path):

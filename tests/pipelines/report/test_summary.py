@@ -11,7 +11,7 @@ import pytest
 from output_folder import make_experiment, make_output, write_faces
 
 from pipelines.experiment.plan import read_plan
-from pipelines.report.differences import Comparison
+from pipelines.report.comparison import Comparison
 from pipelines.report.gather import gather
 from pipelines.report.summary import summary
 from pipelines.report.tables import leave_out_table

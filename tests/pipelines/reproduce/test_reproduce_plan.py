@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 from output_folder import write_faces
 
+from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.names import DETECTORS
 from pipelines.data.join import join_faces, joined_name
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
+from pipelines.experiment.file import build_experiment
 from pipelines.files import read_json, write_json
-from pipelines.report.targets import Target
-from pipelines.reproduce.cost import Rate, describe, rates_of
-from pipelines.reproduce.numbers import read_papers
-from pipelines.reproduce.places import protocol_on, short_name, targets_at
+from pipelines.report.contents import Target
+from pipelines.reproduce.cost import Rate, Work, calls_of, describe, rates_of, work_of
+from pipelines.reproduce.ground import protocol_on, short_name, targets_at
+from pipelines.reproduce.papers import read_papers
+from pipelines.reproduce.request import Asked, make_recipe
 from pipelines.reproduce.rows import plan_rows
 from pipelines.reproduce.settings import ProtocolChoice, read_table, table_names
-from pipelines.reproduce.work import Work, work_of
 from pipelines.stages import reproduce
-from pipelines.stages.reproduce import Asked, make_recipe
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "paper"
 TABLES = table_names(CONFIGS)
@@ -33,7 +34,7 @@ def asked(table: str, on: tuple[str, ...] = ("synthetic",), **options) -> Asked:
 
 def printed_by(request: Asked, **options) -> str:
     lines: list[str] = []
-    reproduce.run(request, dry_run=True, tell=lines.append, **options)
+    reproduce.run(request, dry_run=True, echo=lines.append, **options)
     return "\n".join(lines)
 
 
@@ -74,7 +75,7 @@ def test_on_the_papers_own_data_everything_is_missing_and_nothing_is_run(name, t
         assert f"needs {short}: missing: {tmp_path / 'data' / settings.datasets[short]}" in text
     assert "Nothing is run" in text
     assert "waits for what is missing" in text
-    assert "no time can be told" in text
+    assert "total time unknown" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -143,7 +144,7 @@ def test_other_data_take_places_by_name_by_wish_and_in_order(tmp_path):
     assert not dealt.own
     for wrong, match in (
         ("Replay=replay", "no dataset 'Replay'; did you mean 'Replay-Attack'"),
-        ("CSMAD=nua", "no domain is called 'nua'; did you mean 'nuaa'"),
+        ("CSMAD=nua", "there is no domain 'nua'; did you mean 'nuaa'"),
         ("CSMAD", "write PLACE=DOMAIN"),
     ):
         with pytest.raises(AgfasError, match=match):
@@ -187,13 +188,21 @@ def test_work_that_rows_share_is_counted_once(tmp_path):
     assert counts == [16, 16]  # four models by four domains, whatever the number of rows
 
 
+@pytest.mark.parametrize(
+    ("timestep", "steps"), [(801, 50), (999, 50), (1, 50), (999, 10), (801, 10), (201, 25), (700, 1000), (999, 1000)]
+)
+def test_the_calls_of_a_restoration_are_those_of_the_sampler(timestep, steps):
+    experiment = build_experiment({"cue": {"timestep": timestep, "num_inference_steps": steps, "samples": 2}}, "a test")
+    assert calls_of(experiment) == 2 * len(timesteps_from(sd_scheduler(), timestep, steps))
+
+
 def test_a_cost_says_where_its_rate_is_from():
     work = [Work("detector", "a", 1000, "faces seen", 1, 3), Work("detector", "b", 10, "faces seen", 0, 1)]
     rates = {("detector", "a"): Rate(0.5, True)}
     first, second, total = describe(work, rates)
     assert first == "detector a: 2 of 3 to do: 1,000 faces seen, 8 min as measured in this folder"
     assert second.endswith("time unknown")
-    assert total.startswith("in all 8 min of one process, without detector b: no such run was ever measured")
+    assert total.startswith("total 8 min of one process, without detector b: no such run was measured yet")
     assert "another machine" in describe(work, {("detector", "a"): Rate(0.5, False)})[0]
     assert describe([], {}) == ["nothing to run"]
 
@@ -230,7 +239,7 @@ def test_several_datasets_become_one(tmp_path):
 @pytest.mark.parametrize(
     ("request_", "match"),
     [
-        (asked("agfas/9"), r"No table is called 'agfas/9'"),
+        (asked("agfas/9"), r"Unknown table 'agfas/9'"),
         (asked("agfas/V", only=("only images",)), r"did you mean 'only image \(baseline\)'"),
         (asked("agfas/V", seeds="0,x"), "whole numbers"),
         (asked("agfas/V", scale="tiny"), "--scale tiny: .*Allowed: full, small"),
@@ -250,8 +259,8 @@ def test_mistakes_are_answered(request_, match):
     ("old", "new", "match"),
     [
         ("papers: running_best", "papers: oracle/target_err", "did you mean 'oracle/target_eer'"),
-        ("honest: last/source_dev_eer", "honest: oracle/source_dev_eer", "'oracle/source_dev_eer' is no such rule"),
-        ("honest: last/source_dev_eer", "honest: last/target_eer", "'last/target_eer' is no such rule"),
+        ("honest: last/source_dev_eer", "honest: oracle/source_dev_eer", "unknown rule 'oracle/source_dev_eer'"),
+        ("honest: last/source_dev_eer", "honest: last/target_eer", "unknown rule 'last/target_eer'"),
     ],
 )
 def test_a_rule_that_is_none_is_refused(tmp_path, old, new, match):

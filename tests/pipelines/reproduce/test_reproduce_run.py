@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from pipelines.errors import AgfasError
-from pipelines.evaluation.judge import PAPERS, is_judged, own_numbers, write_result
-from pipelines.experiment.config import EvaluateSettings, Experiment
+from pipelines.evaluation.judge import is_judged, own_numbers, write_result
+from pipelines.evaluation.settings import PAPERS_RULE, EvaluateSettings
+from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
-from pipelines.report.contents import Group, Trial
-from pipelines.report.targets import Target
-from pipelines.reproduce.differences import from_paper, in_videos, minus
-from pipelines.reproduce.printing import as_markdown
-from pipelines.reproduce.rules import RUNNING_BEST
-from pipelines.reproduce.sides import both_sides
-from pipelines.reproduce.values import Ours, value
+from pipelines.report.contents import Group, Target, Trial
+from pipelines.reproduce.printing import as_markdown, from_paper, in_videos, minus
+from pipelines.reproduce.request import Asked, make_recipe
+from pipelines.reproduce.rows import plan_rows
+from pipelines.reproduce.settings import RUNNING_BEST
+from pipelines.reproduce.values import Ours, both_sides, value
 from pipelines.stages import reproduce
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "paper"
@@ -35,13 +35,11 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[reproduce.Asked, str, Path]:
+def made(tmp_path_factory) -> tuple[Asked, str, Path]:
     root = tmp_path_factory.mktemp("reproduce")
-    asked = reproduce.Asked(
-        "agfas/II", ("synthetic",), only=ROWS, seeds="0,1", output=root, configs=CONFIGS, overrides=TINY
-    )
+    asked = Asked("agfas/II", ("synthetic",), only=ROWS, seeds="0,1", output=root, configs=CONFIGS, overrides=TINY)
     lines: list[str] = []
-    path = reproduce.run(asked, tell=lines.append)
+    path = reproduce.run(asked, echo=lines.append)
     return asked, "\n".join(lines), path
 
 
@@ -60,9 +58,9 @@ def records(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 
 def test_ours_are_the_results_of_the_runs(made):
     asked, _, path = made
-    recipe = reproduce.make_recipe(asked)
+    recipe = make_recipe(asked)
     lines = records(path)
-    for row in reproduce.plan_rows(recipe, asked.only):
+    for row in plan_rows(recipe, asked.only):
         if row.label not in ROWS:
             continue
         results = [read_json(Workspace(item.experiment).detector() / "result.json") for item in row.planned]
@@ -79,7 +77,7 @@ def test_ours_are_the_results_of_the_runs(made):
                     assert float(line[column]) == pytest.approx(100 * sum(values) / 2)
                 assert (line["papers_rule"], line["honest_rule"]) == ("running_best", "last/source_dev_eer")
                 # The lowest HTER is the oracle's; the highest AUC may be another checkpoint's.
-                oracle = [part["rules"][PAPERS][name] for part in judged]
+                oracle = [part["rules"][PAPERS_RULE][name] for part in judged]
                 best = ours["ours_papers_rule"]
                 assert best == pytest.approx(oracle) if name == "hter" else all(np.array(best) >= oracle)
                 assert (line["live_videos"], line["attack_videos"]) == ("5", "10")
@@ -146,13 +144,13 @@ def test_other_data_are_labelled_everywhere(made):
             assert all("not comparable" in head for head in line.split("|")[2:-1])
         if line.startswith(("| SSDG-R [21]: ours", "| SSAN-R [25]: ours", "## ")):
             assert "on the built-in benchmark" in line or "(the built-in benchmark)" in line
-    assert "phone in the place of C" in markdown
-    assert "Changed on the command line, over what stands above: data.subjects=5" in markdown
-    assert "Not run here: MADDG [19]: no code of ours" in markdown
+    assert "phone in place of C" in markdown
+    assert "Overrides of the command line: data.subjects=5" in markdown
+    assert "Not run here: MADDG [19]: not implemented" in markdown
     assert "5 live, 10 attack, one video is 5.000 points of HTER" in markdown
     assert "| SSAN-R [25]: the paper | 27.33 | 28.75 |" in markdown
-    assert "the papers' rule takes the lowest HTER, at the target's own EER threshold, and the highest AUC" in markdown
-    assert "two checkpoints, last/source_dev_eer the honest one" in markdown
+    assert "the papers' rule is the lowest HTER, at the target's own EER threshold, and the highest AUC" in markdown
+    assert "two checkpoints; last/source_dev_eer is the honest one" in markdown
 
 
 def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(copied):
@@ -160,7 +158,7 @@ def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(copied):
     before = {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")}
     lines: list[str] = []
     again = replace(asked, only=ROWS[:1])
-    assert reproduce.run(again, tell=lines.append) == path
+    assert reproduce.run(again, echo=lines.append) == path
     assert {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")} == before
     assert "detector ssdg_r: 0 of 4 to do" in lines[0]
     assert "SSAN-R [25]: ours, honest rule" in path.read_text(encoding="utf-8")
@@ -182,7 +180,7 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(copied):
         assert not is_judged(known.parent, EvaluateSettings(replicates=100))
     # One row is run; the other one's results are old as well, and in the same table.
     again = replace(asked, only=ROWS[:1])
-    reproduce.run(again, tell=lambda _: None)
+    reproduce.run(again, echo=lambda _: None)
     assert numbers() == before
     assert len(results) == 4
     for known in results:
@@ -194,10 +192,10 @@ def test_results_of_earlier_code_are_judged_again_from_their_scores(copied):
 
 def test_on_the_papers_own_data_the_difference_from_the_paper_is_told(made):
     asked, _, path = made
-    recipe = reproduce.make_recipe(asked)
+    recipe = make_recipe(asked)
     # As if the benchmark's domains were the paper's datasets: what is printed follows from that alone.
     own = replace(recipe, ground=replace(recipe.ground, own=True, title="the paper's own datasets"))
-    table = both_sides(own, reproduce.plan_rows(recipe, asked.only))
+    table = both_sides(own, plan_rows(recipe, asked.only))
     line = records(path)["SSAN-R [25]", "M&I to C", "HTER"]
     expected = (float(line["ours_papers_rule"]) - 27.33) / 5
     assert from_paper(table.entries["SSAN-R [25]", "M&I to C", "HTER"], "per cent") == pytest.approx(expected)
@@ -209,8 +207,8 @@ def test_on_the_papers_own_data_the_difference_from_the_paper_is_told(made):
 
 def test_transfers_averages_and_trainings_of_the_other_paper(tmp_path):
     def line_of(table: str, row: str) -> dict[str, dict[str, str]]:
-        asked = reproduce.Asked(table, ("synthetic",), only=(row,), output=tmp_path, configs=CONFIGS, overrides=TINY)
-        found = records(reproduce.run(asked, tell=lambda _: None))
+        asked = Asked(table, ("synthetic",), only=(row,), output=tmp_path, configs=CONFIGS, overrides=TINY)
+        found = records(reproduce.run(asked, echo=lambda _: None))
         return {metric: line for (label, _, metric), line in found.items() if label == row}
 
     matrix, within = (
@@ -235,8 +233,8 @@ def test_transfers_averages_and_trainings_of_the_other_paper(tmp_path):
 
 
 def test_a_table_without_its_data_is_the_papers_alone(tmp_path):
-    asked = reproduce.Asked("agfas/VI", data=tmp_path, output=tmp_path / "out", configs=CONFIGS)
-    path = reproduce.run(asked, tell=lambda _: None)
+    asked = Asked("agfas/VI", data=tmp_path, output=tmp_path / "out", configs=CONFIGS)
+    path = reproduce.run(asked, echo=lambda _: None)
     markdown = path.read_text(encoding="utf-8")
     assert "| T=800: the paper | 5.71 | 5.44 | 6.71 | 9.43 | 6.82 |" in markdown
     assert "ours, honest" not in markdown

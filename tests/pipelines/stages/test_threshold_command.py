@@ -100,7 +100,7 @@ def test_frames_are_averaged(small: ScoreTable) -> None:
 
 @pytest.mark.parametrize("max_bpcer", [-0.1, 1.5, 5])
 def test_a_share_that_is_none(small: ScoreTable, max_bpcer: float) -> None:
-    with pytest.raises(AgfasError, match="lies between 0 and 1"):
+    with pytest.raises(AgfasError, match="must be between 0 and 1"):
         operating_points(small, None, max_bpcer)
 
 
@@ -121,7 +121,7 @@ def test_the_command_on_score_files(small: ScoreTable, tmp_path: Path) -> None:
 
 def test_mistakes(small: ScoreTable, tmp_path: Path) -> None:
     small.save(tmp_path / "dev.parquet")
-    with pytest.raises(AgfasError, match=r"No score table at .*none\.parquet"):
+    with pytest.raises(AgfasError, match=r"There is no score table at .*none\.parquet"):
         threshold.run(tmp_path / "none.parquet")
     with pytest.raises(AgfasError, match="not in a score table"):
         threshold.run(tmp_path / "dev.parquet", label="oanet")

@@ -1,8 +1,7 @@
-"""The numbers of the papers' tables, each with its source; read from `papers.yaml`, which nothing here computes."""
+"""The numbers printed in the papers' tables, with their sources; `papers.yaml` holds them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,13 +16,13 @@ DATA = Path(__file__).with_name("papers.yaml")
 
 
 class Printed(Strict):
-    """One printed number, and a word that stands before it, such as the dataset of a best transfer."""
+    """One printed number, and the word printed with it, such as the dataset of a best transfer."""
 
     value: float
     text: str = ""
 
 
-# A bare number stands for one without a word.
+# A bare number has no word.
 _Printed = Annotated[Printed, BeforeValidator(lambda value: value if isinstance(value, dict) else {"value": value})]
 
 
@@ -31,9 +30,9 @@ class Paper(Strict):
     """A paper.
 
     Attributes:
-        pages: where its numbers were read, and what stands for a page.
+        pages: where its numbers were read.
         rule: how it chose thresholds and checkpoints, in words.
-        videos: live and attack videos of its datasets by their short names, where they are known.
+        videos: numbers of live and attack videos of its datasets by short name, if known.
     """
 
     title: str
@@ -51,10 +50,10 @@ class PaperTable(Strict):
         title: in our words.
         section: that holds or discusses it.
         unit: of all its numbers: `per cent`, `share` in [0, 1] or `count`.
-        heads: over the columns; one empty head where the columns are metrics alone.
+        heads: over the columns; one empty head if the columns are metrics alone.
         metrics: under each head.
-        notes: what a reader of the numbers must know.
-        rows: numbers by the row's printed label.
+        notes: for the reader of the numbers.
+        rows: numbers by printed label.
     """
 
     title: str
@@ -78,28 +77,6 @@ class PaperTable(Strict):
         return self.rows[row][self.heads.index(head) * len(self.metrics) + self.metrics.index(metric)]
 
 
-@dataclass(frozen=True)
-class Number:
-    """One printed number with everything that tells what it is.
-
-    Attributes:
-        table: name here, such as `agfas/IV`.
-        row, head, metric: as printed.
-        value: in `unit`.
-        text: a word beside it, mostly empty.
-        source: paper, table and place.
-    """
-
-    table: str
-    row: str
-    head: str
-    metric: str
-    value: float
-    unit: str
-    text: str
-    source: str
-
-
 class Papers(Strict):
     """All papers and their tables; a table's name is `PAPER/NUMBER`."""
 
@@ -110,10 +87,10 @@ class Papers(Strict):
         """A table by name.
 
         Raises:
-            AgfasError: there is none of this name.
+            AgfasError: the table is unknown.
         """
         if name not in self.tables:
-            raise AgfasError(f"No table is called '{name}'; {nearest(name, self.tables)}")
+            raise AgfasError(f"Unknown table '{name}'; {nearest(name, self.tables)}")
         return self.tables[name]
 
     def paper_of(self, name: str) -> Paper:
@@ -121,23 +98,12 @@ class Papers(Strict):
         return self.papers[name.partition("/")[0]]
 
     def source(self, name: str) -> str:
-        """Paper, table and place, in one line."""
+        """Paper, table and section, in one line."""
         paper, number = self.paper_of(name), name.partition("/")[2]
         return f"{paper.authors}: {paper.title}, Table {number}, section {self.tables[name].section}"
-
-    def numbers(self, name: str) -> list[Number]:
-        """Every number of a table, row by row."""
-        table, source = self.table(name), self.source(name)
-        return [
-            Number(name, row, head, metric, printed.value, table.unit, printed.text, source)
-            for row in table.rows
-            for head in table.heads
-            for metric in table.metrics
-            for printed in [table.printed(row, head, metric)]
-        ]
 
 
 @lru_cache(maxsize=1)
 def read_papers() -> Papers:
-    """The papers' tables; the file comes with the package."""
+    """The papers' tables, from the file in this package."""
     return Papers.model_validate(read_mapping(DATA))

@@ -1,4 +1,4 @@
-"""The inspection as one figure."""
+"""The figure of an inspection."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.inspection.proposal import Theorems
+from pipelines.inspection.theorems import Theorems
 
 _CONDITIONS = {"identity": "right identity", "wrong": "wrong identity", "none": "no identity"}
 _STYLES = {"identity": "-", "wrong": "--", "none": ":"}
 
 
 def inspection_figure(rows: list[dict[str, Any]], curves: list[Theorems], proposed: int | None) -> Figure:
-    """Restoration error, noise error and identity similarity by t; beside them both theorems and the proposal.
+    """Restoration error, noise error and identity similarity by t; below them both theorems and the proposed t.
 
     Args:
         rows: of inspect.csv.
-        curves: may be empty; then the theorems' panels say so.
-        proposed: t, marked in the last panel.
+        curves: may be empty.
+        proposed: t, marked in the last panel; None without curves.
     """
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     axes = figure.subplots(2, 3).flatten()
@@ -41,7 +41,7 @@ def inspection_figure(rows: list[dict[str, Any]], curves: list[Theorems], propos
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as SVG, the same bytes every time."""
+    """The figure as SVG, reproducible byte for byte."""
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "agfas", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
