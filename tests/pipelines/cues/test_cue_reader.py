@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.cues.reader import CUE_KINDS, CueReader, donors_of
+from pipelines.cues.reader import CueReader, donors_of
+from pipelines.cues.settings import BUILTIN_SOURCES
 from pipelines.errors import AgfasError
 
 COUNT, SIZE = 24, 8
@@ -40,7 +41,7 @@ def test_residual_against_a_slow_computation():
     np.testing.assert_allclose(plain[1], unit(IMAGES[17]) - unit(RESTORED[17]), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", CUE_KINDS)
+@pytest.mark.parametrize("kind", BUILTIN_SOURCES)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_kind_in_every_form(kind, form):
     reader = reader_of(kind, autoencoded=AUTOENCODED, form=form)
@@ -50,7 +51,7 @@ def test_every_kind_in_every_form(kind, form):
     assert bool(cue.isfinite().all())
 
 
-@pytest.mark.parametrize("kind", CUE_KINDS)
+@pytest.mark.parametrize("kind", BUILTIN_SOURCES)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_cue_does_not_depend_on_its_batch(kind, form):
     reader = reader_of(kind, autoencoded=AUTOENCODED, form=form)
@@ -173,7 +174,7 @@ def test_mistakes_are_answered_with_the_fix(options, message):
 MASKS = (np.random.default_rng(1).random((COUNT, SIZE, SIZE)) < 0.5).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", CUE_KINDS)
+@pytest.mark.parametrize("kind", BUILTIN_SOURCES)
 def test_a_masked_cue_is_zero_beside_its_givers_face(kind):
     reader = reader_of(kind, autoencoded=AUTOENCODED, masks=MASKS)
     rows = np.array([2, 11])
