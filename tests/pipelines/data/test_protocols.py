@@ -1,4 +1,4 @@
-"""Protocols: who trains, who chooses, who judges, and what is refused."""
+"""Protocols: domains and splits of training, threshold and test; what is refused."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_within_matrix_combined_and_unseen():
         (AllToUnseen(train=["A"], test=["C"]), ["all_to_unseen"]),
     ],
 )
-def test_every_protocol_keeps_learnt_and_judged_apart(settings, names):
+def test_every_protocol_keeps_training_and_test_apart(settings, names):
     columns = faces()
     folds = protocol_folds(settings, columns)
     assert [fold.name for fold in folds] == names
@@ -167,7 +167,7 @@ def test_the_papers_lists_leave_dev_to_the_threshold(settings):
         who = {part: set(zip(columns["domain"][r], columns["subject"][r], strict=True)) for part, r in rows.items()}
         assert not who["train"] & who["dev"]
         assert not (who["train"] | who["dev"]) & who["test"]
-        # Four of six persons of every source are learnt from, and four of every target tested.
+        # Training uses four of the six persons of every source; four of every target are tested.
         assert len(who["train"]) == 4 * len(fold.train_domains)
         assert len(who["test"]) == 4 * len(fold.test_domains)
 
@@ -184,7 +184,7 @@ def test_the_lists_enter_the_name_of_a_detector(monkeypatch):
     assert key(test_splits=["test"]) == {**default, "test_splits": ["test"]}
 
 
-def test_who_is_tested_is_not_learnt_from_even_where_a_split_says_so():
+def test_who_is_tested_is_not_trained_on_even_if_a_fold_says_so():
     columns = faces()
     with pytest.raises(
         AgfasError, match=r"subjects are in both train and test, the first is subject 's4' of domain 'A'"
@@ -211,7 +211,7 @@ def test_test_splits_that_a_target_lacks_are_named():
         {"name": "cross_matrix", "test_splits": ["test"]},
     ],
 )
-def test_dev_and_the_tested_are_never_learnt_from(wrong):
+def test_dev_and_the_tested_are_never_trained_on(wrong):
     with pytest.raises(ValidationError):
         TypeAdapter(ProtocolSettings).validate_python(wrong)
 
@@ -292,7 +292,7 @@ def test_an_unknown_split_is_refused():
         indices(columns, leave_one_out("ABCD").folds[0])
 
 
-def test_settings_are_told_apart_by_name():
+def test_settings_are_chosen_by_name():
     adapter = TypeAdapter(ProtocolSettings)
     assert adapter.validate_python({"name": "limited", "train": ["M"], "test": ["C"]}) == Limited(
         train=["M"], test=["C"]
