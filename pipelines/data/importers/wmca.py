@@ -13,6 +13,7 @@ exists and does not list them.
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
 from pipelines.data.importers.layout import EXPORTED, Expected, Layout
@@ -52,7 +53,7 @@ EXPECTED = (
 
 # Attack type by type and instrument. Types 0, 4 and 5 are one attack type each, whatever the instrument.
 _WHOLE_TYPES = {"0": NO_ATTACK, "4": REPLAY, "5": MAKEUP}
-_INSTRUMENTS = {
+_INSTRUMENTS: dict[str, dict[str, Collection[int]]] = {
     "1": {PARTIAL: (1, 3, 4, 5, 6, 7, 15, 16), MASK: (2, 13, 14), WIG: range(8, 13)},
     "2": {HEAD: range(1, 8), PAPER_MASK: range(8, 12), MASK: range(12, 18), FLEXIBLE_MASK: (18, *range(75, 100))},
     "3": {REPLAY: (5, 10, 15), PRINT: (1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14)},

@@ -73,7 +73,7 @@ def test_a_folder_of_class_folders(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["real,genuine", ["real", "genuine"], [1, 2], "1,2"])
-def test_which_labels_mean_bona_fide_is_told(tmp_path, given):
+def test_the_labels_of_bona_fide_are_an_option(tmp_path, given):
     source = saved(tmp_path / "set", [0, 1, 2, 3], ["photo", "real", "genuine", "video"])
     assert [face.label for face in find(source, "mine", bonafide=given)] == [0, 1, 1, 0]
 

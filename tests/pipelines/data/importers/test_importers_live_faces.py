@@ -140,7 +140,7 @@ def test_folder_needs_both_classes_with_something_in_them(tmp_path):
         found("folder", tmp_path)
 
 
-def test_live_faces_of_one_name_are_told_apart(tmp_path):
+def test_live_faces_of_one_name_have_different_videos(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png", "b/1.jpg", "film.mp4")
     faces = found("live", tmp_path)
     assert [face.subject for face in faces.values()] == ["a-1", "b-1.jpg", "b-1.png", "film"]
