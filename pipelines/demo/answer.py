@@ -15,6 +15,7 @@ from PIL import Image
 from pipelines.markdown import join_names
 from pipelines.templates import data_uri, load_template
 from pipelines.verdict.answers import NO_FACE, REFUSED, RULE, FaceVerdict, Verdict
+from pipelines.verdict.card import warnings
 from pipelines.verdict.settings import About, ModelSettings
 
 if TYPE_CHECKING:
@@ -159,20 +160,12 @@ def explain_panels(settings: ModelSettings, names: Sequence[str]) -> dict[str, s
 
 def limits(settings: ModelSettings, about: About) -> list[str]:
     """What a verdict is worth, in sentences, the most serious limit first."""
-    found = []
-    if about.drawn:
-        found.append(
-            "The detector was trained on faces that a program drew: its verdict on a photograph of a person means"
-            " nothing."
-        )
-    if settings.is_control:
-        found.append("The detector is a control of an experiment. Do not rely on it.")
-    if not settings.threshold.honest:
-        found.append(
-            "The rates below are optimistic: the threshold or the checkpoint was chosen on the same videos that they"
-            " are measured on."
-        )
-    return [*found, _training(about), _errors(about), "The score ranks faces; it is not the probability of being live."]
+    return [
+        *warnings(settings, about),
+        _training(about),
+        _errors(about),
+        "The score ranks faces; it is not the probability of being live.",
+    ]
 
 
 def _training(about: About) -> str:

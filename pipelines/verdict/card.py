@@ -16,8 +16,8 @@ TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 _TAGS = ["face-anti-spoofing", "presentation-attack-detection"]
 _OPTIMISTIC = (
-    "These rates are optimistic: the threshold or the checkpoint was chosen on the same videos that they are measured"
-    " on."
+    "The error rates are optimistic: the threshold or the checkpoint was chosen on the same videos that they are"
+    " measured on."
 )
 
 
@@ -39,11 +39,22 @@ def model_card(saved: SavedModel) -> str:
         shared=[domain for domain in about.measured.domains if domain in about.train_domains],
         counts=_count_rows(about),
         optimistic=_OPTIMISTIC,
+        warnings=warnings(settings, about),
         rates=_rate_rows(about.measured),
         certain=_never_certain(about.measured),
         parts=[(part.what, part.source, part.licence) for part in about.parts],
         made=_made_rows(settings, about),
     )
+
+
+def warnings(settings: ModelSettings, about: About) -> list[str]:
+    """Reasons not to rely on a verdict, the most serious first; the demo shows them too."""
+    reasons = {
+        "It was trained on faces that a program drew: its verdict on a photograph of a person means nothing.": about.drawn,
+        "It is a control of an experiment. Do not rely on it.": settings.is_control,
+        _OPTIMISTIC: not settings.threshold.honest,
+    }
+    return [reason for reason, applies in reasons.items() if applies]
 
 
 def _cue_words(cue: CueSettings | None) -> str:

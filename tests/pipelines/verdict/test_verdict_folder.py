@@ -126,7 +126,7 @@ def test_card_tells_data_errors_limits_and_licences(root, saved):
     assert "trained on 21 live faces of corpus" in card
     assert "| face detector | painted | a test's |" in card
     assert "| this program | AG-FAS | Apache-2.0 |" in card
-    assert "These rates are optimistic" not in card
+    assert "The error rates are optimistic" not in card
 
 
 def test_card_warns_of_controls_and_of_rules_that_look_at_the_target(root, tmp_path):
@@ -135,7 +135,7 @@ def test_card_warns_of_controls_and_of_rules_that_look_at_the_target(root, tmp_p
     model.settings = model.settings.model_copy(update={"threshold": threshold})
     model.save_pretrained(tmp_path / "saved")
     card = (tmp_path / "saved" / "README.md").read_text()
-    assert "These rates are optimistic" in card
+    assert "The error rates are optimistic" in card
     assert "It is a control of an experiment" in card
     assert "the generator" not in card.lower()
 
