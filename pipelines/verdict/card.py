@@ -50,7 +50,7 @@ def model_card(saved: SavedModel) -> str:
 def warnings(settings: ModelSettings, about: About) -> list[str]:
     """Reasons not to rely on a verdict, the most serious first; the demo shows them too."""
     reasons = {
-        "It was trained on faces drawn by a program: its verdict on a photograph of a person means nothing.": about.drawn,
+        "It was trained on computer-drawn faces: its verdict on a photograph of a person means nothing.": about.drawn,
         "It is a control of an experiment. Do not rely on it.": settings.is_control,
         _OPTIMISTIC: not settings.threshold.honest,
     }

@@ -186,8 +186,8 @@ def test_limits_say_what_was_learnt_and_how_it_errs(judge, root):
     assert " and ".join([", ".join(about.train_domains[:-1]), about.train_domains[-1]]) in said
     assert "the attacks mask, print and replay" in said
     assert f"{100 * about.measured.bpcer:.1f} % of {about.measured.live_videos} live videos" in said
-    assert "drawn by a program" not in said
-    assert "drawn by a program" in limits(detector.settings, about.model_copy(update={"drawn": True}))[0]
+    assert "computer-drawn faces" not in said
+    assert "computer-drawn faces" in limits(detector.settings, about.model_copy(update={"drawn": True}))[0]
     assert "control" in limits(FaceAntiSpoofing.from_run(root, "zero").settings, about)[0]
     threshold = detector.settings.threshold.model_copy(update={"rule": "target_eer"})
     flattered = detector.settings.model_copy(update={"threshold": threshold})
