@@ -16,7 +16,7 @@ from verdict_run import SIZE, LeftHalf, PaintedFaces, paint, shared_run
 
 from dfg import baselines
 from dfg.baselines.base import Baseline
-from pipelines.cues.settings import MAKERS
+from pipelines.cues import settings as cue_settings
 from pipelines.data import detection, parsing
 from pipelines.errors import AgfasError
 from pipelines.files import read_json
@@ -324,7 +324,8 @@ def test_model_with_a_new_cue_source_can_be_saved(root, tmp_path, monkeypatch):
     monkeypatch.setitem(baselines.BASELINE_CLASSES, "mean_face", f"{__name__}:MeanFace")
     monkeypatch.setitem(baselines.BASELINE_PRESETS, "mean_face", {"tiny": {}})
     monkeypatch.setattr(baselines, "BASELINES", tuple(baselines.BASELINE_CLASSES))
-    monkeypatch.setitem(MAKERS, "mean_face", "mean_face")
+    monkeypatch.setitem(cue_settings.MAKERS, "mean_face", "mean_face")
+    monkeypatch.setattr(cue_settings, "BUILTIN_SOURCES", (*cue_settings.BUILTIN_SOURCES, "mean_face"))
     of_another = FaceAntiSpoofing.from_run(root, "autoencoder")
     cue = of_another.settings.cue.model_copy(update={"source": "mean_face"})
     settings = of_another.settings.model_copy(update={"cue": cue})
