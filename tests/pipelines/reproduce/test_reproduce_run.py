@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,15 @@ def copied(made, tmp_path) -> tuple[reproduce.Asked, Path]:
 def records(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     with path.with_suffix(".csv").open(encoding="utf-8") as stream:
         return {(line["row"], line["head"], line["metric"]): line for line in csv.DictReader(stream)}
+
+
+def test_it_ends_with_the_short_table_of_the_rows(made):
+    _, shown, path = made
+    *_, head, first, second, _, rules, _, last = shown.splitlines()
+    assert head.split("  ")[0] == "experiment"
+    assert all(re.search(r"\d+\.\d ± \d+\.\d \[.*\]", line) for line in (first, second))
+    assert "looks at the test labels" in rules
+    assert last.startswith(f"Table: {path}")
 
 
 def test_ours_are_the_results_of_the_runs(made):

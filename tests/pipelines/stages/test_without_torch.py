@@ -64,6 +64,13 @@ def test_the_state_is_what_it_is(finished):
     assert run(finished, "cues --status").stdout.count(" rows, ") == 2
 
 
+def test_evaluate_ends_with_the_table_and_the_folder(finished):
+    *_, rules, empty, folder = run(finished, "evaluate").stdout.splitlines()
+    assert rules.startswith("honest: last/source_dev_eer; papers': oracle/target_eer")
+    assert not empty
+    assert folder.startswith("Detectors: ")
+
+
 def test_a_model_is_needed_where_something_is_missing(finished):
     """The guard guards: with another t there is something to make, and torch is missed."""
     done = subprocess.run(
