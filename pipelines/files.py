@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
-def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys as CSV with a header."""
+def csv_text(rows: list[dict[str, Any]], header: Sequence[str] | None = None) -> str:
+    """Rows of equal keys as CSV with a header; its default is the keys of the first row."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(stream, fieldnames=header or list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
@@ -223,15 +223,16 @@ def _write_text(path: Path, text: str) -> None:
 def _sync_tree(path: Path) -> None:
     """Sync a file, or a folder with everything in it, deepest first."""
     if not path.is_dir():
-        _sync_file(path)
+        sync_file(path)
         return
     for folder, _, names in os.walk(path, topdown=False):
         for name in names:
-            _sync_file(Path(folder, name))
+            sync_file(Path(folder, name))
         sync_folder(Path(folder))
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make the content of a regular file survive a power cut."""
     if path.is_file():
         with path.open("rb+") as stream:
             os.fsync(stream.fileno())

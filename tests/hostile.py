@@ -186,7 +186,7 @@ def _strangers() -> list[Case]:
         Case("Thumbs.db", PASSED_OVER, "", _bytes(b"\0" * 100)),
         Case("scan.tiff", PASSED_OVER, "", _bytes(encode("TIFF"))),
         Case("folder.jpg/inside.png", READ, "", _bytes(encode("PNG", seed=1))),
-        Case("pipe.jpg", REFUSED, "no regular file", os.mkfifo),
+        Case("pipe.jpg", REFUSED, "not a regular file", os.mkfifo),
     ]
 
 
@@ -232,7 +232,7 @@ def _videos() -> list[Case]:
         _bad("text.mp4", "video", b"I am a text, not a video.\n"),
         _bad("picture-called.avi", "video", encode("PNG")[:50]),
         Case("cut.mp4", REFUSED, "video", lambda path: _write(path, video_bytes()[:300])),
-        Case("sound-only.mp4", REFUSED, "no pictures", lambda path: _write(path, sound_bytes())),
+        Case("sound-only.mp4", REFUSED, "no video stream", lambda path: _write(path, sound_bytes())),
         Case("one-frame.mp4", READ, "", lambda path: _write(path, video_bytes(frames=1))),
         Case("video.mp4", READ, "", lambda path: _write(path, video_bytes(frames=12))),
     ]

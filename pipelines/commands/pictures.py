@@ -55,6 +55,7 @@ def prepare(
     importer: Annotated[str | None, typer.Option(help="Layout of SOURCE, e.g. msu_mfsd. Default: folder.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value for the importers csv and hf.")] = None,
     domain: Annotated[str | None, typer.Option(help="Name of the domain. Default: SOURCE's name.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most pictures and videos, evenly spaced. Default: all.")] = None,
     face_detector: FaceDetector = None,
     weights: Weights = None,
     min_score: Annotated[float | None, typer.Option(help="Lowest detection score of a face. Default: 0.")] = None,
@@ -88,7 +89,8 @@ def prepare(
     given = {
         "importer": importer,
         "domain": domain,
-        "detector": face_detector,
+        "limit": limit,
+        "face_detector": face_detector,
         "weights": weights,
         "min_score": min_score,
         "aligned": aligned,

@@ -1,4 +1,4 @@
-"""From five landmarks to an aligned crop: the similarity that lays them on a template in the least squares sense.
+"""Alignment: the similarity that fits five landmarks to a template by least squares, and the crop that it gives.
 
 Coordinates are x, y in pixels, with the centre of the first pixel at (0, 0), as in OpenCV.
 """
@@ -10,99 +10,77 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.data.images import check_pixels
 from pipelines.errors import AgfasError, nearest
 
-# Landmarks closer together than this (root mean square distance from their centre, in pixels) are no face.
+# Least root mean square distance of landmarks from their centre, in pixels.
 _SMALLEST_SPREAD = 0.5
-# The sampled square of a very large face is cut down to this side (of 3 bytes a pixel), so that memory stays bounded.
+# Largest side of the sampled square of a very large face; bounds memory to 200 MB.
 _LARGEST_SAMPLED_SIDE = 8192
 
 
-@dataclass(frozen=True)
-class Template:
-    """Where the five landmarks of an upright face lie in a square crop.
-
-    Attributes:
-        points: (5, 2) float64, x and y in units of the crop's side: left eye, right eye, nose, left and right mouth
-            corner, as seen in the picture.
-        size: side in pixels at which the template is published.
-        source: where the numbers come from.
-    """
-
-    points: np.ndarray
-    size: int
-    source: str
-
-
-_AGFAS = ((0.3489, 0.2848), (0.6614, 0.2848), (0.4996, 0.4963), (0.3784, 0.7222), (0.6215, 0.7217))
-_ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-
-TEMPLATES: dict[str, Template] = {
-    # Eyes at 28 % of the height: more chin than ArcFace's, and taller, so that no similarity fits a face exactly.
-    "agfas": Template(np.array(_AGFAS), 256, "README of qqwsad5/AG-FAS, for crops of 256"),
-    "arcface": Template(np.array(_ARCFACE) / 112, 112, "insightface's face_align, for crops of 112"),
+# Positions of the five landmarks of an upright face in a square crop: (5, 2), x and y in units of the crop's side, in
+# the order left eye, right eye, nose, left and right mouth corner, as seen in the picture.
+TEMPLATES: dict[str, np.ndarray] = {
+    # README of qqwsad5/AG-FAS, for crops of 256. Eyes at 28 % of the height; it shows more chin than ArcFace's and is
+    # taller than a face, so no fit is exact.
+    "agfas": np.array([(0.3489, 0.2848), (0.6614, 0.2848), (0.4996, 0.4963), (0.3784, 0.7222), (0.6215, 0.7217)]),
+    # insightface's face_align, for crops of 112.
+    "arcface": np.array(
+        [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+    )
+    / 112,
 }
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """An aligned crop and how it was made.
+    """An aligned crop.
 
     Attributes:
         picture: (size, size, 3) uint8 RGB.
         landmarks: (5, 2) float32, in pixels of the crop.
-        matrix: (2, 3) float64; takes (x, y, 1) of the picture to pixels of the crop.
-        residual: root mean square distance of the landmarks from the template, in pixels of the crop. Large where the
-            face is turned away or the landmarks are wrong.
+        matrix: (2, 3) float64; maps (x, y, 1) of the picture to pixels of the crop.
     """
 
     picture: np.ndarray
     landmarks: np.ndarray
     matrix: np.ndarray
-    residual: float
-
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 2) of the crop as points of the picture that it was cut from, float64."""
-        return transform_points(invert_similarity(self.matrix), points)
 
 
 def align(picture: np.ndarray, landmarks: np.ndarray, template: str = "agfas", size: int = 256) -> Aligned:
-    """Cut a face out so that its landmarks lie on a template.
+    """Crop a face so that its landmarks fit a template.
 
-    What lies outside the picture is black. Where the face is larger than the crop, the crop is sampled n times as
-    densely in both directions, n being the number of picture's pixels that fall on one of the crop's, and each n x n
-    samples are averaged: every pixel of the picture counts, whatever the angle, and fine texture does not alias into
-    patterns that an attack could be taken for. Where it is smaller, it is interpolated bilinearly.
+    The area outside the picture is black. A face smaller than the crop is interpolated bilinearly. A face n times
+    larger is sampled n times as densely in both directions, and n x n samples are averaged: plain sampling would alias
+    fine texture into patterns that look like those of an attack.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        landmarks: (5, 2) in pixels of the picture, in the order of `Template.points`.
+        landmarks: (5, 2) in pixels of the picture, in the order of `TEMPLATES`.
         template: name in `TEMPLATES`.
         size: side of the crop in pixels.
 
     Raises:
-        AgfasError: unknown template, landmarks that make no face, or a crop that lies outside the picture.
+        AgfasError: unknown template, landmarks that do not form a face, or a crop outside the picture.
         ValueError: the picture is not (H, W, 3) uint8, or `size` is not positive.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ValueError(f"a picture of shape (H, W, 3) in uint8 is expected; got {picture.shape} {picture.dtype}.")
+    check_pixels(picture)
     if size < 1:
-        raise ValueError(f"the side of a crop is at least one pixel; got {size}.")
+        raise ValueError(f"the side of a crop must be at least 1 pixel, not {size}.")
     if template not in TEMPLATES:
         raise AgfasError(f"There is no template {template!r}: {nearest(template, TEMPLATES)}")
-    target = TEMPLATES[template].points * size
-    matrix = similarity(landmarks, target)
-    moved = transform_points(matrix, landmarks)
-    residual = float(np.sqrt(((moved - target) ** 2).sum(axis=1).mean()))
-    return Aligned(_warp(picture, matrix, size), moved.astype(np.float32), matrix, residual)
+    matrix = similarity(landmarks, TEMPLATES[template] * size)
+    moved = transform_points(matrix, landmarks).astype(np.float32)
+    return Aligned(_warp(picture, matrix, size), moved, matrix)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift that take `source` to `target` with the least sum of squared distances.
+    """The rotation, scale and shift from `source` to `target` with the least sum of squared distances.
 
-    Umeyama 1991 (equations 40 to 42) in the plane. With points written as complex numbers w -> z, centred, the
-    similarity is z = a w, and the minimum lies at a = sum(conj(w) z) / sum(|w|^2): |a| is the scale, its argument the
-    rotation. There is no reflection among these, so none has to be ruled out.
+    Umeyama 1991 (equations 40 to 42) in the plane. With centred points as complex numbers w and z, the similarity is
+    z = a w, and the minimum is at a = sum(conj(w) z) / sum(|w|^2): |a| is the scale, arg(a) the rotation. Reflections
+    are not of this form, so they need not be excluded.
 
     Args:
         source, target: (N, 2), N at least 2. Points on one line are enough.
@@ -111,7 +89,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         (2, 3) float64.
 
     Raises:
-        AgfasError: values that are not finite, points that fall together, or points in mirrored order.
+        AgfasError: values that are not finite, coinciding points, or points in mirrored order.
     """
     source, target = check_landmarks(source), np.asarray(target, dtype=np.float64)
     w, z = source @ (1, 1j), target @ (1, 1j)
@@ -121,8 +99,8 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     a = complex((w.conj() * z).sum() / power)
     if abs(a) * math.sqrt(power) < 0.05 * math.sqrt(float((np.abs(z) ** 2).sum())):
         raise AgfasError(
-            f"The landmarks {_listed(source)} fit a face only when shrunk to a point: they are mirrored or out of"
-            " order. The order is left eye, right eye, nose, left and right mouth corner, as seen in the picture."
+            f"The landmarks {_listed(source)} do not fit a face: they are mirrored or out of order. The order is left"
+            " eye, right eye, nose, left and right mouth corner, as seen in the picture."
         )
     shift = complex(z_mean - a * w_mean)
     return np.array([[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]])
@@ -132,54 +110,53 @@ def check_landmarks(landmarks: np.ndarray) -> np.ndarray:
     """Landmarks (N, 2) as float64.
 
     Raises:
-        AgfasError: values that are not finite, or points that fall together.
+        AgfasError: values that are not finite, or coinciding points.
         ValueError: another shape.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"landmarks have the shape (N, 2); got {points.shape}.")
+        raise ValueError(f"landmarks must be (N, 2), not {points.shape}.")
     if not np.isfinite(points).all():
         raise AgfasError(
-            f"The landmarks {_listed(points)} are not all finite numbers, so the face cannot be aligned. Detect the"
-            " face again, or leave it out."
+            f"The landmarks {_listed(points)} are not all finite, so the face cannot be aligned. Detect it again, or"
+            " leave it out."
         )
     spread = math.sqrt(float(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
     if spread < _SMALLEST_SPREAD:
         raise AgfasError(
-            f"The landmarks {_listed(points)} fall together, so they show no face. Detect the face again, or leave"
-            " it out."
+            f"The landmarks {_listed(points)} coincide, so they do not form a face. Detect it again, or leave it out."
         )
     return points
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) moved by a (2, 3) matrix, float64."""
+    """Points (N, 2) mapped by a (2, 3) matrix, float64."""
     return np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
 def invert_similarity(matrix: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix that undoes another."""
+    """The inverse of a (2, 3) matrix."""
     inverse = np.linalg.inv(matrix[:, :2])
     return np.hstack([inverse, -(inverse @ matrix[:, 2])[:, None]])
 
 
 def _warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Sample the crop from the picture; see `align` for the borders and for faces larger than the crop."""
+    """Sample the crop from the picture as `align` describes."""
     import cv2
 
     picture, matrix = _cut_region(picture, matrix, size)
-    pixels = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0]))  # of the picture, along one of the crop's
+    pixels = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0]))  # of the picture per pixel of the crop
     dense = min(math.ceil(pixels - 1e-6), max(1, _LARGEST_SAMPLED_SIDE // size))
     if dense <= 1:
         return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR)
-    # The centre of a pixel of the crop is the centre of its dense x dense samples.
+    # A pixel of the crop and its dense x dense samples have the same centre.
     fine = matrix * dense + np.array([[0, 0, (dense - 1) / 2]] * 2)
     sampled = cv2.warpAffine(picture, fine, (size * dense, size * dense), flags=cv2.INTER_LINEAR)
     return cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _cut_region(picture: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the picture that the crop shows, with the matrix for it: OpenCV warps no side above 32,767."""
+    """The part of the picture that the crop shows, and its matrix: OpenCV warps only sides up to 32,767."""
     height, width = picture.shape[:2]
     corners = np.array([[-1, -1], [size, -1], [-1, size], [size, size]])
     reached = transform_points(invert_similarity(matrix), corners)
@@ -187,7 +164,7 @@ def _cut_region(picture: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.
     right, bottom = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 2, (width, height))
     if right <= left or bottom <= top:
         raise AgfasError(
-            f"The face lies wholly outside the picture of {width} x {height} pixels: its crop would reach from"
+            f"The face is outside the picture of {width} x {height} pixels: its crop would extend from"
             f" {_listed(reached[:1])} to {_listed(reached[3:])}. Check that the landmarks belong to this picture."
         )
     shifted = matrix.copy()

@@ -1,34 +1,36 @@
 """The enhancement chain of Kuznetsov et al. (Deep Learning Models for Robust Facial Liveness Detection, section 3.3):
 denoise, equalise, sharpen, gamma, contrast.
 
-It changes the very texture by which attacks are told from live faces; the paper does it to both, and so must whoever
-uses it.
+It changes the texture that separates attacks from live faces, so training and testing must use the same settings.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, nearest
+
+_POSITIVE = ("bilateral_color", "bilateral_space", "unsharp_sigma", "gamma", "clahe_tiles")
+_NOT_NEGATIVE = ("bilateral_diameter", "clahe_limit", "unsharp_amount")
 
 
 @dataclass(frozen=True)
 class Enhancement:
-    """The chain's settings; the defaults are the paper's, and what the paper leaves open is the public code's.
+    """Settings of the chain. Defaults: the paper's; where the paper gives none, those of its public code.
 
     Attributes:
-        bilateral_diameter: of the bilateral filter's neighbourhood in pixels (public code); 0 leaves the filter out.
-        bilateral_color, bilateral_space: its two deviations, in grey levels and in pixels.
-        clahe_limit: contrast limit of the adaptive equalisation of L in LAB; 0 leaves it out.
+        bilateral_diameter: neighbourhood of the bilateral filter in pixels (public code); 0 turns the filter off.
+        bilateral_color, bilateral_space: its standard deviations in grey levels and in pixels.
+        clahe_limit: contrast limit of the adaptive equalisation of L in LAB; 0 turns it off.
         clahe_tiles: tiles in each direction.
-        unsharp_sigma: deviation of the Gaussian in pixels.
-        unsharp_amount: share of (picture - blurred) that is added; 0 adds nothing. The paper says 1.5; its public code
-            weighs the picture 1.5 and the blurred one -0.5, which is an amount of 0.5.
-        gamma: grey levels in [0, 1] become v^(1 / gamma); above 1 brightens, as in the public code.
-        alpha, beta: at last v becomes alpha v + beta, in grey levels of 0 to 255, cut to that range.
+        unsharp_sigma: standard deviation of the Gaussian in pixels.
+        unsharp_amount: share of (picture - blurred) that is added; 0 turns sharpening off. The paper says 1.5; its
+            public code weighs the picture 1.5 and the blurred one -0.5, which is an amount of 0.5.
+        gamma: v in [0, 1] becomes v^(1 / gamma); above 1 brightens, as in the public code.
+        alpha, beta: finally v in [0, 255] becomes alpha v + beta, clipped to that range.
     """
 
     bilateral_diameter: int = 9
@@ -43,12 +45,31 @@ class Enhancement:
     beta: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("bilateral_color", "bilateral_space", "unsharp_sigma", "gamma", "clahe_tiles"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
-                raise AgfasError(f"{name} of the enhancement is above 0; got {getattr(self, name)}.")
-        for name in ("bilateral_diameter", "clahe_limit", "unsharp_amount"):
+                raise AgfasError(f"{name} of the enhancement must be above 0; got {getattr(self, name)}.")
+        for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
-                raise AgfasError(f"{name} of the enhancement is not below 0; got {getattr(self, name)}.")
+                raise AgfasError(f"{name} of the enhancement must be at least 0; got {getattr(self, name)}.")
+
+    @classmethod
+    def of(cls, given: bool | dict[str, Any] | None) -> Enhancement | None:
+        """The settings of a recipe's `enhance`: True for the defaults, a mapping for other values; None: off.
+
+        Raises:
+            AgfasError: an unknown name, or a value that is not allowed.
+        """
+        if given is None or given is False:
+            return None
+        values = given if isinstance(given, dict) else {}
+        allowed = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in allowed:
+                raise AgfasError(f"the enhancement has no setting '{name}'; {nearest(name, allowed)}")
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise AgfasError(f"the enhancement has a setting of the wrong type: {error}.") from None
 
     def fingerprint(self) -> dict[str, Any]:
         """Every setting, in JSON's types."""
@@ -56,11 +77,11 @@ class Enhancement:
 
 
 def enhance(picture: np.ndarray, settings: Enhancement | None = None) -> np.ndarray:
-    """Run the chain over a picture (H, W, 3) uint8 RGB; the result has the same shape and type."""
+    """Apply the chain to a picture (H, W, 3) uint8 RGB; the result has the same shape and type."""
     settings = settings or Enhancement()
     for step in (_denoise, _equalise, _sharpen):
         picture = step(picture, settings)
-    # Gamma and contrast map each level on its own, so both are one table.
+    # Gamma and contrast map each grey level independently, so one table of 256 entries applies both.
     return _levels(settings)[picture]
 
 

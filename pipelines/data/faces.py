@@ -1,36 +1,34 @@
-"""A face dataset opened for work: its columns as arrays and its pixels memory-mapped.
+"""A face dataset opened for training: its columns as arrays, its pixels memory-mapped.
 
-The dataset's own images are compressed; they are decoded once into one uint8 array beside it, from which a
-shuffled batch is a gather.
+The images of the dataset are compressed. They are decoded once into one uint8 array beside it, so that reading a
+shuffled batch is an array lookup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from PIL import Image
 
-from pipelines.data.records import load_faces, read_card
+from pipelines.data.crop import resized_mask, to_square
+from pipelines.data.records import load_faces, open_table, read_card, read_columns
 from pipelines.files import write_atomically
 from pipelines.progress import track
 
 
 @dataclass(frozen=True)
 class Faces:
-    """A face dataset in memory, its pixels on disk.
+    """A face dataset with its metadata in memory and its pixels on disk.
 
     Attributes:
         keys, domains, subjects, videos, attack_types, splits: (N,) object arrays of strings.
         labels: (N,) int64, 0 attack, 1 bona fide.
         images: (N, H, W, 3) uint8, memory-mapped.
-        fingerprint: identity of the dataset's content.
-        folder: where it lies.
-        masks: (N, H, W) uint8, memory-mapped: 1 where face parsing found the face; None where it was not asked for.
+        fingerprint: identity of the dataset's content at this size.
+        folder: of the dataset.
+        masks: (N, H, W) uint8, memory-mapped, 1 face, 0 background; None if the dataset has no masks.
     """
 
     keys: np.ndarray
@@ -54,12 +52,12 @@ class Faces:
         return int(self.images.shape[1])
 
     def live(self, domains: list[str], splits: tuple[str, ...] = ("train",)) -> np.ndarray:
-        """Indices of the bona fide faces of some domains and splits."""
+        """Indices of the bona fide faces of the given domains and splits."""
         chosen = (self.labels == 1) & np.isin(self.domains, domains) & np.isin(self.splits, splits)
         return np.flatnonzero(chosen)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The metadata by column name of the records."""
+        """The metadata by the records' column names."""
         return {
             "key": self.keys,
             "label": self.labels,
@@ -72,57 +70,38 @@ class Faces:
 
 
 def open_faces(folder: Path, size: int) -> Faces:
-    """Open a face dataset with its pixels at `size`; the first time they are decoded, later they are found."""
-    table = load_faces(folder)
-    column = {name: np.asarray(table[name][:], dtype=object) for name in _TEXT_COLUMNS}
+    """Open a face dataset with pixels of `size`; they are decoded once and memory-mapped afterwards."""
+    column = read_columns(folder, ("key", "label", "domain", "subject", "video", "attack_type", "split"))
     return Faces(
         keys=column["key"],
-        labels=np.asarray(table["label"][:], dtype=np.int64),
+        labels=column["label"],
         domains=column["domain"],
         subjects=column["subject"],
         videos=column["video"],
         attack_types=column["attack_type"],
         splits=column["split"],
-        images=_pixels(table, folder, size),
+        images=_decoded(folder, "image", folder / f"pixels-{size}.npy", (size, size, 3)),
         fingerprint=str(read_card(folder)["fingerprint"]) + f"-{size}",
         folder=folder,
-        masks=_masks(table, folder, size),
+        masks=_decoded(folder, "mask", folder / f"masks-{size}.npy", (size, size)) if has_masks(folder) else None,
     )
 
 
-_TEXT_COLUMNS = ("key", "domain", "subject", "video", "attack_type", "split")
+def has_masks(folder: Path) -> bool:
+    """Whether `agfas prepare --parsing-weights` wrote a mask of at least one face."""
+    table = open_table(folder)
+    return "mask" in table.column_names and table.column("mask").null_count < len(table)
 
 
-def _pixels(table: Dataset, folder: Path, size: int) -> np.ndarray:
-    def decode(row: dict[str, Any]) -> np.ndarray:
-        return to_square(row["image"], size)
-
-    return _decoded(table.select_columns(["image"]), folder / f"pixels-{size}.npy", (size, size, 3), decode)
-
-
-def _masks(table: Dataset, folder: Path, size: int) -> np.ndarray | None:
-    """The masks of `agfas prepare --parsing-weights`; a face without one is kept whole."""
-    if "mask" not in table.column_names or table.data.column("mask").null_count == len(table):
-        return None
-
-    def decode(row: dict[str, Any]) -> np.ndarray:
-        mask = row["mask"]
-        if mask is None:
-            return np.ones((size, size), dtype=np.uint8)
-        return (np.asarray(mask.convert("L").resize((size, size), Image.Resampling.BOX)) >= 128).astype(np.uint8)
-
-    return _decoded(table.select_columns(["mask"]), folder / f"masks-{size}.npy", (size, size), decode)
-
-
-def _decoded(
-    table: Dataset, path: Path, shape: tuple[int, ...], decode: Callable[[dict[str, Any]], np.ndarray]
-) -> np.ndarray:
-    """A column's pictures as one mapped uint8 array, decoded the first time and found afterwards."""
+def _decoded(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A column's pictures as one memory-mapped uint8 array (N, *shape), decoded if `path` does not exist yet."""
 
     def write(temporary: Path) -> None:
+        table = load_faces(folder).select_columns([column])
+        decode = to_square if column == "image" else _stored_mask
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(table), *shape))
         for index, row in enumerate(track(table, f"decode {path.stem}", total=len(table), unit="face")):
-            pixels[index] = decode(row)
+            pixels[index] = decode(row[column], shape[0])
         pixels.flush()
 
     if not path.is_file():
@@ -130,9 +109,8 @@ def _decoded(
     return np.load(path, mmap_mode="r")
 
 
-def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """An RGB crop as (size, size, 3) uint8; other sizes are resampled with Lanczos."""
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+def _stored_mask(mask: Image.Image | None, size: int) -> np.ndarray:
+    """A stored mask of 0 and 255 as (size, size) of 0 and 1; a face without a mask is kept whole."""
+    if mask is None:
+        return np.ones((size, size), dtype=np.uint8)
+    return resized_mask((np.asarray(mask.convert("L")) >= 128).astype(np.uint8), size)

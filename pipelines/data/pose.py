@@ -1,13 +1,13 @@
-"""Head pose from five landmarks: a generic head is turned until its projection fits them.
+"""Head pose from five landmarks, by fitting a generic head.
 
-Axes are the camera's: x to the right of the picture, y down, z away from the camera. Signs of the angles:
+The axes are the camera's: x to the right of the picture, y down, z away from the camera. Signs of the angles:
 
-- yaw: positive where the face is turned to the right of the picture (the viewer's right, the person's left);
-- pitch: positive where it looks up;
-- roll: positive where the head is tilted clockwise as seen in the picture (its right eye is the lower one).
+- yaw: positive if the face is turned to the right of the picture (the viewer's right, the person's left);
+- pitch: positive if it looks up;
+- roll: positive if the head is tilted clockwise in the picture (its right eye is the lower one).
 
-The rotation is Rz(roll) Ry(-yaw) Rx(-pitch): first the nod, then the turn, then the tilt. Angles are relative to the
-line of sight, so that a face at the edge of a picture that looks into the camera has yaw and pitch of zero.
+The rotation is Rz(roll) Ry(-yaw) Rx(-pitch). Angles are relative to the line of sight, so a face at the edge of a
+picture that looks into the camera has yaw and pitch of zero.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipelines.data.alignment import check_landmarks
 from pipelines.errors import AgfasError
 
 # Millimetres from the tip of the nose, in the order of the landmarks. Widths and heights are medians of YuNet's
-# landmarks on 297 frontal faces (of UTKFace, All-Age-Faces and NUAA alike), scaled to eyes 63 mm apart, the mean
-# distance of adults' pupils. Depths are those of the six-point head that is common with solvePnP, at this size.
-# Five points are few: the shape of a face, and where a detector puts the nose, shift the pitch by up to ten degrees.
+# landmarks on 297 frontal faces (a third each from UTKFace, All-Age-Faces and NUAA), scaled to the mean distance of
+# adults' pupils, 63 mm. Depths are from the six-point head that is common with solvePnP, at this scale. With only five
+# points, the shape of a face and the detector's position of the nose shift the pitch by up to ten degrees.
 HEAD = np.array(
     [
         [-31.5, -35.3, 27.0],
@@ -36,19 +36,19 @@ HEAD = np.array(
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Degrees; the signs are those of this module."""
+class HeadPose:
+    """Angles in degrees; see the module for their signs."""
 
     yaw: float
     pitch: float
     roll: float
 
 
-def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> Pose:
-    """The pose of the head that shows these landmarks.
+def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> HeadPose:
+    """Estimate the head pose from landmarks.
 
-    The camera is not known: its axis is taken to go through the centre of the picture, and its focal length to be the
-    longer side in pixels (a field of view of 53 degrees along it).
+    The camera is unknown. Its axis is assumed to pass through the centre of the picture, and its focal length to equal
+    the longer side in pixels (a field of view of 53 degrees).
 
     Args:
         landmarks: (5, 2) in pixels of the picture; left eye, right eye, nose, left and right mouth corner.
@@ -58,7 +58,7 @@ def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> Pose:
         yaw and roll within 180 degrees of zero, pitch within 90.
 
     Raises:
-        AgfasError: landmarks that are not finite, fall together, or fit no head.
+        AgfasError: landmarks that are not finite, coincide, or fit no head.
     """
     import cv2
 
@@ -67,19 +67,19 @@ def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> Pose:
     focal = float(max(height, width))
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     turn, shift = _frontal_guess(points, camera)
-    # From a frontal start, so that of two poses that fit almost equally the more frontal one is found.
+    # Starting frontal, the solver finds the more frontal of two poses that fit almost equally well.
     solved, turn, shift = cv2.solvePnP(
         HEAD, points, camera, None, turn, shift, useExtrinsicGuess=True, flags=cv2.SOLVEPNP_ITERATIVE
     )
     if not solved or not (np.isfinite(turn).all() and np.isfinite(shift).all() and shift[2, 0] > 0):
         raise AgfasError(
-            "No head fits these five landmarks, so the pose is not known. Detect the face again, or leave it out."
+            "No head fits these five landmarks, so the pose is unknown. Detect the face again, or leave it out."
         )
     return _angles(_from_line_of_sight(cv2.Rodrigues(turn)[0], shift.ravel()))
 
 
 def _frontal_guess(points: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A head that faces the camera, tilted like the eyes, at the distance that its size tells."""
+    """A head that faces the camera, with the roll of the eyes, at the distance that follows from its size."""
     eyes = points[1] - points[0]
     roll = math.atan2(eyes[1], eyes[0])
     centred, head = points - points.mean(axis=0), HEAD[:, :2] - HEAD[:, :2].mean(axis=0)
@@ -89,7 +89,7 @@ def _frontal_guess(points: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _from_line_of_sight(rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """The rotation as seen along the line from the camera to the head, which is turned to the axis the short way."""
+    """The rotation relative to the line from the camera to the head: that line is rotated to the camera's axis."""
     import cv2
 
     sight = shift / np.linalg.norm(shift)
@@ -100,10 +100,10 @@ def _from_line_of_sight(rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return cv2.Rodrigues(axis / sine * math.atan2(sine, sight[2]))[0] @ rotation
 
 
-def _angles(rotation: np.ndarray) -> Pose:
-    """Rz(roll) Ry(-yaw) Rx(-pitch) taken apart."""
+def _angles(rotation: np.ndarray) -> HeadPose:
+    """The angles of Rz(roll) Ry(-yaw) Rx(-pitch)."""
     flat = math.hypot(rotation[0, 0], rotation[1, 0])
     about_x = math.atan2(rotation[2, 1], rotation[2, 2])
     about_y = math.atan2(-rotation[2, 0], flat)
     about_z = math.atan2(rotation[1, 0], rotation[0, 0])
-    return Pose(yaw=-math.degrees(about_y), pitch=-math.degrees(about_x), roll=math.degrees(about_z))
+    return HeadPose(yaw=-math.degrees(about_y), pitch=-math.degrees(about_x), roll=math.degrees(about_z))

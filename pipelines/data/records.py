@@ -5,6 +5,9 @@ A record is one aligned face crop with everything that splitting, training and j
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -12,6 +15,8 @@ from pipelines.errors import AgfasError
 from pipelines.files import read_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
     from datasets import Dataset, Features
 
 ATTACK, BONAFIDE = 0, 1
@@ -102,33 +107,90 @@ def face_key(domain: str, subject: str, video: str, frame: int) -> str:
 
 
 def load_faces(folder: Path) -> Dataset:
-    """Open a face dataset from disk, memory-mapped.
+    """Open a face dataset with its images, memory-mapped. Where no image is needed, `read_columns` is quicker.
 
     Raises:
-        AgfasError: the folder is missing, is no dataset, has other columns, or holds no face.
+        AgfasError: the folder is missing, is not a dataset, lacks columns, or holds no face.
     """
     from datasets import load_from_disk
 
+    with _explained(folder):
+        faces = load_from_disk(str(folder))
+    _check_table(folder, faces.column_names, len(faces))
+    return faces
+
+
+def read_columns(folder: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read columns of a face dataset without importing `datasets` or torch.
+
+    Args:
+        folder: of the dataset.
+        names: columns to read.
+        optional: columns to read if the dataset has them.
+
+    Returns:
+        (N,) arrays by column name: text as objects, labels as int64.
+
+    Raises:
+        AgfasError: as `load_faces`, or the dataset lacks one of `names`.
+    """
+    table = open_table(folder)
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise AgfasError(f"{folder} lacks the columns {', '.join(missing)}. Create it again with `agfas prepare`.")
+    found = [*names, *(name for name in optional if name in table.column_names)]
+    return {name: _as_array(table.column(name)) for name in found}
+
+
+def _as_array(column: pyarrow.ChunkedArray) -> np.ndarray:
+    import numpy as np
+    import pyarrow.types as types
+
+    # `to_numpy` would import pandas, which takes longer than reading a small dataset.
+    number = types.is_integer(column.type) or types.is_floating(column.type)
+    return np.asarray(column.to_pylist(), dtype=column.type.to_pandas_dtype() if number else object)
+
+
+def open_table(folder: Path) -> pyarrow.Table:
+    """The Arrow table of a face dataset, memory-mapped, without importing `datasets` or torch.
+
+    Raises:
+        AgfasError: as `load_faces`.
+    """
+    import pyarrow as pa
+
+    with _explained(folder):
+        files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
+        parts = [pa.ipc.open_stream(pa.memory_map(str(folder / file["filename"]))).read_all() for file in files]
+        table = pa.concat_tables(parts)
+    _check_table(folder, table.column_names, len(table))
+    return table
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
     if not folder.is_dir():
         raise AgfasError(
-            f"No face dataset at {folder}: the folder does not exist. Make one of your pictures with"
-            " `agfas prepare SOURCE --out OUT`, or of drawn faces with `agfas synth OUT`."
+            f"No face dataset at {folder}: the folder does not exist. Create one from your pictures with"
+            " `agfas prepare SOURCE --out OUT`, or from drawn faces with `agfas synth OUT`."
         )
     try:
-        faces = load_from_disk(str(folder))
-    except Exception as error:
-        raise AgfasError(f"{folder} is not a face dataset that can be read ({error}). Make it again.") from error
-    missing = [name for name in COLUMNS if name not in faces.column_names]
+        yield
+    except Exception as error:  # Arrow, datasets and json each raise their own errors on foreign files
+        raise AgfasError(f"{folder} is not a readable face dataset ({error}). Create it again.") from error
+
+
+def _check_table(folder: Path, columns: Sequence[str], faces: int) -> None:
+    missing = [name for name in COLUMNS if name not in columns]
     if missing:
-        raise AgfasError(f"{folder} lacks the columns {', '.join(missing)} of a face dataset. Make it again.")
-    if len(faces) == 0:
+        raise AgfasError(f"{folder} lacks the columns {', '.join(missing)} of a face dataset. Create it again.")
+    if faces == 0:
         raise AgfasError(f"{folder} holds no face. Check what it was made from.")
-    return faces
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """What a face dataset says of itself: `fingerprint`, settings, counts."""
     path = folder / CARD_NAME
     if not path.is_file():
-        raise AgfasError(f"{folder} has no {CARD_NAME}, so it was not finished. Make it again.")
+        raise AgfasError(f"{folder} has no {CARD_NAME}, so it is unfinished. Create it again.")
     return dict(read_json(path))

@@ -1,4 +1,4 @@
-"""The contact sheet: a block for live faces and each attack of every domain, for a person to judge."""
+"""The contact sheet: example faces of a dataset in one picture."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _MARGIN, _LABEL, _GAP = 8, 18, 3
-# About the side at which a face is shown.
+_ROWS = _COLUMNS = 4
+# Approximate side of a face in pixels.
 _SIDE = 128
 
 
-def contact_sheet(faces: Dataset, path: Path, *, rows: int = 4, columns: int = 4, zoom: int | None = None) -> Path:
-    """Write a PNG of example faces.
+def contact_sheet(faces: Dataset, path: Path) -> Path:
+    """Write a PNG with a block of example faces for each domain and attack type.
+
+    A block shows the first frames of different videos, evenly spaced.
 
     Args:
         faces: a face dataset.
         path: the PNG to write.
-        rows, columns: size of each group of faces (the first frames of different videos, evenly spaced).
-        zoom: whole-number enlargement; by default faces come to about 128 pixels.
 
     Returns:
         `path`.
@@ -33,25 +34,23 @@ def contact_sheet(faces: Dataset, path: Path, *, rows: int = 4, columns: int = 4
     groups = _groups(faces)
     kinds = [NO_ATTACK, *sorted({kind for _, kind in groups} - {NO_ATTACK})]
     domains = list(dict.fromkeys(domain for domain, _ in groups))
-    side = _side(faces[0]["image"].width, zoom)
-    width = columns * side + _GAP
-    height = rows * side + _LABEL
+    side = _side(faces[0]["image"].width)
+    width = _COLUMNS * side + _GAP
+    height = _ROWS * side + _LABEL
     sheet = Image.new("RGB", (_MARGIN + len(kinds) * width, _MARGIN + len(domains) * height), "white")
     for down, domain in enumerate(domains):
         for across, kind in enumerate(kinds):
             corner = (_MARGIN + across * width, _MARGIN + down * height)
             indices = groups.get((domain, kind), [])
             title = _title(domain, kind, len(indices))
-            _paint_group(sheet, faces, _spread(indices, rows * columns), corner, columns, side, title)
+            _paint_group(sheet, faces, _spread(indices), corner, side, title)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
     return path
 
 
-def _side(width: int, zoom: int | None) -> int:
-    """Of a face on the sheet: small ones enlarged by a whole number, large ones reduced."""
-    if zoom is None and width > _SIDE:
-        return _SIDE
-    return width * (zoom or max(1, round(_SIDE / width)))
+def _side(width: int) -> int:
+    """Side of a face on the sheet: small faces are enlarged by an integer factor, large ones reduced."""
+    return _SIDE if width > _SIDE else width * round(_SIDE / width)
 
 
 def _groups(faces: Dataset) -> dict[tuple[str, str], list[int]]:
@@ -66,8 +65,9 @@ def _groups(faces: Dataset) -> dict[tuple[str, str], list[int]]:
     return groups
 
 
-def _spread(indices: list[int], count: int) -> list[int]:
-    """`count` of them, evenly spaced: the first ones may all be of one person."""
+def _spread(indices: list[int]) -> list[int]:
+    """As many evenly spaced indices as fit; the first ones may all show one person."""
+    count = _ROWS * _COLUMNS
     if len(indices) <= count:
         return indices
     return [indices[place * len(indices) // count] for place in range(count)]
@@ -77,10 +77,12 @@ def _title(domain: str, kind: str, videos: int) -> str:
     return f"{domain}: {'live' if kind == NO_ATTACK else kind} ({videos} videos)"
 
 
-def _paint_group(sheet, faces, indices, corner, columns: int, side: int, title: str) -> None:
+def _paint_group(
+    sheet: Image.Image, faces: Dataset, indices: list[int], corner: tuple[int, int], side: int, title: str
+) -> None:
     ImageDraw.Draw(sheet).text((corner[0], corner[1] + 2), title, fill="black")
     for position, index in enumerate(indices):
-        row, column = divmod(position, columns)
+        row, column = divmod(position, _COLUMNS)
         face = faces[index]["image"]
         how = Image.Resampling.NEAREST if side % face.width == 0 else Image.Resampling.LANCZOS
         sheet.paste(face.resize((side, side), how), (corner[0] + column * side, corner[1] + _LABEL + row * side))

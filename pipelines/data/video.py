@@ -1,4 +1,4 @@
-"""Frames of a video by their number: only the wanted ones are ever in memory, upright, as RGB."""
+"""Frames of a video by number, upright, as RGB; only the requested ones are held in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data.images import MAX_PIXELS
+from pipelines.data.images import MAX_PIXELS, check_file
 from pipelines.errors import AgfasError, nearest
 
 if TYPE_CHECKING:
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 RULES = ("uniform", "released_train", "released_test")
-# Containers of video alone: FFmpeg also opens playlists, which name other files and addresses to open.
+# Video containers only: FFmpeg also opens playlists, which refer to other files and addresses.
 _CONTAINERS = "mov,mp4,3gp,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg"
-_ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with pictures in them."
-# After a jump, frames shown just before a key frame can lack what they refer to; they lie nearer to it than this.
+_ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with a video stream."
+# After a seek, frames displayed just before a key frame may lack their references. They are closer to it than this.
 _MARGIN = 16
 
 
 def frame_indices(count: int, frames: int = 10, rule: str = "uniform") -> list[int]:
-    """Which frames of a video to keep, in the order of time.
+    """The frames of a video to keep, in the order of time.
 
-    `uniform` cuts the video into `frames` equal parts and takes the middle of each, frame floor((i + 1/2) count /
+    `uniform` divides the video into `frames` equal parts and takes the middle of each, frame floor((i + 1/2) count /
     frames): evenly spaced in time for a constant frame rate, and never the very first or last frames, which often show
-    a hand at the camera. A video of fewer frames gives all that it has.
+    a hand at the camera. A shorter video gives all its frames.
 
-    The public AG-FAS code (methods of its list generator) numbers a video's n stored frames and keeps
+    The public AG-FAS code (its list generator) numbers the n stored frames of a video and keeps
     (6 + j floor(n / k)) mod n for j < k, with k = 1 for training (`released_train`) and k = 2 for testing
-    (`released_test`). Its stored frames are taken to be the `frames` that `uniform` gives: of 10, numbers 6, and 6 and
-    1. With `frames` at or above `count` the rule counts in the video's own frames.
+    (`released_test`). The stored frames are assumed to be the `frames` of `uniform`: of 10, number 6, and 6 and 1. If
+    `frames` is at least `count`, the rule applies to the frames of the video.
 
     Args:
         count: frames of the video.
-        frames: how many are kept, or stored.
+        frames: number of frames to keep, or to store.
         rule: one of `RULES`.
 
     Raises:
         AgfasError: unknown rule, or fewer than one frame.
     """
     if rule not in RULES:
-        raise AgfasError(f"There is no rule {rule!r} for frames: {nearest(rule, RULES)}")
+        raise AgfasError(f"There is no frame rule {rule!r}: {nearest(rule, RULES)}")
     if count < 1 or frames < 1:
-        raise AgfasError(f"At least one frame of at least one is kept; got frames={frames} of {count}.")
+        raise AgfasError(f"frames must be at least 1, of a video with at least 1 frame; got {frames} of {count}.")
     kept = min(count, frames)
     stored = [(2 * place + 1) * count // (2 * kept) for place in range(kept)]
     if rule == "uniform":
@@ -61,14 +61,14 @@ def frame_indices(count: int, frames: int = 10, rule: str = "uniform") -> list[i
 
 
 @dataclass(frozen=True)
-class Video:
-    """A video file that was opened once and looked at; `read` opens it again.
+class VideoFile:
+    """A video file whose metadata was read; `read` opens the file again.
 
     Attributes:
-        path: the file.
-        count: frames, as the container says, or counted by decoding where it does not.
-        fps: frames a second on average; 0 where the container does not say.
-        start: time stamp of the first frame, in the stream's units.
+        path: of the file.
+        count: frames, from the container or else counted by decoding.
+        fps: average frames per second; 0 if unknown.
+        start: time stamp of the first frame, in the stream's time base.
     """
 
     path: Path
@@ -77,19 +77,19 @@ class Video:
     start: int | None
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
-        """Frames by their number from 0, each (H, W, 3) uint8 RGB, turned and mirrored as the file says.
+        """Frames by number from 0, each (H, W, 3) uint8 RGB, rotated and mirrored by the file's display matrix.
 
-        Memory holds the wanted frames and one more. Where the container lists its key frames and the frame rate is
-        constant, parts without a wanted frame are jumped over; otherwise the video is decoded up to the last wanted
-        frame. Both give the same pictures. Pixels that are not square are left as they are stored.
+        Memory holds the requested frames and one more. If the container lists its key frames and the frame rate is
+        constant, parts without a requested frame are skipped by seeking; otherwise the video is decoded up to the last
+        requested frame. Both give the same pictures. Non-square pixels are not resampled.
 
         Raises:
-            AgfasError: the file is damaged or breaks off before a wanted frame.
+            AgfasError: the file is damaged or truncated before a requested frame.
             ValueError: a number below 0, or not below `count`.
         """
         wanted = sorted(set(indices))
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.count:
-            raise ValueError(f"{self.path} has frames 0 to {self.count - 1}; asked for {wanted[0]} to {wanted[-1]}.")
+            raise ValueError(f"{self.path} has frames 0 to {self.count - 1}; requested {wanted[0]} to {wanted[-1]}.")
         found = self._by_jumps(wanted) if wanted else {}
         missing = [index for index in wanted if index not in found]
         return found | self._in_order(missing) if missing else found
@@ -104,12 +104,11 @@ class Video:
                 if number == wanted[-1]:
                     return found
         raise AgfasError(
-            f"{self.path} breaks off: it says that it has {self.count} frames, and {number + 1} can be decoded. Copy or"
-            " export it again."
+            f"{self.path} is truncated: of {self.count} frames, {number + 1} can be decoded. Copy or export it again."
         )
 
     def _by_jumps(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        """The frames that jumps reach; fewer, or none, at the first sign that numbers do not follow from times."""
+        """The frames that seeking reaches; stops as soon as frame numbers do not follow from time stamps."""
         found: dict[int, np.ndarray] = {}
         with _opened(self.path) as (container, stream):
             clock = _Clock.of(stream, self.start)
@@ -127,15 +126,15 @@ class Video:
         return found
 
 
-def open_video(path: Path) -> Video:
+def open_video(path: Path) -> VideoFile:
     """Open a video file, decode its first frame and count the others.
 
-    The content decides what it is, not the name. Only the file itself is opened, whatever it refers to.
+    The content decides the format, not the name. Files and addresses that it refers to are never opened.
 
     Raises:
-        AgfasError: no file, an empty or damaged one, another format, too large pictures, or no frame.
+        AgfasError: no file, an empty or damaged file, another format, too large frames, or no frame.
     """
-    _check_file(path)
+    check_file(path, "video")
     with _opened(path) as (container, stream):
         frames = _decoded(container, stream, path)
         first = next(frames, None)
@@ -145,12 +144,12 @@ def open_video(path: Path) -> Video:
             raise _too_large(path, first.width, first.height)
         count = stream.frames or 1 + sum(1 for _ in frames)
         rate = stream.average_rate
-        return Video(path, count, float(rate) if rate else 0.0, first.pts)
+        return VideoFile(path, count, float(rate) if rate else 0.0, first.pts)
 
 
 @dataclass(frozen=True)
 class _Clock:
-    """From a frame's number to its time stamp and back, at a constant rate; in the stream's units of time."""
+    """Frame numbers to time stamps and back, at a constant frame rate, in the stream's time base."""
 
     start: int
     step: float
@@ -158,7 +157,7 @@ class _Clock:
 
     @classmethod
     def of(cls, stream: VideoStream, start: int | None) -> _Clock | None:
-        """None where the rate is not constant or unknown, or no key frames are listed."""
+        """None if the rate is unknown or not constant, or no key frames are listed."""
         rate = stream.average_rate
         entries: Any = getattr(stream, "index_entries", ())
         if not rate or rate != stream.base_rate or not stream.time_base or start is None or not len(entries):
@@ -169,7 +168,7 @@ class _Clock:
         return cls(start, step, sorted(keys))
 
     def key_frame_before(self, number: int) -> int:
-        """The number of the last key frame up to `number`, -1 where there is none."""
+        """The number of the last key frame up to `number`; -1 if there is none."""
         place = bisect.bisect_right(self.key_frames, number)
         return self.key_frames[place - 1] if place else -1
 
@@ -177,7 +176,7 @@ class _Clock:
         return self.start + round(number * self.step)
 
     def number(self, time: int | None) -> int | None:
-        """None for a time that is no whole number of steps from the start."""
+        """None for a time that is not a whole number of steps from the start."""
         if time is None:
             return None
         exact = (time - self.start) / self.step
@@ -185,7 +184,7 @@ class _Clock:
 
 
 def _reach(frames: Iterator[VideoFrame], clock: _Clock, index: int) -> VideoFrame | None:
-    """Decode up to a frame; None where it is jumped over, damaged or has no number."""
+    """Decode up to a frame; None if it is skipped, damaged or without a number."""
     import av
 
     try:
@@ -212,20 +211,20 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not pictures:
-            raise AgfasError(f"{path} holds no pictures, only {_kinds(container)}. {_ALLOWED}")
+            raise AgfasError(f"{path} has no video stream, only {_kinds(container)}. {_ALLOWED}")
         stream = pictures[0]
         if stream.codec_context is None:
-            raise AgfasError(f"{path} is coded in a way that is not known here. Export it as MP4 with H.264.")
+            raise AgfasError(f"{path} has an unknown codec. Export it as MP4 with H.264.")
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MAX_PIXELS:
             raise _too_large(path, width, height)
-        # Processes share the cores between videos; threads within one would only add memory.
+        # Videos are decoded in parallel processes; threads within one would only add memory.
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
 def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
-    """All frames in the order of time; damage is explained."""
+    """All frames in the order of time."""
     import av
 
     number = 0
@@ -240,7 +239,7 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """A frame as RGB, by its display matrix: x' = a x + c y, y' = b x + d y, in quarter turns and reflections."""
+    """A frame as RGB, by its display matrix (x' = a x + c y, y' = b x + d y) in quarter turns and reflections."""
     picture = frame.to_ndarray(format="rgb24")
     matrix = _display_matrix(frame)
     if matrix is None:
@@ -254,7 +253,7 @@ def _upright(frame: VideoFrame) -> np.ndarray:
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     from av.sidedata.sidedata import Type
 
-    side_data: Any = frame.side_data  # a mapping by type, which its stub gives as one by name
+    side_data: Any = frame.side_data  # a mapping by type, while its stub says by name
     data = side_data.get(Type.DISPLAYMATRIX)
     if data is None:
         return None
@@ -263,7 +262,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """Whether a stream is the picture that decorates a sound file."""
+    """Whether a stream is the cover picture of an audio file."""
     return bool(stream.disposition & type(stream.disposition).attached_pic)
 
 
@@ -271,18 +270,9 @@ def _kinds(container: InputContainer) -> str:
     return ", ".join(sorted({stream.type for stream in islice(container.streams, 8)})) or "nothing"
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise AgfasError(f"{path} is a folder, not a video. Name one video file in it.")
-    if not path.is_file():
-        raise AgfasError(f"No video at {path}. Check the name.")
-    if path.stat().st_size == 0:
-        raise AgfasError(f"{path} is empty (0 bytes), so it holds no video. Export or copy it again.")
-
-
 def _too_large(path: Path, width: int, height: int) -> AgfasError:
     return AgfasError(
-        f"{path} has pictures of {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read. Make it"
+        f"{path} has frames of {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read. Make it"
         " smaller."
     )
 

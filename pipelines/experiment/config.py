@@ -64,23 +64,7 @@ class DatasetData(Strict):
         return self
 
 
-class PictureSource(Strict):
-    """A folder of aligned pictures in a known layout."""
-
-    importer: Literal["folder", "nuaa", "live"] = "folder"
-    path: Path
-    limit: int | None = Field(None, ge=1, description="Take so many pictures, evenly spaced; all where not given.")
-
-
-class PicturesData(Strict):
-    """Folders of pictures that are aligned crops already; a domain each."""
-
-    name: Literal["pictures"]
-    size: int = Field(96, ge=16, description="Side of the square crop in pixels.")
-    sources: dict[str, PictureSource] = Field(description="By the name of the domain.")
-
-
-DataSettings = Annotated[SyntheticData | DatasetData | PicturesData, Field(discriminator="name"), named("synthetic")]
+DataSettings = Annotated[SyntheticData | DatasetData, Field(discriminator="name"), named("synthetic")]
 
 
 # Settings of the cue that a baseline accepts: those that it reads, and the sampler's grid, which it ignores.

@@ -24,7 +24,7 @@ from pipelines.cues.identity import cue_restoration, input_identity
 from pipelines.cues.settings import CONTROLS
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import read_card
-from pipelines.experiment.config import DatasetData, Experiment, PicturesData, SyntheticData
+from pipelines.experiment.config import DatasetData, Experiment, SyntheticData
 from pipelines.experiment.generator import GeneratorSettings, TrainedIdentity
 from pipelines.experiment.published import content_of_weights
 from pipelines.fingerprint import fingerprint
@@ -47,8 +47,6 @@ class Workspace:
         data = self.experiment.data
         if isinstance(data, SyntheticData):
             return self.root / "faces" / fingerprint(data.settings().model_dump(mode="json"))
-        if isinstance(data, PicturesData):
-            return self.root / "faces" / fingerprint(data.model_dump(mode="json"))
         if data.paths is not None:
             from pipelines.data.join import joined_name
 

@@ -124,8 +124,7 @@ def _data_title(experiment: Any) -> str:
     data = experiment.data
     if data.name == "synthetic":
         return f"the built-in synthetic benchmark at {data.size} px"
-    name = " and ".join(data.sources) if data.name == "pictures" else data.title
-    return f"{name} at {data.size} px"
+    return f"{data.title} at {data.size} px"
 
 
 def _shared_runs(root: Path) -> list[TrainingRun]:

@@ -1,4 +1,4 @@
-"""`agfas prepare`: from anybody's pictures and videos to a face dataset."""
+"""`agfas prepare`: pictures and videos to a face dataset."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ import yaml
 
 from pipelines.data.duplicates import joined_sentences
 from pipelines.data.leaks import leaks_from_json
-from pipelines.data.prepare.counts import as_text, expectation
-from pipelines.data.prepare.faces import DetectorFactory
+from pipelines.data.prepare.card import as_text, expectation
+from pipelines.data.prepare.cutter import DetectorFactory
 from pipelines.data.prepare.job import open_job, run_job
 from pipelines.data.prepare.result import refused_share
-from pipelines.data.prepare.settings import Recipe, build_recipe
-from pipelines.data.prepare.sources import Sources, find_sources
+from pipelines.data.prepare.settings import PrepareRecipe, build_recipe
+from pipelines.data.prepare.sources import Sources, find_sources, title_of
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import read_mapping
 from pipelines.files import read_json
 
 
-def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) -> Recipe:
-    """The recipe of a YAML file, with what the command line says on top of it.
+def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) -> PrepareRecipe:
+    """The recipe of a YAML file, overridden by the command line.
 
     Args:
-        config: the file; the defaults where None.
-        given: by key of `Recipe`; what is None was not said.
-        options: `key=value` of the importer.
+        config: the file. Default: the defaults of `PrepareRecipe`.
+        given: values by key of `PrepareRecipe`; None: not given.
+        options: `key=value` for the importer.
 
     Raises:
-        AgfasError: no such file, no YAML, an unknown key, or a value that is not allowed.
+        AgfasError: no such file, not YAML, an unknown key, or a value that is not allowed.
     """
     content = read_mapping(config, "recipe") if config else {}
     content |= {name: value for name, value in given.items() if value is not None}
     for option in options:
         name, sign, text = option.partition("=")
         if not sign:
-            raise AgfasError(f"'{option}' is no option of an importer. Write --option key=value.")
+            raise AgfasError(f"'{option}' is not an option of an importer. Write --option key=value.")
         content["options"] = {**content.get("options", {}), name.strip(): _scalar(text)}
     return build_recipe(content, str(config) if config else "the command line")
 
 
-def run(source: Path, out: Path, recipe: Recipe, make_detector: DetectorFactory | None = None) -> int:
-    """Make the dataset and say what came of it.
+def run(source: Path, out: Path, recipe: PrepareRecipe, make_detector: DetectorFactory | None = None) -> int:
+    """Make the dataset and print a summary.
 
     Args:
-        source: a folder, a list, or a dataset of the hub, as the importer has it.
+        source: a folder, a list, or a dataset of the hub, depending on the importer.
         out: folder of the dataset.
-        recipe: how.
-        make_detector: in place of the recipe's detector; must be picklable.
+        recipe: settings.
+        make_detector: replaces the recipe's face detector; must be picklable.
 
     Returns:
-        The exit code: 0, or 1 where more faces were refused than the recipe allows, or too many videos are missing.
+        The exit code: 1 if the recipe allows fewer refused faces, or no missing videos; otherwise 0.
     """
     sources = find_sources(source, recipe)
     _print_found(sources)
     if sources.missing and not recipe.allow_missing:
-        print("Nothing was made. Complete the copy, or go on with what is there by --allow-missing.")
+        print("Nothing was made. Complete the copy, or accept it with --allow-missing.")
         return 1
     job = open_job(source, out, recipe, sources, make_detector)
     card = run_job(job)
@@ -65,14 +65,14 @@ def run(source: Path, out: Path, recipe: Recipe, make_detector: DetectorFactory 
 
 def _print_found(sources: Sources) -> None:
     videos = sum(face.is_video for face in sources.faces)
-    print(f"{sources.importer.TITLE}: {len(sources.faces) - videos} pictures, {videos} videos")
+    print(f"{title_of(sources.importer)}: {len(sources.faces) - videos} pictures, {videos} videos")
     for count in sources.counts:
         print(f"  {expectation(count)}")
     if sources.passed_over:
-        print(f"  {len(sources.passed_over)} other files and links are passed over")
+        print(f"  {len(sources.passed_over)} other files and links are ignored")
 
 
-def _print_result(out: Path, recipe: Recipe, card: dict[str, Any]) -> int:
+def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int:
     for line in as_text(read_json(out / "counts.json")["counts"]):
         print(line)
     for line in [*joined_sentences(card), *leaks_from_json(read_json(out / "leaks.json")).sentences()]:
@@ -80,14 +80,14 @@ def _print_result(out: Path, recipe: Recipe, card: dict[str, Any]) -> int:
     share = refused_share(card)
     print(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
     if card["filtered_faces"]:
-        print(f"{card['filtered_faces']} sound faces are beyond the limits of pose or quality; it lists them too")
+        print(f"{card['filtered_faces']} sound faces are beyond the limits of pose or quality, listed there too")
     if card["left_out"]:
-        print(f"{card['left_out']} were left out for the ratio: {out / 'left_out.csv'}")
+        print(f"{card['left_out']} faces were left out for the ratio: {out / 'left_out.csv'}")
     print(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
     if share > recipe.max_refused:
         print(
-            f"That is more than --max-refused {recipe.max_refused:g}, so the exit code is 1. The dataset is written"
-            " whole and can be used; read refused.csv first."
+            f"That is more than --max-refused {recipe.max_refused:g}, so the exit code is 1. The dataset is complete"
+            " and can be used; read refused.csv first."
         )
         return 1
     return 0

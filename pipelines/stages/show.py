@@ -1,11 +1,11 @@
-"""`agfas show`: what a face dataset holds, whether its splits are clean, and a contact sheet to look at."""
+"""`agfas show`: the content of a face dataset, a check of its splits, and a contact sheet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipelines.data.leaks import Leaks, dataset_leaks, leaks_from_json
-from pipelines.data.prepare.counts import as_text, count_faces
+from pipelines.data.prepare.card import as_text, count_faces
 from pipelines.data.records import SPLITS, load_faces, read_card
 from pipelines.data.sheet import contact_sheet
 from pipelines.files import read_json
@@ -14,16 +14,13 @@ _COLUMNS = ("domain", "label", "attack_type", "split", "subject", "video")
 
 
 def run(folder: Path) -> list[str]:
-    """Write `contact_sheet.png` into the dataset's folder.
-
-    Args:
-        folder: of any face dataset, prepared or synthetic.
+    """Describe a face dataset, prepared or drawn, and write `contact_sheet.png` into its folder.
 
     Returns:
-        What there is to say, line by line.
+        The lines to print.
 
     Raises:
-        AgfasError: the folder is no finished face dataset.
+        AgfasError: the folder is not a finished face dataset.
     """
     card = read_card(folder)
     faces = load_faces(folder)
@@ -40,16 +37,14 @@ def run(folder: Path) -> list[str]:
     if "refused_faces" in card:
         refused, filtered = card["refused_faces"], card["filtered_faces"]
         lines.append(
-            f"{refused} of {card['asked']} faces were refused, {filtered} kept out by limits: {folder / 'refused.csv'}"
+            f"{refused} of {card['asked']} faces were refused, {filtered} excluded by limits: {folder / 'refused.csv'}"
         )
-    elif "refused" in card:
-        lines.append(f"{card['refused']} pictures were refused; {folder / 'refused.csv'} says why")
     lines.append(f"Contact sheet: {contact_sheet(faces, folder / 'contact_sheet.png')}")
     return lines
 
 
 def _leaks(folder: Path, fingerprint: str) -> Leaks:
-    """What was found when the dataset was made; a dataset that was not checked then is checked now."""
+    """The stored check of the splits, or a new one if the dataset has none."""
     path = folder / "leaks.json"
     if path.is_file():
         found = read_json(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cues.settings import CONTROLS, CueSettings
-from pipelines.experiment.config import Experiment, PicturesData
+from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
 from pipelines.templates import render_card
 from pipelines.verdict.answers import RULE
@@ -193,19 +193,7 @@ def _faces(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
     data = experiment.data
     if data.name == "synthetic" or card.get("kind") == "synthetic":
         return [Part(what="training faces", source="drawn by this program", licence="Apache-2.0")]
-    if isinstance(data, PicturesData):
-        licences = {name: _importer_licence(source.importer) for name, source in data.sources.items()}
-    else:
-        licences = {data.title: str(card.get("licence") or _COLLECTED)}
-    return [Part(what="training faces", source=name, licence=licence) for name, licence in licences.items()]
-
-
-def _importer_licence(importer: str) -> str:
-    from pipelines.data import importers
-
-    if importer not in importers.IMPORTERS:
-        return _COLLECTED
-    return str(getattr(importers.importer_module(importer), "LICENCE", _COLLECTED))
+    return [Part(what="training faces", source=data.title, licence=str(card.get("licence") or _COLLECTED))]
 
 
 def _backbone(experiment: Experiment) -> list[Part]:

@@ -6,22 +6,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipelines.data.detection.base import DetectedFace, FaceDetector
+from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized_mask, to_square
+from pipelines.data.detection import DetectedFace, FaceDetector
+from pipelines.data.enhance import Enhancement
 from pipelines.data.images import read_picture, to_rgb
 from pipelines.data.importers.source import VIDEO_SUFFIXES
+from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
 from pipelines.verdict.settings import FaceSettings, LoadedPart
-
-DEFAULT_TEMPLATE = "agfas"
-"""Template for datasets that do not state how their crops were aligned."""
-
-# Cropping to the central square removes at most this share of a side, too little for the models to notice.
-_SQUARE_ENOUGH = 0.02
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
@@ -86,16 +83,6 @@ def _checked(picture: np.ndarray, source: str) -> np.ndarray:
             f"{source} is an array {picture.shape} of {picture.dtype}; a picture is (H, W, 3) uint8, RGB, not empty."
         )
     return np.ascontiguousarray(picture)
-
-
-class Parser(Protocol):
-    """Makes face masks, as `pipelines.data.parsing.FaceParser` does."""
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the masks, in JSON's types."""
-
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """(B, H, W, 3) uint8 -> (B, H, W) uint8, 1 on the face."""
 
 
 GivenDetector: TypeAlias = "str | FaceDetector | None"
@@ -171,8 +158,8 @@ class Crop:
 
     Attributes:
         pixels: (size, size, 3) uint8.
-        face: the detection; None for a picture that is a crop already.
-        mask: (size, size) uint8, 1 on the face; None without a parser.
+        face: the detection; None if the picture was a crop already.
+        mask: (size, size) uint8, 1 face, 0 background; None without a parser.
     """
 
     pixels: np.ndarray
@@ -194,6 +181,12 @@ class Cropper:
     detector: FaceDetector | None = None
     parser: Parser | None = None
 
+    @property
+    def recipe(self) -> CropRecipe:
+        """The recipe at the size at which the training's crops were cut."""
+        face = self.settings
+        return CropRecipe(face.crop_size, face.template, face.min_score, Enhancement.of(face.enhancement))
+
     def __call__(self, photo: np.ndarray, all_faces: bool = False) -> tuple[list[Crop], int]:
         """Crop the largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
 
@@ -203,85 +196,38 @@ class Cropper:
         Raises:
             AgfasError: the picture is not square and there is no detector, or a face cannot be aligned.
         """
+        recipe = self.recipe
         if self.detector is None:
-            return [self._finished(square(photo))], 1
-        sure = [face for face in self.detector(photo) if face.score >= self.settings.min_score]
-        found = sorted(sure, key=lambda face: -face.area)
+            return [self._finish(recipe, recipe.take(photo)[0])], 1
+        found = recipe.choose(self.detector(photo))
         chosen = found if all_faces else found[:1]
-        return [self._aligned(photo, face) for face in chosen], len(found)
+        return [self._finish(recipe, recipe.align(photo, face).picture, face) for face in chosen], len(found)
 
-    def _aligned(self, photo: np.ndarray, face: DetectedFace) -> Crop:
-        from pipelines.data.alignment import align
-
-        settings = self.settings
-        return self._finished(align(photo, face.landmarks, settings.template, settings.crop_size).picture, face)
-
-    def _finished(self, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
-        """Resize as `prepare` did, make the mask, enhance, and resize to the models' input."""
-        from pipelines.data.faces import to_square
-
-        settings = self.settings
-        crop = to_square(Image.fromarray(crop), settings.crop_size)
-        mask = None if self.parser is None else resized_mask(self.parser(crop[None])[0], settings.size)
-        if settings.enhancement is not None:
-            from pipelines.data.enhance import Enhancement, enhance
-
-            crop = enhance(crop, Enhancement(**settings.enhancement))
-        return Crop(to_square(Image.fromarray(crop), settings.size), face, mask)
-
-
-def resized_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize a mask (S, S) uint8 of 0 and 1 to (size, size); a pixel is 1 if the face covers at least half of it.
-
-    `pipelines.data.faces` resizes the masks of the training data by the same rule.
-    """
-    shares = Image.fromarray(mask * np.uint8(255)).resize((size, size), Image.Resampling.BOX)
-    return (np.asarray(shares) >= 128).astype(np.uint8)
-
-
-def square(photo: np.ndarray) -> np.ndarray:
-    """The central square of a picture whose sides differ by at most 2 %.
-
-    Raises:
-        AgfasError: the sides differ more, so the picture is not an aligned crop.
-    """
-    height, width = photo.shape[:2]
-    side = min(height, width)
-    if max(height, width) - side > _SQUARE_ENOUGH * max(height, width):
-        raise AgfasError(
-            f"the picture has {width} x {height} pixels, but an aligned face crop is square. Name a face detector to"
-            " find the face in it, for example --face-detector yunet --weights yunet.onnx."
-        )
-    top, left = (height - side) // 2, (width - side) // 2
-    return photo[top : top + side, left : left + side]
+    def _finish(self, recipe: CropRecipe, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
+        """Parse, enhance, and resize from the size of the dataset to that of the models."""
+        pixels, mask = recipe.finish(crop, self.parser)
+        size = self.settings.size
+        return Crop(to_square(pixels, size), face, None if mask is None else resized_mask(mask, size))
 
 
 def face_settings(card: dict[str, Any], size: int) -> FaceSettings:
     """Settings that crop a face as a dataset's crops were made.
 
     Args:
-        card: `face_dataset.json` of the training data; its `recipe` is written by `agfas prepare` only.
+        card: `face_dataset.json` of the training data.
         size: side of the crops that the models see.
     """
-    recipe = card.get("recipe")
-    recipe = recipe if isinstance(recipe, dict) else {}
-    found = not recipe.get("aligned")
-    template = recipe.get("template") if found else None
+    recipe = recipe_of(card)
+    detected = not recipe.get("aligned")
+    template = recipe.get("template") if detected else None
+    enhancement = Enhancement.of(recipe.get("enhance"))
     return FaceSettings(
         size=size,
         crop_size=int(recipe.get("size", size)),
         template=template or DEFAULT_TEMPLATE,
         template_known=template is not None,
-        detector=recipe.get("detector") if found else None,
+        detector=recipe.get("face_detector") if detected else None,
         min_score=float(recipe.get("min_score", 0.0)),
-        enhancement=_enhancement(recipe.get("enhance", False)),
+        # All arguments, so that new defaults in a later version change nothing.
+        enhancement=None if enhancement is None else enhancement.fingerprint(),
     )
-
-
-def _enhancement(given: bool | dict[str, Any]) -> dict[str, Any] | None:
-    """All arguments of the enhancement, so that new defaults in a later version change nothing."""
-    if given is False:
-        return None
-    from pipelines.data.enhance import Enhancement
-
-    return Enhancement(**given if isinstance(given, dict) else {}).fingerprint()

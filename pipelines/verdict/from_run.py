@@ -158,7 +158,7 @@ def _dataset_name(planned: Planned) -> str:
     data = planned.experiment.data
     if data.name == "synthetic":
         return "the built-in synthetic benchmark"
-    return ", ".join(data.sources) if data.name == "pictures" else data.title
+    return data.title
 
 
 def _counts(columns: dict[str, np.ndarray], fold: Fold) -> list[Count]:

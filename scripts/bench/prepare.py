@@ -26,12 +26,11 @@ from PIL import Image
 
 from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.prepare.faces import Cutter, DetectorFactory
-from pipelines.data.prepare.job import open_job, run_job
-from pipelines.data.prepare.media import read_still
-from pipelines.data.prepare.settings import Recipe
-from pipelines.data.prepare.sources import find_sources
-from pipelines.data.prepare.tasks import FACES_A_TASK, write_records
+from pipelines.data.prepare.cutter import Cutter, DetectorFactory
+from pipelines.data.prepare.dataset import write_records
+from pipelines.data.prepare.job import FACES_A_TASK, open_job, run_job
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.prepare.sources import find_sources, read_still
 from pipelines.data.prepare.worker import record
 from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
@@ -217,8 +216,8 @@ class _Race:
         }
 
 
-def _recipe(workers: int) -> Recipe:
-    return Recipe(importer="live", domain="benchmark", workers=workers, max_refused=1)
+def _recipe(workers: int) -> PrepareRecipe:
+    return PrepareRecipe(importer="live", domain="benchmark", workers=workers, max_refused=1)
 
 
 def _digest(crops: dict[str, bytes]) -> str:

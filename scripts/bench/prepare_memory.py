@@ -105,10 +105,10 @@ def _draw(path: Path, seed: int) -> None:
 def _prepare(pictures: Path, out: Path, workers: int) -> None:
     """The whole job; runs in a fresh process."""
     from pipelines.data.prepare.job import open_job, run_job
-    from pipelines.data.prepare.settings import Recipe
+    from pipelines.data.prepare.settings import PrepareRecipe
     from pipelines.data.prepare.sources import find_sources
     from pipelines.progress import hide_bars
 
     hide_bars()
-    recipe = Recipe(importer="live", domain="benchmark", size=_CROP, workers=workers)
+    recipe = PrepareRecipe(importer="live", domain="benchmark", size=_CROP, workers=workers)
     run_job(open_job(pictures, out, recipe, find_sources(pictures, recipe), MiddleFace))

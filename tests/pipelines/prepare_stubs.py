@@ -77,7 +77,7 @@ def face_at(left: int, top: int, width: int, height: int) -> DetectedFace:
     return DetectedFace(np.array([left, top, width, height], np.float32), landmarks, 0.5 + min(width, 100) / 250)
 
 
-def scene(*faces: tuple[int, int, int], seed: int = 0, size: tuple[int, int] = (120, 160), corner=None) -> np.ndarray:
+def scene(*faces: tuple[int, int, int], seed: int = 0, size: tuple[int, int] = (160, 160), corner=None) -> np.ndarray:
     """(H, W, 3) uint8: a ground by `seed` with red squares at (left, top, side), each with a pattern by `seed`."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 160, (6, 8, 3), dtype=np.uint8)
@@ -138,12 +138,12 @@ def refused(folder: Path) -> list[dict[str, str]]:
 
 def prepare_until_killed(source: str, out: str) -> None:
     """What a process does that is going to be killed: small tasks, of which it finishes some."""
-    from pipelines.data.prepare import tasks
-    from pipelines.data.prepare.settings import Recipe
+    from pipelines.data.prepare import job
+    from pipelines.data.prepare.settings import PrepareRecipe
     from pipelines.stages.prepare import run
 
-    tasks.FACES_A_TASK = 4
-    run(Path(source), Path(out), Recipe(size=32, workers=2, max_refused=1), partial(StoppingDetector, Path(out)))
+    job.FACES_A_TASK = 4
+    run(Path(source), Path(out), PrepareRecipe(size=32, workers=2, max_refused=1), partial(StoppingDetector, Path(out)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dfg.identity import IdentityEncoder
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
-from pipelines.data.detection.base import DetectedFace
+from pipelines.data.detection import DetectedFace
 from pipelines.data.faces import open_faces
 from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace

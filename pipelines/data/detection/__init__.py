@@ -1,19 +1,19 @@
-"""Face detectors, each in a file of its own under one contract: where the faces are, with five landmarks.
+"""Face detectors: they find the faces of a picture, with five landmarks each.
 
-A new one is a class as `FaceDetector` describes it, in a file of its own, with a line here.
+To add one, write a class like `FaceDetector` in a new file and list it in `DETECTORS`.
 """
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from pipelines.data.detection.base import DetectedFace, FaceDetector
+import numpy as np
+
 from pipelines.errors import AgfasError, nearest
-
-__all__ = ["DETECTORS", "DetectedFace", "FaceDetector", "load_detector"]
 
 DETECTORS = {
     "yunet": "pipelines.data.detection.yunet:YuNet",
@@ -22,13 +22,57 @@ DETECTORS = {
 }
 
 
+@dataclass(frozen=True)
+class DetectedFace:
+    """One face in a picture.
+
+    Attributes:
+        box: (4,) float32, left, top, width, height in pixels of the picture; may extend beyond its edges.
+        landmarks: (5, 2) float32, x and y in pixels of the picture: left eye, right eye, nose, left mouth corner,
+            right mouth corner, where left is left in the picture of an upright face.
+        score: confidence in [0, 1].
+    """
+
+    box: np.ndarray
+    landmarks: np.ndarray
+    score: float
+
+    @classmethod
+    def from_corners(cls, row: np.ndarray, landmarks: np.ndarray) -> DetectedFace:
+        """A face from left, top, right, bottom and score, and ten landmark coordinates."""
+        left, top, right, bottom, score = row
+        box = np.array([left, top, right - left, bottom - top], dtype=np.float32)
+        return cls(box, np.asarray(landmarks, dtype=np.float32).reshape(5, 2), float(score))
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return float(self.box[2] * self.box[3])
+
+
+class FaceDetector(Protocol):
+    """Finds the faces of a picture.
+
+    Attributes:
+        name: key in `DETECTORS`.
+    """
+
+    name: str
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the result (weights, sizes, thresholds), in JSON's types."""
+
+    def __call__(self, picture: np.ndarray) -> list[DetectedFace]:
+        """The faces of a picture (H, W, 3) uint8 RGB, the largest first."""
+
+
 def load_detector(name: str, weights: Path | None = None, **options: Any) -> FaceDetector:
-    """The detector of a name in `DETECTORS`, ready to run.
+    """Load a face detector.
 
     Args:
-        name: `yunet`, `insightface` or `retinaface`.
-        weights: its weight file or folder. `yunet` needs one; the others download theirs where it is left out.
-        options: thresholds and sizes, as the class documents them.
+        name: key in `DETECTORS`.
+        weights: its weight file or folder. Required for `yunet`; the others download theirs by default.
+        options: arguments of its class.
 
     Raises:
         AgfasError: unknown name or option, or weights that are missing or do not fit.
@@ -40,5 +84,10 @@ def load_detector(name: str, weights: Path | None = None, **options: Any) -> Fac
     allowed = [option for option in inspect.signature(detector).parameters if option != "weights"]
     for option in options:
         if option not in allowed:
-            raise AgfasError(f"The detector {name!r} has no option {option!r}: {nearest(option, allowed)}")
+            raise AgfasError(f"The face detector {name!r} has no option {option!r}: {nearest(option, allowed)}")
     return detector(weights, **options)
+
+
+def in_short(error: Exception) -> str:
+    """An error of another library in one line."""
+    return " ".join(str(error).split())[:200]

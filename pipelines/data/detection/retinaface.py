@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data.detection.base import DetectedFace
-from pipelines.data.detection.scales import SearchScales, search_scales
+from pipelines.data.detection import DetectedFace
+from pipelines.data.detection.scales import ScaledDetector, SearchScales
 from pipelines.data.state_dict import find_weights, load_state_dict, read_state_dict
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256
@@ -21,16 +21,16 @@ URL = "https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_Re
 _WHAT = "weights of RetinaFace"
 
 
-class RetinaFace:
-    """Finds faces with facexlib's RetinaFace. Its landmarks come in the order of `DetectedFace`.
+class RetinaFace(ScaledDetector):
+    """The RetinaFace detector of facexlib.
 
     Args:
-        weights: the state dict (detection_Resnet50_Final.pth or detection_mobilenet0.25_Final.pth), or a folder with
-            nothing else of that kind; which of the two networks it is shows in its names. Without it, facexlib's
-            ResNet-50 (104 MB) is downloaded once into torch's cache.
+        weights: detection_Resnet50_Final.pth or detection_mobilenet0.25_Final.pth, or a folder with one such file; the
+            network follows from the names of the tensors. Default: facexlib's ResNet-50 (104 MB) is downloaded once
+            into torch's cache.
         score_threshold: in [0, 1], of the class score.
-        nms_threshold: overlap (intersection over union) above which the less sure of two boxes is dropped.
-        device: torch's name of where it runs.
+        nms_threshold: intersection over union above which the box with the lower score is dropped.
+        device: torch device.
         longer_side, largest_side, small_face: as in `SearchScales`.
 
     Raises:
@@ -50,44 +50,25 @@ class RetinaFace:
         largest_side: int = 4096,
         small_face: int = 32,
     ) -> None:
-        for option, value in (("score_threshold", score_threshold), ("nms_threshold", nms_threshold)):
-            if not 0 <= value <= 1:
-                raise AgfasError(f"{option} is a share from 0 to 1; got {value}.")
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.scales = SearchScales(longer_side, largest_side, small_face)
+        scales = SearchScales(longer_side, largest_side, small_face)
+        super().__init__(scales, score_threshold=score_threshold, nms_threshold=nms_threshold)
         path = _download() if weights is None else find_weights(weights, _WHAT)
         self._net, self.network = _build(path, device)
-        self._sha256 = file_sha256(path)
+        self.sha256 = file_sha256(path)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Weights, thresholds and sizes."""
-        return {
-            "detector": self.name,
-            "network": self.network,
-            "weights": self._sha256,
-            "score_threshold": self.score_threshold,
-            "nms_threshold": self.nms_threshold,
-            **self.scales.fingerprint(),
-        }
-
-    def __call__(self, picture: np.ndarray) -> list[DetectedFace]:
-        """The faces of a picture (H, W, 3) uint8 RGB, the largest first."""
-        return search_scales(picture, self._search, self.scales)
+        """Weights, network, thresholds and sizes."""
+        return {**super().fingerprint(), "network": self.network}
 
     def _search(self, picture: np.ndarray) -> list[DetectedFace]:
         import torch
 
         with torch.inference_mode():
-            # Blue, green, red. Rows of 15: left, top, right, bottom, score, five times x and y.
-            rows = self._net.detect_faces(picture[:, :, ::-1], self.score_threshold, self.nms_threshold)
-        return [_face(row) for row in np.asarray(rows, dtype=np.float32)]
-
-
-def _face(row: np.ndarray) -> DetectedFace:
-    left, top, right, bottom, score = row[:5]
-    box = np.array([left, top, right - left, bottom - top], dtype=np.float32)
-    return DetectedFace(box, row[5:15].reshape(5, 2), float(score))
+            # facexlib expects BGR and returns rows of 15: left, top, right, bottom, score, five times x and y.
+            rows = self._net.detect_faces(
+                picture[:, :, ::-1], self.thresholds["score_threshold"], self.thresholds["nms_threshold"]
+            )
+        return [DetectedFace.from_corners(row[:5], row[5:15]) for row in np.asarray(rows, dtype=np.float32)]
 
 
 def _build(path: Path, device: str) -> tuple[Any, str]:
@@ -96,7 +77,7 @@ def _build(path: Path, device: str) -> tuple[Any, str]:
     state = read_state_dict(path, _WHAT)
     network = "resnet50" if any(name.startswith("body.layer1") for name in state) else "mobile0.25"
     with warnings.catch_warnings():
-        # facexlib names torchvision's option for no weights as older versions did; nothing is loaded by it.
+        # facexlib passes torchvision's deprecated option `pretrained=False`.
         warnings.simplefilter("ignore", UserWarning)
         net = Network(network, device=device)
     load_state_dict(net, state, path)
@@ -112,11 +93,11 @@ def _download() -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(sys.stderr):  # standard output belongs to the command's answer
+        with redirect_stdout(sys.stderr):  # standard output is for the command's result
             torch.hub.download_url_to_file(URL, str(path))
     except OSError as error:  # urllib's errors are OSErrors
         raise AgfasError(
-            f"The weights of the detector 'retinaface' are not at {path}, and {URL} cannot be downloaded ({error})."
-            " Download that file where there is a connection, and name it as the detector's weights."
+            f"The weights of the face detector 'retinaface' are not at {path}, and {URL} cannot be downloaded"
+            f" ({error}). Download that file on a machine with a connection, and name it with --weights."
         ) from error
     return path

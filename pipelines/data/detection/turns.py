@@ -1,7 +1,7 @@
-"""Faces that lie on their side or stand on their head, for a detector that was trained on upright ones.
+"""Rotated and upside-down faces, for a detector that was trained on upright ones.
 
-Such a detector may still find them, less surely, and then lays upright landmarks over a face that is not: the crop
-would show it askew. So a face that is not sure is looked at again in turned copies of its surroundings.
+Such a detector may still find them with a low score, but with landmarks of an upright face, so that the crop would be
+rotated. Therefore a face with a low score is searched again in rotated copies of its surroundings.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.data.alignment import invert_similarity, transform_points
-from pipelines.data.detection.base import DetectedFace
+from pipelines.data.detection import DetectedFace
 from pipelines.data.detection.scales import Search, enlarge, ordered, shrink
 
-# In eighths of a turn a face is at most 22.5 degrees from upright in one of the copies.
+# With steps of 45 degrees, a face is at most 22.5 degrees from upright in one of the copies.
 _ANGLES = tuple(45.0 * step for step in range(1, 8))
-# The turned surroundings are at most this large, in pixels, and this many times the box.
+# Side of the rotated surroundings: at most this many pixels, and this many times the box.
 _SIDE = 256
 _SURROUNDINGS = 2.0
-# A turned copy must be surer than the upright one by this much.
+# A rotated copy must exceed the upright score by this much.
 _GAIN = 0.03
 
 
 def look_again(picture: np.ndarray, faces: list[DetectedFace], search: Search, sure: float) -> list[DetectedFace]:
-    """Every face with a score below `sure` as the surest of the copies of its surroundings shows it.
+    """Replace every face with a score below `sure` by the best-scoring one of its rotated copies.
 
     Args:
         picture: (H, W, 3) uint8 RGB, in which the faces were found.
@@ -34,7 +34,7 @@ def look_again(picture: np.ndarray, faces: list[DetectedFace], search: Search, s
 
 
 def find_turned(picture: np.ndarray, search: Search) -> list[DetectedFace]:
-    """The faces of the surest of the picture's quarter turns, for a picture in which none is found upright."""
+    """The faces of the quarter turn with the highest score, for a picture without an upright face."""
     best: list[DetectedFace] = []
     height, width = picture.shape[:2]
     for angle in (90.0, 180.0, 270.0):
@@ -49,7 +49,7 @@ def _surest(picture: np.ndarray, face: DetectedFace, search: Search) -> Detected
     left, top, width, height = (float(value) for value in face.box)
     x, y, side = left + width / 2, top + height / 2, _SURROUNDINGS * max(width, height)
     around, corner = _cut_around(picture, x, y, side)
-    if around.size == 0:  # a box that lies outside the picture
+    if around.size == 0:  # the box is outside the picture
         return face
     small = shrink(around, max(1, round(max(around.shape[:2]) * _SIDE / max(side, _SIDE))))
     ratio = (around.shape[1] / small.shape[1], around.shape[0] / small.shape[0])
@@ -65,8 +65,8 @@ def _surest(picture: np.ndarray, face: DetectedFace, search: Search) -> Detected
 
 
 def _cut_around(picture: np.ndarray, x: float, y: float, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the picture that any turn of a square around (x, y) shows, and its left top corner."""
-    reach = side * 0.71 + 1
+    """The part of the picture that any rotation of a square around (x, y) shows, and its left top corner."""
+    reach = side * 0.71 + 1  # half of the diagonal
     left, top = max(0, int(x - reach)), max(0, int(y - reach))
     part = picture[top : max(top, int(y + reach)) + 1, left : max(left, int(x + reach)) + 1]
     return part, np.array([left, top], dtype=np.float32)
@@ -75,7 +75,7 @@ def _cut_around(picture: np.ndarray, x: float, y: float, side: float) -> tuple[n
 def _search_turned(
     picture: np.ndarray, centre: tuple[float, float], angle: float, size: tuple[int, int], search: Search
 ) -> list[DetectedFace]:
-    """Search a copy of (width, height) = `size` that shows the picture around `centre`, turned clockwise by `angle`."""
+    """Search a copy of (width, height) = `size` that shows the picture around `centre`, rotated clockwise."""
     import cv2
 
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
@@ -88,7 +88,7 @@ def _search_turned(
 
 
 def _turned_back(face: DetectedFace, back: np.ndarray) -> DetectedFace:
-    """A face of the turned copy in the picture; its box keeps its centre and takes the mean of its sides for both."""
+    """A face of the rotated copy in the picture; its box becomes a square with the same centre."""
     left, top, width, height = (float(value) for value in face.box)
     x, y = transform_points(back, np.array([[left + width / 2, top + height / 2]]))[0]
     side = (width + height) / 2

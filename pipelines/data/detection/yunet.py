@@ -1,15 +1,15 @@
-"""YuNet (Wu et al., Machine Intelligence Research 2023) by OpenCV's FaceDetectorYN: small, fast, five landmarks."""
+"""YuNet (Wu et al., Machine Intelligence Research 2023) in OpenCV's FaceDetectorYN: small and fast."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.data.detection.base import DetectedFace
-from pipelines.data.detection.scales import SearchScales, ordered, search_scales
+from pipelines.data.detection import DetectedFace, in_short
+from pipelines.data.detection.scales import ScaledDetector, SearchScales, ordered, search_scales
 from pipelines.data.detection.turns import find_turned, look_again
 from pipelines.errors import AgfasError
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
 LICENCE = "MIT (the YuNet files of opencv/opencv_zoo)"
 _WHERE = (
-    "It is face_detection_yunet_2023mar.onnx (0.2 MB) in models/face_detection_yunet of github.com/opencv/opencv_zoo;"
-    " download it and name the file as the detector's weights (--weights)"
+    "Download face_detection_yunet_2023mar.onnx (0.2 MB) from models/face_detection_yunet of"
+    " github.com/opencv/opencv_zoo and name the file with --weights"
 )
 _MOST_FACES = 5000
 
 
-class YuNet:
-    """Finds faces with YuNet.
+class YuNet(ScaledDetector):
+    """The YuNet face detector.
 
-    Its rows name the landmarks after the person (right eye, left eye, nose, right and left mouth corner), which in the
-    picture of a face is left to right: the order of `DetectedFace`.
+    Its landmarks are named after the person (right eye first), so they have the order of `DetectedFace`.
 
     Args:
         weights: the ONNX file, 2023 layout (cls, obj, bbox and kps at strides of 8, 16 and 32).
-        score_threshold: in [0, 1]; a face's score is the root of its class score times its objectness.
-        nms_threshold: overlap (intersection over union) above which the less sure of two boxes is dropped.
-        sure: a face with a score below this is looked at again in turned copies, and a picture without a face in its
-            quarter turns; 0 leaves both out. Of upright faces, 19 in 20 score above 0.9.
+        score_threshold: in [0, 1]; a face's score is the square root of class score times objectness.
+        nms_threshold: intersection over union above which the box with the lower score is dropped.
+        sure: a face with a lower score is searched again in rotated copies, and a picture without a face in its
+            quarter turns; 0 turns both off. Of upright faces, 19 in 20 score above 0.9.
         longer_side, largest_side, small_face: as in `SearchScales`.
 
     Raises:
@@ -55,29 +54,16 @@ class YuNet:
         largest_side: int = 4096,
         small_face: int = 32,
     ) -> None:
-        _check_shares(score_threshold=score_threshold, nms_threshold=nms_threshold, sure=sure)
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
+        scales = SearchScales(longer_side, largest_side, small_face)
+        super().__init__(scales, score_threshold=score_threshold, nms_threshold=nms_threshold, sure=sure)
         self.sure = sure
-        self.scales = SearchScales(longer_side, largest_side, small_face)
         model = _read(weights)
-        self._sha256 = hashlib.sha256(model).hexdigest()
+        self.sha256 = hashlib.sha256(model).hexdigest()
         self._net = _open(model, score_threshold, nms_threshold, weights)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Weights, thresholds and sizes."""
-        return {
-            "detector": self.name,
-            "weights": self._sha256,
-            "score_threshold": self.score_threshold,
-            "nms_threshold": self.nms_threshold,
-            "sure": self.sure,
-            **self.scales.fingerprint(),
-        }
 
     def __call__(self, picture: np.ndarray) -> list[DetectedFace]:
         """The faces of a picture (H, W, 3) uint8 RGB, the largest first."""
-        faces = search_scales(picture, self._search, self.scales)
+        faces = super().__call__(picture)
         if self.sure == 0:
             return faces
         if not faces:
@@ -96,17 +82,11 @@ class YuNet:
         return [DetectedFace(row[:4], row[4:14].reshape(5, 2), float(row[14])) for row in rows]
 
 
-def _check_shares(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise AgfasError(f"{name} is a share from 0 to 1; got {value}.")
-
-
 def _read(weights: Path | None) -> bytes:
     if weights is None:
-        raise AgfasError(f"The detector 'yunet' needs its weight file. {_WHERE}.")
+        raise AgfasError(f"The face detector 'yunet' needs its weight file. {_WHERE}.")
     if not weights.is_file():
-        raise AgfasError(f"No weight file for the detector 'yunet' at {weights}. {_WHERE}.")
+        raise AgfasError(f"No weight file for the face detector 'yunet' at {weights}. {_WHERE}.")
     return weights.read_bytes()
 
 
@@ -114,20 +94,18 @@ def _open(model: bytes, score_threshold: float, nms_threshold: float, weights: P
     import cv2
 
     level = cv2.utils.logging.getLogLevel()
-    # OpenCV 5 warns on every start that its engine chooses the target itself.
+    # OpenCV 5 warns at every start that its engine chooses the target.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         buffer, no_config = np.frombuffer(model, np.uint8), np.zeros(0, np.uint8)
         net = cv2.FaceDetectorYN.create(
             "onnx", buffer, no_config, (64, 64), score_threshold, nms_threshold, _MOST_FACES
         )
-        net.detect(np.zeros((64, 64, 3), np.uint8))  # a graph with other outputs fails only when it runs
+        net.detect(np.zeros((64, 64, 3), np.uint8))  # a graph with other outputs fails only at its first run
     except cv2.error as error:
-        raise AgfasError(f"{weights} is not a YuNet model that OpenCV can run ({_reason(error)}). {_WHERE}.") from error
+        raise AgfasError(
+            f"{weights} is not a YuNet model that OpenCV can run ({in_short(error)}). {_WHERE}."
+        ) from error
     finally:
         cv2.utils.logging.setLogLevel(level)
     return net
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,1 +1,1 @@
-"""From anybody's pictures and videos to a face dataset: the job behind `agfas prepare`."""
+"""The job behind `agfas prepare`: pictures and videos to a face dataset."""

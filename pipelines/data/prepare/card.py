@@ -1,20 +1,86 @@
-"""What a prepared dataset says of itself: `face_dataset.json` for programs, README.md for people and the hub."""
+"""Descriptions of a prepared dataset: counts for the terminal and counts.json, README.md for people and the hub."""
 
 from __future__ import annotations
 
 import platform
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-import yaml
+from pipelines.data.importers.layout import Count
+from pipelines.data.records import LABEL_NAMES, SPLITS
+from pipelines.templates import render_card, size_category
 
-from pipelines.data.prepare.counts import as_markdown
-
+Columns = Mapping[str, Sequence[Any]]
 _PACKAGES = ("agfas", "numpy", "pillow", "opencv-python", "av", "scipy", "datasets", "pyarrow")
+_COUNTED = ("domain", "label", "attack_type", *SPLITS, "faces", "videos", "subjects")
+_TEMPLATE = Path(__file__).with_name("card.md.j2")
+
+
+def count_faces(columns: Columns) -> list[dict[str, Any]]:
+    """Count faces by domain, label and attack type.
+
+    Args:
+        columns: `domain`, `label`, `attack_type`, `split`, `subject`, `video`, (N,) each.
+
+    Returns:
+        Sorted rows of `domain`, `label`, `attack_type`, the faces of each split, and `faces`, `videos`, `subjects`.
+    """
+    names = ("domain", "label", "attack_type", "split", "subject", "video")
+    faces: dict[tuple, Counter] = defaultdict(Counter)
+    videos: dict[tuple, set] = defaultdict(set)
+    subjects: dict[tuple, set] = defaultdict(set)
+    for domain, label, kind, split, subject, video in zip(*(columns[name] for name in names), strict=True):
+        cell = (domain, label, kind)
+        faces[cell][split] += 1
+        videos[cell].add(video)
+        subjects[cell].add(subject)
+    return [
+        {
+            "domain": cell[0],
+            "label": LABEL_NAMES[cell[1]],
+            "attack_type": cell[2],
+            **{split: faces[cell][split] for split in SPLITS},
+            "faces": faces[cell].total(),
+            "videos": len(videos[cell]),
+            "subjects": len(subjects[cell]),
+        }
+        for cell in sorted(faces, key=lambda cell: (cell[0], -cell[1], cell[2]))
+    ]
+
+
+def cells(columns: Columns) -> dict[str, int]:
+    """Faces by `domain/label/split`, as the cards of all face datasets have them."""
+    rows = zip(columns["domain"], columns["label"], columns["split"], strict=True)
+    counts = Counter(f"{domain}/{LABEL_NAMES[label]}/{split}" for domain, label, split in rows)
+    return dict(sorted(counts.items()))
+
+
+def as_text(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of `count_faces` as lines of aligned columns, numbers to the right."""
+    if not rows:
+        return ["(nothing)"]
+    lines = [list(_COUNTED), *[[str(row[name]) for name in _COUNTED] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    formats = [f"{'>' if isinstance(rows[0][n], int) else '<'}{w}" for n, w in zip(_COUNTED, widths, strict=True)]
+    return ["  ".join(map(format, line, formats)).rstrip() for line in lines]
+
+
+def expectation(count: Count) -> str:
+    """One line that compares an expected number of videos with the number found."""
+    wanted = count.expected
+    kind = f"{'bona fide' if wanted.label else 'attack'}{f' ({wanted.attack_type})' if wanted.attack_type else ''}"
+    where = f" of {' and '.join(wanted.splits)}" if wanted.splits else ""
+    note = f" [{wanted.what}]" if wanted.what else ""
+    more = count.found - wanted.videos
+    state = f"{count.missing} MISSING" if count.missing else f"{more} more than expected" if more else "complete"
+    return f"{kind}{where}{note}: {count.found} of {wanted.videos} videos, {state}"
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that read, measure and write pictures."""
+    """Versions of Python and of the packages that read, measure and write pictures."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
@@ -25,80 +91,37 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def readme(card: dict[str, Any], rows: list[dict[str, Any]], expected: list[str], leaks: list[str]) -> str:
-    """The dataset card in the Hugging Face form: a YAML header, then Markdown.
+def readme(card: dict[str, Any], rows: list[dict[str, Any]], expected: list[str], splits: list[str]) -> str:
+    """The dataset card in the format of the Hugging Face hub.
 
     Args:
-        card: as `face_dataset.json` holds it.
+        card: content of `face_dataset.json`.
         rows: of `count_faces`.
-        expected: sentences on what the dataset should have.
-        leaks: sentences on the splits.
+        expected: sentences on missing videos.
+        splits: sentences on the splits.
     """
-    parts = [
-        f"---\n{yaml.safe_dump(_header(card), sort_keys=False, allow_unicode=True)}---",
-        f"# {card['title']}: aligned faces",
-        _source(card),
-        "## Counts",
-        "\n".join(as_markdown(rows)),
-        *(["Against a whole copy:\n\n" + "\n".join(f"- {line}" for line in expected)] if expected else []),
-        _lost(card),
-        "## Splits",
-        "\n".join(leaks),
-        "## How it was made",
-        "\n".join(as_markdown(_settings(card))),
-        "Versions: " + ", ".join(f"{name} {number}" for name, number in card["versions"].items()) + ".",
-        "## Licence and use",
-        f"{card['licence'] or 'Not stated by the importer.'}\n\nThese are photographs of people. Use them as their"
-        " licence and their consent allow, and nobody's face for anything else.",
-    ]
-    return "\n\n".join(parts) + "\n"
+    from huggingface_hub import DatasetCardData
 
-
-def _header(card: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "pretty_name": card["title"],
-        "license": "other",
-        "license_name": "see-below",
-        "task_categories": ["image-classification"],
-        "tags": ["face-anti-spoofing", "presentation-attack-detection", "face"],
-        "size_categories": [_size_category(card["faces"])],
-        "configs": [{"config_name": "default", "data_files": "data-*.arrow"}],
-    }
-
-
-def _size_category(faces: int) -> str:
-    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
-        if faces < limit:
-            return name
-    return "1M<n<10M"
-
-
-def _source(card: dict[str, Any]) -> str:
-    cited = f" {card['citation']}" if card["citation"] else ""
-    return (
-        f"Made by `agfas prepare` from `{card['source']}` with the importer `{card['recipe']['importer']}`"
-        f" ({card['title']}).{cited}\n\nHow far the importer was checked: {card['verified']}\n\n"
-        f"Recipe `{card['recipe_hash']}`, content `{card['fingerprint']}`."
+    header = DatasetCardData(
+        pretty_name=card["title"],
+        license="other",
+        license_name="see-below",
+        task_categories=["image-classification"],
+        tags=["face-anti-spoofing", "presentation-attack-detection", "face"],
+        size_categories=[size_category(card["faces"])],
+        configs=[{"config_name": "default", "data_files": "data-*.arrow"}],
     )
-
-
-def _lost(card: dict[str, Any]) -> str:
-    asked, refused = card["asked"], card["refused_faces"]
-    lines = [f"Of {asked} faces that were asked for, {refused} were refused; refused.csv has a reason for each."]
-    if card["filtered_faces"]:
-        lines.append(f"{card['filtered_faces']} lie beyond the limits of pose or quality and are listed there too.")
-    if card["left_out"]:
-        lines.append(f"{card['left_out']} of the larger class were left out for the ratio; left_out.csv lists them.")
-    if card["passed_over"]:
-        kinds = "; ".join(f"{count} {why}" for why, count in card["passed_over"].items())
-        lines.append(f"Passed over, as passed_over.csv lists: {kinds}.")
-    return " ".join(lines)
-
-
-def _settings(card: dict[str, Any]) -> list[dict[str, Any]]:
-    models = {name: value for name, value in card["models"].items() if value}
-    shown = {**card["recipe"], **models}
-    return [{"setting": name, "value": _shown(value)} for name, value in shown.items()]
+    settings = {**card["recipe"], **{name: value for name, value in card["models"].items() if value}}
+    return render_card(
+        _TEMPLATE,
+        header,
+        card=card,
+        columns=_COUNTED,
+        counts=[[row[name] for name in _COUNTED] for row in rows],
+        expected=expected,
+        splits=splits,
+        settings=[[name, _shown(value)] for name, value in settings.items()],
+    )
 
 
 def _shown(value: Any) -> str:

@@ -1,92 +1,179 @@
-"""The finished dataset: typed features, and its files put together from the tasks' without holding them in memory."""
+"""What tasks leave on disk, and the dataset that is put together from it without holding it in memory.
+
+OUT/.work/IDENTITY/tasks/000000.arrow    records of a task
+                         000000.json     its refusals; written last, so its presence says that the records are complete
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data.prepare.tasks import TaskFiles, task_schema
+from pipelines.data.prepare.sources import Refusal
 from pipelines.data.records import face_features
 from pipelines.errors import AgfasError
-from pipelines.files import write_json
+from pipelines.files import read_json, write_json
 from pipelines.fingerprint import canonical_json
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Features
 
+Record = dict[str, Any]
+_RECORDS_AT_ONCE = 16
 _BYTES_A_FILE = 500_000_000
-# Of a task's records, what the finished dataset does not hold.
+# Columns of a task's records in Arrow's plain types, which need no `datasets` in the worker processes. The columns of
+# a face dataset come first, then those of `prepared_features`, then the picture's signature.
+_TASK_COLUMNS = {
+    "key": "string",
+    "image": "binary",
+    "label": "int64",
+    "attack_type": "string",
+    "domain": "string",
+    "subject": "string",
+    "video": "string",
+    "frame": "int32",
+    "split": "string",
+    "landmarks": "points",
+    "source": "string",
+    "source_frame": "int32",
+    "box": "floats",
+    "source_landmarks": "points",
+    "detector": "string",
+    "detector_score": "float32",
+    "pose": "floats",
+    "quality": "float32",
+    "mask": "binary",
+    "age": "int32",
+    "sex": "string",
+    "ethnicity": "string",
+    "subject_known": "bool",
+    "hash": "uint64",
+    "thumbnail": "binary",
+}
 _SIGNATURE = ("hash", "thumbnail")
-_LIGHT = (
+_IN_MEMORY = (
     *("key", "label", "attack_type", "domain", "subject", "video", "split", "source", "quality", "subject_known"),
     *_SIGNATURE,
 )
 
 
-def prepared_features() -> Features:
-    """The columns of a prepared dataset: those of a face dataset, and where each face came from.
+def task_schema() -> pyarrow.Schema:
+    """Columns of a task's records."""
+    import pyarrow as pa
 
-    source: path below SOURCE, or `column[row]` of a Hugging Face dataset. source_frame: of the video, -1 for a
-    picture. box: left, top, width, height, and source_landmarks: both in pixels of the source. detector: `none` for
-    pictures that were crops already, whose landmarks, score and pose are NaN. pose: yaw, pitch, roll in degrees.
-    quality: in [0, 1]. mask: 255 face, 0 not, empty where no parser ran. age: years, -1 unknown; sex, ethnicity: as
-    the source records them, empty where it does not. subject_known: whether `subject` is a person.
+    lists = {"floats": pa.list_(pa.float32()), "points": pa.list_(pa.list_(pa.float32()))}
+    return pa.schema({name: lists.get(kind) or pa.type_for_alias(kind) for name, kind in _TASK_COLUMNS.items()})
+
+
+def prepared_features() -> Features:
+    """Columns of a prepared dataset: those of a face dataset, and the origin of each face.
+
+    source: path below SOURCE, or `column[row]` of a Hugging Face dataset. source_frame: of the video; -1 for pictures.
+    box (left, top, width, height) and source_landmarks: in pixels of the source. detector: `none` for pictures that
+    were crops already; their landmarks, score and pose are NaN. pose: yaw, pitch, roll in degrees. quality: in [0, 1].
+    mask: 255 face, 0 background; empty without a parser. age: years; -1 unknown. sex, ethnicity: as the source records
+    them; empty if unknown. subject_known: whether `subject` is a person.
     """
     from datasets import Array2D, Features, Image, Sequence, Value
 
-    return Features(
-        {
-            **face_features(),
-            "source": Value("string"),
-            "source_frame": Value("int32"),
-            "box": Sequence(Value("float32"), length=4),
-            "source_landmarks": Array2D((5, 2), "float32"),
-            "detector": Value("string"),
-            "detector_score": Value("float32"),
-            "pose": Sequence(Value("float32"), length=3),
-            "quality": Value("float32"),
-            "mask": Image(),
-            "age": Value("int32"),
-            "sex": Value("string"),
-            "ethnicity": Value("string"),
-            "subject_known": Value("bool"),
-        }
-    )
+    typed = {
+        **face_features(),
+        "box": Sequence(Value("float32"), length=4),
+        "source_landmarks": Array2D((5, 2), "float32"),
+        "pose": Sequence(Value("float32"), length=3),
+        "mask": Image(),
+    }
+    plain = {name: kind for name, kind in _TASK_COLUMNS.items() if name not in _SIGNATURE}
+    return Features({name: typed[name] if name in typed else Value(kind) for name, kind in plain.items()})
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """Files of the tasks of a job.
+
+    Attributes:
+        folder: `OUT/.work/IDENTITY`.
+    """
+
+    folder: Path
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for temporary files of the workers."""
+        return self.folder / "scratch"
+
+    def records(self, number: int) -> Path:
+        """The Arrow stream of a task's records."""
+        return self.folder / "tasks" / f"{number:06d}.arrow"
+
+    def marker(self, number: int) -> Path:
+        """The file that says that the records are complete."""
+        return self.folder / "tasks" / f"{number:06d}.json"
+
+    def make_folders(self) -> None:
+        """Create the folders of the job."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tasks").mkdir(exist_ok=True)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a task is finished."""
+        records = self.records(number)
+        whole = self.marker(number).is_file() and records.is_file()
+        return whole and records.stat().st_size == self.size(number)
+
+    def size(self, number: int) -> int:
+        """Bytes of a finished task's records."""
+        return int(read_json(self.marker(number))["bytes"])
+
+    def refusals(self, number: int) -> list[Refusal]:
+        """Refusals of a finished task."""
+        return [Refusal(**line) for line in read_json(self.marker(number))["refused"]]
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write the Arrow stream of a task, a few records at a time."""
+    import pyarrow as pa
+
+    schema, records = task_schema(), iter(records)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        while rows := list(islice(records, _RECORDS_AT_ONCE)):
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
 
 
 @dataclass(frozen=True)
 class TaskRecords:
-    """The records of all tasks, in their order.
+    """The records of all tasks, in order.
 
     Attributes:
-        files: where they lie.
-        tasks: how many tasks there are.
+        files: of the tasks.
+        tasks: number of tasks.
     """
 
     files: TaskFiles
     tasks: int
 
     def columns(self) -> dict[str, list[Any]]:
-        """The small columns by name: (N,) each, `hash` and `thumbnail` of each picture among them.
+        """The small columns by name, (N,) each, with `hash` and `thumbnail` of each picture.
 
         Raises:
-            AgfasError: two faces of one key.
+            AgfasError: two faces with one key.
         """
-        columns: dict[str, list[Any]] = {name: [] for name in _LIGHT}
+        columns: dict[str, list[Any]] = {name: [] for name in _IN_MEMORY}
         for table in self.tables():
-            for name in _LIGHT:
+            for name in _IN_MEMORY:
                 columns[name] += table.column(name).to_pylist()
         _check_distinct(columns["key"])
         return columns
 
     def tables(self) -> Iterator[pyarrow.Table]:
-        """The records of one task after another, mapped from disk."""
+        """The memory-mapped records of one task after another."""
         import pyarrow as pa
 
         for number in range(self.tasks):
@@ -94,27 +181,28 @@ class TaskRecords:
                 yield pa.ipc.open_stream(source).read_all()
 
     def groups(self) -> list[int]:
-        """How many tasks each file of the dataset takes, about half a gigabyte each."""
-        groups, size = [0], 0
+        """Number of tasks in each file of the dataset; a file has about 500 MB."""
+        groups, total = [0], 0
         for number in range(self.tasks):
-            if size and size + self.files.outcome(number)["bytes"] > _BYTES_A_FILE:
-                groups, size = [*groups, 0], 0
+            size = self.files.size(number)
+            if total and total + size > _BYTES_A_FILE:
+                groups, total = [*groups, 0], 0
             groups[-1] += 1
-            size += self.files.outcome(number)["bytes"]
+            total += size
         return groups
 
 
 def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray, folder: Path) -> str:
-    """Write the Arrow files of a Hugging Face dataset, a task at a time.
+    """Write the Arrow files of a Hugging Face dataset, one task at a time.
 
     Args:
         records: of all tasks.
-        splits: (N,) names, in place of those that the records were made with.
-        keep: (N,) bool, which of them the dataset holds.
+        splits: (N,) names that replace the splits in the records.
+        keep: (N,) bool, which records enter the dataset.
         folder: of the dataset.
 
     Returns:
-        The fingerprint of its content: 16 hexadecimal digits over every column of every face, pictures as stored.
+        Fingerprint of the content: 16 hexadecimal digits over every column of every face, pictures as stored.
     """
     import pyarrow as pa
 
@@ -126,11 +214,10 @@ def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray,
     place = task_schema().get_field_index("split")
     for name, count in zip(names, groups, strict=True):
         with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for _ in range(count):
-                table = next(tables)
+            for table in islice(tables, count):
                 stop = start + len(table)
                 table = table.set_column(place, "split", pa.array(splits[start:stop], pa.string()))
-                part = table.filter(pa.array(keep[start:stop]))
+                part = table.filter(pa.array(keep[start:stop])).drop_columns(list(_SIGNATURE))
                 start = stop
                 if len(part):
                     _digest(digest, part)
@@ -141,7 +228,7 @@ def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray,
 
 
 def _typed(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
-    """Plain columns as the dataset's types, in one batch."""
+    """Plain columns as the types of the dataset, in one batch."""
     import pyarrow as pa
 
     arrays = []
@@ -160,7 +247,7 @@ def _typed(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
 
 
 def _digest(digest: Any, table: pyarrow.Table) -> None:
-    for row in table.drop_columns(list(_SIGNATURE)).to_pylist():
+    for row in table.to_pylist():
         pictures = [row.pop("image"), row.pop("mask") or b""]
         digest.update(canonical_json([row, [len(picture) for picture in pictures]]).encode())
         for picture in pictures:
@@ -168,8 +255,10 @@ def _digest(digest: Any, table: pyarrow.Table) -> None:
 
 
 def _write_state(folder: Path, names: list[str], content: str) -> None:
-    """What `datasets.load_from_disk` reads beside the Arrow files; written here, since `save_to_disk` would put the
-    time of writing into its fingerprint."""
+    """The files that `datasets.load_from_disk` reads beside the Arrow files.
+
+    `Dataset.save_to_disk` would put the time into the fingerprint, so that equal datasets would differ.
+    """
     from datasets import DatasetInfo
 
     DatasetInfo(features=prepared_features()).write_to_directory(str(folder))
@@ -189,5 +278,5 @@ def _check_distinct(keys: list[str]) -> None:
     seen: set[str] = set()
     for key in keys:
         if key in seen:
-            raise AgfasError(f"Two faces are both {key}. Give their files other names, or leave out --all-faces.")
+            raise AgfasError(f"Two faces have the key {key}. Rename one of their files, or leave out --all-faces.")
         seen.add(key)

@@ -1,13 +1,13 @@
-"""The job behind `agfas prepare`: anybody's pictures and videos to a face dataset, resumable and deterministic.
+"""The job behind `agfas prepare`: pictures and videos to a face dataset, resumable and deterministic.
 
     OUT/data-*.arrow, dataset_info.json, state.json    the dataset, as `datasets.load_from_disk` reads it
-        face_dataset.json                              what it is; its presence says that all is there
-        README.md, counts.json, leaks.json             the card, what there is, what crosses a split
-        refused.csv, left_out.csv, passed_over.csv     what is not in it, and why
-        .work/IDENTITY/                                finished tasks while the job is not; see `tasks.py`
+        face_dataset.json                              its card; written last, so its presence says that all is complete
+        README.md, counts.json, leaks.json             card for people, counts, overlap of the splits
+        refused.csv, left_out.csv, passed_over.csv     what the dataset lacks, and why
+        .work/IDENTITY/                                finished tasks of an unfinished job; see `dataset.py`
 
-IDENTITY is a hash of the recipe, the models, the program's versions and the state of the sources, so that a job that
-is run again goes on where it was, and never with what another recipe has left.
+IDENTITY is a hash of the recipe, the models, the versions of the packages and the state of the sources: the same
+command resumes an unfinished job, and never uses tasks of another recipe.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.card import versions
-from pipelines.data.prepare.faces import Cutter, DetectorFactory
-from pipelines.data.prepare.media import source_name
+from pipelines.data.prepare.cutter import Cutter, DetectorFactory
+from pipelines.data.prepare.dataset import TaskFiles
+from pipelines.data.prepare.names import source_name
 from pipelines.data.prepare.pool import Pool
 from pipelines.data.prepare.result import assemble
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import Sources, base_of, listing
-from pipelines.data.prepare.tasks import TaskFiles, begin_worker, cut_tasks
+from pipelines.data.prepare.worker import begin_worker, expected_faces
 from pipelines.data.records import CARD_NAME, read_card
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors
 from pipelines.fingerprint import fingerprint
 from pipelines.progress import bar
 
-# Raise it with every change of a picture's bytes or of a record.
-RECIPE_VERSION = 1
+# Raise it with every change of a crop's bytes or of a record.
+RECIPE_VERSION = 2
 WORK = ".work"
+# Faces of a task, which is what a kill can cost; a longer video is a task by itself.
+FACES_A_TASK = 64
 _MOST_WORKERS = 8
 
 
@@ -45,28 +49,28 @@ class Job:
     """One dataset to make.
 
     Attributes:
-        source: what the user named.
+        source: SOURCE of the command.
         out: folder of the dataset.
-        recipe: how.
+        recipe: its settings.
         sources: what is read.
-        models: what detector and parser say of themselves.
-        make_detector: makes one in every process.
+        models: fingerprints of face detector and parser.
+        make_detector: called in every process.
     """
 
     source: Path
     out: Path
-    recipe: Recipe
+    recipe: PrepareRecipe
     sources: Sources
     models: dict[str, Any]
     make_detector: DetectorFactory
 
     @property
     def base(self) -> Path:
-        """The folder that paths are relative to: that of the list, where the source is one."""
+        """The folder that paths are relative to."""
         return base_of(self.source)
 
     def identity(self) -> str:
-        """Of everything that decides the result."""
+        """Hash of everything that decides the result."""
         return fingerprint(
             {
                 "version": RECIPE_VERSION,
@@ -78,7 +82,7 @@ class Job:
         )
 
     def facts(self, identity: str) -> dict[str, Any]:
-        """What the card says of the job."""
+        """The job's part of the card."""
         return {
             "identity": identity,
             "recipe": self.recipe.of_the_result(),
@@ -90,36 +94,34 @@ class Job:
 
 
 def open_job(
-    source: Path, out: Path, recipe: Recipe, sources: Sources, make_detector: DetectorFactory | None = None
+    source: Path, out: Path, recipe: PrepareRecipe, sources: Sources, make_detector: DetectorFactory | None = None
 ) -> Job:
-    """Check the output folder and load the models once, so that what is wrong with them is said before any work.
+    """Check the output folder and load the models once, so that their errors appear before any work.
 
     Args:
-        source: as `find_sources` was given it.
+        source: as given to `find_sources`.
         out: may hold an unfinished job, or the same dataset.
-        recipe: how.
+        recipe: settings.
         sources: of `find_sources`.
-        make_detector: in place of the recipe's detector; must be picklable.
+        make_detector: replaces the recipe's face detector; must be picklable.
 
     Raises:
-        AgfasError: the output lies in the source, or weights are missing.
+        AgfasError: the output is inside the source, or weights are missing.
     """
-    from pipelines.data.detection import load_detector
-
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise AgfasError(f"{out} lies in {source}, which is only read. Name a folder outside it with --out.")
-    make = make_detector or partial(load_detector, recipe.detector, recipe.weights, **recipe.detector_options)
+        raise AgfasError(f"{out} is inside {source}, which is only read. Name a folder outside it with --out.")
+    make = make_detector or partial(load_detector, recipe.face_detector, recipe.weights, **recipe.detector_options)
     return Job(source, out, recipe, sources, Cutter.load(recipe, make).fingerprint(), make)
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Make what is missing, and put the dataset together when every task is done.
+    """Do the unfinished tasks, then put the dataset together.
 
     Returns:
         The card of the finished dataset.
 
     Raises:
-        AgfasError: the output holds something else, the disk is full, or processes keep dying. What was finished is
+        AgfasError: the output holds something else, the disk is full, or processes keep dying. Finished tasks are
             kept.
     """
     identity = job.identity()
@@ -136,7 +138,7 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def _finished(out: Path, identity: str) -> dict[str, Any] | None:
-    """The card of a dataset that is this one; None where there is room for it."""
+    """The card, if the output is this dataset already; None if the job may write there."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise AgfasError(f"{out} is a {'link' if out.is_symlink() else 'file'}, not a folder. Name another --out.")
     if not out.is_dir() or not any(out.iterdir()):
@@ -145,9 +147,7 @@ def _finished(out: Path, identity: str) -> dict[str, Any] | None:
         card = read_card(out)
         if card.get("identity") == identity:
             return card
-        raise AgfasError(
-            f"{out} holds a dataset of another recipe or of other sources. Name another --out, or remove it."
-        )
+        raise AgfasError(f"{out} holds a dataset of another recipe or other sources. Name another --out, or remove it.")
     if not (out / WORK).is_dir() or (out / WORK).is_symlink():
         raise AgfasError(f"{out} holds something else. Name another folder with --out, or empty it.")
     return None
@@ -160,5 +160,19 @@ def _make_tasks(job: Job, files: TaskFiles, tasks: list[list[SourceFace]]) -> No
     workers = job.recipe.workers or min(os.cpu_count() or 1, _MOST_WORKERS)
     pool = Pool(setup, workers, lambda face: source_name(face, job.base))
     with bar(len(job.sources.faces), "prepare", initial=done, unit="source") as progress:
-        for state in pool.run(missing):
-            progress.update(done + state.items - progress.n)
+        for begun in pool.run(missing):
+            progress.update(done + begun - progress.n)
+
+
+def cut_tasks(faces: list[SourceFace], recipe: PrepareRecipe) -> list[list[SourceFace]]:
+    """Consecutive sources with at most `FACES_A_TASK` expected faces, or one source with more."""
+    tasks: list[list[SourceFace]] = []
+    room = 0
+    for face in faces:
+        wanted = expected_faces(face, recipe)
+        if wanted > room or not tasks:
+            tasks.append([])
+            room = max(FACES_A_TASK, wanted)
+        tasks[-1].append(face)
+        room -= wanted
+    return tasks

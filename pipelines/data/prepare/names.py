@@ -1,11 +1,11 @@
-"""Names from file systems and lists, made fit for keys and folders without two becoming one."""
+"""Names of sources, subjects and videos: safe in keys and paths, printable, and distinct."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
 
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.records import face_key
@@ -16,10 +16,10 @@ _FACE_SUFFIX = re.compile(r"(.+)-face[1-9]\d*")
 
 
 def safe_name(name: str) -> str:
-    """`name` with everything but letters, digits, `-`, `_` and inner dots as %XX of its UTF-8 bytes.
+    """Percent-encode everything but letters, digits, `-`, `_` and inner dots.
 
-    Different names stay different, since `%` itself is replaced; no result is empty, starts with a dot or holds a
-    separator, so none can climb out of a folder.
+    The mapping is injective, since `%` itself is encoded. No result is empty, starts with a dot or has a separator, so
+    none can leave its folder.
 
     Examples:
         >>> safe_name("../ann smith")
@@ -34,13 +34,23 @@ def safe_name(name: str) -> str:
 
 
 def _escaped(char: str) -> str:
-    # A byte of a file's name that is no UTF-8 comes as a lone surrogate, which only `surrogatepass` encodes.
+    # Python reads bytes of a file name that are not UTF-8 as lone surrogates, which only `surrogatepass` encodes.
     return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
 
 
 def printable(text: str) -> str:
-    """`text` in characters that can be written as UTF-8: other bytes of a file's name become `\\udcXX`."""
+    """`text` that can be written as UTF-8: bytes of file names that are not UTF-8 become `\\udcXX`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def source_name(face: SourceFace, source: Path) -> str:
+    """A source's name in the dataset and in `refused.csv`: its path below `source`, or `column[row]`."""
+    return f"{face.column}[{face.row}]" if face.row >= 0 else path_below(face.path, source)
+
+
+def path_below(path: Path, folder: Path) -> str:
+    """`path` relative to `folder`, if it is inside, printable and with slashes on every system."""
+    return printable((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix())
 
 
 def with_safe_names(faces: list[SourceFace]) -> list[SourceFace]:
@@ -51,21 +61,12 @@ def with_safe_names(faces: list[SourceFace]) -> list[SourceFace]:
     ]
 
 
-class Sample(NamedTuple):
-    """One face's place: the parts of its key."""
-
-    domain: str
-    subject: str
-    video: str
-    frame: int
-
-
 def check_keys(faces: list[SourceFace], all_faces: bool) -> None:
-    """Refuse before any work what could not be told apart afterwards.
+    """Check, before any work, that all records will have distinct keys and consistent videos.
 
     Raises:
-        AgfasError: two files of one key, a video of two subjects or of both labels, or with `all_faces` a video
-            that is called as a further face of another one would be.
+        AgfasError: two files with one key; a video of two subjects or of both labels; with `all_faces`, a video with
+            the name that a further face of another video would get.
     """
     _check_distinct(faces)
     _check_videos(faces)
@@ -74,17 +75,17 @@ def check_keys(faces: list[SourceFace], all_faces: bool) -> None:
 
 
 def _check_distinct(faces: list[SourceFace]) -> None:
-    seen: dict[Sample, SourceFace] = {}
-    videos = {(face.domain, face.video): face for face in faces if face.is_video}
+    seen: dict[tuple[str, str, str, int], SourceFace] = {}
+    films = {(face.domain, face.video): face for face in faces if face.is_video}
     for face in faces:
-        key = Sample(face.domain, face.subject, face.video, face.frame)
+        key = (face.domain, face.subject, face.video, face.frame)
         other = seen.setdefault(key, face)
-        film = videos.get((face.domain, face.video), face)
-        twin = other if other is not face else film
+        # A video file takes the keys of all its frames, so no picture may belong to the same video.
+        twin = other if other is not face else films.get((face.domain, face.video), face)
         if twin is not face:
             raise AgfasError(
-                f"{_where(twin)} and {_where(face)} are both {face_key(*key)}: a dataset could not tell them apart."
-                " Give one of them another name, or a subject or video of its own."
+                f"{_where(twin)} and {_where(face)} both have the key {face_key(*key)}, which must be unique. Rename"
+                " one of them, or give it another subject or video."
             )
 
 
@@ -98,13 +99,13 @@ def _check_videos(faces: list[SourceFace]) -> None:
         if len(names) > 1:
             first, second = sorted(names)[:2]
             raise AgfasError(
-                f"Video '{video}' of domain '{domain}' is of the subjects '{first}' and '{second}'. A video's name is"
-                " unique within its domain, since its frames' scores are averaged: put the subject into it."
+                f"Video '{video}' of domain '{domain}' has the subjects '{first}' and '{second}'. Scores are averaged"
+                " over a video, so its name must be unique within the domain: add the subject to it."
             )
         if len(labels[domain, video]) > 1:
             raise AgfasError(
-                f"Video '{video}' of domain '{domain}' is both bona fide and attack. A video has one label, since its"
-                " frames' scores are averaged: give the two halves names of their own."
+                f"Video '{video}' of domain '{domain}' is both bona fide and attack. Scores are averaged over a video,"
+                " so it must have one label: name the two parts differently."
             )
 
 
@@ -114,8 +115,8 @@ def _check_face_suffixes(faces: list[SourceFace]) -> None:
         match = _FACE_SUFFIX.fullmatch(video)
         if match and (domain, match[1]) in videos:
             raise AgfasError(
-                f"'{video}' of domain '{domain}' is called as a further face of '{match[1]}' would be. Rename one of"
-                " them, or leave out --all-faces."
+                f"'{video}' of domain '{domain}' has the name that a further face of '{match[1]}' would get. Rename one"
+                " of them, or leave out --all-faces."
             )
 
 

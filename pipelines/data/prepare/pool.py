@@ -1,7 +1,7 @@
-"""Processes that take tasks, survive what kills one of them, and name the picture that it was at.
+"""A pool of processes that survives the death of one of them and reports which source killed it.
 
-`concurrent.futures` gives up on everything when a process dies and does not say on what; here a dead process is
-replaced, and a source that kills its process twice is left out with the reason.
+`concurrent.futures` aborts all work when a process dies and does not say on what. Here a dead process is replaced, and
+a source that kills its process twice is refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from pipelines.errors import AgfasError
 
-# A source that is at work when its process dies is tried once more: the machine may have been short of memory.
+# The source that a process was at when it died is retried once: the machine may have been short of memory.
 _TRIES = 2
-# Of the same job: beyond them something else than single pictures is wrong.
+# With more deaths in one job, the cause is not a few bad files.
 _MOST_DEATHS = 20
 
 Report = Callable[[int], None]
@@ -28,13 +28,13 @@ Work = Callable[["Task", Report], None]
 
 @dataclass
 class Task:
-    """A piece of work.
+    """A unit of work.
 
     Attributes:
         number: of the task.
-        items: what it is made of.
-        fatal: place of an item that killed its process, and how; it is not tried again.
-        deaths: how often a process died at each place.
+        items: its sources.
+        fatal: places of items that killed their process, with the cause; they are skipped.
+        deaths: number of processes that died at each place.
     """
 
     number: int
@@ -51,26 +51,13 @@ class _Process:
     place: int = 0
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the work is.
-
-    Attributes:
-        items: begun so far, of tasks at work and done in this run.
-        done: the task that has just been finished, or None.
-    """
-
-    items: int
-    done: int | None = None
-
-
 class Pool:
     """Runs tasks in spawned processes.
 
     Args:
-        setup: makes a process's `Work`: called once in each, must be picklable; its `AgfasError` ends the job.
-        workers: how many processes.
-        describe: an item in words, for the message about a process that died.
+        setup: called once in each process, returns its `Work`; must be picklable. Its `AgfasError` ends the job.
+        workers: number of processes.
+        describe: name of an item, for the message about a process that died.
     """
 
     def __init__(self, setup: Callable[[], Work], workers: int, describe: Callable[[Any], str]) -> None:
@@ -80,11 +67,14 @@ class Pool:
         self._waiting: deque[Task] = deque()
         self._deaths = self._items_done = 0
 
-    def run(self, tasks: list[tuple[int, list[Any]]]) -> Iterator[Progress]:
-        """Do all tasks, in any order, and say after every step how far they are.
+    def run(self, tasks: list[tuple[int, list[Any]]]) -> Iterator[int]:
+        """Do all tasks, in any order.
+
+        Yields:
+            After every message of a process, the number of items begun in this run.
 
         Raises:
-            AgfasError: a process could not begin, its work failed (a full disk), or too many died.
+            AgfasError: a process could not start, its work failed (a full disk), or too many died.
         """
         self._waiting.extend(Task(number, items) for number, items in tasks)
         try:
@@ -93,8 +83,8 @@ class Pool:
             while self._processes:
                 for connection in wait([one.connection for one in self._processes]):
                     one = next(one for one in self._processes if one.connection is connection)
-                    done = self._hear(one)
-                    yield Progress(self._items(), done)
+                    self._hear(one)
+                    yield self._items_done + sum(one.place for one in self._processes if one.task)
         finally:
             self._stop()
 
@@ -102,34 +92,31 @@ class Pool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
         process.start()
-        theirs.close()  # so that its death closes the pipe
+        theirs.close()  # then the death of the process closes the pipe
         return _Process(process, ours)
 
-    def _hear(self, one: _Process) -> int | None:
-        """Take one message; returns the number of a finished task."""
+    def _hear(self, one: _Process) -> None:
         try:
             kind, value = one.connection.recv()
         except (EOFError, OSError):
             self._bury(one)
-            return None
+            return
         if kind == "failed":
             raise AgfasError(value)
         if kind == "at":
             one.place = value
-            return None
-        finished = one.task
-        self._items_done += len(finished.items) if finished else 0
+            return
+        self._items_done += len(one.task.items) if one.task else 0
         self._give(one)
-        return finished.number if finished else None
 
     def _give(self, one: _Process) -> None:
         one.place, one.task = 0, self._waiting.popleft() if self._waiting else None
         if one.task is None:
             self._processes.remove(one)
-            one.connection.close()  # the process reads the end of its work
+            one.connection.close()  # the process ends on EOF
             one.process.join()
         else:
-            with suppress(BrokenPipeError, ConnectionResetError):  # its death is heard in the next round
+            with suppress(BrokenPipeError, ConnectionResetError):  # `wait` reports its death next
                 one.connection.send(one.task)
 
     def _bury(self, one: _Process) -> None:
@@ -139,21 +126,18 @@ class Pool:
         self._deaths += 1
         how = _cause(one.process.exitcode)
         if one.task is None:
-            raise AgfasError(f"A worker process {how} before it began. Use fewer --workers if memory is short.")
+            raise AgfasError(f"A worker process {how} during its start. Use fewer --workers if memory is short.")
         what = self._describe(one.task.items[one.place])
         if self._deaths >= _MOST_DEATHS:
             raise AgfasError(
-                f"{self._deaths} worker processes died, the last one at {what}: it {how}. What was finished is kept;"
-                " use fewer --workers if memory is short, and run the same command again to go on."
+                f"{self._deaths} worker processes died, the last one at {what}: it {how}. Finished tasks are kept: run"
+                " the same command again to resume, with fewer --workers if memory is short."
             )
         one.task.deaths[one.place] += 1
         if one.task.deaths[one.place] >= _TRIES:
             one.task.fatal[one.place] = f"Its worker process {how}, {_TRIES} times."
         self._waiting.appendleft(one.task)
         self._processes.append(self._start())
-
-    def _items(self) -> int:
-        return self._items_done + sum(one.place for one in self._processes if one.task)
 
     def _stop(self) -> None:
         for one in self._processes:
@@ -172,8 +156,8 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _serve(connection: Connection, setup: Callable[[], Work]) -> None:
-    """A process: set up, then task after task until the other end is closed, by intent or by its death."""
-    # Ctrl-C reaches every process of the terminal; the parent ends this one.
+    """Main function of a process: set up, then do tasks until the pipe closes, also by the death of the parent."""
+    # Ctrl-C reaches all processes of the terminal; the parent terminates this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(BrokenPipeError, EOFError, ConnectionResetError):
         try:

@@ -1,13 +1,11 @@
-"""From finished tasks to the finished folder: the dataset, and beside it everything that is said of it."""
+"""From finished tasks to the finished folder: the dataset, its cards, and the lists of what it lacks."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +13,24 @@ import numpy as np
 
 from pipelines.data.duplicates import Joined, join_near_duplicates, joined_sentences
 from pipelines.data.leaks import Leaks, find_leaks
-from pipelines.data.prepare.card import readme, versions
-from pipelines.data.prepare.counts import cells, count_faces, expectation, expectations_as_json
-from pipelines.data.prepare.dataset import TaskRecords, write_dataset
-from pipelines.data.prepare.outcome import Refusal
-from pipelines.data.prepare.settings import Recipe
-from pipelines.data.prepare.sources import Sources, deal_again, summary_of_passed_over
-from pipelines.data.prepare.tasks import TaskFiles
+from pipelines.data.prepare.card import cells, count_faces, expectation, readme, versions
+from pipelines.data.prepare.dataset import TaskFiles, TaskRecords, write_dataset
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.prepare.sources import Refusal, Sources, assign_again, title_of
 from pipelines.data.records import CARD_NAME
 from pipelines.data.splits import undersample
-from pipelines.files import sync_folder, write_json, write_text
+from pipelines.files import csv_text, sync_file, sync_folder, write_json, write_text
 
 
 @dataclass(frozen=True)
-class Result:
-    """What the tasks came to.
+class _Result:
+    """What a job made.
 
     Attributes:
         columns: the small columns of the faces in the dataset.
         refusals: lines of `refused.csv`.
-        left_out: keys of the faces that the ratio left out.
-        leaks: what crosses a split.
+        left_out: keys of the faces that were left out for the ratio.
+        leaks: overlap of the splits.
     """
 
     columns: dict[str, list[Any]]
@@ -44,7 +39,7 @@ class Result:
     leaks: Leaks
 
     def totals(self) -> dict[str, int]:
-        """`asked` is every face that came through or did not; `refused` are lines of `refused.csv`."""
+        """`asked`: all expected faces; `refused`: lines of `refused.csv`."""
         lost = sum(refusal.lost for refusal in self.refusals if not refusal.filtered)
         filtered = sum(refusal.lost for refusal in self.refusals if refusal.filtered)
         faces = len(self.columns["key"])
@@ -59,16 +54,16 @@ class Result:
 
 
 def assemble(
-    files: TaskFiles, tasks: int, out: Path, recipe: Recipe, sources: Sources, facts: dict[str, Any]
+    files: TaskFiles, tasks: int, out: Path, recipe: PrepareRecipe, sources: Sources, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write everything beside the work, then move it to its place; the card comes last.
+    """Write everything into the work folder, then move it to its place, the card last.
 
     Args:
         files: of the finished tasks.
-        tasks: how many there are.
+        tasks: number of tasks.
         out: folder of the dataset.
         recipe, sources: of the job.
-        facts: what else the card says.
+        facts: the job's part of the card.
 
     Returns:
         The card.
@@ -87,13 +82,13 @@ def assemble(
         "kind": "prepared",
         **facts,
         "versions": versions(),
-        "title": importer.TITLE,
-        "citation": importer.CITATION,
-        "licence": importer.LICENCE,
-        "verified": importer.VERIFIED,
+        "title": title_of(importer),
+        "citation": getattr(importer, "CITATION", ""),
+        "licence": getattr(importer, "LICENCE", ""),
+        "verified": getattr(importer, "VERIFIED", "unknown"),
         "size": recipe.size,
         **result.totals(),
-        "passed_over": summary_of_passed_over(sources.passed_over),
+        "passed_over": dict(sorted(Counter(why for _, why in sources.passed_over).items())),
         "subjects_unknown": result.leaks.subjects_unknown,
         "splits_clean": result.leaks.clean,
         "joined": joined.as_json(),
@@ -106,18 +101,17 @@ def assemble(
 
 
 def refused_share(card: dict[str, Any]) -> float:
-    """Faces that could not be used among those that were asked for, without those that a limit of the recipe kept out;
-    1 where no face came through."""
+    """Share of the expected faces that were refused, not counting limits of the recipe; 1 if no face is left."""
     return float(card["refused_faces"]) / max(1, int(card["asked"])) if card["faces"] else 1.0
 
 
-def _join(columns: dict[str, list[Any]], recipe: Recipe, sources: Sources) -> Joined:
-    """Join who is nearly equal and deal all out again; the splits among the columns are then the new ones."""
+def _join(columns: dict[str, list[Any]], recipe: PrepareRecipe, sources: Sources) -> Joined:
+    """Join subjects with near-duplicate pictures and replace the column `split` by the new assignment."""
     if not recipe.splits.join_near_duplicates or all(columns["subject_known"]):
         return Joined()
     joined = join_near_duplicates(columns, *_signatures(columns), recipe.splits.largest_group)
     if joined.heads:
-        splits = deal_again(sources, recipe, joined.heads)
+        splits = assign_again(sources, recipe, joined.heads)
         owners = zip(columns["domain"], columns["subject"], columns["source"], strict=True)
         columns["split"] = [splits[owner] for owner in owners]
     return joined
@@ -129,17 +123,17 @@ def _signatures(columns: dict[str, list[Any]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(columns["hash"], dtype=np.uint64), thumbnails
 
 
-def _kept(columns: dict[str, list[Any]], recipe: Recipe) -> np.ndarray:
+def _kept(columns: dict[str, list[Any]], recipe: PrepareRecipe) -> np.ndarray:
     if recipe.ratio is None:
         return np.ones(len(columns["key"]), dtype=bool)
     return undersample(columns["label"], columns["split"], columns["quality"], columns["key"], recipe.ratio)
 
 
-def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: np.ndarray, sources: Sources) -> Result:
+def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: np.ndarray, sources: Sources) -> _Result:
     chosen = {
         name: [value for value, stays in zip(values, keep, strict=True) if stays] for name, values in columns.items()
     }
-    return Result(
+    return _Result(
         chosen,
         [*sources.unreadable, *(line for number in range(tasks) for line in files.refusals(number))],
         [key for key, stays in zip(columns["key"], keep, strict=True) if not stays],
@@ -147,33 +141,30 @@ def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: n
     )
 
 
-def _write_beside(folder: Path, card: dict[str, Any], result: Result, sources: Sources) -> None:
+def _write_beside(folder: Path, card: dict[str, Any], result: _Result, sources: Sources) -> None:
     rows = count_faces(result.columns)
-    expected = expectations_as_json(sources.counts)
+    expected = [{**asdict(count.expected), "found": count.found, "missing": count.missing} for count in sources.counts]
     counts = {"counts": rows, "expected": expected, "passed_over": card["passed_over"], **result.totals()}
     write_json(folder / "counts.json", counts)
     write_json(folder / "leaks.json", {"fingerprint": card["fingerprint"], **result.leaks.as_json()})
-    lines = [(line.path, "" if line.frame < 0 else line.frame, line.reason, line.tried) for line in result.refusals]
-    write_text(folder / "refused.csv", _csv(["path", "frame", "reason", "tried"], lines))
+    refused = [
+        {"path": line.path, "frame": "" if line.frame < 0 else line.frame, "reason": line.reason, "tried": line.tried}
+        for line in result.refusals
+    ]
+    write_text(folder / "refused.csv", csv_text(refused, ("path", "frame", "reason", "tried")))
     if result.left_out:
-        write_text(folder / "left_out.csv", _csv(["key"], [(key,) for key in result.left_out]))
+        write_text(folder / "left_out.csv", csv_text([{"key": key} for key in result.left_out]))
     if sources.passed_over:
-        write_text(folder / "passed_over.csv", _csv(["path", "reason"], sources.passed_over))
+        ignored = [{"path": path, "reason": why} for path, why in sources.passed_over]
+        write_text(folder / "passed_over.csv", csv_text(ignored))
     sentences = [expectation(count) for count in sources.counts]
     splits = [*joined_sentences(card), *result.leaks.sentences()]
     write_text(folder / "README.md", readme(card, rows, sentences, splits))
 
 
-def _csv(header: list[str], rows: Sequence[tuple]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-    return stream.getvalue()
-
-
 def _publish(stage: Path, out: Path) -> None:
-    """Move whole files to their places: until the card follows, none of them counts."""
+    """Move complete files to their places; the dataset is unfinished until its card follows."""
     for path in sorted(stage.iterdir()):
-        with path.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        sync_file(path)
         os.replace(path, out / path.name)
     sync_folder(out)

@@ -1,43 +1,65 @@
-"""What a job works on: what an importer finds, checked, named, split and sorted, and what is passed over."""
+"""The sources of a job: found by an importer, checked, named, split and sorted; and how one of them is read."""
 
 from __future__ import annotations
 
 import os
 import stat
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+from pipelines.data.images import read_picture
+from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import Count, check_counts
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
-from pipelines.data.prepare.media import source_name, state_of
-from pipelines.data.prepare.names import check_keys, printable, with_safe_names
-from pipelines.data.prepare.outcome import Refusal
-from pipelines.data.prepare.settings import Recipe, check_options
+from pipelines.data.prepare.names import check_keys, path_below, source_name, with_safe_names
+from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
 
-# Their source is a list or a dataset, which says itself what belongs to it.
+# Importers that read a list or a hub dataset, which names all its files itself.
 _LISTED = ("csv", "hf")
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """One line of `refused.csv`.
+
+    Attributes:
+        path: name of the source, see `source_name`.
+        frame: of a video; -1 if the whole source is refused.
+        reason: one sentence.
+        tried: what was searched before the refusal.
+        lost: expected faces that are missing because of it.
+        filtered: whether a limit of the recipe excluded a sound face, which `max_refused` does not count.
+    """
+
+    path: str
+    frame: int
+    reason: str
+    tried: str
+    lost: int = 1
+    filtered: bool = False
+
+
+@dataclass(frozen=True)
 class Sources:
-    """Everything that is to be read.
+    """Everything that a job reads.
 
     Attributes:
         faces: with safe names and splits, sorted by key and name.
-        official: the split that the dataset's own lists give each of them, empty where there is none.
-        names: what each of them is called, as `source_name` says.
-        counts: what the dataset should have, and what was found.
-        unreadable: folders that could not be looked into, as lines of `refused.csv`.
-        passed_over: (path, why) of files that the importer did not take.
-        importer: its module: title, citation, licence, what it was checked against.
+        official: official split of each face; empty if the dataset has none.
+        names: name of each face's source, see `source_name`.
+        counts: expected and found numbers of videos.
+        unreadable: folders and special files that cannot be read.
+        passed_over: (path, reason) of files that the importer ignored.
+        importer: its module, with the dataset's title, citation and licence.
     """
 
     faces: list[SourceFace]
@@ -50,66 +72,89 @@ class Sources:
 
     @property
     def missing(self) -> list[Count]:
-        """Numbers that the copy at hand falls short of."""
+        """The numbers of videos that this copy falls short of."""
         return [count for count in self.counts if count.missing]
 
 
 def base_of(source: Path) -> Path:
-    """The folder that paths are relative to: the source itself, or the one that a list lies in."""
+    """The folder that paths are relative to: the source, or the folder of the list."""
     return source.parent if source.is_file() else source
 
 
-def find_sources(source: Path, recipe: Recipe) -> Sources:
-    """Ask the importer and check what it says.
+def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
+    """Run the importer and check what it finds.
 
     Raises:
-        AgfasError: no such source, not the importer's layout, unknown options, or sources that could not be told apart.
+        AgfasError: no such source, another layout than the importer's, an unknown option, or keys that are not unique.
     """
-    from pipelines.data.importers import importer_module, load_importer
-
     find = load_importer(recipe.importer)
     check_options(recipe, find)
     if recipe.importer != "hf" and not source.exists():
         raise AgfasError(f"There is nothing at {source}. Check the name of SOURCE.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeftOut)  # `_look_around` finds and lists the same
+        warnings.simplefilter("ignore", LeftOut)  # `_look_around` lists the same files
         found = find(source, recipe.domain or _domain_of(source), **recipe.options)
     if not found:
         raise AgfasError(f"The importer '{recipe.importer}' found no picture and no video in {source}.")
     module = importer_module(recipe.importer)
-    counts = check_counts(found, getattr(module, "EXPECTED", ()))
-    faces = with_safe_names(found)
+    unreadable, passed_over = ([], []) if recipe.importer in _LISTED else _look_around(source, found)
+    faces = with_safe_names(_evenly_spaced(found, recipe.limit))
     check_keys(faces, recipe.all_faces)
     base = base_of(source)
     faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base)))
     official, names = [face.split for face in faces], [source_name(face, base) for face in faces]
-    faces = assign_splits(faces, **recipe.splits.dealing())
-    unreadable, passed_over = _look_around(source, faces) if recipe.importer not in _LISTED else ([], [])
-    return Sources(faces, official, names, counts, unreadable, passed_over, module)
+    faces = assign_splits(faces, **recipe.splits.assignment())
+    return Sources(
+        faces, official, names, check_counts(found, getattr(module, "EXPECTED", ())), unreadable, passed_over, module
+    )
 
 
-def deal_again(sources: Sources, recipe: Recipe, joined: Mapping[Group, Group]) -> dict[tuple[str, str, str], str]:
-    """The splits when subjects are joined who were found, once the pictures were seen, to be nearly equal.
+def title_of(importer: ModuleType) -> str:
+    """The name of an importer's dataset."""
+    return str(getattr(importer, "TITLE", importer.__name__))
+
+
+def _evenly_spaced(faces: list[SourceFace], limit: int | None) -> list[SourceFace]:
+    if limit is None or limit >= len(faces):
+        return faces
+    return [faces[place * len(faces) // limit] for place in range(limit)]
+
+
+def _domain_of(source: Path) -> str:
+    if source.exists():
+        return source.stem if source.is_file() else source.resolve().name
+    return source.name.partition("@")[0]  # a hub id may name a split: OWNER/NAME@SPLIT
+
+
+def assign_again(
+    sources: Sources, recipe: PrepareRecipe, joined: Mapping[Group, Group]
+) -> dict[tuple[str, str, str], str]:
+    """New splits that keep subjects with near-duplicate pictures together.
+
+    Args:
+        sources: of `find_sources`.
+        recipe: of the job.
+        joined: the subject that stands for each joined one.
 
     Returns:
-        The split by domain, subject and name of the source.
+        The split by domain, subject and source name.
     """
     found = [replace(face, split=split) for face, split in zip(sources.faces, sources.official, strict=True)]
-    dealt = assign_splits(found, **recipe.splits.dealing(), joined=joined)
-    return {(face.domain, face.subject, name): face.split for face, name in zip(dealt, sources.names, strict=True)}
+    faces = assign_splits(found, **recipe.splits.assignment(), joined=joined)
+    return {(face.domain, face.subject, name): face.split for face, name in zip(faces, sources.names, strict=True)}
 
 
 def listing(faces: list[SourceFace], source: Path) -> list[list[Any]]:
-    """What the result depends on of each source: what it is, and for a file its size and time, for a row its dataset.
+    """What the result depends on of each source: its metadata, and the size and time of its file.
 
-    The bytes of files are not read: a dataset of videos has hundreds of gigabytes.
+    File contents are not hashed: a dataset of videos has hundreds of gigabytes.
     """
     datasets = {face.path for face in faces if face.row >= 0}
-    states = {path: fingerprint(state_of(path)) for path in datasets}
+    states = {path: fingerprint(_state_of(path)) for path in datasets}
     return [
         [
             source_name(face, base_of(source)),
-            states[face.path] if face.row >= 0 else state_of(face.path),
+            states[face.path] if face.row >= 0 else _state_of(face.path),
             [face.label, face.attack_type, face.domain, face.subject, face.video, face.frame, face.split],
             [face.subject_known, face.age, face.sex, face.ethnicity],
         ]
@@ -117,41 +162,42 @@ def listing(faces: list[SourceFace], source: Path) -> list[list[Any]]:
     ]
 
 
-def summary_of_passed_over(passed_over: list[tuple[str, str]]) -> dict[str, int]:
-    """How many files were passed over for each reason."""
-    return dict(sorted(Counter(why for _, why in passed_over).items()))
-
-
-def _domain_of(source: Path) -> str:
-    if source.exists():
-        return source.stem if source.is_file() else source.resolve().name
-    return source.name.partition("@")[0]  # of a hub id, which may name a split
+def _state_of(path: Path) -> list[Any]:
+    """Sizes and modification times of a file or folder; the name of a hub dataset, which has no local files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [[file.relative_to(path).as_posix(), *_state_of(file)] for file in files]
+    try:
+        found = path.lstat()
+    except OSError:  # refused with its reason when it is read
+        return [str(path)]
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _look_around(source: Path, faces: list[SourceFace]) -> tuple[list[Refusal], list[tuple[str, str]]]:
-    """What holds no face though it seems to, and files that the importer did not take; links are not followed."""
+    """Folders and special files that cannot be read, and files that the importer ignored. Links are not followed."""
     taken = {face.path for face in faces}
     unreadable: list[Refusal] = []
     passed_over: list[tuple[str, str]] = []
 
     def refuse(error: OSError) -> None:
-        reason = f"The folder cannot be read ({error.strerror}); what lies in it is not known."
-        unreadable.append(Refusal(_below(Path(error.filename or source), source), -1, reason, "listing"))
+        reason = f"The folder cannot be read ({error.strerror}); its content is unknown."
+        unreadable.append(Refusal(path_below(Path(error.filename or source), source), -1, reason, "listing"))
 
     for folder, folders, files in os.walk(source, onerror=refuse):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         for path in sorted(Path(folder, name) for name in [*links, *files]):
             if path in taken:
                 continue
-            if _is_strange(path):
-                reason = "It is no regular file (a pipe, a socket or a device)."
-                unreadable.append(Refusal(_below(path, source), -1, reason, "listing"))
+            if _is_special(path):
+                reason = "It is not a regular file (a pipe, a socket or a device)."
+                unreadable.append(Refusal(path_below(path, source), -1, reason, "listing"))
             else:
-                passed_over.append((_below(path, source), _why(path)))
+                passed_over.append((path_below(path, source), _why(path)))
     return sorted(unreadable, key=lambda line: line.path), sorted(passed_over)
 
 
-def _is_strange(path: Path) -> bool:
+def _is_special(path: Path) -> bool:
     mode = path.lstat().st_mode
     named_so = path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES
     return named_so and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode))
@@ -160,8 +206,60 @@ def _is_strange(path: Path) -> bool:
 def _why(path: Path) -> str:
     if path.is_symlink():
         return "link, not followed"
-    return f"{path.suffix.lower() or 'no ending'}, not taken by the importer"
+    return f"{path.suffix.lower() or 'no suffix'}, ignored by the importer"
 
 
-def _below(path: Path, source: Path) -> str:
-    return printable(path.relative_to(source).as_posix() if path.is_relative_to(source) else path.as_posix())
+def check_source(path: Path, source: Path) -> None:
+    """Refuse, before it is opened, what could block, lead elsewhere or cannot be opened.
+
+    Raises:
+        AgfasError: no such file, a link or a file behind one, not a regular file, empty, or not readable.
+    """
+    if link := _link_on_the_way(path, source):
+        raise AgfasError(f"{path} is reached through a link ({link.name}); links are not followed. Copy the file.")
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise AgfasError(f"{path} cannot be read ({error.strerror}). Check its name and permissions.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise AgfasError(f"{path} is not a regular file. Remove it.")
+    if found.st_size == 0:
+        raise AgfasError(f"{path} is empty (0 bytes). Export or copy it again.")
+    if not os.access(path, os.R_OK):
+        raise AgfasError(f"{path} cannot be read (Permission denied). Check its permissions.")
+
+
+def _link_on_the_way(path: Path, source: Path) -> Path | None:
+    """The first link between the source and a file; for a file elsewhere, the file if it is a link."""
+    parents = [place for place in path.parents if place != source and place.is_relative_to(source)]
+    return next((place for place in [*reversed(parents), path] if place.is_symlink()), None)
+
+
+def read_still(face: SourceFace, source: Path, scratch: Path) -> np.ndarray:
+    """Read a picture file or a row of a Hugging Face dataset.
+
+    Args:
+        face: what to read.
+        source: links below it are refused; links above it are the user's own.
+        scratch: folder for the bytes of a row, so that they pass the checks of a file.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        AgfasError: it cannot be read, with the reason.
+    """
+    if face.row < 0:
+        check_source(face.path, source)
+        return np.asarray(read_picture(face.path))
+    from pipelines.data.importers.hf import picture_bytes
+
+    temporary = scratch / f"row-{os.getpid()}"
+    try:
+        temporary.write_bytes(picture_bytes(face))
+        return np.asarray(read_picture(temporary))
+    except AgfasError as error:
+        place = f"{face.path}, row {face.row} of {face.column},"
+        raise AgfasError(str(error).replace(str(temporary), place)) from None
+    finally:
+        temporary.unlink(missing_ok=True)

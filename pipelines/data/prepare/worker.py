@@ -1,37 +1,86 @@
-"""One source to its records or refusals; never an exception for what a file holds."""
+"""The work of a process: sources to records or refusals, whatever a file contains."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.leaks import signature
-from pipelines.data.prepare.faces import Cutter, follow
-from pipelines.data.prepare.media import check_file, read_still, source_name
-from pipelines.data.prepare.names import printable
-from pipelines.data.prepare.outcome import BeyondLimit, Crop, Refusal
+from pipelines.data.prepare.cutter import BeyondLimit, Cutter, DetectorFactory, FaceCrop, follow
+from pipelines.data.prepare.dataset import Record, TaskFiles, write_records
+from pipelines.data.prepare.names import printable, source_name
+from pipelines.data.prepare.pool import Report, Task
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.prepare.sources import Refusal, check_source, read_still
 from pipelines.data.records import face_key
+from pipelines.data.video import VideoFile, frame_indices, open_video
 from pipelines.errors import AgfasError
+from pipelines.files import write_atomically, write_json
 
 if TYPE_CHECKING:
-    from pipelines.data.detection.base import DetectedFace
-    from pipelines.data.video import Video
+    from pipelines.data.detection import DetectedFace
 
     # Number of the frame, the frame, its faces.
     _Seen = tuple[int, np.ndarray, list[DetectedFace]]
 
-Record = dict[str, Any]
 NOTHING_DETECTED = "none"
-# Frames of a missed face's neighbourhood decoded at once, so that a long video does not fill memory.
+_FROM_SOURCE = ("label", "attack_type", "domain", "subject", "split", "age", "sex", "ethnicity", "subject_known")
+# Neighbouring frames decoded at once while searching a missed face: bounds the memory of a long video.
 _NEIGHBOURS_AT_ONCE = 8
+
+
+def begin_worker(
+    recipe: PrepareRecipe, make_detector: DetectorFactory, source: Path, folder: Path
+) -> Callable[[Task, Report], None]:
+    """Load the models of a process and return the function that does a task.
+
+    Raises:
+        AgfasError: weights that are missing or cannot be read.
+    """
+    import cv2
+
+    from pipelines.progress import hide_bars
+
+    hide_bars()
+    # The pool runs one process per core.
+    cv2.setNumThreads(1)
+    if recipe.parsing_weights is not None:
+        import torch
+
+        torch.set_num_threads(1)
+    files = TaskFiles(folder)
+    worker = Worker(Cutter.load(recipe, make_detector), source, files.scratch)
+    return partial(_do, worker, files)
+
+
+def _do(worker: Worker, files: TaskFiles, task: Task, report: Report) -> None:
+    refused: list[Refusal] = []
+    records = _records(worker, task, report, refused)
+    path = files.records(task.number)
+    write_atomically(path, lambda temporary: write_records(temporary, records))
+    lines = [asdict(refusal) for refusal in refused]
+    write_json(files.marker(task.number), {"bytes": path.stat().st_size, "refused": lines})
+
+
+def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal]) -> Iterator[Record]:
+    for place, face in enumerate(task.items):
+        report(place)
+        if place in task.fatal:
+            refused.append(worker.refused(face, task.fatal[place], "processing"))
+            continue
+        for outcome in worker.process(face):
+            if isinstance(outcome, Refusal):
+                refused.append(outcome)
+            else:
+                yield outcome
 
 
 @dataclass
@@ -40,8 +89,8 @@ class Worker:
 
     Attributes:
         cutter: finds and cuts the faces.
-        source: the folder that was named, which paths are relative to.
-        scratch: folder for a row's bytes.
+        source: the folder that paths are relative to.
+        scratch: folder for the bytes of a dataset's row.
     """
 
     cutter: Cutter
@@ -49,52 +98,57 @@ class Worker:
     scratch: Path
 
     def process(self, face: SourceFace) -> Iterator[Record | Refusal]:
-        """The records of a picture or of a video's frames, and a refusal for each face that there is none of."""
-        name = source_name(face, self.source)
+        """The records of a picture or of a video's frames, and a refusal for each missing face."""
         try:
-            yield from self._video(face, name) if face.is_video else self._still(face, name)
+            yield from self._video(face) if face.is_video else self._still(face)
         except AgfasError as error:
-            yield self._refused(face, name, str(error), "reading")
-        except Exception as error:  # decoders and OpenCV raise anything on a stranger's bytes
-            yield self._refused(face, name, _unforeseen(error), "processing")
+            yield self.refused(face, str(error), "reading")
+        except Exception as error:  # decoders and OpenCV raise anything on foreign bytes
+            yield self.refused(face, _unforeseen(error), "processing")
 
-    def _refused(self, face: SourceFace, name: str, reason: str, tried: str) -> Refusal:
-        lost = expected_faces(face, self.cutter.recipe.frames, self.cutter.recipe.frame_rule)
-        return Refusal(name, -1, _relative(reason, face, name), tried, lost)
+    def refused(self, face: SourceFace, reason: str, tried: str) -> Refusal:
+        """The refusal of a whole source."""
+        lost = expected_faces(face, self.cutter.recipe)
+        return Refusal(self._name(face), -1, self._relative(reason, face), tried, lost)
 
-    def _still(self, face: SourceFace, name: str) -> Iterator[Record | Refusal]:
+    def _name(self, face: SourceFace) -> str:
+        return source_name(face, self.source)
+
+    def _relative(self, reason: str, face: SourceFace) -> str:
+        """A reason that names the file as the dataset does, not by its path on this machine."""
+        return printable(reason.replace(str(face.path), self._name(face))) if face.row < 0 else printable(reason)
+
+    def _still(self, face: SourceFace) -> Iterator[Record | Refusal]:
         picture = read_still(face, self.source, self.scratch)
         if self.cutter.detector is None:
-            yield from self._one(face, name, face.frame, -1, 0, partial(self.cutter.take, picture))
+            yield self._one(face, face.frame, -1, 0, partial(self.cutter.take, picture))
             return
         found = self.cutter.find(picture)
         if not found:
-            yield Refusal(name, -1, self._nothing(), "the picture")
+            yield Refusal(self._name(face), -1, self._nothing(), "the picture")
         for person, one in enumerate(found):
-            yield from self._one(face, name, face.frame, -1, person, partial(self.cutter.cut, picture, one))
+            yield self._one(face, face.frame, -1, person, partial(self.cutter.cut, picture, one))
 
-    def _video(self, face: SourceFace, name: str) -> Iterator[Record | Refusal]:
-        from pipelines.data.video import frame_indices, open_video
-
-        check_file(face.path, self.source)
+    def _video(self, face: SourceFace) -> Iterator[Record | Refusal]:
+        check_source(face.path, self.source)
         recipe = self.cutter.recipe
         video = open_video(face.path)
         indices = frame_indices(video.count, recipe.frames, recipe.frame_rule)
         frames = video.read(indices)
         if self.cutter.detector is None:
             for position, index in enumerate(indices):
-                yield from self._one(face, name, position, index, 0, partial(self.cutter.take, frames[index]))
+                yield self._one(face, position, index, 0, partial(self.cutter.take, frames[index]))
             return
-        seen, missed = self._look(video, indices, frames, name)
+        seen, missed = self._look(face, video, indices, frames)
         yield from missed
         for position, person, one in follow([(p, faces) for p, (_, _, faces) in seen.items()]):
             index, picture, _ = seen[position]
-            yield from self._one(face, name, position, index, person, partial(self.cutter.cut, picture, one))
+            yield self._one(face, position, index, person, partial(self.cutter.cut, picture, one))
 
     def _look(
-        self, video: Video, indices: Sequence[int], frames: dict[int, np.ndarray], name: str
+        self, face: SourceFace, video: VideoFile, indices: Sequence[int], frames: dict[int, np.ndarray]
     ) -> tuple[dict[int, _Seen], list[Refusal]]:
-        """The faces of every sampled frame, or of its nearest neighbour that shows one."""
+        """The faces of every sampled frame, or of its nearest neighbour with a face."""
         seen: dict[int, _Seen] = {}
         missed = []
         for position, index in enumerate(indices):
@@ -102,24 +156,25 @@ class Worker:
             if faces := self.cutter.find(picture):
                 seen[position] = index, picture, faces
                 continue
-            looked = [index]
-            instead = self._neighbour(video, neighbours_of(position, indices, video.count), looked)
-            if instead is None:
-                missed.append(Refusal(name, index, self._nothing(), f"frames {', '.join(map(str, looked))}"))
-            else:
+            searched = [index]
+            instead = self._neighbour(video, neighbours_of(position, indices, video.count), searched)
+            if instead is not None:
                 seen[position] = instead
+            else:
+                tried = f"frames {', '.join(map(str, searched))}"
+                missed.append(Refusal(self._name(face), index, self._nothing(), tried))
         return seen, missed
 
-    def _neighbour(self, video: Video, candidates: list[int], looked: list[int]) -> _Seen | None:
-        """The nearest frame with a face; what was looked at on the way is added to `looked`."""
+    def _neighbour(self, video: VideoFile, candidates: list[int], searched: list[int]) -> _Seen | None:
+        """The nearest frame with a face; the frames that were searched are added to `searched`."""
         for start in range(0, len(candidates), _NEIGHBOURS_AT_ONCE):
             piece = candidates[start : start + _NEIGHBOURS_AT_ONCE]
             try:
                 frames = video.read(piece)
-            except AgfasError:  # damaged between the sampled frames: those still count
+            except AgfasError:  # damaged between the sampled frames, which are kept
                 continue
             for index in piece:
-                looked.append(index)
+                searched.append(index)
                 if faces := self.cutter.find(frames[index]):
                     return index, frames[index], faces
         return None
@@ -129,33 +184,32 @@ class Worker:
         return f"No face was found{f' with a score of at least {least:g}' if least else ''}."
 
     def _one(
-        self, face: SourceFace, name: str, frame: int, source_frame: int, person: int, make: Callable[[], Crop]
-    ) -> Iterator[Record | Refusal]:
+        self, face: SourceFace, frame: int, source_frame: int, person: int, make: Callable[[], FaceCrop]
+    ) -> Record | Refusal:
         try:
             crop = make()
-        except AgfasError as error:
-            filtered = isinstance(error, BeyondLimit)
-            yield Refusal(name, source_frame, _relative(str(error), face, name), _what(person), filtered=filtered)
         except Exception as error:
-            yield Refusal(name, source_frame, _relative(_unforeseen(error), face, name), _what(person))
-        else:
-            detector = self.cutter.detector.name if self.cutter.detector else NOTHING_DETECTED
-            yield record(face, name, frame, source_frame, person, crop, detector)
+            known, filtered = isinstance(error, AgfasError), isinstance(error, BeyondLimit)
+            reason = self._relative(str(error) if known else _unforeseen(error), face)
+            tried = f"face {person}" if person else "the largest face"
+            return Refusal(self._name(face), source_frame, reason, tried, filtered=filtered)
+        detector = self.cutter.detector.name if self.cutter.detector else NOTHING_DETECTED
+        return record(face, self._name(face), frame, source_frame, person, crop, detector)
 
 
-def expected_faces(face: SourceFace, frames: int, rule: str) -> int:
-    """How many faces are asked for: one of a picture, the sampled frames of a video of unknown length."""
+def expected_faces(face: SourceFace, recipe: PrepareRecipe) -> int:
+    """Faces that a source should give: one for a picture, the sampled frames for a video of unknown length."""
     if not face.is_video:
         return 1
-    return {"released_train": 1, "released_test": 2}.get(rule, frames)
+    return {"released_train": 1, "released_test": 2}.get(recipe.frame_rule, recipe.frames)
 
 
 def neighbours_of(position: int, indices: Sequence[int], count: int) -> list[int]:
-    """Where a face is looked for that a sampled frame misses: nearest first, the later of two equally near ones last.
+    """Frames to search for a face that a sampled frame misses, nearest first; of two equally near ones the earlier.
 
-    Up to half the distance to the next sampled frame on either side; the frame in the middle belongs to the earlier
-    one, so that no frame stands in for two. The first and the last look as far outwards as inwards, and the only frame
-    of a video half of the video to each side.
+    The search reaches half of the distance to the next sampled frame on either side. The frame in the middle belongs
+    to the earlier one, so that no frame replaces two. At the ends it reaches outwards as far as inwards; for a single
+    sampled frame, half of the video.
 
     Args:
         position: of the sampled frame in `indices`.
@@ -178,22 +232,21 @@ def _beside(index: int, step: int, backward: int, forward: int) -> list[int]:
 
 
 def record(
-    face: SourceFace, name: str, frame: int, source_frame: int, person: int, crop: Crop, detector: str
+    face: SourceFace, name: str, frame: int, source_frame: int, person: int, crop: FaceCrop, detector: str
 ) -> Record:
-    """A row of the dataset, with the signature that near-duplicates are found by; further faces of a picture are a
-    video of their own, `VIDEO-face1` and on, since they are other persons whose scores must not be averaged."""
+    """A row of the dataset, with the signature for finding near-duplicates.
+
+    Further faces of a picture are other persons, whose scores must not be averaged with the first one's, so each gets
+    its own video: `VIDEO-face1`, `VIDEO-face2`, ...
+    """
     video = f"{face.video}-face{person}" if person else face.video
     code, thumbnail = signature(Image.fromarray(crop.picture))
     return {
+        **{name: getattr(face, name) for name in _FROM_SOURCE},
         "key": face_key(face.domain, face.subject, video, frame),
-        "image": png(crop.picture),
-        "label": face.label,
-        "attack_type": face.attack_type,
-        "domain": face.domain,
-        "subject": face.subject,
+        "image": _png(crop.picture),
         "video": video,
         "frame": frame,
-        "split": face.split,
         "landmarks": crop.landmarks.tolist(),
         "source": name,
         "source_frame": source_frame,
@@ -203,17 +256,13 @@ def record(
         "detector_score": crop.score,
         "pose": list(crop.pose),
         "quality": crop.quality,
-        "mask": None if crop.mask is None else png(crop.mask * np.uint8(255)),
-        "age": face.age,
-        "sex": face.sex,
-        "ethnicity": face.ethnicity,
-        "subject_known": face.subject_known,
+        "mask": None if crop.mask is None else _png(crop.mask * np.uint8(255)),
         "hash": code,
         "thumbnail": thumbnail.tobytes(),
     }
 
 
-def png(pixels: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray) -> bytes:
     """(H, W, 3) or (H, W) uint8 as the bytes of a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
@@ -222,12 +271,3 @@ def png(pixels: np.ndarray) -> bytes:
 
 def _unforeseen(error: Exception) -> str:
     return f"It could not be processed ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
-
-
-def _what(person: int) -> str:
-    return f"face {person}" if person else "the largest face"
-
-
-def _relative(reason: str, face: SourceFace, name: str) -> str:
-    """A reason that names the file as the dataset does, not by where it lies on this machine."""
-    return printable(reason.replace(str(face.path), name)) if face.row < 0 else printable(reason)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prepare_stubs import FAULTY, SMALL, SquareDetector, people, save, save_video, scene
 
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.stages.prepare import run
 
 
@@ -30,5 +30,5 @@ def crowd(tmp_path_factory) -> Path:
 def made(crowd, tmp_path_factory) -> Path:
     """The crowd's dataset, by one process."""
     out = tmp_path_factory.mktemp("made") / "out"
-    assert run(crowd, out, Recipe(**SMALL), SquareDetector) == 1
+    assert run(crowd, out, PrepareRecipe(**SMALL), SquareDetector) == 1
     return out

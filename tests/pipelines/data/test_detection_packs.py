@@ -109,7 +109,7 @@ def test_retinaface_mistakes_are_explained(retinaface_file, tmp_path, monkeypatc
     torch.save({"a": Path("x")}, tmp_path / "objects.pth")
     (tmp_path / "junk.pth").write_bytes(b"junk")
     for weights, message in (
-        (tmp_path / "absent", "neither a file nor a folder"),
+        (tmp_path / "absent", "no file or folder"),
         (tmp_path, "holds 3 files"),
         (tmp_path / "junk.pth", "can be read safely"),
         (tmp_path / "objects.pth", "can be read safely"),

@@ -13,7 +13,7 @@ from test_leaks import picture, saved_again
 from pipelines.data import leaks
 from pipelines.data.duplicates import Joined, join_near_duplicates
 from pipelines.data.leaks import dataset_leaks, find_leaks, signature
-from pipelines.data.prepare.settings import Recipe, SplitSettings
+from pipelines.data.prepare.settings import PrepareRecipe, SplitSettings
 from pipelines.data.records import load_faces, read_card
 from pipelines.data.splits import assign_splits
 from pipelines.stages.prepare import run
@@ -173,7 +173,7 @@ def copies(tmp_path_factory):
 
 
 def prepare(source, out, **settings) -> dict:
-    recipe = Recipe(importer="live", size=32, workers=1, domain="d", splits=SplitSettings(**settings))
+    recipe = PrepareRecipe(importer="live", size=32, workers=1, domain="d", splits=SplitSettings(**settings))
     assert run(source, out, recipe, SquareDetector) == 0
     return read_card(out)
 

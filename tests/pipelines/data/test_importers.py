@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pipelines.data.importers import IMPORTERS, load_importer
 from pipelines.data.importers.source import SUFFIXES, LeftOut, SourceFace, files_in, with_splits
-from pipelines.data.pictures import import_pictures, pictures_fingerprint
-from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 
 
@@ -84,39 +80,7 @@ def test_no_subject_is_in_two_splits(count):
     assert [face.split for face in with_splits(faces[::-1])[::-1]] == [face.split for face in dealt]
 
 
-def test_a_dataset_of_pictures(tmp_path):
-    picture = np.zeros((30, 50, 3), np.uint8)
-    picture[:, 10:40] = 200  # the central square
-    for name in ("bonafide/ann/1.png", "attack/ann/1.png", "bonafide/bob/1.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(tmp_path / name)
-    found = with_splits(load_importer("folder")(tmp_path, "mine"))
-    import_pictures(found, tmp_path / "faces", 32)
-    faces = load_faces(tmp_path / "faces")
-    assert len(faces) == 3
-    assert faces[0]["image"].size == (32, 32)
-    assert np.asarray(faces[0]["image"]).min() > 150
-    assert (tmp_path / "faces" / "refused.csv").read_text().strip() == "path,reason"
-
-
-def test_the_fingerprint_is_of_the_bytes_not_of_the_place(tmp_path):
-    for place in ("here", "there"):
-        touch(tmp_path, f"{place}/bonafide/a/1.png", f"{place}/attack/a/1.png")
-    here, there = (load_importer("folder")(tmp_path / place, "d") for place in ("here", "there"))
-    assert pictures_fingerprint(here, 32) == pictures_fingerprint(there, 32)
-    (tmp_path / "there" / "attack" / "a" / "1.png").write_bytes(b"other")
-    assert pictures_fingerprint(here, 32) != pictures_fingerprint(there, 32)
-
-
 @pytest.mark.parametrize("name", IMPORTERS)
 def test_every_importer_says_when_there_is_nothing(name, tmp_path):
     with pytest.raises(AgfasError):
         load_importer(name)(tmp_path / "absent", "d")
-
-
-def test_the_configuration_names_importers_that_there_are():
-    from typing import get_args
-
-    from pipelines.experiment.config import PictureSource
-
-    assert set(get_args(PictureSource.model_fields["importer"].annotation)) <= set(IMPORTERS)

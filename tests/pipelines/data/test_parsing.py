@@ -112,7 +112,7 @@ def test_the_loaded_net_is_the_saved_one(parser, weights, small_net):
 def test_no_pictures_and_wrong_ones(parser):
     assert parser(np.zeros((0, 16, 16, 3), np.uint8)).shape == (0, 16, 16)
     for wrong in (np.zeros((16, 16, 3), np.uint8), np.zeros((1, 16, 16, 3), np.float32)):
-        with pytest.raises(ValueError, match="uint8 are expected"):
+        with pytest.raises(ValueError, match="uint8, not"):
             parser(wrong)
 
 
@@ -137,12 +137,12 @@ def test_mistakes_are_explained(weights, tmp_path):
     state["conv_out.conv_out.weight"] = torch.zeros(11, 256, 1, 1)
     torch.save(state, tmp_path / "eleven.pth")
     for place, message in (
-        ("absent.pth", "neither a file nor a folder"),
+        ("absent.pth", "no file or folder"),
         ("empty", "holds 0 files"),
         ("", "holds 4 files"),
         ("junk.pth", "can be read safely"),
         ("list.pth", "no state dict"),
-        ("extra.pth", "has in excess extra"),
+        ("extra.pth", "has the unknown extra"),
         ("eleven.pth", "has another shape in conv_out.conv_out.weight"),
     ):
         with pytest.raises(AgfasError, match=message):

@@ -93,7 +93,7 @@ def test_errors_of_a_pixel_do_not_turn_the_head_over():
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_are_about_frontal(name):
-    found = head_pose(TEMPLATES[name].points * 256, (256, 256))
+    found = head_pose(TEMPLATES[name] * 256, (256, 256))
     assert max(abs(found.yaw), abs(found.pitch), abs(found.roll)) < 6
 
 

@@ -26,8 +26,7 @@ from prepare_stubs import (
 )
 
 from pipelines.data.prepare import job as job_module
-from pipelines.data.prepare import tasks as tasks_module
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
@@ -36,7 +35,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def test_bytes_do_not_depend_on_the_processes(made, crowd, tmp_path):
-    assert run(crowd, tmp_path / "out", Recipe(size=32, workers=2), SquareDetector) == 1
+    assert run(crowd, tmp_path / "out", PrepareRecipe(size=32, workers=2), SquareDetector) == 1
     assert everything(tmp_path / "out") == everything(made)
     assert not (tmp_path / "out" / ".work").exists()
 
@@ -58,9 +57,9 @@ def wait_for(condition, seconds: float = 300) -> None:
 
 
 def test_killed_and_run_again_it_ends_in_the_same_bytes(crowd, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks_module, "FACES_A_TASK", 4)
+    monkeypatch.setattr(job_module, "FACES_A_TASK", 4)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    recipe = Recipe(**SMALL, max_refused=1)
+    recipe = PrepareRecipe(**SMALL, max_refused=1)
     assert run(crowd, whole, recipe, SquareDetector) == 0
     process = start(crowd, out)
     wait_for(lambda: len(markers(out)) >= 2)
@@ -103,7 +102,7 @@ def is_alive(pid: str) -> bool:
 
 def test_stopped_while_it_is_put_together_it_ends_in_the_same_bytes(tmp_path, monkeypatch):
     source, whole, out = people(tmp_path / "in", subjects=1, pictures=1), tmp_path / "whole", tmp_path / "out"
-    recipe = Recipe(**SMALL, aligned=True)
+    recipe = PrepareRecipe(**SMALL, aligned=True)
     assert run(source, whole, recipe) == 0
     replace = os.replace
     for moves in range(8):
@@ -136,7 +135,7 @@ def test_interrupted_it_leaves_a_state_that_goes_on(crowd, tmp_path):
 def test_a_picture_that_kills_its_worker_is_named_and_left_out(tmp_path):
     source = people(tmp_path / "in", subjects=2, pictures=1)
     save(source / "bonafide" / "s0" / "deadly.png", scene((40, 20, 70), corner=DEADLY))
-    assert run(source, tmp_path / "out", Recipe(**SMALL), SquareDetector) == 1
+    assert run(source, tmp_path / "out", PrepareRecipe(**SMALL), SquareDetector) == 1
     assert len(load_faces(tmp_path / "out")) == 4
     (line,) = refused(tmp_path / "out")
     assert line["path"] == "bonafide/s0/deadly.png"
@@ -145,5 +144,5 @@ def test_a_picture_that_kills_its_worker_is_named_and_left_out(tmp_path):
 
 def test_a_detector_that_cannot_be_loaded_ends_the_job_before_any_work(crowd, tmp_path):
     with pytest.raises(AgfasError, match=r"nowhere\.onnx"):
-        run(crowd, tmp_path / "out", Recipe(**SMALL), BrokenDetector)
+        run(crowd, tmp_path / "out", PrepareRecipe(**SMALL), BrokenDetector)
     assert not (tmp_path / "out").exists()

@@ -7,13 +7,14 @@ import os
 
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard
 from prepare_stubs import SMALL, SquareDetector, everything, people, refused
 
 from pipelines.data.faces import open_faces
 from pipelines.data.leaks import dataset_leaks, leaks_from_json
 from pipelines.data.prepare import sources as sources_module
 from pipelines.data.prepare.dataset import prepared_features
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import find_sources
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
@@ -37,18 +38,18 @@ def test_the_dataset_has_its_columns_and_opens_for_training(made):
 def test_what_is_said_beside_it(made, crowd):
     card = read_card(made)
     assert (card["faces"], card["asked"], card["refused"], card["refused_faces"]) == (34, 37, 3, 3)
-    assert card["passed_over"] == {".txt, not taken by the importer": 1, "link, not followed": 1}
+    assert card["passed_over"] == {".txt, ignored by the importer": 1, "link, not followed": 1}
     counts = json.loads((made / "counts.json").read_text())
     assert sum(row["faces"] for row in counts["counts"]) == 34
     assert sum(card["counts"].values()) == 34
     text = (made / "README.md").read_text()
-    assert text.startswith("---\npretty_name:")
+    assert DatasetCard(text).data.pretty_name == card["title"]
     for wanted in (card["recipe_hash"], card["fingerprint"], card["licence"], "| size | `32` |", "squares"):
         assert wanted in text
     assert str(crowd.parent) not in text + (made / "refused.csv").read_text() + json.dumps(card)
     assert (made / "passed_over.csv").read_text().splitlines()[1:] == [
         'loop,"link, not followed"',
-        'notes.txt,".txt, not taken by the importer"',
+        'notes.txt,".txt, ignored by the importer"',
     ]
 
 
@@ -69,27 +70,27 @@ def test_the_check_at_work_is_that_of_the_finished_dataset(made):
 def test_the_exit_code_is_of_the_refused_share(made, crowd, capsys):
     """Run again with a wider limit: nothing is made anew."""
     before = everything(made)
-    assert run(crowd, made, Recipe(**SMALL, max_refused=0.2), SquareDetector) == 0
+    assert run(crowd, made, PrepareRecipe(**SMALL, max_refused=0.2), SquareDetector) == 0
     assert "3 of 37 faces were refused (8.1%)" in capsys.readouterr().out
-    assert run(crowd, made, Recipe(**SMALL, max_refused=0.08), SquareDetector) == 1
+    assert run(crowd, made, PrepareRecipe(**SMALL, max_refused=0.08), SquareDetector) == 1
     assert "more than --max-refused 0.08" in capsys.readouterr().out
     assert everything(made) == before
 
 
 def test_an_output_that_holds_something_else_is_left_alone(made, crowd, tmp_path):
     with pytest.raises(AgfasError, match="of another recipe"):
-        run(crowd, made, Recipe(size=48, workers=1), SquareDetector)
+        run(crowd, made, PrepareRecipe(size=48, workers=1), SquareDetector)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear diary")
     with pytest.raises(AgfasError, match="holds something else"):
-        run(crowd, tmp_path / "mine", Recipe(**SMALL), SquareDetector)
+        run(crowd, tmp_path / "mine", PrepareRecipe(**SMALL), SquareDetector)
     with pytest.raises(AgfasError, match="is a file"):
-        run(crowd, tmp_path / "mine" / "diary.txt", Recipe(**SMALL), SquareDetector)
+        run(crowd, tmp_path / "mine" / "diary.txt", PrepareRecipe(**SMALL), SquareDetector)
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     with pytest.raises(AgfasError, match="is a link"):
-        run(crowd, tmp_path / "link", Recipe(**SMALL), SquareDetector)
+        run(crowd, tmp_path / "link", PrepareRecipe(**SMALL), SquareDetector)
     with pytest.raises(AgfasError, match="which is only read"):
-        run(crowd, crowd / "faces", Recipe(**SMALL), SquareDetector)
+        run(crowd, crowd / "faces", PrepareRecipe(**SMALL), SquareDetector)
     assert everything(tmp_path / "mine") == {"diary.txt": b"dear diary"}
 
 
@@ -99,19 +100,19 @@ def test_missing_videos_end_it_before_any_work(tmp_path, capsys, monkeypatch):
 
     source = people(tmp_path / "in", subjects=2, pictures=1)
     monkeypatch.setattr(folder, "EXPECTED", (Expected(1, 70), Expected(0, 2, what="all")), raising=False)
-    assert run(source, tmp_path / "out", Recipe(**SMALL, aligned=True)) == 1
+    assert run(source, tmp_path / "out", PrepareRecipe(**SMALL, aligned=True)) == 1
     printed = capsys.readouterr().out
     assert "bona fide: 2 of 70 videos, 68 MISSING" in printed
     assert "attack [all]: 2 of 2 videos, complete" in printed
     assert "--allow-missing" in printed
     assert not (tmp_path / "out").exists()
-    assert run(source, tmp_path / "out", Recipe(**SMALL, aligned=True, allow_missing=True)) == 0
+    assert run(source, tmp_path / "out", PrepareRecipe(**SMALL, aligned=True, allow_missing=True)) == 0
     assert "68 MISSING" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_nothing_at_the_source(tmp_path):
     with pytest.raises(AgfasError, match="nothing at"):
-        find_sources(tmp_path / "absent", Recipe())
+        find_sources(tmp_path / "absent", PrepareRecipe())
 
 
 def test_folders_that_cannot_be_read_and_pipes_are_refused(tmp_path, monkeypatch):
@@ -124,8 +125,8 @@ def test_folders_that_cannot_be_read_and_pipes_are_refused(tmp_path, monkeypatch
         return walk(folder)
 
     monkeypatch.setattr(sources_module.os, "walk", failing)
-    found = find_sources(source, Recipe())
+    found = find_sources(source, PrepareRecipe())
     assert [(line.path, line.reason) for line in found.unreadable] == [
-        ("bonafide/locked", "The folder cannot be read (Permission denied); what lies in it is not known."),
-        ("bonafide/pipe.jpg", "It is no regular file (a pipe, a socket or a device)."),
+        ("bonafide/locked", "The folder cannot be read (Permission denied); its content is unknown."),
+        ("bonafide/pipe.jpg", "It is not a regular file (a pipe, a socket or a device)."),
     ]

@@ -12,7 +12,7 @@ import yaml
 from pipelines.data.importers import load_importer
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.names import check_keys, safe_name, with_safe_names
-from pipelines.data.prepare.settings import Recipe, SplitSettings, build_recipe, check_options, enhancement_of
+from pipelines.data.prepare.settings import PrepareRecipe, SplitSettings, build_recipe, check_options
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import read_recipe
 
@@ -25,12 +25,12 @@ from pipelines.stages.prepare import read_recipe
         ({"splits": {"train": 0.9, "dev": 0.2}}, "train and dev together are 1.1, more than 1"),
         ({"size": 8}, "'size' = 8: Input should be greater than or equal to 16"),
         ({"frame_rule": "all"}, "'frame_rule' = 'all'"),
-        ({"importer": "nua"}, "no importer 'nua'; did you mean 'nuaa'"),
-        ({"detector": "yunit"}, "no detector 'yunit'; did you mean 'yunet'"),
+        ({"importer": "nua"}, "Unknown importer 'nua'; did you mean 'nuaa'"),
+        ({"face_detector": "yunit"}, "no face_detector 'yunit'; did you mean 'yunet'"),
         ({"template": "agfaces"}, "no template 'agfaces'; did you mean 'agfas'"),
-        ({"aligned": True, "max_yaw": 30}, "max_yaw needs a detector"),
+        ({"aligned": True, "max_yaw": 30}, "max_yaw needs a face detector"),
         ({"aligned": True, "all_faces": True, "min_score": 0.5}, "all_faces and min_score needs"),
-        ({"enhance": {"gama": 1.0}}, "no 'gama'; did you mean 'gamma'"),
+        ({"enhance": {"gama": 1.0}}, "no setting 'gama'; did you mean 'gamma'"),
         ({"ratio": 0.5}, "'ratio' = 0.5"),
     ],
 )
@@ -46,7 +46,7 @@ def test_the_command_line_overrides_the_file(tmp_path):
     recipe = read_recipe(path, {"size": 96, "frames": None, "aligned": True}, ["bonafide=1", "label=class"])
     assert (recipe.size, recipe.frames, recipe.aligned, recipe.splits.train) == (96, 5, True, 0.7)
     assert recipe.options == {"image": "picture", "bonafide": 1, "label": "class"}
-    with pytest.raises(AgfasError, match="'bonafide' is no option"):
+    with pytest.raises(AgfasError, match="'bonafide' is not an option"):
         read_recipe(None, {}, ["bonafide"])
     with pytest.raises(AgfasError, match="No recipe at"):
         read_recipe(tmp_path / "absent.yaml", {}, [])
@@ -59,19 +59,24 @@ def test_options_are_those_that_the_importer_takes():
     def find(source, domain, *, image="image"):
         return []
 
-    check_options(Recipe(options={"image": "x"}), find)
+    check_options(PrepareRecipe(options={"image": "x"}), find)
     with pytest.raises(AgfasError, match="no option 'imaeg': did you mean 'image'"):
-        check_options(Recipe(options={"imaeg": "x"}), find)
+        check_options(PrepareRecipe(options={"imaeg": "x"}), find)
     with pytest.raises(AgfasError, match="nor any other"):
-        check_options(Recipe(options={"image": "x"}), lambda source, domain: [])
+        check_options(PrepareRecipe(options={"image": "x"}), lambda source, domain: [])
 
 
 def test_how_the_work_is_done_is_no_part_of_the_result():
-    same = [Recipe(), Recipe(workers=3), Recipe(max_refused=1), Recipe(weights=Path("a.onnx"))]
+    same = [
+        PrepareRecipe(),
+        PrepareRecipe(workers=3),
+        PrepareRecipe(max_refused=1),
+        PrepareRecipe(weights=Path("a.onnx")),
+    ]
     assert all(recipe.of_the_result() == same[0].of_the_result() for recipe in same)
-    assert Recipe(size=128).of_the_result() != same[0].of_the_result()
-    assert enhancement_of(Recipe()) is None
-    assert enhancement_of(Recipe(enhance={"gamma": 1.5})).gamma == 1.5
+    assert PrepareRecipe(size=128).of_the_result() != same[0].of_the_result()
+    assert PrepareRecipe().crop().enhancement is None
+    assert PrepareRecipe(enhance={"gamma": 1.5}).crop().enhancement.gamma == 1.5
 
 
 NAMES = ["a", "..", ".", "", "a/b", "a%2Fb", "a\\b", "a b", "-rf", "ann.1", ".hidden", "é", "e\u0301", "日本", "\udcff",
@@ -102,11 +107,11 @@ def test_all_parts_of_a_key_are_made_safe():
 @pytest.mark.parametrize(
     ("faces", "all_faces", "message"),
     [
-        ([face("v", "a.png"), face("v", "b.png")], False, "a.png and b.png are both d/1/s/v/000"),
-        ([face("v", "a.mp4"), face("v", "b.png", frame=4)], False, "a.mp4 and b.png are both"),
-        ([face("v"), face("v", subject="t", frame=1)], False, "of the subjects 's' and 't'"),
+        ([face("v", "a.png"), face("v", "b.png")], False, "a.png and b.png both have the key d/1/s/v/000"),
+        ([face("v", "a.mp4"), face("v", "b.png", frame=4)], False, "a.mp4 and b.png both have"),
+        ([face("v"), face("v", subject="t", frame=1)], False, "has the subjects 's' and 't'"),
         ([face("v"), face("v", label=0, frame=1)], False, "both bona fide and attack"),
-        ([face("v"), face("v-face1")], True, "called as a further face of 'v'"),
+        ([face("v"), face("v-face1")], True, "name that a further face of 'v'"),
     ],
 )
 def test_what_could_not_be_told_apart_is_refused_before_any_work(faces, all_faces, message):
@@ -125,7 +130,7 @@ EXAMPLE = Path(__file__).parents[3] / "configs" / "prepare.yaml"
 
 
 def test_the_example_recipe_says_the_defaults():
-    assert read_recipe(EXAMPLE, {}, []) == Recipe()
+    assert read_recipe(EXAMPLE, {}, []) == PrepareRecipe()
 
 
 def test_what_the_example_recipe_leaves_out_is_allowed_too():
@@ -134,9 +139,9 @@ def test_what_the_example_recipe_leaves_out_is_allowed_too():
     found = [re.fullmatch(r"# ([a-z_]+): (.*?)(?:\s+# .*)?", line) for line in lines]
     others = dict(match.groups() for match in found if match)
     recipe = read_recipe(EXAMPLE, {name: yaml.safe_load(text) for name, text in others.items()}, [])
-    assert all(getattr(recipe, name) != getattr(Recipe(), name) for name in others)
+    assert all(getattr(recipe, name) != getattr(PrepareRecipe(), name) for name in others)
     said = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
-    assert set(said) | set(others) == set(Recipe.model_fields)
+    assert set(said) | set(others) == set(PrepareRecipe.model_fields)
     assert set(said) & set(others) == set()
     assert set(said["splits"]) == set(SplitSettings.model_fields)
     check_options(recipe, load_importer("hf"))

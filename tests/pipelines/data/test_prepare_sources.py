@@ -14,7 +14,7 @@ from prepare_stubs import (
     scene,
 )
 
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import load_faces, read_card
 from pipelines.stages.prepare import run
 
@@ -25,7 +25,7 @@ def test_names_that_climb_stay_in_the_dataset(tmp_path):
     save(source / "a.png", scene((40, 20, 70)))
     lines = ["path,label,subject,video,domain", "a.png,bonafide,../../s,../v,../../../d"]
     (source / "list.csv").write_text("\n".join(lines))
-    run(source / "list.csv", tmp_path / "out", Recipe(importer="csv", **SMALL), SquareDetector)
+    run(source / "list.csv", tmp_path / "out", PrepareRecipe(importer="csv", **SMALL), SquareDetector)
     (row,) = load_faces(tmp_path / "out")
     assert row["key"] == "%2E.%2F..%2F..%2Fd/%2E.%2F..%2Fs/%2E.%2Fv/000"
     assert row["source"] == "a.png"
@@ -40,7 +40,7 @@ def test_a_list_gives_splits_and_persons(tmp_path):
         rows.append(f"bonafide/s{subject}/0.png,bonafide,p{subject},,{split},{30 + subject},female")
         rows.append(f"attack/s{subject}/0.png,attack,p{subject},print,{split},,")
     (source / "list.csv").write_text("\n".join(rows))
-    assert run(source / "list.csv", tmp_path / "out", Recipe(importer="csv", **SMALL), SquareDetector) == 0
+    assert run(source / "list.csv", tmp_path / "out", PrepareRecipe(importer="csv", **SMALL), SquareDetector) == 0
     faces = load_faces(tmp_path / "out").to_pandas().drop(columns=["image"])
     assert dict(zip(faces["subject"], faces["split"], strict=True)) == {"p0": "train", "p1": "dev", "p2": "test"}
     assert sorted(faces["age"]) == [-1, -1, -1, 30, 31, 32]
@@ -59,7 +59,7 @@ def test_rows_of_a_hugging_face_dataset(tmp_path):
     Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "rows"))
     options = {"image": "photo", "label": "what", "bonafide": "live", "subject": "who"}
     out = tmp_path / "out"
-    assert run(tmp_path / "rows", out, Recipe(importer="hf", options=options, **SMALL), SquareDetector) == 1
+    assert run(tmp_path / "rows", out, PrepareRecipe(importer="hf", options=options, **SMALL), SquareDetector) == 1
     faces = load_faces(out)
     assert sorted(faces["source"][:]) == ["photo[0]", "photo[1]", "photo[4]", "photo[5]"]
     assert {(row["source"], row["label"], row["subject"]) for row in faces} >= {
@@ -78,7 +78,7 @@ def test_the_ratio_leaves_the_worst_of_the_larger_class_out(tmp_path):
         (source / "attack" / "s0" / f"{number}.png").unlink()
     for number in (0, 3):  # flat and dark: of low quality
         save(source / "bonafide" / "s0" / f"{number}.png", np.full((60, 60, 3), 20 + number, np.uint8))
-    recipe = Recipe(**SMALL, aligned=True, ratio=3)
+    recipe = PrepareRecipe(**SMALL, aligned=True, ratio=3)
     assert run(source, tmp_path / "out", recipe) == 0
     live = [row["source"] for row in load_faces(tmp_path / "out") if row["label"] == 1]
     assert live == [f"bonafide/s0/{number}.png" for number in (1, 2, 4)]
@@ -90,7 +90,7 @@ def test_the_ratio_leaves_the_worst_of_the_larger_class_out(tmp_path):
 def test_what_a_limit_keeps_out_is_listed_and_no_fault(tmp_path, capsys):
     source = people(tmp_path / "in", subjects=1, pictures=2)
     save(source / "bonafide" / "s0" / "0.png", np.full((60, 60, 3), 20, np.uint8))  # flat and dark
-    assert run(source, tmp_path / "out", Recipe(**SMALL, aligned=True, min_quality=0.3)) == 0
+    assert run(source, tmp_path / "out", PrepareRecipe(**SMALL, aligned=True, min_quality=0.3)) == 0
     (line,) = refused(tmp_path / "out")
     assert "below the limit of 0.3" in line["reason"]
     card = read_card(tmp_path / "out")
@@ -102,5 +102,5 @@ def test_where_no_face_comes_through_it_says_so(tmp_path):
     source = people(tmp_path / "in", subjects=1, pictures=1)
     for path in source.rglob("*.png"):
         Image.new("RGB", (50, 50)).save(path)
-    assert run(source, tmp_path / "out", Recipe(**SMALL, max_refused=0.99), SquareDetector) == 1
+    assert run(source, tmp_path / "out", PrepareRecipe(**SMALL, max_refused=0.99), SquareDetector) == 1
     assert len(refused(tmp_path / "out")) == 2

@@ -14,9 +14,9 @@ from PIL import Image
 from prepare_stubs import DEADLY, FAULTY, SquareDetector, face_at, png, save, save_video, scene
 
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.prepare.faces import Cutter, follow
-from pipelines.data.prepare.outcome import Refusal
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.cutter import Cutter, follow
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.prepare.sources import Refusal
 from pipelines.data.prepare.worker import Worker, neighbours_of
 from pipelines.errors import AgfasError
 
@@ -26,7 +26,7 @@ def source_of(path: Path, video: str = "v") -> SourceFace:
 
 
 def process(path: Path, face: SourceFace | None = None, root: Path | None = None, **recipe) -> list:
-    cutter = Cutter.load(Recipe(size=64, **recipe), SquareDetector)
+    cutter = Cutter.load(PrepareRecipe(size=64, **recipe), SquareDetector)
     worker = Worker(cutter, root or path.parent, path.parent)
     return list(worker.process(face or source_of(path)))
 
@@ -108,15 +108,19 @@ def test_enhancement_comes_after_the_measurement(tmp_path):
     assert len({record["image"] for record in (plain, enhanced, gentle)}) == 3
 
 
-def test_aligned_pictures_are_cut_to_their_central_square(tmp_path):
-    picture = np.zeros((30, 50, 3), np.uint8)
-    picture[:, 10:40] = 200
+def test_aligned_pictures_must_be_nearly_square(tmp_path):
+    """A pixel or two are cut off; a photograph is refused, as `agfas detect --aligned` refuses it."""
+    picture = np.zeros((200, 203, 3), np.uint8)
+    picture[:, 1:201] = 200
     (record,) = process(save(tmp_path / "a.png", picture), aligned=True)
     assert stored(record).min() > 150
-    assert record["box"] == [10, 0, 30, 30]
+    assert record["box"] == [1, 0, 200, 200]
     assert record["detector"] == "none"
     assert np.isnan(record["landmarks"]).all()
     assert np.isnan([record["detector_score"], *record["pose"]]).all()
+    (refusal,) = process(save(tmp_path / "b.png", picture[:150]), aligned=True)
+    assert "203 x 150 pixels" in refusal.reason
+    assert "--face-detector" in refusal.reason
 
 
 # Videos
@@ -130,7 +134,8 @@ def test_frames_of_a_video(tmp_path):
     assert [record["key"] for record in records] == [f"d/s/v/{n:03d}" for n in range(5)]
     assert len(process(path, frames=10, frame_rule="released_test")) == 2
     assert len(process(path, frames=30)) == 20
-    assert [record["detector"] for record in process(path, frames=2, aligned=True)] == ["none", "none"]
+    square = save_video(tmp_path / "b.mp4", [scene(seed=n, size=(96, 96)) for n in range(4)])
+    assert [record["detector"] for record in process(square, frames=2, aligned=True)] == ["none", "none"]
 
 
 def test_a_missed_face_is_looked_for_in_neighbouring_frames(tmp_path):
@@ -222,8 +227,8 @@ def test_links_pipes_and_folders_are_refused(tmp_path):
         "link.png": "links are not followed",
         "folder/a.png": "through a link (folder)",
         "loop.png": "links are not followed",
-        "pipe.png": "no regular file",
-        "folder.png": "no regular file",
+        "pipe.png": "not a regular file",
+        "folder.png": "not a regular file",
     }
     for name, reason in wanted.items():
         (refusal,) = process(tmp_path / name, root=tmp_path)

@@ -16,6 +16,8 @@ from PIL import Image
 
 from pipelines import cli
 from pipelines.data.faces import open_faces
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.stages import prepare as prepare_stage
 
 TINY = {
     "data": {
@@ -58,25 +60,13 @@ def config(tmp_path) -> Path:
     return path
 
 
-def pictures_config(tmp_path: Path, **changes) -> Path:
-    source = {"importer": "folder", "path": str(tmp_path / "pictures"), **changes}
-    content = {
-        **TINY,
-        "output": str(tmp_path / "out"),
-        "data": {"name": "pictures", "size": 32, "sources": {"mine": source, "yours": source}},
-    }
-    path = tmp_path / "experiment.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 def make_pictures(folder: Path, count: int = 12) -> None:
     rng = np.random.default_rng(0)
     for label in ("bonafide", "attack"):
         for number in range(count):
             place = folder / label / f"person{number % 4}" / f"{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(place)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(place)
 
 
 @pytest.mark.parametrize(
@@ -131,16 +121,21 @@ def test_a_run_folder_of_another_configuration(agfas, config, tmp_path):
     assert sorted(path.name for path in run.rglob("*")) == before
 
 
+def prepare(tmp_path: Path) -> tuple[str | Path, ...]:
+    return "prepare", tmp_path / "pictures", "--out", tmp_path / "faces", "--aligned", "--workers", "1"
+
+
 def test_a_folder_without_pictures(agfas, tmp_path):
     for label in ("bonafide", "attack"):
         (tmp_path / "pictures" / label).mkdir(parents=True)
-    code, message = agfas("train", pictures_config(tmp_path))
+    code, message = agfas(*prepare(tmp_path))
     assert code == 1
     assert "No pictures" in message
 
 
 def test_a_folder_that_is_not_there(agfas, tmp_path):
-    code, message = agfas("train", pictures_config(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    code, message = agfas(*prepare(tmp_path))
     assert code == 1
     assert "bonafide/" in message
 
@@ -166,31 +161,30 @@ def bad_pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def test_too_many_bad_pictures_stop_the_import(agfas, tmp_path):
+def test_too_many_bad_pictures_end_with_code_one(tmp_path, capsys):
     make_pictures(tmp_path / "pictures")
     bad_pictures(tmp_path / "pictures")
-    code, message = agfas("train", pictures_config(tmp_path))
-    assert code == 1
-    assert "8 of 56 pictures were refused" in message
+    assert (
+        prepare_stage.run(tmp_path / "pictures", tmp_path / "faces", PrepareRecipe(aligned=True, size=32, workers=1))
+        == 1
+    )
+    assert "4 of 28 faces were refused" in capsys.readouterr().out
 
 
 def test_few_bad_pictures_are_listed_with_their_reasons(tmp_path):
-    from pipelines.data.importers import load_importer
-    from pipelines.data.importers.source import with_splits
-    from pipelines.data.pictures import import_pictures
-
     make_pictures(tmp_path / "pictures")
     bad = bad_pictures(tmp_path / "pictures")
-    found = with_splits(load_importer("folder")(tmp_path / "pictures", "mine"))
-    import_pictures(found, tmp_path / "faces", 32, max_refused=0.5)
-    assert len(open_faces(tmp_path / "faces", 32)) == 24
+    recipe = PrepareRecipe(aligned=True, size=32, workers=1, max_refused=0.5)
+    assert prepare_stage.run(tmp_path / "pictures", tmp_path / "faces", recipe) == 0
+    faces = open_faces(tmp_path / "faces", 32)
+    assert len(faces) == 24
     refused = (tmp_path / "faces" / "refused.csv").read_text().splitlines()[1:]
     assert len(refused) == 4
     for path in bad:
         assert sum(path.name in line for line in refused) >= 1
-    subjects = {}
-    for face in found:
-        subjects.setdefault(face.subject, set()).add(face.split)
+    subjects: dict[str, set] = {}
+    for subject, split in zip(faces.subjects, faces.splits, strict=True):
+        subjects.setdefault(subject, set()).add(split)
     assert all(len(splits) == 1 for splits in subjects.values())
 
 

@@ -84,14 +84,6 @@ def test_every_cue_can_be_read(experiment, judged, source, form):
     assert bool(cue.any()) == (source != "zero" and not (source == "autoencoder" and form == "compensated"))
 
 
-def test_a_plan_over_folders_of_pictures_needs_nothing_made(tmp_path, capsys):
-    source = {"importer": "folder", "path": str(tmp_path / "pictures")}
-    data = {"name": "pictures", "size": 32, "sources": {"phone": source}}
-    chain.print_plan(build_experiment({**chain_settings(tmp_path), "data": data}, "the test"))
-    assert capsys.readouterr().out.endswith(": nothing made yet\n")
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_sweep_shares_what_its_experiments_share(experiment, judged, monkeypatch):
     monkeypatch.setattr("pipelines.stages.report.run", lambda root: root)
     grid = with_overrides(

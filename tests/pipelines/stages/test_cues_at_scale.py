@@ -11,7 +11,7 @@ from prepare_stubs import SquareDetector, save, scene
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import load_faces
 from pipelines.stages import prepare
 
@@ -49,7 +49,7 @@ def test_the_commands_work_as_they_are_printed(here):
     prepared, cues, exported = commands()
     assert prepared[:5] == ["agfas", "prepare", "photos/", "--out", "data/faces/"]
     assert prepared[5:7] == ["--importer", "live"]
-    recipe = Recipe(importer="live", size=32, workers=1)
+    recipe = PrepareRecipe(importer="live", size=32, workers=1)
     assert prepare.run(Path("photos"), Path("data/faces"), recipe, SquareDetector) == 0
     assert load_faces(Path("data/faces")).unique("domain") == ["photos"]
 

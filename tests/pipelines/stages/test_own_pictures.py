@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prepare_stubs import SquareDetector, people
 
-from pipelines.data.prepare.settings import Recipe
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -35,7 +35,7 @@ SMALL = (
 
 def prepared(root: Path, subjects: int) -> Path:
     photos = people(root / "photos", subjects=subjects, pictures=2)
-    recipe = Recipe(size=32, workers=1)  # the folder is called photos, and so is the domain
+    recipe = PrepareRecipe(size=32, workers=1)  # the folder is called photos, and so is the domain
     assert prepare.run(photos, root / "faces", recipe, SquareDetector) == 0
     return root / "faces"
 

@@ -79,7 +79,7 @@ def test_a_synthetic_dataset_is_shown_too(tmp_path):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(AgfasError, match="was not finished"):
+    with pytest.raises(AgfasError, match="is unfinished"):
         run(tmp_path)
 
 

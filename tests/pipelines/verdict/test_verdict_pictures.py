@@ -11,13 +11,13 @@ from PIL import Image
 from verdict_run import SIZE, LeftHalf, PaintedFaces, paint, shared_run, write_face
 
 from pipelines.data.alignment import align
+from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.enhance import Enhancement, enhance
-from pipelines.data.faces import to_square
-from pipelines.data.prepare.faces import Cutter
-from pipelines.data.prepare.settings import build_recipe, enhancement_of
+from pipelines.data.prepare.cutter import Cutter
+from pipelines.data.prepare.settings import build_recipe
 from pipelines.errors import AgfasError
 from pipelines.verdict import FaceAntiSpoofing
-from pipelines.verdict.crops import Cropper, face_settings, resized_mask
+from pipelines.verdict.crops import Cropper, face_settings
 
 REALDATA = os.environ.get("AGFAS_REALDATA")
 
@@ -137,10 +137,10 @@ def test_prepared_dataset_decides_crop_template_enhancement_and_least_score():
 @pytest.mark.parametrize("aligned", [False, True])
 def test_crop_and_mask_are_those_that_prepare_makes(aligned):
     chosen = {"template": "arcface", "size": 48, "aligned": aligned, "enhance": True}
-    recipe = build_recipe({**chosen, "detector": "yunet"}, "a test")
+    recipe = build_recipe({**chosen, "face_detector": "yunet"}, "a test")
     photo = paint(160, 160, [(40, 30, 90)])
     finder = None if aligned else PaintedFaces()
-    cutter = Cutter(recipe, finder, LeftHalf(), enhancement_of(recipe))
+    cutter = Cutter(recipe, finder, LeftHalf())
     prepared = cutter.take(photo) if aligned else cutter.cut(photo, cutter.find(photo)[0])
     settings = face_settings({"recipe": recipe.of_the_result()}, SIZE)
     crop = Cropper(settings, finder, LeftHalf())(photo)[0][0]
@@ -167,7 +167,7 @@ def test_real_faces_in_one_photo_are_found_boxed_and_judged(root):
 
 def test_another_face_detector_than_the_training_s_is_said(root):
     model = FaceAntiSpoofing.from_run(root, "image_only", face_detector=PaintedFaces())
-    known = face_settings({"recipe": {"template": "agfas", "size": 48, "detector": "yunet"}}, SIZE)
+    known = face_settings({"recipe": {"template": "agfas", "size": 48, "face_detector": "yunet"}}, SIZE)
     model.settings = model.settings.model_copy(update={"face": known})
     assert model(paint(120, 100, [(10, 10, 60)]))[0].notes == (
         "the training's faces were found by yunet, these by painted",
@@ -191,7 +191,7 @@ def test_face_that_cannot_be_aligned_is_refused(root):
     detector = FaceAntiSpoofing.from_run(root, "image_only", face_detector=Confused())
     verdict = detector(paint(80, 60, [(10, 10, 40)]))[0]
     assert verdict.verdict == "refused"
-    assert "fall together" in verdict.reason
+    assert "coincide" in verdict.reason
 
 
 def write_video(path: Path, frames: list[np.ndarray]) -> None:

@@ -16,6 +16,7 @@ from pipelines.artefacts import cue_reader, open_sweep
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import run_cue_job
 from pipelines.cues.store import CueStore
+from pipelines.data.crop import resized_mask
 from pipelines.data.faces import open_faces
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scoring import score_faces
@@ -25,7 +26,6 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.pixels import to_unit_range
 from pipelines.verdict import FaceAntiSpoofing
-from pipelines.verdict.crops import resized_mask
 from pipelines.verdict.scorer import pixel_key
 
 

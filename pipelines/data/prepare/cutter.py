@@ -1,4 +1,4 @@
-"""From a picture to crops of its faces: detect, align, measure, filter, enhance, parse."""
+"""From a picture to crops of its faces: detect, align, measure, filter, parse, enhance."""
 
 from __future__ import annotations
 
@@ -7,39 +7,65 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from pipelines.data.prepare.outcome import BeyondLimit, Crop
-from pipelines.data.prepare.settings import Recipe, enhancement_of
+from pipelines.data import pose
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.quality import measure_quality
 from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
-    from pipelines.data.detection.base import DetectedFace, FaceDetector
+    from pipelines.data.detection import DetectedFace, FaceDetector
+    from pipelines.data.parsing import Parser
 
 DetectorFactory = Callable[[], "FaceDetector"]
 _NOT_DETECTED = np.full((5, 2), np.nan, dtype=np.float32)
 _NO_POSE = (float("nan"),) * 3
 
 
-@dataclass
+class BeyondLimit(AgfasError):
+    """A sound face outside a limit of the recipe; nothing is wrong with the source."""
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A face crop and what was measured on it.
+
+    Attributes:
+        picture: (size, size, 3) uint8 RGB.
+        landmarks, source_landmarks: (5, 2) float32 in pixels of the crop and of the source; NaN without detection.
+        box: (4,) float32 left, top, width, height in pixels of the source.
+        score: of the detection; NaN without one.
+        pose: (3,) yaw, pitch, roll in degrees; NaN if unknown.
+        quality: in [0, 1].
+        mask: (size, size) uint8, 1 face, 0 background; None without a parser.
+    """
+
+    picture: np.ndarray
+    landmarks: np.ndarray
+    source_landmarks: np.ndarray
+    box: np.ndarray
+    score: float
+    pose: tuple[float, float, float]
+    quality: float
+    mask: np.ndarray | None
+
+
 class Cutter:
     """Cuts the faces out of pictures by a recipe.
 
-    Attributes:
-        recipe: what to keep.
-        detector: None where the pictures are crops already.
-        parser: makes masks; None for none.
-        enhancement: settings of the chain; None for none.
+    Args:
+        recipe: which faces to keep and how to cut them.
+        detector: None if the pictures are crops already.
+        parser: makes masks; None for no masks.
     """
 
-    recipe: Recipe
-    detector: FaceDetector | None
-    parser: Any
-    enhancement: Any
+    def __init__(self, recipe: PrepareRecipe, detector: FaceDetector | None, parser: Parser | None = None) -> None:
+        self.recipe, self.detector, self.parser = recipe, detector, parser
+        self.crop = recipe.crop()
 
     @classmethod
-    def load(cls, recipe: Recipe, make_detector: DetectorFactory) -> Cutter:
-        """With its models.
+    def load(cls, recipe: PrepareRecipe, make_detector: DetectorFactory) -> Cutter:
+        """A cutter with its models loaded.
 
         Raises:
             AgfasError: weights that are missing or cannot be read.
@@ -49,97 +75,81 @@ class Cutter:
             from pipelines.data.parsing import FaceParser
 
             parser = FaceParser(recipe.parsing_weights)
-        return cls(recipe, None if recipe.aligned else make_detector(), parser, enhancement_of(recipe))
+        return cls(recipe, None if recipe.aligned else make_detector(), parser)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the models say decides their results."""
+        """Fingerprints of the models."""
         return {
             "detector": self.detector.fingerprint() if self.detector else None,
             "parser": self.parser.fingerprint() if self.parser else None,
         }
 
     def find(self, picture: np.ndarray) -> list[DetectedFace]:
-        """The faces to keep of a picture (H, W, 3), the largest first; empty where there is none."""
+        """The faces to keep of a picture (H, W, 3), the largest first."""
         assert self.detector is not None
-        faces = [face for face in self.detector(picture) if face.score >= self.recipe.min_score]
-        faces.sort(key=lambda face: -face.area)
+        faces = self.crop.choose(self.detector(picture))
         return faces if self.recipe.all_faces else faces[:1]
 
-    def cut(self, picture: np.ndarray, face: DetectedFace) -> Crop:
-        """One found face as a crop.
+    def cut(self, picture: np.ndarray, face: DetectedFace) -> FaceCrop:
+        """Cut out a detected face.
 
         Raises:
             BeyondLimit: of pose or quality, with the measured value.
-            AgfasError: it cannot be aligned, or its pose cannot be told where there is a limit.
+            AgfasError: it cannot be aligned, or its pose is unknown and there is a limit.
         """
-        from pipelines.data.alignment import align
+        angles = self._pose(picture, face)
+        aligned = self.crop.align(picture, face)
+        return self._finish(aligned.picture, aligned.landmarks, face.landmarks, face.box, face.score, angles)
 
-        pose = self._pose(picture, face)
-        aligned = align(picture, face.landmarks, self.recipe.template, self.recipe.size)
-        return self._finish(aligned.picture, aligned.landmarks, face.landmarks, face.box, face.score, pose)
-
-    def take(self, picture: np.ndarray) -> Crop:
-        """The central square of a picture that is a crop already.
+    def take(self, picture: np.ndarray) -> FaceCrop:
+        """A picture that is a crop already.
 
         Raises:
             BeyondLimit: of quality, with the measured value.
+            AgfasError: the picture is not square.
         """
-        height, width = picture.shape[:2]
-        side = min(height, width)
-        left, top = (width - side) // 2, (height - side) // 2
-        square = Image.fromarray(picture[top : top + side, left : left + side])
-        size = (self.recipe.size, self.recipe.size)
-        crop = np.asarray(square.resize(size, Image.Resampling.LANCZOS))
+        crop, (left, top, side) = self.crop.take(picture)
         box = np.array([left, top, side, side], dtype=np.float32)
         return self._finish(crop, _NOT_DETECTED, _NOT_DETECTED, box, float("nan"), _NO_POSE)
 
     def _pose(self, picture: np.ndarray, face: DetectedFace) -> tuple[float, float, float]:
-        """Yaw, pitch and roll within the limits; NaN where no head fits the landmarks and there is no limit."""
-        from pipelines.data.pose import head_pose
-
+        """Yaw, pitch and roll; NaN if no head fits the landmarks and there is no limit."""
         limits = {"yaw": self.recipe.max_yaw, "pitch": self.recipe.max_pitch}
         try:
-            height, width = picture.shape[:2]
-            pose = head_pose(face.landmarks, (height, width))
+            found = pose.head_pose(face.landmarks, picture.shape[:2])
         except AgfasError:
             if any(limits.values()):
                 raise
             return _NO_POSE
         for name, limit in limits.items():
-            value = float(getattr(pose, name))
+            value = float(getattr(found, name))
             if limit is not None and abs(value) > limit:
                 raise BeyondLimit(f"The face's {name} is {value:.1f} degrees, beyond the limit of {limit:g}.")
-        return float(pose.yaw), float(pose.pitch), float(pose.roll)
+        return float(found.yaw), float(found.pitch), float(found.roll)
 
     def _finish(
         self,
-        picture: np.ndarray,
+        crop: np.ndarray,
         landmarks: np.ndarray,
         source_landmarks: np.ndarray,
         box: np.ndarray,
         score: float,
-        pose: tuple[float, float, float],
-    ) -> Crop:
-        from pipelines.data.quality import measure_quality
-
-        quality = float(measure_quality(picture).score)
+        angles: tuple[float, float, float],
+    ) -> FaceCrop:
+        # Measured before the enhancement, which would raise every score.
+        quality = float(measure_quality(crop).score)
         least = self.recipe.min_quality
         if least is not None and not quality >= least:
             raise BeyondLimit(f"The face's quality is {quality:.3f}, below the limit of {least:g}.")
-        # The parser was trained on pictures as they are, so it sees the crop before it is enhanced.
-        mask = self.parser(picture[None])[0] if self.parser else None
-        if self.enhancement is not None:
-            from pipelines.data.enhance import enhance
-
-            picture = enhance(picture, self.enhancement)
-        return Crop(picture, landmarks, source_landmarks, box, score, pose, quality, mask)
+        picture, mask = self.crop.finish(crop, self.parser)
+        return FaceCrop(picture, landmarks, source_landmarks, box, score, angles, quality, mask)
 
 
 def follow(frames: list[tuple[int, list[DetectedFace]]]) -> Iterator[tuple[int, int, DetectedFace]]:
-    """Give the faces of a video's frames to persons: each face goes to the nearest one of the frame before.
+    """Follow persons through a video: each face belongs to the person whose last face is nearest.
 
-    Faces are near where their centres lie within one face's width; the nearest pairs are taken first, and who is near
-    nobody is somebody new. Persons are numbered in the order in which they appear, the largest face first.
+    Only faces whose centres are within one face width match, the nearest pairs first. A face without a match is a new
+    person. Persons are numbered as they appear, the largest face first.
 
     Args:
         frames: (position, faces) in the order of time, the largest face first.
@@ -158,7 +168,7 @@ def follow(frames: list[tuple[int, list[DetectedFace]]]) -> Iterator[tuple[int, 
 
 
 def _matched(last: dict[int, np.ndarray], faces: list[DetectedFace]) -> dict[int, int]:
-    """Person by place in `faces`, of those who are near somebody."""
+    """Known persons by place in `faces`."""
     near = []
     for person, box in last.items():
         for place, face in enumerate(faces):

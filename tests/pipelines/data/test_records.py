@@ -1,0 +1,52 @@
+"""The columns of a face dataset, read from its Arrow files alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from output_folder import write_faces
+
+from pipelines.data.faces import open_faces
+from pipelines.data.records import load_faces, open_table, read_columns
+from pipelines.errors import AgfasError
+
+NAMES = ("key", "label", "domain", "subject", "video", "attack_type", "split", "frame")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("records") / "faces"
+    write_faces(place)
+    return place
+
+
+def test_columns_are_those_that_datasets_reads(folder):
+    table, columns = load_faces(folder), read_columns(folder, NAMES, optional=("age", "landmarks"))
+    assert list(columns) == [*NAMES, "landmarks"]
+    for name in NAMES:
+        assert columns[name].tolist() == table[name][:]
+    assert columns["label"].dtype == np.int64
+    assert columns["key"].dtype == object
+    assert open_table(folder).num_rows == len(table)
+
+
+def test_no_torch_and_no_datasets_is_imported_for_columns_or_for_decoded_pixels(folder):
+    open_faces(folder, 16)
+    code = (
+        "import sys; from pathlib import Path; from pipelines.data.faces import open_faces;"
+        f" assert len(open_faces(Path({str(folder)!r}), 16)) == 60;"
+        " assert not {'torch', 'datasets', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_no_face_dataset_is_refused(folder, tmp_path):
+    with pytest.raises(AgfasError, match="lacks the columns age"):
+        read_columns(folder, ("key", "age"))
+    with pytest.raises(AgfasError, match="does not exist"):
+        read_columns(tmp_path / "nowhere", ("key",))
+    with pytest.raises(AgfasError, match="not a readable face dataset"):
+        read_columns(tmp_path, ("key",))
