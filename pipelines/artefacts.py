@@ -129,10 +129,9 @@ def open_faces(experiment: Experiment) -> Faces:
 
 def face_columns(experiment: Experiment) -> dict[str, np.ndarray]:
     """The metadata of the experiment's faces, without opening a picture."""
-    from pipelines.data.records import COLUMNS, load_faces
+    from pipelines.data.records import COLUMNS, read_columns
 
-    table = load_faces(Workspace(experiment).faces)
-    return {name: np.asarray(table[name][:]) for name in COLUMNS if name != "image" and name in table.column_names}
+    return read_columns(Workspace(experiment).faces, [name for name in COLUMNS if name != "image"])
 
 
 def generator_done(experiment: Experiment) -> dict[str, Any]:
