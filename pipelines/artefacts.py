@@ -119,6 +119,23 @@ def load_detector(folder: Path) -> Detector:
         raise AgfasError(f"The detector at {folder} cannot be loaded: {error}") from error
 
 
+def make_faces(experiment: Experiment) -> Faces:
+    """The experiment's faces; drawn faces and joined datasets are made on first use."""
+    from pipelines.data.join import join_faces
+    from pipelines.experiment.config import DatasetData, SyntheticData
+    from pipelines.processes import main_process_first
+
+    data, folder = experiment.data, Workspace(experiment).faces
+    if isinstance(data, DatasetData) and data.paths is not None:
+        join_faces(data.paths, folder)
+    with main_process_first():
+        if isinstance(data, SyntheticData):
+            from pipelines.synthetic.benchmark import build
+
+            build(data.settings(), folder)
+        return open_faces(experiment)
+
+
 def open_faces(experiment: Experiment) -> Faces:
     """The experiment's faces, which a stage has made before."""
     from pipelines.data.faces import open_faces as open_dataset

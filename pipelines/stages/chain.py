@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.artefacts import DetectorRun, face_columns
+from pipelines.artefacts import DetectorRun, face_columns, make_faces
 from pipelines.data.protocols import indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -38,12 +38,12 @@ def run(experiment: Experiment, last: str) -> None:
 
 def train_and_judge(experiment: Experiment) -> None:
     """Train and judge the detectors of one experiment, whose cues are there; nothing is loaded if all is done."""
-    from pipelines.stages import evaluate, faces, train_detector
+    from pipelines.stages import evaluate, train_detector
 
     if is_evaluated(experiment):
         opened = None
     else:
-        opened = faces.run(experiment)
+        opened = make_faces(experiment)
         train_detector.run(experiment, opened)
     if is_main():
         evaluate.run(experiment, opened)
@@ -59,11 +59,11 @@ def is_evaluated(experiment: Experiment) -> bool:
 
 def _made(experiment: Experiment, last: str) -> Faces:
     """The faces, after everything up to the stage `last` is made: the generator alone, or the detectors too."""
-    from pipelines.stages import faces, train_detector, train_dfg
+    from pipelines.stages import train_detector, train_dfg
 
     if last != "train-dfg":
         train_detector.check_options(experiment)
-    opened = faces.run(experiment)
+    opened = make_faces(experiment)
     if last == "train-dfg":
         train_dfg.run(experiment, opened)
         return opened

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artefacts import dataset_id, face_columns, is_whole, judged_rows, open_sweep, store_folders
+from pipelines.artefacts import dataset_id, face_columns, is_whole, judged_rows, make_faces, open_sweep, store_folders
 from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.processes import is_main, rank_and_world, wait
-from pipelines.stages import faces as faces_stage
 
 if TYPE_CHECKING:
     from pipelines.cues.faces import ArrayFaces
@@ -62,7 +61,7 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
     """The command: make what is needed first, then the cues."""
     from pipelines.stages import train_dfg
 
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     chosen_faces(experiment, faces, all_faces)  # refuse a protocol that does not fit before anything long begins
     if not experiment.cue.is_custom:
         train_dfg.run(experiment, faces)
@@ -117,7 +116,7 @@ def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = F
 
     if not Workspace(experiment).faces.is_dir():
         raise AgfasError("No faces and no cues yet. Run `agfas cues` with the same configuration first.")
-    faces, moments = faces_stage.run(experiment), moments_of(experiment, timesteps)
+    faces, moments = make_faces(experiment), moments_of(experiment, timesteps)
     folders = store_folders(experiment, faces.columns(), moments, all_faces)
     over_all = store_folders(experiment, faces.columns(), moments, all_faces=True)
     missing = [timestep for timestep, folder in folders.items() if not folder.is_dir()]

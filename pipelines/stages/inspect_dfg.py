@@ -35,11 +35,11 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
     from pipelines.inspection.measure import groups_of, measure_all, open_subjects, row_of, strangers_similarity
     from pipelines.inspection.theorems import theorem_curves
     from pipelines.processes import device
-    from pipelines.stages import faces as faces_stage
+    from pipelines.artefacts import make_faces
     from pipelines.stages import train_dfg
 
     _check_maker(experiment)
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     folder = train_dfg.run(experiment, faces)
     pipeline: Any = load_maker(experiment)
     pipeline.to(device())

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from pipelines.artefacts import cue_reader
+from pipelines.artefacts import cue_reader, make_faces
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
@@ -30,7 +30,6 @@ from pipelines.files import csv_text, write_text
 from pipelines.pixels import to_unit_range
 from pipelines.progress import track
 from pipelines.stages import chain
-from pipelines.stages import faces as faces_stage
 
 _BATCH = 128
 
@@ -52,7 +51,7 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
     """
     planned = [item for item in _first_of_each_label(expand(experiment)) if Workspace(item.experiment).needs_cue()]
     compared = _labelled(planned, against) if against else None
-    faces = faces_stage.run(planned[0].experiment)
+    faces = make_faces(planned[0].experiment)
     chain.prepare_cues([item.experiment for item in planned], faces)
     picture = _all_statistics(faces, np.arange(len(faces)), None)
     reference = cue_reader(compared.experiment, faces) if compared else None

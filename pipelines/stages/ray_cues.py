@@ -89,13 +89,13 @@ def _ray_data() -> Any:
 
 def open_experiment(config: Path, overrides: list[str], timesteps: str | None, all_faces: bool = False) -> CueJob:
     """The cue job of an experiment, as `agfas cues` runs it."""
+    from pipelines.artefacts import make_faces
     from pipelines.experiment.file import read_experiment
     from pipelines.stages import cues as stage
-    from pipelines.stages import faces as faces_stage
 
     experiment = read_experiment(config, overrides)
     timesteps_wanted = stage.parse_timesteps(timesteps, experiment)
-    return stage.open_job(experiment, faces_stage.run(experiment), timesteps_wanted, all_faces)
+    return stage.open_job(experiment, make_faces(experiment), timesteps_wanted, all_faces)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 from pipelines import progress
+from pipelines.artefacts import make_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
@@ -49,14 +50,14 @@ def run_planned(planned: list[Planned], jobs: int = 1) -> None:
         planned: the experiments, recorded in the folder's plan.
         jobs: as of `run`.
     """
-    from pipelines.stages import faces, train_detector
+    from pipelines.stages import train_detector
 
     if jobs < 1:
         raise AgfasError(f"--jobs must be at least 1, not {jobs}.")
     for item in planned:
         train_detector.check_options(item.experiment)
     for group in _by_dataset(planned):
-        opened = faces.run(group[0].experiment)
+        opened = make_faces(group[0].experiment)
         if is_main():
             record(group[0].experiment.root, group)
         chain.prepare_cues([item.experiment for item in group], opened)

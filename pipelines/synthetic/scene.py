@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.data.alignment import TEMPLATES
 from pipelines.synthetic.identity import Colour, Identity
 
-_TEMPLATE = TEMPLATES["agfas"].points
+_TEMPLATE = TEMPLATES["agfas"]
 # Depth before the axis of the head, in interpupillary units: turning the head moves nearer features further.
 EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH = 0.78, 1.18, 0.88
 

@@ -13,7 +13,7 @@ from output_folder import make_experiment, write_faces
 
 from dfg.baselines import BASELINES
 from dfg.baselines.deep_svdd import DeepSvddObjective
-from pipelines.artefacts import cue_stores, face_columns, open_sweep
+from pipelines.artefacts import cue_stores, face_columns, make_faces, open_sweep
 from pipelines.cues.job import to_pixels
 from pipelines.cues.settings import BUILTIN_SOURCES, CONTROLS, MAKERS, RESTORING, CueSettings
 from pipelines.errors import AgfasError
@@ -25,7 +25,6 @@ from pipelines.files import read_json
 from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.stages import cues, inspect_dfg, sweep, train_dfg
-from pipelines.stages import faces as faces_stage
 from pipelines.training.batches import LiveFaceBatches
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import model_card
@@ -172,7 +171,7 @@ def test_a_source_is_a_function_of_its_face(root, label):
     named = source.fingerprint(timestep)
     assert json.loads(json.dumps(named)) == again.fingerprint(timestep)
     assert len(named["weights"]) == 64
-    chosen = cues.chosen_faces(experiment, faces_stage.run(experiment), all_faces=False)
+    chosen = cues.chosen_faces(experiment, make_faces(experiment), all_faces=False)
     image, keys = to_unit_range(chosen.batch(np.arange(4))), chosen.keys[:4]
     restored = source.restore(image, keys, [timestep])[timestep]
     assert restored.shape == image.shape
@@ -207,7 +206,7 @@ def test_noise_has_its_seed_and_means_their_samples(root):
         for changes in ({}, {"cue.seed": 1}, {"cue.samples": 1}, {"cue.calls": 3}, {"cue.calls": None})
     }
     assert len(names) == 5
-    chosen = cues.chosen_faces(experiment, faces_stage.run(experiment), all_faces=False)
+    chosen = cues.chosen_faces(experiment, make_faces(experiment), all_faces=False)
     image, keys = to_unit_range(chosen.batch(np.arange(2))), chosen.keys[:2]
     seeds = [
         open_sweep(with_overrides(experiment, {"cue.seed": seed, "cue.samples": 1}), [20]).restore(image, keys, [20])[
@@ -259,7 +258,7 @@ def test_another_makers_weights_are_refused(root, tmp_path):
 def test_a_share_is_part_of_the_whole(root, tmp_path):
     changes = {"output": str(tmp_path), "generator": baseline("memae", share=0.5)}
     experiment = with_overrides(row(root, "memae").experiment, changes)
-    folder = train_dfg.run(experiment, faces_stage.run(experiment))
+    folder = train_dfg.run(experiment, make_faces(experiment))
     assert read_json(folder / "done.json")["live_faces"] == 4
 
 
@@ -275,7 +274,7 @@ def test_a_killed_training_ends_as_one_that_was_not(root, tmp_path, monkeypatch,
         "cue.calls": None,
     }
     experiments = [with_overrides(base(root), {"output": str(tmp_path / place), **changes}) for place in ("a", "b")]
-    faces = faces_stage.run(experiments[0])
+    faces = make_faces(experiments[0])
     whole = train_dfg.run(experiments[0], faces)
     make = LiveFaceBatches.__call__
 
@@ -302,7 +301,7 @@ def test_the_centre_is_fixed_when_the_pretraining_ends(root, tmp_path, monkeypat
     monkeypatch.setattr(DeepSvddObjective, "forward", spy)
     changed = baseline("deep_svdd", loop={**LOOP, "steps": 4}, pretraining=0.75)
     experiment = with_overrides(base(root), {"output": str(tmp_path), "cue.source": "deep_svdd", "generator": changed})
-    folder = train_dfg.run(experiment, faces_stage.run(experiment))
+    folder = train_dfg.run(experiment, make_faces(experiment))
     assert seen == [(0.0, False), (0.25, False), (0.5, False), (0.75, True)]
     from dfg.baselines import load_baseline
 
@@ -360,4 +359,4 @@ def test_commands_that_do_not_fit_a_baseline_say_so(root, tmp_path):
     for generator, words in ((too_deep, "multiple of 1024"), (misspelt, "corpsu")):
         changed = with_overrides(experiment, {"output": str(tmp_path), "generator": generator})
         with pytest.raises(AgfasError, match=words):
-            train_dfg.run(changed, faces_stage.run(changed))
+            train_dfg.run(changed, make_faces(changed))

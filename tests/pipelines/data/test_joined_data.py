@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from output_folder import make_experiment, write_faces
 
+from pipelines.artefacts import make_faces
 from pipelines.data.records import CARD_NAME, read_card
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -15,7 +16,6 @@ from pipelines.experiment.plan import expand, read_plan, record
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
 from pipelines.stages import chain
-from pipelines.stages import faces as faces_stage
 
 
 def part(folder: Path, domain: str, **card: object) -> str:
@@ -37,7 +37,7 @@ def joined(tmp_path) -> Experiment:
 def test_they_are_joined_when_a_run_needs_them(joined, capsys):
     chain.print_plan(joined)
     assert "nothing made yet" in capsys.readouterr().out
-    faces = faces_stage.run(joined)
+    faces = make_faces(joined)
     assert sorted(set(faces.domains)) == ["kiosk", "phone"]
     assert faces.folder == Workspace(joined).faces
     assert faces.folder.is_relative_to(joined.root / "faces")
@@ -55,7 +55,7 @@ def test_the_whole_is_named_by_its_parts_content(joined, tmp_path):
 
 
 def test_the_card_keeps_what_the_parts_share(joined):
-    card = read_card(faces_stage.run(joined).folder)
+    card = read_card(make_faces(joined).folder)
     assert card["recipe"] == {"template": "agfas", "size": 16}
     assert card["licence"] == "Ann's; Bob's"
 
@@ -63,4 +63,4 @@ def test_the_card_keeps_what_the_parts_share(joined):
 def test_two_of_one_domain_are_refused(joined, tmp_path):
     again = part(tmp_path / "again", "kiosk")
     with pytest.raises(AgfasError, match="both hold the domain 'kiosk'"):
-        faces_stage.run(with_overrides(joined, {"data.paths": [*map(str, joined.data.paths), again]}))
+        make_faces(with_overrides(joined, {"data.paths": [*map(str, joined.data.paths), again]}))

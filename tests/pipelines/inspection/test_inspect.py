@@ -30,7 +30,7 @@ from pipelines.inspection.theorems import (
     propose,
     theorem_curves,
 )
-from pipelines.stages import faces as faces_stage
+from pipelines.artefacts import make_faces
 from pipelines.stages import inspect_dfg, train_dfg, train_identity
 
 MEANS, DEVIATIONS = torch.tensor([0.0, 1.0, -0.5]), torch.tensor([1.0, 0.5, 2.0])
@@ -106,7 +106,7 @@ def experiment(tmp_path):
 @pytest.fixture
 def opened(experiment, encoder):
     """A generator and some faces."""
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     train_dfg.run(experiment, faces)
     pipeline = load_maker(experiment)
     return pipeline, faces, np.arange(6)

@@ -11,13 +11,12 @@ import torch
 import yaml
 from small_experiments import chain_settings
 
-from pipelines.artefacts import cue_reader
+from pipelines.artefacts import cue_reader, make_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, sweep
-from pipelines.stages import faces as faces_stage
 from pipelines.stages.sweep import scaled
 from pipelines.stages.train_detector import snapshot_steps
 
@@ -75,7 +74,7 @@ def test_what_cannot_matter_does_not_enter_a_name(experiment, judged):
 @pytest.mark.parametrize("source", ["dfg", "autoencoder", "shuffled", "zero", "noise"])
 @pytest.mark.parametrize("form", ["residual", "compensated", "two_part"])
 def test_every_cue_can_be_read(experiment, judged, source, form):
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     reader = cue_reader(with_overrides(experiment, {"cue.source": source, "cue.form": form}), faces)
     rows = np.flatnonzero(faces.domains == "phone")[:4]
     cue = reader.batch(rows)

@@ -10,14 +10,13 @@ import pytest
 from output_folder import make_experiment, write_faces
 from typer.testing import CliRunner
 
-from pipelines.artefacts import cue_reader, cue_stores, judged_rows
+from pipelines.artefacts import cue_reader, cue_stores, judged_rows, make_faces
 from pipelines.cli import app
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import cues
-from pipelines.stages import faces as faces_stage
 
 
 def experiment_in(root: Path, domains: tuple[str, ...]) -> Experiment:
@@ -42,7 +41,7 @@ def stores(experiment: Experiment) -> set[str]:
 
 def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
     experiment = experiment_in(tmp_path, ("kiosk", "phone", "webcam"))
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     cues.run_alone(experiment, [201], all_faces=True)
     whole = stores(experiment)
     assert len(whole) == 2  # t = 0 and t = 201
@@ -72,7 +71,7 @@ def test_a_store_of_all_faces_serves_the_protocol(tmp_path, capsys):
 def test_a_store_that_was_only_begun_is_made(tmp_path):
     """As by a process that was killed, or by another one that is a moment ahead."""
     experiment = experiment_in(tmp_path, ("kiosk", "phone"))
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     cues.run_alone(experiment, [201])
     whole = stores(experiment)
     for name in whole:
@@ -91,7 +90,7 @@ def test_one_domain_needs_no_protocol(tmp_path):
     cues.run_alone(experiment, [201], all_faces=True)
     # It is the one that a protocol of this domain needs.
     judged = with_overrides(experiment, {"protocol": {"name": "within"}})
-    assert cue_stores(judged, faces_stage.run(judged).columns(), [201])[201]
+    assert cue_stores(judged, make_faces(judged).columns(), [201])[201]
     assert len(stores(experiment)) == 2
 
 

@@ -19,13 +19,12 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import PreconditionedUNet, build_unet
-from pipelines.artefacts import load_maker, open_sweep
+from pipelines.artefacts import load_maker, make_faces, open_sweep
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.fingerprint import fingerprint
-from pipelines.stages import faces as faces_stage
 from pipelines.stages import train_dfg, train_identity
 from pipelines.training.batches import LatentBatches
 from pipelines.training.latents import SomeFaces, nested_share
@@ -65,7 +64,7 @@ def trained(root: Path, **generator: Any) -> DeFakePipeline:
     """The generator as it was saved."""
     experiment = experiment_of(root, **generator)
     # The identity's own key would ask for a training; the encoder is made up.
-    train_dfg.run(experiment, faces_stage.run(experiment))
+    train_dfg.run(experiment, make_faces(experiment))
     return load_maker(experiment)
 
 
@@ -260,7 +259,7 @@ def test_a_projection_needs_an_identity(root, monkeypatch):
         experiment_of(root.with_name("bare"), tokens="projection"), {"identity": {"name": "none"}}
     )
     with pytest.raises(AgfasError, match=r"identity\.name is none"):
-        train_dfg.run(experiment, faces_stage.run(experiment))
+        train_dfg.run(experiment, make_faces(experiment))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what to do without CUDA")
@@ -325,7 +324,7 @@ def test_guidance_without_an_identity_is_refused(root, monkeypatch):
     experiment = with_overrides(
         experiment_of(root.with_name("bare")), {"identity": {"name": "none"}, "cue.guidance_scale": 2.0}
     )
-    train_dfg.run(experiment, faces_stage.run(experiment))
+    train_dfg.run(experiment, make_faces(experiment))
     with pytest.raises(AgfasError, match="guidance_scale"):
         open_sweep(experiment, [401])
 
@@ -354,7 +353,7 @@ def test_the_public_checkpoints_layout_loads_as_it_is(root, public):
             "autoencoder": {"name": "pretrained", "path": str(public / "stable-diffusion-v1-5")},
         },
     )
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     train_dfg.run(experiment, faces)
     pipeline = load_maker(experiment)
     given = torch.load(place / "diffusion_pytorch_model.bin", weights_only=True)
