@@ -32,10 +32,10 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
         The rows of inspect.csv, one per group, t and condition: restoration error (grey levels) and noise-prediction
         error with their standard errors over faces, cosine of the identity, number of faces.
     """
+    from pipelines.artefacts import make_faces
     from pipelines.inspection.measure import groups_of, measure_all, open_subjects, row_of, strangers_similarity
     from pipelines.inspection.theorems import theorem_curves
     from pipelines.processes import device
-    from pipelines.artefacts import make_faces
     from pipelines.stages import train_dfg
 
     _check_maker(experiment)

@@ -9,14 +9,13 @@ import pytest
 import torch
 from small_experiments import chain_settings
 
-from pipelines.artefacts import store_folders
+from pipelines.artefacts import make_faces, store_folders
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, cues
-from pipelines.stages import faces as faces_stage
 from pipelines.verdict import FaceAntiSpoofing
 
 SOURCE = '''
@@ -64,7 +63,7 @@ def judged(experiment) -> Path:
 def test_a_source_of_ones_own_is_restored_and_judged(experiment, judged):
     assert (judged / "result.json").is_file()
     assert not (experiment.root / "generator").exists()  # it needs none
-    columns = faces_stage.run(experiment).columns()
+    columns = make_faces(experiment).columns()
     (folder,) = store_folders(experiment, columns, [0]).values()
     identity = ShardStore.open(folder).identity["source"]
     assert identity == {"name": "blurs_of_mine:Blur", "width": 5}
@@ -73,7 +72,7 @@ def test_a_source_of_ones_own_is_restored_and_judged(experiment, judged):
 def test_its_options_name_its_cues(experiment, judged):
     other = with_overrides(experiment, {"cue.options": {"width": 3}})
     assert Workspace(other).detector() != judged
-    columns = faces_stage.run(experiment).columns()
+    columns = make_faces(experiment).columns()
     assert store_folders(other, columns, [0]) != store_folders(experiment, columns, [0])
 
 
@@ -129,7 +128,7 @@ def test_the_cue_is_what_the_source_makes(experiment, judged):
     from pipelines.artefacts import cue_reader, open_sweep
     from pipelines.pixels import to_unit_range
 
-    faces = faces_stage.run(experiment)
+    faces = make_faces(experiment)
     rows = [row for row, domain in enumerate(faces.domains) if domain == "phone"][:2]
     reader = cue_reader(experiment, faces)
     assert reader is not None

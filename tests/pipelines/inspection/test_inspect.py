@@ -17,7 +17,7 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
-from pipelines.artefacts import load_maker
+from pipelines.artefacts import load_maker, make_faces
 from pipelines.inspection.figure import as_svg, inspection_figure
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
 from pipelines.inspection.theorems import (
@@ -30,7 +30,6 @@ from pipelines.inspection.theorems import (
     propose,
     theorem_curves,
 )
-from pipelines.artefacts import make_faces
 from pipelines.stages import inspect_dfg, train_dfg, train_identity
 
 MEANS, DEVIATIONS = torch.tensor([0.0, 1.0, -0.5]), torch.tensor([1.0, 0.5, 2.0])
