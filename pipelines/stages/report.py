@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import evaluation, report
 from pipelines.files import read_json, write_json, write_text
 from pipelines.fingerprint import fingerprint, folder_sha256
 from pipelines.report.contents import Gathered
@@ -47,5 +46,6 @@ def _key(gathered: Gathered) -> str:
     ]
     runs = [[str(run.folder), run.done, run.environment, run.steps, run.seconds] for run in gathered.runs]
     cards = [study.data.card for study in gathered.studies if study.data is not None]
-    code = [folder_sha256(Path(room.__file__).parent, (".py", ".html")) for room in (report, evaluation)]
+    rooms = Path(__file__).parents[1]
+    code = [folder_sha256(rooms / name, (".py", ".html")) for name in ("report", "evaluation")]
     return fingerprint([trials, runs, gathered.cue_stores, cards, code])
