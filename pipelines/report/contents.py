@@ -109,10 +109,10 @@ class Trial:
     """
 
     planned: Planned
-    folder: Path | None
-    folds: tuple[str, ...]
-    runs: dict[str, TrainingRun]
-    result: dict[str, Any] | None
+    folder: Path | None = None
+    folds: tuple[str, ...] = ()
+    runs: dict[str, TrainingRun] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
     problem: str | None = None
     _scores: dict[tuple[str, int], ScoreTable] = field(default_factory=dict, repr=False)
 

@@ -11,6 +11,7 @@ from pipelines.data.protocols import protocol_folds
 from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.settings import PAPERS_RULE
+from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
@@ -75,18 +76,18 @@ def _read_data(folder: Path) -> Data:
 
 def _trial(planned: Planned, data: Data | None) -> Trial:
     if data is None:
-        return Trial(planned, None, (), {}, None, "nothing made yet: its faces are missing")
+        return Trial(planned, problem="nothing made yet: its faces are missing")
     try:
         return read_trial(planned, tuple(f.name for f in protocol_folds(planned.experiment.protocol, data.columns)))
     except AgfasError as error:
-        return Trial(planned, None, (), {}, None, str(error))
+        return Trial(planned, problem=str(error))
 
 
 def _judged(planned: Planned) -> Trial:
     try:
         folder = Workspace(planned.experiment).detector()
     except AgfasError as error:
-        return Trial(planned, None, (), {}, None, str(error))
+        return Trial(planned, problem=str(error))
     result = _optional(folder / "result.json")
     return Trial(planned, folder, tuple(result["folds"]) if result else (), {}, result)
 
@@ -120,7 +121,7 @@ def _group_name(planned: Planned) -> str:
     return f"{planned.label} ({', '.join(others)})" if others else planned.label
 
 
-def _data_title(experiment: Any) -> str:
+def _data_title(experiment: Experiment) -> str:
     data = experiment.data
     if data.name == "synthetic":
         return f"the built-in synthetic benchmark at {data.size} px"

@@ -170,7 +170,7 @@ def read_group(name: str, planned: Sequence[Planned], folds: Sequence[Fold]) -> 
     trials = [
         read_trial(item, names)
         if Workspace(item.experiment).faces.is_dir()
-        else Trial(item, None, (), {}, None, "nothing made yet")
+        else Trial(item, problem="nothing made yet")
         for item in planned
     ]
     return Group(name, tuple(trials), False, 0)
