@@ -164,7 +164,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Count:
+class VideoCount:
     """An expected number, and the number of distinct videos found."""
 
     expected: Expected
@@ -176,11 +176,11 @@ class Count:
         return max(0, self.expected.videos - self.found)
 
 
-def check_counts(faces: list[SourceFace], expected: tuple[Expected, ...]) -> list[Count]:
+def check_counts(faces: list[SourceFace], expected: tuple[Expected, ...]) -> list[VideoCount]:
     """One count for every expected number, in the same order.
 
     Args:
         faces: what an importer found, with the dataset's official splits: before subjects are dealt to new ones.
         expected: the importer's `EXPECTED`.
     """
-    return [Count(number, len({(f.domain, f.video) for f in faces if number.counts(f)})) for number in expected]
+    return [VideoCount(number, len({(f.domain, f.video) for f in faces if number.counts(f)})) for number in expected]

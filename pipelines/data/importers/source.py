@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
@@ -157,24 +156,3 @@ def names_below(folder: Path, paths: list[Path]) -> list[str]:
     short = [name.rpartition(".")[0] or name for name in whole]
     taken = Counter(short)
     return [long if taken[name] > 1 else name for name, long in zip(short, whole, strict=True)]
-
-
-def with_splits(faces: list[SourceFace], shares: tuple[float, float] = (0.6, 0.2)) -> list[SourceFace]:
-    """Deal the subjects of each domain to train, dev and test, in the order of a hash of their names.
-
-    No subject is in two splits. Every split gets at least one subject if there are three or more.
-    """
-    split: dict[tuple[str, str], str] = {}
-    for domain in sorted({face.domain for face in faces}):
-        subjects = sorted({face.subject for face in faces if face.domain == domain}, key=_order)
-        train = max(1, round(shares[0] * len(subjects)))
-        dev = max(1, round(shares[1] * len(subjects)))
-        if train + dev >= len(subjects) >= 3:
-            train = len(subjects) - dev - 1
-        for rank, subject in enumerate(subjects):
-            split[domain, subject] = "train" if rank < train else "dev" if rank < train + dev else "test"
-    return [replace(face, split=split[face.domain, face.subject]) for face in faces]
-
-
-def _order(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipelines.data.importers.layout import Count
+from pipelines.data.importers.layout import VideoCount
 from pipelines.data.records import LABEL_NAMES, SPLITS
 from pipelines.templates import render_card, size_category
 
@@ -68,7 +68,7 @@ def as_text(rows: list[dict[str, Any]]) -> list[str]:
     return ["  ".join(map(format, line, formats)).rstrip() for line in lines]
 
 
-def expectation(count: Count) -> str:
+def expectation(count: VideoCount) -> str:
     """One line that compares an expected number of videos with the number found."""
     wanted = count.expected
     kind = f"{'bona fide' if wanted.label else 'attack'}{f' ({wanted.attack_type})' if wanted.attack_type else ''}"

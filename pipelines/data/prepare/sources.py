@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.data.images import read_picture
 from pipelines.data.importers import importer_module, load_importer
-from pipelines.data.importers.layout import Count, check_counts
+from pipelines.data.importers.layout import VideoCount, check_counts
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
 from pipelines.data.prepare.names import check_keys, path_below, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
@@ -65,13 +65,13 @@ class Sources:
     faces: list[SourceFace]
     official: list[str]
     names: list[str]
-    counts: list[Count]
+    counts: list[VideoCount]
     unreadable: list[Refusal]
     passed_over: list[tuple[str, str]]
     importer: ModuleType
 
     @property
-    def missing(self) -> list[Count]:
+    def missing(self) -> list[VideoCount]:
         """The numbers of videos that this copy falls short of."""
         return [count for count in self.counts if count.missing]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.importers import IMPORTERS, load_importer
-from pipelines.data.importers.source import SUFFIXES, LeftOut, SourceFace, files_in, with_splits
+from pipelines.data.importers.source import SUFFIXES, LeftOut, SourceFace, files_in
+from pipelines.data.splits import assign_splits
 from pipelines.errors import AgfasError
 
 
@@ -70,14 +71,14 @@ def test_no_subject_is_in_two_splits(count):
         for subject in range(count)
         for frame in range(4)
     ]
-    dealt = with_splits(faces)
+    dealt = assign_splits(faces)
     of_subject = {face.subject: set() for face in dealt}
     for face in dealt:
         of_subject[face.subject].add(face.split)
     assert all(len(splits) == 1 for splits in of_subject.values())
     used = set().union(*of_subject.values())
     assert used == {"train", "dev", "test"} if count >= 3 else used <= {"train", "dev", "test"}
-    assert [face.split for face in with_splits(faces[::-1])[::-1]] == [face.split for face in dealt]
+    assert [face.split for face in assign_splits(faces[::-1])[::-1]] == [face.split for face in dealt]
 
 
 @pytest.mark.parametrize("name", IMPORTERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.data.importers import importer_module, load_importer
-from pipelines.data.importers.layout import Count, check_counts
+from pipelines.data.importers.layout import VideoCount, check_counts
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import ATTACK_TYPES
 
@@ -32,7 +32,7 @@ def said(face: SourceFace) -> tuple[int, str, str, str, int, str]:
     return face.label, face.attack_type, face.subject, face.video, face.frame, face.split
 
 
-def counted(importer: str, source: Path) -> list[Count]:
+def counted(importer: str, source: Path) -> list[VideoCount]:
     """The importer's expected numbers against what is there."""
     expected = getattr(importer_module(importer), "EXPECTED", ())
     return check_counts(load_importer(importer)(source, "d"), expected)
