@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.data.protocols import protocol_folds
-from pipelines.data.records import GROUP_COLUMNS, load_faces, read_card
+from pipelines.data.records import GROUP_COLUMNS, read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.evaluation.settings import PAPERS_RULE
 from pipelines.experiment.config import Experiment
@@ -65,9 +65,8 @@ def _data_of(planned: Planned, known: dict[Path, Data | None]) -> Data | None:
 
 
 def _read_data(folder: Path) -> Data:
-    table = load_faces(folder)
-    names = ("domain", "split", "attack_type", "label", "video", *(c for c in GROUP_COLUMNS if c in table.column_names))
-    columns = {name: list(table[name][:]) for name in names}
+    names = ("domain", "split", "attack_type", "label", "video")
+    columns = {name: column.tolist() for name, column in read_columns(folder, names, optional=GROUP_COLUMNS).items()}
     kinds = list(zip(columns["domain"], columns["split"], columns["attack_type"], strict=True))
     videos = Counter(kind for kind, _ in set(zip(kinds, columns["video"], strict=True)))
     counts = {kind: (faces, videos[kind]) for kind, faces in Counter(kinds).items()}

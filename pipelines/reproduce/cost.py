@@ -123,9 +123,9 @@ def _faces(experiment: Experiment, folds: Sequence[Fold]) -> int:
         return len(domains) * data.subjects * (data.live_videos + data.attack_videos) * data.frames
     if not folder.is_dir():
         return 0
-    from pipelines.data.records import load_faces
+    from pipelines.data.records import read_columns
 
-    return sum(name in domains for name in load_faces(folder)["domain"][:])
+    return sum(name in domains for name in read_columns(folder, ["domain"])["domain"])
 
 
 def _key(kind: str, experiment: Experiment, blocks: Sequence[str]) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from pipelines.data.faces import has_masks
 from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettings
 from pipelines.data.protocols import Fold, build_protocol
-from pipelines.data.records import CARD_NAME, load_faces
+from pipelines.data.records import CARD_NAME, read_columns
 from pipelines.errors import AgfasError, nearest
 from pipelines.report.contents import Target
 from pipelines.reproduce.settings import PaperSettings, ProtocolChoice
@@ -244,9 +245,9 @@ def _file(path: Path) -> Needed:
 
 def _classes(folder: Path) -> dict[str, set[int]]:
     """Labels by domain, in the order of the dataset."""
-    faces = load_faces(folder)
+    columns = read_columns(folder, ("domain", "label"))
     found: dict[str, set[int]] = {}
-    for domain, label in set(zip(faces["domain"][:], faces["label"][:], strict=True)):
+    for domain, label in set(zip(columns["domain"], columns["label"], strict=True)):
         found.setdefault(domain, set()).add(int(label))
     return dict(sorted(found.items()))
 
@@ -263,7 +264,4 @@ def _domain_of(item: Needed, settings: PaperSettings) -> str:
 
 
 def _masks(folders: Sequence[Path]) -> bool:
-    tables = [load_faces(folder) for folder in folders]
-    return bool(tables) and all(
-        "mask" in table.column_names and table.data.column("mask").null_count < len(table) for table in tables
-    )
+    return bool(folders) and all(has_masks(folder) for folder in folders)

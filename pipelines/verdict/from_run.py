@@ -14,7 +14,7 @@ import numpy as np
 
 from pipelines.artefacts import detector_run, generator_done, load_maker, result_path
 from pipelines.data.protocols import Fold, protocol_folds
-from pipelines.data.records import NO_ATTACK, load_faces, read_card
+from pipelines.data.records import NO_ATTACK, read_card, read_columns
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.judge import own_numbers
@@ -133,8 +133,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
     """
     experiment = planned.experiment
     workspace = Workspace(experiment)
-    table, card = load_faces(workspace.faces), read_card(workspace.faces)
-    columns = {name: np.asarray(table[name][:]) for name in _COLUMNS}
+    columns, card = read_columns(workspace.faces, _COLUMNS), read_card(workspace.faces)
     fold = next(item for item in protocol_folds(experiment.protocol, columns) if item.name == settings.fold)
     done = detector_run(experiment, fold.name).done
     return About(
