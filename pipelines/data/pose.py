@@ -36,7 +36,7 @@ HEAD = np.array(
 
 
 @dataclass(frozen=True)
-class HeadPose:
+class Pose:
     """Angles in degrees; see the module for their signs."""
 
     yaw: float
@@ -44,7 +44,7 @@ class HeadPose:
     roll: float
 
 
-def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> HeadPose:
+def head_pose(landmarks: np.ndarray, size: tuple[int, int]) -> Pose:
     """Estimate the head pose from landmarks.
 
     The camera is unknown. Its axis is assumed to pass through the centre of the picture, and its focal length to equal
@@ -100,10 +100,10 @@ def _from_line_of_sight(rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return cv2.Rodrigues(axis / sine * math.atan2(sine, sight[2]))[0] @ rotation
 
 
-def _angles(rotation: np.ndarray) -> HeadPose:
+def _angles(rotation: np.ndarray) -> Pose:
     """The angles of Rz(roll) Ry(-yaw) Rx(-pitch)."""
     flat = math.hypot(rotation[0, 0], rotation[1, 0])
     about_x = math.atan2(rotation[2, 1], rotation[2, 2])
     about_y = math.atan2(-rotation[2, 0], flat)
     about_z = math.atan2(rotation[1, 0], rotation[0, 0])
-    return HeadPose(yaw=-math.degrees(about_y), pitch=-math.degrees(about_x), roll=math.degrees(about_z))
+    return Pose(yaw=-math.degrees(about_y), pitch=-math.degrees(about_x), roll=math.degrees(about_z))

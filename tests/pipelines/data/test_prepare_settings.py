@@ -114,7 +114,7 @@ def test_all_parts_of_a_key_are_made_safe():
         ([face("v"), face("v-face1")], True, "name that a further face of 'v'"),
     ],
 )
-def test_what_could_not_be_told_apart_is_refused_before_any_work(faces, all_faces, message):
+def test_keys_that_are_not_unique_are_refused_before_any_work(faces, all_faces, message):
     with pytest.raises(AgfasError) as caught:
         check_keys(faces, all_faces)
     assert message in str(caught.value)

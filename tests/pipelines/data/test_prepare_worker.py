@@ -86,7 +86,7 @@ def test_filters_refuse_with_the_measured_value(tmp_path):
     assert len(process(path, max_yaw=yaw + 1, max_pitch=abs(pitch) + 1, min_quality=quality - 0.01)) == 1
 
 
-def test_a_pose_that_cannot_be_told_matters_only_to_a_limit(tmp_path, monkeypatch):
+def test_an_unknown_pose_matters_only_to_a_limit(tmp_path, monkeypatch):
     from pipelines.data import pose
 
     def unknown(landmarks, size):
