@@ -12,13 +12,14 @@ import torch
 
 from oanet.detectors import build_detector, load_detector
 from oanet.detectors.minifasnet import SCALES, MiniFASNetwork
+from pipelines.artefacts import make_faces
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
 from pipelines.pixels import to_unit_range
-from pipelines.stages import chain, faces, sweep, threshold, train_detector
+from pipelines.stages import chain, sweep, threshold, train_detector
 
 
 def save_liveness_vit(path: Path, seed: int = 0) -> str:
@@ -93,7 +94,7 @@ def test_a_sweep_judges_them_side_by_side(published: Experiment) -> None:
 
 def test_the_scores_are_the_published_networks(published: Experiment) -> None:
     experiment = one(published, "liveness_vit as published")
-    opened = faces.run(experiment)
+    opened = make_faces(experiment)
     table = ScoreTable.load(Workspace(experiment).detector() / "to_phone" / "scores" / "step_000000-test.parquet")
     rows = [list(opened.keys).index(key) for key in table.key]
     detector = build_detector("liveness_vit", weights=experiment.detector.options()["weights"]).eval()
