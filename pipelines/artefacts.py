@@ -17,7 +17,6 @@ import numpy as np
 from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER
 from pipelines.data.protocols import protocol_folds
-from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
@@ -319,13 +318,13 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     workspace = Workspace(experiment)
     if not workspace.needs_cue():
         return None
-    cue, columns = experiment.cue, faces.columns()
+    cue, columns, keys = experiment.cue, faces.columns(), [str(key) for key in faces.keys]
     wanted, judged = cue.timesteps_by(experiment.generator.name), judged_rows(experiment, columns)
     stores = cue_stores(experiment, columns, wanted) if wanted else {}
-    stored = {t: PartlyStored(store, faces, judged) for t, store in stores.items()}
+    stored = {t: store.join(keys, judged) for t, store in stores.items()}
     return CueReader(
         cue.source,
-        [str(key) for key in faces.keys],
+        keys,
         [f"{domain}/{video}" for domain, video in zip(faces.domains, faces.videos, strict=True)],
         faces.images,
         stored[workspace.timestep()] if stored else None,
@@ -347,37 +346,3 @@ def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
             " `agfas prepare ... --parsing-weights FILE`, or set cue.mask = none."
         )
     return faces.masks
-
-
-class PartlyStored:
-    """A store's reconstructions under the whole dataset's indices; faces outside the protocol have none.
-
-    Args:
-        store: of the protocol's faces, or of all.
-        faces: the dataset.
-        judged: (N,) bool, whether a face is of the protocol's domains.
-
-    Attributes:
-        present: (N,) bool, whether the face has a restoration.
-    """
-
-    def __init__(self, store: CueStore, faces: Faces, judged: np.ndarray) -> None:
-        self.store = store
-        known = {key: row for row, key in enumerate(store.shards.keys)}
-        rows = np.array([known.get(str(key), -1) for key in faces.keys], dtype=np.int64)
-        self.rows = np.where(judged, rows, -1)
-        self.present = self.rows >= 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, indices: Any) -> np.ndarray:
-        rows = self.rows[indices]
-        if np.any(rows < 0):
-            raise IndexError("a face outside the protocol's domains has no stored restoration")
-        return self.store.reconstructions(rows)
-
-
-def read_face_card(experiment: Experiment) -> dict[str, Any]:
-    """What the experiment's face dataset says of itself."""
-    return read_card(Workspace(experiment).faces)

@@ -22,11 +22,6 @@ _SETTINGS = {
 }
 
 
-def plain_environment() -> dict[str, str]:
-    """This process's environment without settings of malloc."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-
-
 def keep_freed_memory() -> bool:
     """Make glibc's malloc keep it, in this process and in its children.
 

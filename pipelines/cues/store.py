@@ -48,16 +48,18 @@ def cue_arrays(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, np.
 
 
 class JoinedCues:
-    """The reconstructions of some faces, in their order; indexed like an array of pictures.
+    """The reconstructions of a dataset's faces, in their order; indexed like an array of pictures.
 
     Attributes:
         store: that holds them.
-        rows: (N,) int64, row of each face in the store.
+        rows: (N,) int64, row of each face in the store; -1 for a face without a cue.
+        present: (N,) bool, whether the face has a cue.
     """
 
     def __init__(self, store: CueStore, rows: np.ndarray) -> None:
         self.store = store
         self.rows = rows
+        self.present = rows >= 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,6 +73,8 @@ class JoinedCues:
     def __getitem__(self, indices: Any) -> np.ndarray:
         """Reconstructions of the faces at `indices` (int, slice or array): (..., H, W, 3) uint8."""
         chosen = self.rows[indices]
+        if np.any(chosen < 0):
+            raise IndexError("a face outside the protocol's domains has no stored restoration")
         pictures = self.store.reconstructions(np.atleast_1d(chosen))
         return pictures[0] if np.ndim(chosen) == 0 else pictures
 
@@ -120,18 +124,25 @@ class CueStore:
         rows = self.shards.rows(list(map(str, keys_or_rows))) if isinstance(first, str) else keys_or_rows
         return self.shards.read(RECONSTRUCTION, np.asarray(rows))
 
-    def join(self, keys: Sequence[str] | np.ndarray) -> JoinedCues:
+    def join(self, keys: Sequence[str], wanted: np.ndarray | None = None) -> JoinedCues:
         """The cues of a dataset's faces, in its order.
 
+        Args:
+            keys: N record keys.
+            wanted: (N,) bool, faces that need a cue. Default: all.
+
         Raises:
-            AgfasError: some faces have no cue; the message says how many and names the first.
+            AgfasError: a wanted face has no cue; the message says how many and names the first.
         """
-        rows = self.shards.rows(keys)
+        places = np.arange(len(keys)) if wanted is None else np.flatnonzero(wanted)
+        rows = self.shards.rows([keys[place] for place in places])
         lacking = self.shards.missing(rows)
         if len(lacking):
-            names = ", ".join(str(keys[int(position)]) for position in lacking[:_NAMED_KEYS])
+            names = ", ".join(str(keys[places[position]]) for position in lacking[:_NAMED_KEYS])
             raise AgfasError(
-                f"{len(lacking)} of {len(keys)} faces have no cue in {self.shards.folder} yet, the first"
+                f"{len(lacking)} of {len(places)} faces have no cue in {self.shards.folder} yet, the first"
                 f" being {names}. Run the cue job again: it makes what is missing."
             )
-        return JoinedCues(self, rows)
+        joined = np.full(len(keys), -1, dtype=np.int64)
+        joined[places] = rows
+        return JoinedCues(self, joined)

@@ -34,10 +34,11 @@ from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.sources import DfgSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
-from pipelines.memory import keep_freed_memory, plain_environment
+from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_range
 from scripts.bench import CLONE
 from scripts.bench.generators import ALL_HALF, COMPILED, HALF, Size, build_generator
+from scripts.bench.turns import plain_environment
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
 

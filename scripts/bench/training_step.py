@@ -24,9 +24,9 @@ from dfg.baselines import build_baseline
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
-from pipelines.memory import keep_freed_memory, plain_environment
+from pipelines.memory import keep_freed_memory
 from scripts.bench import CLONE
-from scripts.bench.turns import race
+from scripts.bench.turns import plain_environment, race
 
 KEPT, GIVEN_BACK = "kept", "given back (malloc as it is)"
 ALONE, IDLE = "no other thread", "beside an idle thread that made a batch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,3 +69,8 @@ def race(
             timings.seconds[name].append(measured(result) if measured else seconds)
             timings.results[name].append(result)
     return timings
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's environment without settings of malloc, for contenders in processes of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pipelines.memory import plain_environment
 from scripts.bench.training_step import freed_memory_benchmark
+from scripts.bench.turns import plain_environment
 
 glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
