@@ -14,7 +14,7 @@ from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
-from pipelines.artefacts import MODEL
+from pipelines.artefacts import MODEL, PIPELINE, autoencoder_sha256
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -47,7 +47,7 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
     after_step = _fix_center(settings, faces, indices)
     fit(objective, batches, settings.loop, training, title=settings.name, after_step=after_step)
     if is_main():
-        _save(objective.model, training, len(indices))
+        save(objective.model, objective.model, training, MODEL, len(indices))
     wait()
     return training.folder
 
@@ -69,8 +69,8 @@ def build_objective(settings: BaselineSettings, image_size: int) -> Any:
     return AnoDdpmObjective(model)
 
 
-def live_faces(faces: Faces, domains: list[str]) -> np.ndarray:
-    """The live training faces of some domains.
+def live_faces(faces: Faces, domains: list[str], key: str = "generator.domains") -> np.ndarray:
+    """The live training faces of some domains, which the setting `key` names.
 
     Raises:
         AgfasError: there are none.
@@ -78,7 +78,7 @@ def live_faces(faces: Faces, domains: list[str]) -> np.ndarray:
     indices = faces.live(domains)
     if len(indices) == 0:
         raise AgfasError(
-            f"No live training faces in the domains {', '.join(domains)}, which generator.domains names."
+            f"No live training faces in the domains {', '.join(domains)}, which {key} names."
             f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
         )
     return indices
@@ -101,13 +101,24 @@ def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -
     return after_step
 
 
-def _save(model: Any, training: Run, trained_on: int) -> None:
-    folder = training.folder / MODEL
+def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: int) -> None:
+    """Save a model and finish its run.
+
+    Args:
+        model: has `save_pretrained`.
+        network: its trained part, whose parameters are counted.
+        training: the run.
+        name: of the model's folder in the run's.
+        trained_on: number of live faces.
+    """
+    folder = training.folder / name
     write_atomically(folder, model.save_pretrained)
+    autoencoder = {"autoencoder_sha256": autoencoder_sha256(folder)} if name == PIPELINE else {}
     training.finish(
         {
             "live_faces": trained_on,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in network.parameters()),
             "weights_sha256": folder_sha256(folder),
+            **autoencoder,
         }
     )

@@ -15,7 +15,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
-from pipelines.artefacts import PIPELINE, autoencoder_sha256
+from pipelines.artefacts import PIPELINE
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -28,8 +28,6 @@ from pipelines.experiment.generator import (
     TaesdSettings,
 )
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import write_atomically
-from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
 from pipelines.stages import train_baseline, train_identity
@@ -63,7 +61,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     else:
         pipeline, trained_on = _given(experiment, autoencoder, identity), 0
     if is_main():
-        _save(pipeline, training, trained_on)
+        train_baseline.save(pipeline, pipeline.unet, training, PIPELINE, trained_on)
     wait()
     return training.folder
 
@@ -106,19 +104,6 @@ def _given(experiment: Experiment, autoencoder: Any, identity: Any) -> DeFakePip
     """The generator with published weights, without training."""
     settings = _settings(experiment)
     return _assemble(autoencoder, _start_from(settings), sd_scheduler(settings.prediction), identity, None)
-
-
-def _save(pipeline: DeFakePipeline, training: Run, trained_on: int) -> None:
-    folder = training.folder / PIPELINE
-    write_atomically(folder, pipeline.save_pretrained)
-    training.finish(
-        {
-            "live_faces": trained_on,
-            "parameters": sum(p.numel() for p in pipeline.unet.parameters()),
-            "weights_sha256": folder_sha256(folder),
-            "autoencoder_sha256": autoencoder_sha256(folder),
-        }
-    )
 
 
 def build_autoencoder(settings: AutoencoderSettings, faces: Faces, indices: np.ndarray) -> Any:

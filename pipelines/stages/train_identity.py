@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from dfg.arcface import ArcFaceObjective
 from dfg.identity import IdentityEncoder
 from dfg.onnx_identity import OnnxIdentityEncoder
+from pipelines.artefacts import MODEL
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -19,6 +20,7 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device, is_main, wait
+from pipelines.stages.train_baseline import live_faces
 from pipelines.training.batches import IdentityBatches
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
@@ -51,9 +53,9 @@ def _loaded(settings: BackboneIdentity | OnnxIdentity) -> Any:
 def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) -> IdentityEncoder:
     workspace = Workspace(experiment)
     training = Run(workspace.identity(), workspace.identity_key(), experiment.model_dump(mode="json"))
-    model = training.folder / "model"
+    model = training.folder / MODEL
     if training.done is None:
-        indices = _live_faces(faces, settings)
+        indices = live_faces(faces, settings.domains, "identity.domains")
         batches = IdentityBatches(faces, indices, settings.loop.batch_size, seed=0)
         torch.manual_seed(0)
         encoder = IdentityEncoder.from_preset(settings.preset)
@@ -65,20 +67,10 @@ def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) ->
                 "faces": len(indices),
                 "verification_auc": verification_auc(encoder, faces, settings.domains),
             }
-            write_atomically(model, lambda folder: encoder.save_pretrained(folder))
+            write_atomically(model, encoder.save_pretrained)
             training.finish(summary)
         wait()
     return IdentityEncoder.from_pretrained(model)
-
-
-def _live_faces(faces: Faces, settings: TrainedIdentity) -> np.ndarray:
-    indices = faces.live(settings.domains)
-    if len(indices) == 0:
-        raise AgfasError(
-            f"No live training faces in the domains {', '.join(settings.domains)}, which identity.domains names."
-            f" The dataset has: {', '.join(sorted(set(faces.domains)))}."
-        )
-    return indices
 
 
 @torch.no_grad()
