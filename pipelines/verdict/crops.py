@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized_mask, to_square
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
-from pipelines.data.images import read_picture, to_rgb
+from pipelines.data.images import check_pixels, read_picture, to_rgb
 from pipelines.data.importers.source import VIDEO_SUFFIXES
 from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
@@ -42,7 +42,11 @@ class GivenPicture:
             AgfasError: the file cannot be read, is a video, or the array has another shape or type.
         """
         if isinstance(self.value, np.ndarray):
-            return _checked(self.value, self.source)
+            try:
+                check_pixels(self.value)
+            except ValueError as error:
+                raise AgfasError(f"{self.source}: {error} The channels are RGB.") from None
+            return np.ascontiguousarray(self.value)
         if isinstance(self.value, Image.Image):
             return np.asarray(to_rgb(ImageOps.exif_transpose(self.value)))
         if self.value.suffix.lower() in VIDEO_SUFFIXES:
@@ -75,14 +79,6 @@ def _no_picture(place: int, value: object) -> AgfasError:
     return AgfasError(
         f"Picture {place} is of the type {type(value).__name__}. Give paths, PIL images, or arrays (H, W, 3) uint8."
     )
-
-
-def _checked(picture: np.ndarray, source: str) -> np.ndarray:
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
-        raise AgfasError(
-            f"{source} is an array {picture.shape} of {picture.dtype}; a picture is (H, W, 3) uint8, RGB, not empty."
-        )
-    return np.ascontiguousarray(picture)
 
 
 GivenDetector: TypeAlias = "str | FaceDetector | None"
