@@ -7,7 +7,7 @@ that only reads or prints never loads them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -66,3 +66,16 @@ def main_process_first() -> Iterator[None]:
 def device() -> str:
     """The device of this process."""
     return str(state().device)
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of installed packages by name."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -17,12 +17,12 @@ import json
 import os
 import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, read_json, write_json, write_text
+from pipelines.processes import package_versions
 
 _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datasets", "numpy", "onnxruntime")
 
@@ -113,7 +113,6 @@ def describe_environment() -> dict[str, Any]:
     """Versions and hardware, which timings and last digits depend on."""
     import torch
 
-    versions = {name: _version(name) for name in _PACKAGES}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "python": platform.python_version(),
@@ -122,15 +121,8 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "device": device,
-        "packages": versions,
+        "packages": package_versions(_PACKAGES),
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _processor() -> str:

@@ -6,15 +6,14 @@ import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pipelines.artefacts import detector_run, generator_done, load_maker, result_path
+from pipelines.artefacts import detector_run, face_columns, generator_done, load_maker, read_face_card, result_path
 from pipelines.data.protocols import Fold, protocol_folds
-from pipelines.data.records import NO_ATTACK, read_card, read_columns
+from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.judge import own_numbers
@@ -22,12 +21,12 @@ from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
+from pipelines.processes import package_versions
 from pipelines.verdict.card import parts_of
 from pipelines.verdict.crops import Loaded, face_settings
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, Count, GeneratorFacts, Measured, ModelSettings, ThresholdSettings
 
-_COLUMNS = ("label", "domain", "subject", "video", "split", "attack_type")
 _RATES = ("hter", "far", "bpcer", "acer", "auc")
 _PACKAGES = ("agfas", "torch", "diffusers", "timm")
 
@@ -103,7 +102,7 @@ def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Load
         label=planned.title,
         fold=fold,
         detector=experiment.detector.name,
-        face=face_settings(read_card(workspace.faces), workspace.size),
+        face=face_settings(read_face_card(experiment), workspace.size),
         cue=experiment.cue if workspace.needs_cue() else None,
         threshold=ThresholdSettings(
             value=numbers["threshold"],
@@ -132,8 +131,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         AgfasError: the run's faces are missing.
     """
     experiment = planned.experiment
-    workspace = Workspace(experiment)
-    columns, card = read_columns(workspace.faces, _COLUMNS), read_card(workspace.faces)
+    columns, card = face_columns(experiment), read_face_card(experiment)
     fold = next(item for item in protocol_folds(experiment.protocol, columns) if item.name == settings.fold)
     done = detector_run(experiment, fold.name).done
     return About(
@@ -149,7 +147,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         generator=_generator_facts(planned) if settings.needs_generator else None,
         measured=_measured(planned, fold),
         parts=parts_of(experiment, card, settings),
-        versions=_versions(),
+        versions={"python": platform.python_version(), **package_versions(_PACKAGES)},
     )
 
 
@@ -213,13 +211,3 @@ def _intervals(table: ScoreTable, numbers: dict[str, Any], replicates: int) -> d
         part = table.where((table.attack_type == kind) | (table.attack_type == NO_ATTACK))
         ends[f"apcer {kind}"] = intervals(part, numbers["threshold"], ("far",), replicates)["far"]
     return ends
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipelines.data.importers.layout import VideoCount
 from pipelines.data.records import LABEL_NAMES, SPLITS
+from pipelines.processes import package_versions
 from pipelines.templates import render_card, size_category
 
 Columns = Mapping[str, Sequence[Any]]
@@ -81,14 +81,7 @@ def expectation(count: VideoCount) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that read, measure and write pictures."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
+    return {"python": platform.python_version(), **package_versions(_PACKAGES)}
 
 
 def readme(card: dict[str, Any], rows: list[dict[str, Any]], expected: list[str], splits: list[str]) -> str:
