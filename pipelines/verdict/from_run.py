@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines.artefacts import detector_run, face_columns, generator_done, load_maker, read_face_card, result_path
+from pipelines.artefacts import detector_run, face_columns, generator_done, load_maker, result_path
 from pipelines.data.protocols import Fold, protocol_folds
-from pipelines.data.records import NO_ATTACK
+from pipelines.data.records import NO_ATTACK, read_card
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.judge import own_numbers
@@ -102,7 +102,7 @@ def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Load
         label=planned.title,
         fold=fold,
         detector=experiment.detector.name,
-        face=face_settings(read_face_card(experiment), workspace.size),
+        face=face_settings(read_card(workspace.faces), workspace.size),
         cue=experiment.cue if workspace.needs_cue() else None,
         threshold=ThresholdSettings(
             value=numbers["threshold"],
@@ -131,7 +131,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         AgfasError: the run's faces are missing.
     """
     experiment = planned.experiment
-    columns, card = face_columns(experiment), read_face_card(experiment)
+    columns, card = face_columns(experiment), read_card(Workspace(experiment).faces)
     fold = next(item for item in protocol_folds(experiment.protocol, columns) if item.name == settings.fold)
     done = detector_run(experiment, fold.name).done
     return About(
