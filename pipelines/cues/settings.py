@@ -106,7 +106,7 @@ class CueSettings(RestorationSettings):
         if self.is_custom:
             if self.source not in SOURCES and ":" not in self.source:
                 allowed = [*BUILTIN_SOURCES, *SOURCES]
-                raise ValueError(f"unknown source '{self.source}': {nearest(self.source, allowed)} Or module:Class")
+                raise ValueError(f"unknown cue.source '{self.source}': {nearest(self.source, allowed)} Or module:Class")
             SOURCES.check(self.source, self.options)
         elif self.options:
             raise ValueError(f"options are for source: module:Class; '{self.source}' takes none")

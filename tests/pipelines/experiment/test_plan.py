@@ -49,7 +49,7 @@ def test_experiment_without_sweep_is_called_by_what_decides_it(tmp_path, content
 
 def test_two_variants_of_one_label_are_refused(tmp_path):
     double = {"variants": [{"label": "a", "set": {}}, {"label": "a", "set": {"seed": 3}}]}
-    with pytest.raises(AgfasError, match="called a; give each its own"):
+    with pytest.raises(AgfasError, match="label a; give each its own"):
         expand(experiment(tmp_path, sweep=double))
 
 
