@@ -134,11 +134,11 @@ class CueStore:
         Raises:
             AgfasError: a wanted face has no cue; the message says how many and names the first.
         """
-        places = np.arange(len(keys)) if wanted is None else np.flatnonzero(wanted)
-        rows = self.shards.rows([keys[place] for place in places])
+        places = np.flatnonzero(np.ones(len(keys), dtype=bool) if wanted is None else wanted)
+        rows = self.shards.rows([keys[place] for place in places.tolist()])
         lacking = self.shards.missing(rows)
         if len(lacking):
-            names = ", ".join(str(keys[places[position]]) for position in lacking[:_NAMED_KEYS])
+            names = ", ".join(str(keys[int(places[position])]) for position in lacking[:_NAMED_KEYS])
             raise AgfasError(
                 f"{len(lacking)} of {len(places)} faces have no cue in {self.shards.folder} yet, the first"
                 f" being {names}. Run the cue job again: it makes what is missing."
