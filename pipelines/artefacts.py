@@ -17,7 +17,6 @@ import numpy as np
 from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER
 from pipelines.data.protocols import protocol_folds
-from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
@@ -347,8 +346,3 @@ def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
             " `agfas prepare ... --parsing-weights FILE`, or set cue.mask = none."
         )
     return faces.masks
-
-
-def read_face_card(experiment: Experiment) -> dict[str, Any]:
-    """The card of the experiment's face dataset."""
-    return read_card(Workspace(experiment).faces)

@@ -23,56 +23,12 @@ from pipelines.errors import AgfasError
 from pipelines.pixels import to_uint8, to_unit_range
 
 
-def run_cue_job(
-    faces: Any,
-    source: CueSource | CueSweep,
-    root: Path,
-    *,
-    dataset_fingerprint: str,
-    batch_size: int = 32,
-    shard_size: int = 256,
-    rank: int = 0,
-    world_size: int = 1,
-    show_progress: bool = True,
-) -> dict[int, Path]:
-    """Make every missing cue and return when the stores are complete.
+@dataclass(frozen=True)
+class CueJob:
+    """The job that makes every missing cue of some stores.
 
     An interrupted job resumes when it is started again; n processes share the work. Batches stay within shards and all
     have the same shape, so the bytes depend on neither.
-
-    Args:
-        faces: a face dataset, an opened `Faces`, or a `FaceImages`.
-        source: one source, or a sweep over t.
-        root: folder of stores; each is named by the fingerprint of what decides its bytes.
-        dataset_fingerprint: of the faces' content.
-        batch_size: faces restored at once. Another value may change single pixels by one grey level.
-        shard_size: faces of one task; a kill loses at most two tasks, the one being made and the one being written.
-            Best is a multiple of `batch_size`.
-        rank, world_size: index of this process and number of processes.
-        show_progress: whether to show a bar.
-
-    Returns:
-        The store's folder by t; 0 for a source without t.
-
-    Raises:
-        AgfasError: invalid arguments, a picture that cannot be read, values that are not finite, a full disk, or a
-            folder that cannot be written. Nothing already made is lost.
-    """
-    job = CueJob.open(
-        faces,
-        source,
-        root,
-        dataset_fingerprint=dataset_fingerprint,
-        batch_size=batch_size,
-        shard_size=shard_size,
-    )
-    job.run(rank=rank, world_size=world_size, show_progress=show_progress)
-    return job.folders
-
-
-@dataclass(frozen=True)
-class CueJob:
-    """An opened job.
 
     Attributes:
         makers: one for each shard size of the stores, mostly one.
@@ -91,7 +47,20 @@ class CueJob:
         batch_size: int = 32,
         shard_size: int = 256,
     ) -> CueJob:
-        """Open or create the stores; arguments and errors as `run_cue_job`."""
+        """Open or create the stores.
+
+        Args:
+            faces: a face dataset, an opened `Faces`, or a `FaceImages`.
+            source: one source, or a sweep over t.
+            root: folder of stores; each is named by the fingerprint of what decides its bytes.
+            dataset_fingerprint: of the faces' content.
+            batch_size: faces restored at once. Another value may change single pixels by one grey level.
+            shard_size: faces of one task; a kill loses at most two tasks, the one being made and the one being written.
+                Best is a multiple of `batch_size`.
+
+        Raises:
+            AgfasError: invalid arguments, or a folder that cannot be written.
+        """
         if batch_size < 1:
             raise AgfasError(f"batch_size must be at least 1, not {batch_size}.")
         sweep = as_sweep(source)
@@ -104,10 +73,22 @@ class CueJob:
         groups = [(group, next(iter(group.values())).shard_size) for group in _of_equal_shards(stores)]
         return cls([CueMaker(ordered, sweep, group, min(batch_size, shard)) for group, shard in groups])
 
-    def run(self, **options: Any) -> None:
-        """Make every missing cue; `options` as `pipelines.cues.tasks.run_tasks`."""
+    def run(self, **options: Any) -> dict[int, Path]:
+        """Make every missing cue and return when the stores are complete.
+
+        Args:
+            options: `rank`, `world_size` and `show_progress` of `pipelines.cues.tasks.run_tasks`.
+
+        Returns:
+            The stores' folders by t; 0 for a source without t.
+
+        Raises:
+            AgfasError: a picture that cannot be read, values that are not finite, a full disk, or a folder that cannot
+                be written. Nothing already made is lost.
+        """
         for maker in self.makers:
             maker.run(**options)
+        return self.folders
 
     @property
     def folders(self) -> dict[int, Path]:

@@ -122,7 +122,7 @@ class Experiment(Strict):
     """Everything that decides a result."""
 
     name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
-    output: Path | None = Field(None, description="Folder for everything that is made; runs/NAME where not given.")
+    output: Path | None = Field(None, description="Output folder; default: runs/NAME.")
     seed: int = Field(0, ge=0, description="Seed of the detector's initial weights and of its training batches.")
     data: DataSettings = SyntheticData()
     identity: IdentitySettings = TrainedIdentity()

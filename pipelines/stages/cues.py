@@ -34,10 +34,9 @@ def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int], all_face
     """
     folders = store_folders(experiment, faces.columns(), moments_of(experiment, timesteps), all_faces)
     if not all(map(is_whole, folders.values())):
-        job = open_job(experiment, faces, timesteps, all_faces)
         rank, world_size = rank_and_world()
-        job.run(rank=rank, world_size=world_size, show_progress=is_main())
-        folders = job.folders
+        job = open_job(experiment, faces, timesteps, all_faces)
+        folders = job.run(rank=rank, world_size=world_size, show_progress=is_main())
     wait()
     return folders
 

@@ -17,7 +17,7 @@ from PIL import Image
 from oanet.cue import form_cue
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.identity import store_identity
-from pipelines.cues.job import run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.cues.reader import CueReader
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays
@@ -257,5 +257,5 @@ def _look(root: Path, identity: dict[str, Any], keys: list[str], shard_size: int
 
 def _run_again(root: Path, faces: ArrayFaces) -> int:
     # The job returns once everything is finished, and the source raises if anything is not.
-    run_cue_job(faces, _Unused(), root, dataset_fingerprint="benchmark", show_progress=False)
+    CueJob.open(faces, _Unused(), root, dataset_fingerprint="benchmark").run(show_progress=False)
     return len(faces.keys)

@@ -18,7 +18,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.sources import DfgSweep, speed_of
 from pipelines.errors import AgfasError
@@ -70,14 +70,13 @@ def tiny_pipeline(images: np.ndarray) -> DeFakePipeline:
 
 def _run(faces: ArrayFaces, pipeline: DeFakePipeline, timesteps: tuple[int, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run_cue_job(
+        CueJob.open(
             faces,
             DfgSweep(pipeline, timesteps, "benchmark"),
             Path(folder),
             dataset_fingerprint="benchmark",
             batch_size=32,
-            show_progress=False,
-        )
+        ).run(show_progress=False)
 
 
 def recipe_benchmark(

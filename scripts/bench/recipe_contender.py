@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.sources import DfgSweep
 from pipelines.cues.store import CueStore
@@ -171,14 +171,9 @@ class Ours(Here):
 
     def make(self, folder: Path) -> torch.Tensor:
         """Restore all faces and write their store."""
-        stores = run_cue_job(
-            self.faces,
-            self.sweep,
-            folder,
-            dataset_fingerprint="benchmark",
-            batch_size=self.task.batch_size,
-            show_progress=False,
-        )
+        stores = CueJob.open(
+            self.faces, self.sweep, folder, dataset_fingerprint="benchmark", batch_size=self.task.batch_size
+        ).run(show_progress=False)
         return to_unit_range(CueStore.open(stores[self.task.timestep]).reconstructions(self.faces.keys))
 
 

@@ -11,7 +11,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.pixels import to_unit_range
 
 SIZE, COUNT = 16, 11
@@ -68,8 +68,9 @@ class Blur:
 
 
 def make(root, source, faces=FACES, **options):
-    settings = {"dataset_fingerprint": "faces", "batch_size": 2, "shard_size": 4, "show_progress": False}
-    return run_cue_job(faces, source, root, **{**settings, **options})
+    running = {name: options.pop(name) for name in ("rank", "world_size") if name in options}
+    settings = {"dataset_fingerprint": "faces", "batch_size": 2, "shard_size": 4, **options}
+    return CueJob.open(faces, source, root, **settings).run(show_progress=False, **running)
 
 
 def shard_bytes(folder):

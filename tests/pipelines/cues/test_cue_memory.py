@@ -85,13 +85,13 @@ def test_memory_is_flat_over_a_hundred_thousand_cues(tmp_path):
 
 
 if __name__ == "__main__":
-    from pipelines.cues.job import run_cue_job
+    from pipelines.cues.job import CueJob
 
-    settings = {"dataset_fingerprint": "drawn", "batch_size": BATCH, "shard_size": 4 * BATCH, "show_progress": False}
+    settings = {"dataset_fingerprint": "drawn", "batch_size": BATCH, "shard_size": 4 * BATCH}
     for place in range(2, len(sys.argv), 2):
         count, hoards = int(sys.argv[place]), bool(int(sys.argv[place + 1]))
         source, faces = Stub(hoards), DrawnFaces(count)
         gc.collect()
-        run_cue_job(faces, source, Path(sys.argv[1]) / str(place), **settings)
+        CueJob.open(faces, source, Path(sys.argv[1]) / str(place), **settings).run(show_progress=False)
         quarter = len(source.resident) // 4
         print(int(median(source.resident[-quarter:]) - median(source.resident[:quarter])))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import CueJob, run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.stages import ray_cues
@@ -64,7 +64,7 @@ def test_mistakes_in_the_arguments(tmp_path, monkeypatch):
     with pytest.raises(AgfasError, match="workers must be at least 1, not 0"):
         run_on_ray(partial(open_job, tmp_path), 0)
     # A finished job asks nothing of Ray.
-    run_cue_job(faces(), Dim(), tmp_path, **SETTINGS, show_progress=False)
+    CueJob.open(faces(), Dim(), tmp_path, **SETTINGS).run(show_progress=False)
     assert set(run_on_ray(partial(open_job, tmp_path), 2)) == {201, 401}
 
 
@@ -80,7 +80,7 @@ def cluster():
 @pytest.mark.slow
 def test_two_workers_give_the_bytes_of_the_local_job(tmp_path, cluster):
     local, far = tmp_path / "local", tmp_path / "far"
-    folders = run_cue_job(faces(), Dim(), local, **SETTINGS, show_progress=False)
+    folders = CueJob.open(faces(), Dim(), local, **SETTINGS).run(show_progress=False)
     begun = open_job(far)
     begun.makers[0].run(only=[1, 3], show_progress=False)
     assert {t: folder.name for t, folder in run_on_ray(partial(open_job, far), 2).items()} == {

@@ -14,7 +14,7 @@ from oanet.cue import form_cue
 from oanet.detectors import load_detector
 from pipelines.artefacts import cue_reader, open_sweep
 from pipelines.cues.faces import ArrayFaces
-from pipelines.cues.job import run_cue_job
+from pipelines.cues.job import CueJob
 from pipelines.cues.store import CueStore
 from pipelines.data.crop import resized_mask
 from pipelines.data.faces import open_faces
@@ -62,14 +62,13 @@ def test_restorations_and_score_are_those_of_a_cue_store(root, dfg, tmp_path):
     item = next(item for item in read_plan(root) if item.label == "dfg")
     images = np.stack(sorted(crops(3), key=pixel_key))
     keys = [pixel_key(image) for image in images]
-    stores = run_cue_job(
+    stores = CueJob.open(
         ArrayFaces(keys, images),
         open_sweep(item.experiment, (0, 161)),
         tmp_path,
         dataset_fingerprint="test",
         batch_size=3,
-        show_progress=False,
-    )
+    ).run(show_progress=False)
     autoencoded, restored = (CueStore.open(stores[t]).reconstructions(np.arange(3)) for t in (0, 161))
     scored = dfg.scorer(images, panels=True)
     assert np.array_equal(np.stack([panels["restoration"] for panels in scored.panels]), restored)
