@@ -134,7 +134,7 @@ def test_all_faces_are_rows_of_table_and_csv(root, agfas, album, tmp_path):
     options = ("--run", root, "--label", "image_only", "--face-detector", "painted", "--all-faces", "--csv", target)
     _, text, _ = agfas("detect", album, *options)
     assert "face at 80, 10, 70 x 70" in text
-    rows = list(csv.DictReader(target.open()))
+    rows = list(csv.DictReader(target.read_text(encoding="utf-8").splitlines()))
     assert [row["source"].removeprefix(f"{album}/") for row in rows] == ["a/b.png", "a/b.png", "a/wall.png", "b.png"]
     assert [row["face"] for row in rows] == ["1", "2", "", "1"]
     assert [float(row["width"]) for row in rows[:2]] == [70, 40]
