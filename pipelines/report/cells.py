@@ -20,6 +20,9 @@ class Cell:
     small: str = ""
     kind: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.text} {self.small}".strip()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -29,6 +32,11 @@ class Row:
     cells: tuple[Cell, ...]
     note: str = ""
     number: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The name and, unless it says so itself, the note."""
+        return f"{self.name} ({self.note})" if self.note and self.note not in self.name else self.name
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,7 @@ class Table:
 
 def to_markdown(table: Table) -> str:
     """The table as a Markdown table, its notes as a list below."""
-    rows = []
-    for row in table.rows:
-        name = f"{row.name} ({row.note})" if row.note and row.note not in row.name else row.name
-        rows.append([name, *(f"{cell.text} {cell.small}".strip() for cell in row.cells)])
+    rows = [[row.title, *row.cells] for row in table.rows]
     notes = [f"- {what}: {how}." for what, how in table.made]
     return "\n".join([f"## {table.title}", "", markdown.table([table.first, *table.columns], rows), "", *notes]) + "\n"
 

@@ -30,16 +30,13 @@ Observations = dict[str, dict[tuple[int, str], float]]
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """HTER of `group` minus HTER of `reference`, the mean over folds and shared seeds; negative is better.
+    """HTER of one group minus HTER of another, the mean over folds and shared seeds; negative is better.
 
     Attributes:
-        group, reference: names.
         mean, low, high: observed value and its 95 % interval.
         seeds: number of shared seeds.
     """
 
-    group: str
-    reference: str
     mean: float
     low: float
     high: float
@@ -59,35 +56,31 @@ class Comparison:
         return int(np.clip(_BUDGET // max(1, tables), _FEWEST, _MOST))
 
     @cached_property
-    def draws(self) -> dict[int, np.ndarray]:
-        """Mean HTER over the folds, (replicates,), by the experiment's index in the study."""
-        drawn = {}
-        for place, trial in enumerate(self.study.trials):
-            values = self._of_trial(trial)
-            if values is not None:
-                drawn[place] = values
-        return drawn
+    def draws(self) -> dict[Trial, np.ndarray]:
+        """Mean HTER over the folds, (replicates,), of every experiment that has all its scores."""
+        found = {trial: self._of_trial(trial) for trial in self.study.trials}
+        return {trial: values for trial, values in found.items() if values is not None}
 
     def interval_of(self, group: Group) -> tuple[float, float] | None:
         """The 95 % interval of a group's HTER, the mean over folds and seeds."""
-        places = [place for place in self._places(group).values() if place in self.draws]
-        return interval(np.mean([self.draws[place] for place in places], axis=0)) if places else None
+        drawn = [self.draws[trial] for trial in self._by_seed(group).values()]
+        return interval(np.mean(drawn, axis=0)) if drawn else None
 
     def difference(self, group: Group, reference: Group) -> MeanDifference | None:
         """`group` minus `reference`; None if they share no finished seed."""
-        first, second = self._places(group), self._places(reference)
-        shared = [seed for seed in first if seed in second]
-        shared = [seed for seed in shared if first[seed] in self.draws and second[seed] in self.draws]
-        if not shared:
+        first, second = self._by_seed(group), self._by_seed(reference)
+        pairs = [(trial, second[seed]) for seed, trial in first.items() if seed in second]
+        if not pairs:
             return None
-        drawn = np.mean([self.draws[first[seed]] - self.draws[second[seed]] for seed in shared], axis=0)
-        observed = np.mean([self._observed(first[seed]) - self._observed(second[seed]) for seed in shared])
-        return MeanDifference(group.name, reference.name, float(observed), *interval(drawn), len(shared))
+        drawn = np.mean([self.draws[one] - self.draws[other] for one, other in pairs], axis=0)
+        observed = np.mean([_observed(one) - _observed(other) for one, other in pairs])
+        return MeanDifference(float(observed), *interval(drawn), len(pairs))
 
     def references(self) -> list[Group]:
         """The groups that every other is compared with: the first without a cue, then the controls."""
         baselines = [group for group in self.study.methods if not group.takes_cue][:1]
-        return [group for group in (*baselines, *self.study.controls) if group.finished]
+        controls = [group for group in self.study.groups if group.is_control]
+        return [group for group in (*baselines, *controls) if group.finished]
 
     def _of_trial(self, trial: Trial) -> np.ndarray | None:
         if not trial.finished:
@@ -101,15 +94,15 @@ class Comparison:
             values.append(drawn[METRIC])
         return np.mean(values, axis=0)
 
-    def _observed(self, place: int) -> float:
-        trial = self.study.trials[place]
-        mean = trial.mean(trial.honest, METRIC)
-        assert mean is not None
-        return mean
+    def _by_seed(self, group: Group) -> dict[int, Trial]:
+        """The experiments of a group that have draws."""
+        return {trial.seed: trial for trial in group.trials if trial in self.draws}
 
-    def _places(self, group: Group) -> dict[int, int]:
-        """Index in the study of each of a group's experiments, by seed."""
-        return {trial.seed: place for place, trial in enumerate(self.study.trials) if trial in group.trials}
+
+def _observed(trial: Trial) -> float:
+    mean = trial.mean(trial.honest, METRIC)
+    assert mean is not None
+    return mean
 
 
 @dataclass(frozen=True)

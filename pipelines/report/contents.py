@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,8 @@ class TrainingRun:
     def seconds(self) -> float:
         """Time of the logged steps: the seconds per step of each line times the steps since the line before."""
         before = [0, *(line["step"] for line in self.metrics)]
-        return float(
-            sum(
-                line["seconds_per_step"] * (line["step"] - start)
-                for line, start in zip(self.metrics, before, strict=False)
-            )
-        )
+        lines = zip(self.metrics, before, strict=False)
+        return float(sum(line["seconds_per_step"] * (line["step"] - start) for line, start in lines))
 
 
 @dataclass(frozen=True)
@@ -145,9 +140,10 @@ class Trial:
         fold = (self.result or {}).get("folds", {}).get(target.fold, {})
         return dict(fold.get("domains", {}).get(target.domain, {}) if target.domain else fold)
 
-    def numbers(self, fold: str, rule: str) -> dict[str, Any] | None:
-        """The numbers of one fold under one pair of rules, or None."""
-        return numbers_of(self, Target(fold), rule)
+    def numbers(self, fold: str, rule: str, domain: str = "") -> dict[str, Any] | None:
+        """The numbers of a fold, or of one of its domains, under one pair of rules; None if not judged under them."""
+        judged = self.judged(Target(fold, domain))
+        return judged.get("rules", judged.get("one_class", {})).get(rule)
 
     def mean(self, rule: str, metric: str) -> float | None:
         """Mean over the folds, from result.json; None unless every fold is judged under the rules."""
@@ -155,17 +151,19 @@ class Trial:
             return None
         return float(self.result["mean"][rule][metric])
 
-    def domains(self, fold: str) -> dict[str, dict[str, Any]]:
-        """The blocks of each domain of a fold that tests several; empty if it tests one."""
-        return dict(self.judged(Target(fold)).get("domains", {}))
-
     def detector_run(self, fold: str) -> DetectorRun:
         """The run of a judged fold's detector."""
         assert self.folder is not None  # nothing is judged without faces
         return DetectorRun(self.folder / fold)
 
-    def test_scores(self, fold: str, rule: str) -> ScoreTable | None:
-        """The target videos' scores under the checkpoint that the rules chose, read once; None if they are missing."""
+    def test_scores(self, fold: str, rule: str, domain: str = "") -> ScoreTable | None:
+        """The target videos' scores under the checkpoint that the rules chose, read once; None if they are missing.
+
+        Args:
+            fold: of the protocol.
+            rule: the pair of rules.
+            domain: one of the fold's test domains; default: all.
+        """
         numbers = self.numbers(fold, rule)
         if numbers is None or self.folder is None:
             return None
@@ -175,7 +173,8 @@ class Trial:
             if not run.score_path(numbers["step"], "test").is_file():
                 return None
             self._scores[key] = run.scores(numbers["step"], "test").by_video()
-        return self._scores[key]
+        table = self._scores[key]
+        return table.where(table.domain == domain) if domain else table
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +201,7 @@ class Group:
     @property
     def finished(self) -> bool:
         """Whether any of its experiments is finished."""
-        return any(trial.finished for trial in self.trials)
+        return self.first_finished is not None
 
     @property
     def first_finished(self) -> Trial | None:
@@ -249,20 +248,15 @@ class Study:
         """All experiments."""
         return [trial for group in self.groups for trial in group.trials]
 
-    @cached_property
+    @property
     def methods(self) -> list[Group]:
         """Groups that are not controls."""
         return [group for group in self.groups if not group.is_control]
 
-    @cached_property
-    def controls(self) -> list[Group]:
-        """Groups that are controls."""
-        return [group for group in self.groups if group.is_control]
-
-    @cached_property
+    @property
     def rows(self) -> list[Group]:
         """All groups in the order of a table's rows: methods, then controls."""
-        return [*self.methods, *self.controls]
+        return sorted(self.groups, key=lambda group: group.is_control)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,6 +281,16 @@ class Gathered:
         return [trial for study in self.studies for trial in study.trials]
 
     @property
+    def unfinished(self) -> list[Trial]:
+        """The planned experiments that are not trained and judged yet."""
+        return [trial for trial in self.trials if not trial.finished]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any experiment is of the built-in benchmark."""
+        return any(trial.planned.experiment.data.name == "synthetic" for trial in self.trials)
+
+    @property
     def runs(self) -> list[TrainingRun]:
         """All runs, each folder once; experiments may share one."""
         detectors = {run.folder: run for trial in self.trials for run in trial.runs.values()}
@@ -303,7 +307,7 @@ def targets_of(study: Study, one_class: bool = False) -> list[Target]:
     found: dict[Target, None] = {}
     for fold in study.folds:
         for trial in study.trials:
-            domains = trial.domains(fold)
+            domains = trial.judged(Target(fold)).get("domains", {})
             if not domains and trial.numbers(fold, study.honest):
                 found[Target(fold)] = None
             for domain, judged in domains.items():
@@ -312,17 +316,11 @@ def targets_of(study: Study, one_class: bool = False) -> list[Target]:
     return list(found)
 
 
-def numbers_of(trial: Trial, target: Target, rule: str) -> dict[str, Any] | None:
-    """The numbers of one target under one pair of rules; None if it is not judged under them."""
-    judged = trial.judged(target)
-    return judged.get("rules", judged.get("one_class", {})).get(rule)
-
-
 def values_of(group: Group, target: Target, rule: str, metric: str) -> dict[int, float]:
     """A metric of one target by seed, of the judged seeds; also the metrics of the `classification` block."""
     values = {}
     for trial in group.trials:
-        numbers = numbers_of(trial, target, rule) or {}
+        numbers = trial.numbers(target.fold, rule, target.domain) or {}
         value = {**numbers.get("classification", {}), **numbers}.get(metric)
         if value is not None:
             values[trial.seed] = float(value)
@@ -344,12 +342,6 @@ def mean_of(group: Group, targets: Sequence[Target], rule: str, metric: str) -> 
     """The mean of a metric over targets and seeds; None if no seed has all targets."""
     values = means_by_seed(group, targets, rule, [metric])
     return float(np.mean(values)) if values else None
-
-
-def scores_of(trial: Trial, target: Target, rule: str) -> ScoreTable | None:
-    """The target videos' scores under the checkpoint that the rules chose; None if they are missing."""
-    table = trial.test_scores(target.fold, rule)
-    return table.where(table.domain == target.domain) if table is not None and target.domain else table
 
 
 def class_counts(trials: Sequence[Trial], target: Target) -> tuple[int, int] | None:

@@ -7,17 +7,7 @@ from collections.abc import Sequence
 from pipelines.data.protocols import protocol_folds
 from pipelines.report.cells import Row, Table, rate_cell
 from pipelines.report.charts import HeatMap
-from pipelines.report.contents import (
-    Group,
-    Study,
-    Target,
-    class_counts,
-    mean_of,
-    means_by_seed,
-    numbers_of,
-    targets_of,
-    values_of,
-)
+from pipelines.report.contents import Group, Study, Target, class_counts, mean_of, means_by_seed, targets_of, values_of
 from pipelines.report.tables import how_made
 
 _METRICS = (("HTER", "hter"), ("AUC", "auc"), ("APCER", "apcer"), ("BPCER", "bpcer"), ("ACER", "acer"))
@@ -72,9 +62,12 @@ def within_and_across(study: Study) -> Table | None:
         return None
     rows = []
     for group in study.rows:
-        means = [_over(group, part, study.honest) for part in (within, across)]
-        loss = [other - one for one, other in zip(*means, strict=True)]
-        rows.append(Row(group.name, tuple(rate_cell(v) for v in (*means, loss)), group.note, group.number))
+        inside, outside = (
+            [hter for (hter,) in means_by_seed(group, part, study.honest, ["hter"])] for part in (within, across)
+        )
+        lost = [other - one for one, other in zip(inside, outside, strict=True)]
+        cells = tuple(rate_cell(rates) for rates in (inside, outside, lost))
+        rows.append(Row(group.name, cells, group.note, group.number))
     made = (
         ("Within", f"mean over {len(within)} tests on the held-out `test` records of a training domain"),
         ("Across", f"mean over {len(across)} tests on all records of another domain"),
@@ -88,11 +81,6 @@ def _row(study: Study, group: Group, target: Target) -> Row:
     return Row(f"{target.domain}, {group.name}", tuple(cells), group.note, group.number)
 
 
-def _over(group: Group, targets: Sequence[Target], rule: str) -> list[float]:
-    """Mean HTER over targets by seed, of the seeds that have all of them."""
-    return [hter for (hter,) in means_by_seed(group, targets, rule, ["hter"])]
-
-
 def _sources(study: Study) -> dict[str, tuple[str, ...]]:
     if study.data is None:
         return {}
@@ -104,7 +92,9 @@ def _counts(study: Study, targets: Sequence[Target]) -> str:
     found = [(target.domain, class_counts(study.trials, target)) for target in targets]
     counts = [f"{domain} {videos[0]} live, {videos[1]} attacks" for domain, videos in found if videos]
     single = [
-        t.domain for t in targets if all("apcer" not in (numbers_of(x, t, study.honest) or {}) for x in study.trials)
+        t.domain
+        for t in targets
+        if all("apcer" not in (x.numbers(t.fold, study.honest, t.domain) or {}) for x in study.trials)
     ]
     lacking = f". {', '.join(single)} lacks one class, so it has one error rate only" if single else ""
     return "; ".join(counts) + lacking

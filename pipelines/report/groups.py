@@ -10,7 +10,7 @@ from pipelines.data.records import GROUP_COLUMNS
 from pipelines.evaluation.groups import SMALLEST, Differential, age_group, differentials
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.report.cells import MISSING, Cell, Row, Table, percent, span
-from pipelines.report.contents import Data, Group, Study, Target, numbers_of, scores_of, targets_of
+from pipelines.report.contents import Data, Group, Study, Target, targets_of
 
 
 def group_tables(study: Study) -> list[Table]:
@@ -19,13 +19,9 @@ def group_tables(study: Study) -> list[Table]:
         return []
     tables = []
     for factor in GROUP_COLUMNS:
-        group_of = _groups_by_video(study.data, factor)
-        if group_of:
-            for target in targets_of(study, one_class=True):
-                table = _table(study, target, factor, group_of)
-                if table is not None:
-                    tables.append(table)
-    return tables
+        if group_of := _groups_by_video(study.data, factor):
+            tables += [_table(study, target, factor, group_of) for target in targets_of(study, one_class=True)]
+    return [table for table in tables if table is not None]
 
 
 def _groups_by_video(data: Data, factor: str) -> dict[str, str]:
@@ -63,8 +59,8 @@ def _of_group(
 ) -> tuple[Differential, ...]:
     """Rates of the group's first finished seed."""
     trial = group.first_finished
-    numbers = numbers_of(trial, target, rule) if trial else None
-    table = scores_of(trial, target, rule) if trial else None
+    numbers = trial.numbers(target.fold, rule, target.domain) if trial else None
+    table = trial.test_scores(target.fold, rule, target.domain) if trial else None
     if numbers is None or table is None:
         return ()
     groups = _of_persons(table, np.array([group_of.get(key, "") for key in table.key.tolist()]), factor)

@@ -86,9 +86,9 @@ def render(gathered: Gathered, pages: list[StudyPage]) -> str:
         png_uri=lambda picture: data_uri(Image.fromarray(picture), optimize=True),
         name=gathered.root.resolve().name,
         pages=pages,
-        unfinished=unfinished(gathered),
+        unfinished=gathered.unfinished,
         planned=len(gathered.trials),
-        synthetic=SYNTHETIC if _is_synthetic(gathered) else "",
+        synthetic=SYNTHETIC if gathered.is_synthetic else "",
         generators=facts.generator_table(gathered),
         timings=facts.timing_table(gathered),
         environment=facts.environment_table(gathered),
@@ -99,7 +99,7 @@ def render(gathered: Gathered, pages: list[StudyPage]) -> str:
 def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
     """The tables as Markdown."""
     parts = [f"# Results of {gathered.root.resolve().name}\n"]
-    if _is_synthetic(gathered):
+    if gathered.is_synthetic:
         parts.append(SYNTHETIC + "\n")
     for page in pages:
         parts.append(f"# {page.study.title}\n")
@@ -108,15 +108,9 @@ def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
             parts.append("## What the tests say\n")
             parts.append("\n".join(f"- {sentence}." for sentence in page.statistics.words) + "\n")
     parts += [to_markdown(t) for t in (facts.generator_table(gathered), facts.timing_table(gathered)) if t]
-    waiting = unfinished(gathered)
     parts.append("## Unfinished experiments\n")
-    parts.append("\n".join(f"- {trial.planned.title}: {trial.state}" for trial in waiting) or "None.")
+    parts.append("\n".join(f"- {trial.planned.title}: {trial.state}" for trial in gathered.unfinished) or "None.")
     return "\n".join(parts) + "\n"
-
-
-def unfinished(gathered: Gathered) -> list[Trial]:
-    """The planned experiments that are not trained and judged yet."""
-    return [trial for trial in gathered.trials if not trial.finished]
 
 
 Made = TypeVar("Made")
@@ -128,10 +122,6 @@ def _or_reason(make: Callable[[Study], Made], study: Study, what: str) -> tuple[
         return make(study), ""
     except (AgfasError, OSError) as error:
         return None, f"{what}: {error}"
-
-
-def _is_synthetic(gathered: Gathered) -> bool:
-    return any(trial.planned.experiment.data.name == "synthetic" for trial in gathered.trials)
 
 
 def to_csv(studies: Sequence[Study]) -> str:

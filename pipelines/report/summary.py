@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pipelines.experiment.plan import Planned
 from pipelines.markdown import aligned
-from pipelines.report.cells import MISSING, Row
 from pipelines.report.comparison import Comparison
 from pipelines.report.contents import Study
 from pipelines.report.gather import read_results
@@ -30,16 +29,7 @@ def _of_study(study: Study) -> str:
     auc = 1 + len(study.folds)  # behind the mean HTER and the HTER of every fold
     lines = [("experiment", "honest HTER", "honest AUC", "papers' HTER")]
     for ours, theirs in zip(honest, papers, strict=True):
-        lines.append((_name(ours), _cell(ours, 0), _cell(ours, auc), _cell(theirs, 0)))
+        lines.append((ours.title, str(ours.cells[0]), str(ours.cells[auc]), str(theirs.cells[0])))
     folds = f"mean of {len(study.folds)} folds" if len(study.folds) > 1 else ", ".join(study.folds) or "no fold"
     rules = f"honest: {study.honest}; papers': {study.papers}, which looks at the test labels"
     return "\n".join([f"{study.title}, {folds}, in %", "", aligned(lines), "", rules])
-
-
-def _name(row: Row) -> str:
-    return f"{row.name} ({row.note})" if row.note and row.note not in row.name else row.name
-
-
-def _cell(row: Row, place: int) -> str:
-    cell = row.cells[place] if place < len(row.cells) else None
-    return f"{cell.text} {cell.small}".strip() if cell else MISSING
