@@ -10,7 +10,7 @@ source rules give all of them the same threshold, `target_eer` gives each its ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,7 @@ from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
-from pipelines.evaluation.settings import (
-    PAPERS_RULE,
-    SELECTION_RULES,
-    SOURCE_RULES,
-    THRESHOLD_RULES,
-    EvaluateSettings,
-)
+from pipelines.evaluation.settings import PAPERS_RULE, SELECTION_RULES, SOURCE_RULES, THRESHOLD_RULES, EvaluateSettings
 from pipelines.evaluation.thresholds import choose_threshold
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
@@ -60,14 +54,9 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     key, known = _key(folder, settings), _known(path)
     if known.get("key") == key:
         return known
-    folds = {name: judge_all(load_checkpoints(folder / name), settings) for name in _fold_names(tables)}
-    result = {
-        "key": key,
-        "honest": settings.rules,
-        "papers": PAPERS_RULE,
-        "folds": folds,
-        "mean": _means(folds),
-    }
+    names = sorted({path.parent.parent.name for path in tables})
+    folds = {name: judge_all(load_checkpoints(folder / name), settings) for name in names}
+    result = {"key": key, "honest": settings.rules, "papers": PAPERS_RULE, "folds": folds, "mean": _means(folds)}
     write_json(path, result)
     return result
 
@@ -121,28 +110,29 @@ def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -
 def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
     """The numbers of one fold under all rules; with intervals under the experiment's own and the papers'."""
     rules: dict[str, Any] = {}
-    for selection in SELECTION_RULES:
+    for rule, target, chosen in _choices(checkpoints, SELECTION_RULES, THRESHOLD_RULES):
+        threshold = chosen["threshold"]
+        rules[rule] = {
+            **chosen,
+            **report(target, threshold).to_dict(),
+            "classification": classify(target, threshold).to_dict(),
+        }
+        if rule in (settings.rules, PAPERS_RULE):
+            rules[rule]["intervals"] = intervals(target, threshold, _INTERVALS, settings.replicates, seed=0)
+    return {"videos": _counts(checkpoints[-1].target), "rules": rules, "papers_best": papers_best(checkpoints)}
+
+
+def _choices(
+    checkpoints: list[CheckpointScores], selections: Sequence[str], thresholds: Sequence[str]
+) -> Iterator[tuple[str, ScoreTable, dict[str, Any]]]:
+    """For each pair of rules its name, the target's scores, and the chosen step and threshold."""
+    for selection in selections:
         step = select(selection, checkpoints)
         chosen = next(item for item in checkpoints if item.step == step)
-        for rule in THRESHOLD_RULES:
+        for rule in thresholds:
             threshold = choose_threshold(rule, chosen.dev, chosen.target)
-            numbers = {
-                "step": step,
-                "threshold": threshold.value,
-                "threshold_origin": threshold.origin,
-                **report(chosen.target, threshold.value).to_dict(),
-                "classification": classify(chosen.target, threshold.value).to_dict(),
-            }
-            if f"{selection}/{rule}" in (settings.rules, PAPERS_RULE):
-                numbers["intervals"] = intervals(
-                    chosen.target, threshold.value, _INTERVALS, replicates=settings.replicates, seed=0
-                )
-            rules[f"{selection}/{rule}"] = numbers
-    return {
-        "videos": _counts(checkpoints[-1].target),
-        "rules": rules,
-        "papers_best": papers_best(checkpoints),
-    }
+            choice = {"step": step, "threshold": threshold.value, "threshold_origin": threshold.origin}
+            yield f"{selection}/{rule}", chosen.target, choice
 
 
 def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: EvaluateSettings) -> dict[str, Any]:
@@ -155,19 +145,10 @@ def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: Ev
 def _judge_one_class(checkpoints: list[CheckpointScores]) -> dict[str, Any]:
     """BPCER or FAR, the only error rate of a domain with one class, under the rules that look at sources alone."""
     rules = {}
-    for selection in ("last", "source_dev"):
-        step = select(selection, checkpoints)
-        chosen = next(item for item in checkpoints if item.step == step)
-        for rule in SOURCE_RULES:
-            threshold = choose_threshold(rule, chosen.dev, chosen.target)
-            accepted = float(np.mean(chosen.target.score >= threshold.value))
-            live = bool(chosen.target.label[0] == BONAFIDE)
-            rules[f"{selection}/{rule}"] = {
-                "step": step,
-                "threshold": threshold.value,
-                "threshold_origin": threshold.origin,
-                **({"bpcer": 1 - accepted} if live else {"far": accepted}),
-            }
+    for rule, target, chosen in _choices(checkpoints, ("last", "source_dev"), SOURCE_RULES):
+        accepted = float(np.mean(target.score >= chosen["threshold"]))
+        live = target.label[0] == BONAFIDE
+        rules[rule] = {**chosen, **({"bpcer": 1 - accepted} if live else {"far": accepted})}
     return rules
 
 
@@ -177,22 +158,12 @@ def _tables(folder: Path) -> list[Path]:
 
 def _key(folder: Path, settings: EvaluateSettings) -> str:
     """A hash of everything that decides a result."""
-    settings_key = {
-        "content": _CONTENT,
-        "selection": settings.selection,
-        "threshold": settings.threshold,
-        "n": settings.replicates,
-    }
     scores = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in _tables(folder)]
-    return fingerprint([settings_key, scores])
+    return fingerprint([_CONTENT, settings.rules, settings.replicates, scores])
 
 
 def _known(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
-
-
-def _fold_names(tables: list[Path]) -> list[str]:
-    return sorted({path.parent.parent.name for path in tables})
 
 
 def _counts(table: ScoreTable) -> dict[str, int]:
@@ -201,10 +172,8 @@ def _counts(table: ScoreTable) -> dict[str, int]:
 
 def _means(folds: dict[str, Any]) -> dict[str, dict[str, float]]:
     """HTER, AUC and ACER under every pair of rules, the mean over the folds."""
-    first = next(iter(folds.values()))
+    judged = [fold["rules"] for fold in folds.values()]
     return {
-        rule: {
-            metric: float(np.mean([fold["rules"][rule][metric] for fold in folds.values()])) for metric in _INTERVALS
-        }
-        for rule in first["rules"]
+        rule: {metric: float(np.mean([rules[rule][metric] for rules in judged])) for metric in _INTERVALS}
+        for rule in judged[0]
     }

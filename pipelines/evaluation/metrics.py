@@ -65,7 +65,7 @@ class Roc:
 
     def tpr_at_fpr(self, level: float) -> float:
         """The highest TPR of an operating point with FPR at most `level`."""
-        enough = self.attacks - _allowed(level, self.attacks)
+        enough = self.attacks - allowed(level, self.attacks)
         rejected = int(self.rejected_bonafide[np.searchsorted(self.rejected_attacks, enough)])
         return (self.bonafide - rejected) / self.bonafide
 
@@ -228,11 +228,11 @@ def _sort_with_labels(is_bonafide: np.ndarray, scores: np.ndarray) -> tuple[np.n
 
 def _highest_rejected(scores: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """For each level the lowest bound with at most that share of `scores` above it; -inf if all may be above."""
-    ranks = np.array([len(scores) - 1 - _allowed(level, len(scores)) for level in levels])
+    ranks = np.array([len(scores) - 1 - allowed(level, len(scores)) for level in levels])
     bounds = np.partition(scores, np.maximum(ranks, 0))[np.maximum(ranks, 0)]
     return np.where(ranks < 0, -np.inf, bounds)
 
 
-def _allowed(level: float, count: int) -> int:
+def allowed(level: float, count: int) -> int:
     """How many of `count` presentations are at most the share `level`."""
     return min(int(np.floor(level * count + 1e-9)), count)  # 0.29 * 100 is 28.999999999999996

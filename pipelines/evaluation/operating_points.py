@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines.errors import AgfasError
 from pipelines.evaluation.classification import classify
-from pipelines.evaluation.metrics import Roc, report, roc
+from pipelines.evaluation.metrics import allowed, report, roc
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.thresholds import Threshold, choose_threshold, closest, middle_below
 
@@ -114,22 +114,13 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
     domains = ", ".join(sorted(set(dev.domain.tolist())))
     where = f"{len(dev)} held-out source videos ({domains})"
     if kind == "max_bpcer":
-        value = middle_below(curve, _last_within(curve, max_bpcer))
+        within = curve.rejected_bonafide <= allowed(max_bpcer, curve.bonafide)
+        value = middle_below(curve, int(np.flatnonzero(within)[-1]))
         return Threshold(value, kind, f"BPCER at most {max_bpcer:g} of {where}")
-    gain = _f1(curve)
+    # F1 = 2 TP / (2 TP + FP + FN) with TP the rejected attacks and FP the rejected bona fide.
+    gain = 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
     index = closest(curve, np.flatnonzero(gain == gain.max()))
     return Threshold(middle_below(curve, index), kind, f"highest F1 of {where}")
-
-
-def _last_within(curve: Roc, max_bpcer: float) -> int:
-    """Index of the highest threshold with BPCER at most `max_bpcer`."""
-    allowed = int(np.floor(max_bpcer * curve.bonafide + 1e-9))  # 0.29 * 100 is 28.999999999999996
-    return int(np.flatnonzero(curve.rejected_bonafide <= allowed)[-1])
-
-
-def _f1(curve: Roc) -> np.ndarray:
-    """(T,) F1 = 2 TP / (2 TP + FP + FN) with TP the rejected attacks and FP the rejected bona fide."""
-    return 2 * curve.rejected_attacks / (curve.rejected_attacks + curve.rejected_bonafide + curve.attacks)
 
 
 def _rates(videos: ScoreTable, threshold: float) -> Rates:

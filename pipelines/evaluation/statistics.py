@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,10 +114,7 @@ def pairwise_tests(groups: Mapping[str, Observations]) -> list[Pair]:
     pairs = [_paired(one, other, groups[one], groups[other]) for one, other in itertools.combinations(groups, 2)]
     tested = [place for place, pair in enumerate(pairs) if pair.p is not None]
     corrected = dict(zip(tested, holm([pair.p for pair in pairs if pair.p is not None]), strict=True))
-    return [
-        Pair(pair.first, pair.second, pair.count, pair.difference, pair.t, pair.p, corrected.get(place))
-        for place, pair in enumerate(pairs)
-    ]
+    return [replace(pair, p_holm=corrected.get(place)) for place, pair in enumerate(pairs)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -66,13 +66,8 @@ def _operating_point(rule: str, dev: ScoreTable, curve: Roc) -> tuple[str, int]:
         return "EER", curve.eer_index()
     if rule == "source_dev_min_acer":
         return "lowest ACER", _min_acer_index(dev, curve)
-    return "lowest HTER", _min_hter_index(curve)
-
-
-def _min_hter_index(curve: Roc) -> int:
-    accepted, rejected = _weighed_errors(curve)
-    cost = accepted + rejected
-    return closest(curve, np.flatnonzero(cost == cost.min()))
+    cost = np.sum(_weighed_errors(curve), axis=0)
+    return "lowest HTER", closest(curve, np.flatnonzero(cost == cost.min()))
 
 
 def closest(curve: Roc, best: np.ndarray) -> int:

@@ -47,6 +47,8 @@ class Chart:
 
     def __init__(self, title: str, x: Axis, y: Axis, width: int = 380, height: int = 300) -> None:
         self.title, self.x, self.y, self.width, self.height = title, x, y, width, height
+        self._left = _LEFT if y.ticks or y.label else 8
+        self._right, self._bottom = width - _RIGHT, height - _BOTTOM
         self._marks: list[str] = []
 
     def line(self, points: Sequence[tuple[float, float]], style: str, name: str = "") -> None:
@@ -75,48 +77,38 @@ class Chart:
 
     def svg(self) -> str:
         """The chart as an SVG element."""
-        left, right, top, bottom = self._frame()
         parts = [
-            _opening(self.title, self.width, self.height, left),
-            *self._x_ticks(top, bottom),
-            *self._y_ticks(left, right),
+            _opening(self.title, self.width, self.height, self._left),
+            *self._x_ticks(),
+            *self._y_ticks(),
             *self._marks,
-            f'<text class="label" text-anchor="end" x="{right}" y="{self.height - 5}">{escape(self.x.label)}</text>',
+            f'<text class="label" text-anchor="end" x="{self._right}" y="{self.height - 5}">'
+            f"{escape(self.x.label)}</text>",
         ]
         if self.y.label:
             parts.append(
-                f'<text class="label" text-anchor="end" transform="translate(11 {top}) rotate(-90)">'
+                f'<text class="label" text-anchor="end" transform="translate(11 {_TOP}) rotate(-90)">'
                 f"{escape(self.y.label)}</text>"
             )
         return "".join([*parts, "</svg>"])
 
-    def _frame(self) -> tuple[int, int, int, int]:
-        return (
-            (_LEFT if self.y.ticks or self.y.label else 8),
-            self.width - _RIGHT,
-            _TOP,
-            self.height - _BOTTOM,
-        )
-
     def _x(self, value: float) -> float:
-        left, right, _, _ = self._frame()
-        return self.x.place(value, left, right)
+        return self.x.place(value, self._left, self._right)
 
     def _y(self, value: float) -> float:
-        _, _, top, bottom = self._frame()
-        return self.y.place(value, bottom, top)
+        return self.y.place(value, self._bottom, _TOP)
 
-    def _x_ticks(self, top: int, bottom: int) -> list[str]:
+    def _x_ticks(self) -> list[str]:
         return [
-            f'<line class="grid" x1="{self._x(at):.1f}" x2="{self._x(at):.1f}" y1="{top}" y2="{bottom}"/>'
-            f'<text class="tick" text-anchor="middle" x="{self._x(at):.1f}" y="{bottom + 15}">{text}</text>'
+            f'<line class="grid" x1="{self._x(at):.1f}" x2="{self._x(at):.1f}" y1="{_TOP}" y2="{self._bottom}"/>'
+            f'<text class="tick" text-anchor="middle" x="{self._x(at):.1f}" y="{self._bottom + 15}">{text}</text>'
             for at, text in self.x.ticks
         ]
 
-    def _y_ticks(self, left: int, right: int) -> list[str]:
+    def _y_ticks(self) -> list[str]:
         return [
-            f'<line class="grid" x1="{left}" x2="{right}" y1="{self._y(at):.1f}" y2="{self._y(at):.1f}"/>'
-            f'<text class="tick" text-anchor="end" x="{left - 6}" y="{self._y(at) + 4:.1f}">{text}</text>'
+            f'<line class="grid" x1="{self._left}" x2="{self._right}" y1="{self._y(at):.1f}" y2="{self._y(at):.1f}"/>'
+            f'<text class="tick" text-anchor="end" x="{self._left - 6}" y="{self._y(at) + 4:.1f}">{text}</text>'
             for at, text in self.y.ticks
         ]
 

@@ -44,7 +44,7 @@ def feature_map(study: Study) -> FeatureMap:
     trial = shown_trial(study)
     fold = trial.folds[0]
     step = (trial.numbers(fold, trial.honest) or {})["step"]
-    table = _scored(trial, fold, step)
+    table = concat([trial.detector_run(fold).scores(step, role) for role in ("test", "dev")])
     rows = sample_rows(table, _MOST)
     if len(rows) < _FEWEST:
         raise AgfasError(f"A map of features needs {_FEWEST} faces or more, but fold '{fold}' has {len(rows)}.")
@@ -91,12 +91,6 @@ def neighbour_map(features: np.ndarray) -> np.ndarray:
 
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
-
-
-def _scored(trial: Trial, fold: str, step: int) -> ScoreTable:
-    """Scores by face of the test and development records."""
-    run = trial.detector_run(fold)
-    return concat([run.scores(step, role) for role in ("test", "dev")])
 
 
 def _features(trial: Trial, fold: str, step: int, shown: ScoreTable) -> np.ndarray:

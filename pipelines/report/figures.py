@@ -45,9 +45,8 @@ def overview_figure(study: Study, comparison: Comparison) -> str | None:
     groups = [group for group in study.rows if group.finished]
     if not groups:
         return None
-    rule = study.honest
     means = {
-        group.name: [v for trial in group.trials if (v := trial.mean(rule, "hter")) is not None] for group in groups
+        group.name: [v for t in group.trials if (v := t.mean(study.honest, "hter")) is not None] for group in groups
     }
     intervals = {group.name: comparison.interval_of(group) for group in groups}
     highest = max([*(max(values) for values in means.values()), *(i[1] for i in intervals.values() if i)])
@@ -108,13 +107,10 @@ def training_figures(gathered: Gathered, study: Study) -> list[str]:
     """Training losses by step of the identity encoders and generators, and of the detectors of every fold."""
     charts = [_loss_chart(f"{run.kind}, {run.folder.name}", [(run.title, "c0", [run])]) for run in gathered.shared]
     for fold in study.folds:
-        lines = [(group.name, group.style, _runs_of(group, fold)) for group in study.groups]
+        runs = {group: [trial.runs[fold] for trial in group.trials if fold in trial.runs] for group in study.groups}
+        lines = [(group.name, group.style, found) for group, found in runs.items()]
         charts.append(_loss_chart(f"detectors, {fold}", lines))
     return [chart for chart in charts if chart]
-
-
-def _runs_of(group: Group, fold: str) -> list[TrainingRun]:
-    return [trial.runs[fold] for trial in group.trials if fold in trial.runs]
 
 
 def _loss_chart(title: str, lines: Sequence[tuple[str, str, Sequence[TrainingRun]]]) -> str:

@@ -29,7 +29,8 @@ def gather(root: Path) -> Gathered:
     data: dict[Path, Data | None] = {}
     trials = [_trial(planned, _data_of(planned, data)) for planned in read_plan(root)]
     studies = _studies(trials, data)
-    return Gathered(root, studies, tuple(_shared_runs(root)), _cue_stores(root))
+    cue_stores = {path.parent.name: read_json(path) for path in sorted((root / "cues").glob("*/store.json"))}
+    return Gathered(root, studies, tuple(_shared_runs(root)), cue_stores)
 
 
 def read_results(planned: Sequence[Planned]) -> tuple[Study, ...]:
@@ -135,10 +136,6 @@ def _shared_runs(root: Path) -> list[TrainingRun]:
         for folder in sorted((root / kind).glob("*"))
         if (folder / "identity.json").is_file()
     ]
-
-
-def _cue_stores(root: Path) -> dict[str, dict[str, Any]]:
-    return {path.parent.name: read_json(path) for path in sorted((root / "cues").glob("*/store.json"))}
 
 
 def _optional(path: Path) -> dict[str, Any] | None:

@@ -198,14 +198,19 @@ def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> l
     trials = [trial for trial in study.trials if trial.result is not None]
     seeds = sorted({trial.seed for trial in trials})
     steps = sorted({trial.planned.experiment.train.steps for trial in trials})
-    chosen = f"of {listed(steps)} steps, {_chosen(trials, rule)}"
+    judged = [(fold, numbers) for t in trials for fold in t.folds if (numbers := t.numbers(fold, rule)) is not None]
+    origins: dict[str, str] = {}
+    for fold, numbers in judged:
+        origins.setdefault(fold, numbers["threshold_origin"])
+    at = sorted({numbers["step"] for _, numbers in judged})
+    state = f"judged at step {listed(at)}" if at else "none judged yet"
     made = [
-        ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; {chosen}"),
+        ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; of {listed(steps)} steps, {state}"),
         ("Threshold", f"{threshold}: {_THRESHOLDS[threshold]}"),
-        ("Origin", "; ".join(f"{fold}: {text}" for fold, text in _origins(trials, rule))),
+        ("Origin", "; ".join(f"{fold}: {text}" for fold, text in origins.items())),
         ("Videos", "; ".join(_video_counts(study)) + ". The scores of a video's frames are averaged"),
         ("Seeds", f"{len(seeds)} ({listed(seeds)}); ± is the standard deviation over seeds"),
-        ("Intervals", _intervals(trials, rule, comparison)),
+        ("Intervals", _intervals(trials, comparison) if any("intervals" in n for _, n in judged) else ""),
     ]
     return [(what, how) for what, how in made if how]
 
@@ -224,31 +229,12 @@ def how_paired(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     return ("Value", value), ("Interval", interval), ("Marks", marks), ("Rules", comparison.study.honest)
 
 
-def _found(trials: Sequence[Trial], rule: str) -> list[tuple[str, dict[str, Any]]]:
-    """(fold, numbers) of everything that is judged."""
-    return [(fold, numbers) for t in trials for fold in t.folds if (numbers := t.numbers(fold, rule)) is not None]
-
-
-def _chosen(trials: Sequence[Trial], rule: str) -> str:
-    steps = sorted({numbers["step"] for _, numbers in _found(trials, rule)})
-    return f"judged at step {listed(steps)}" if steps else "none judged yet"
-
-
-def _origins(trials: Sequence[Trial], rule: str) -> list[tuple[str, str]]:
-    origins: dict[str, str] = {}
-    for fold, numbers in _found(trials, rule):
-        origins.setdefault(fold, numbers["threshold_origin"])
-    return list(origins.items())
-
-
 def _video_counts(study: Study) -> list[str]:
     counts = [(fold, class_counts(study.trials, Target(fold))) for fold in study.folds]
     return [f"{fold}: {found[0]} live, {found[1]} attacks" for fold, found in counts if found]
 
 
-def _intervals(trials: Sequence[Trial], rule: str, comparison: Comparison | None) -> str:
-    if not any("intervals" in numbers for _, numbers in _found(trials, rule)):
-        return ""
+def _intervals(trials: Sequence[Trial], comparison: Comparison | None) -> str:
     replicates = sorted({trial.planned.experiment.evaluate.replicates for trial in trials})
     text = f"95 %, {listed(replicates)} bootstrap replicates over videos"
     if len({trial.seed for trial in trials}) > 1:

@@ -5,7 +5,7 @@ One video of a target is the smallest step of its HTER, which tells how many dig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.files import csv_text
@@ -42,32 +42,25 @@ def as_csv(table: MadeTable) -> str:
     return csv_text([_record(table, entry) for entry in table.entries.values()])
 
 
-def between_rules(entry: Entry, unit: str) -> float | None:
-    """Ours under the honest rule minus ours under the paper's, in videos."""
-    return in_videos(minus(entry.honest, entry.papers), entry.videos, unit) if entry.counted else None
+def differences(table: MadeTable, entry: Entry) -> dict[str, float | None]:
+    """Differences of a cell's HTER in videos, each None if a part of it is unknown.
 
-
-def from_paper(entry: Entry, unit: str) -> float | None:
-    """Ours under the paper's rule minus the paper's number, in videos."""
-    if entry.papers.mean is None or not entry.counted:
-        return None
-    return in_videos(entry.papers.mean - entry.printed.value, entry.videos, unit)
-
-
-def paper_gain(table: MadeTable, entry: Entry) -> float | None:
-    """The paper's number minus its reference row's, in the paper's videos."""
-    reference = table.reference(entry)
-    if reference is None or not entry.counted:
-        return None
-    return in_videos(entry.printed.value - reference.printed.value, entry.paper_videos, table.printed.unit)
-
-
-def our_gain(table: MadeTable, entry: Entry) -> float | None:
-    """Ours under the honest rule minus our reference row's, in our videos."""
-    reference = table.reference(entry)
-    if reference is None or not entry.counted:
-        return None
-    return in_videos(minus(entry.honest, reference.honest), entry.videos, table.printed.unit)
+    `between_rules`: ours under the honest rule minus ours under the paper's. `from_paper`: ours under the paper's rule
+    minus the paper's number. `paper_gain`: the paper's number minus its reference row's, in the paper's videos.
+    `our_gain`: ours under the honest rule minus our reference row's.
+    """
+    reference, ours = table.reference(entry), entry.papers.mean
+    found = {
+        "between_rules": (minus(entry.honest, entry.papers), entry.videos),
+        "from_paper": (None if ours is None else ours - entry.printed.value, entry.videos),
+        "paper_gain": (
+            None if reference is None else entry.printed.value - reference.printed.value,
+            entry.paper_videos,
+        ),
+        "our_gain": (None if reference is None else minus(entry.honest, reference.honest), entry.videos),
+    }
+    unit = table.printed.unit
+    return {name: in_videos(value, videos, unit) if entry.counted else None for name, (value, videos) in found.items()}
 
 
 def in_videos(difference: float | None, counts: tuple[int, int] | None, unit: str) -> float | None:
@@ -105,23 +98,22 @@ def _lines(table: MadeTable, label: str, entries: Sequence[Entry], is_run: bool)
     lines.append(Row(f"{label}: ours, papers' rule{tag}", tuple(_cell(table, entry.papers) for entry in entries)))
     lines.append(Row(f"{label}: ours, honest rule{tag}", tuple(_cell(table, entry.honest) for entry in entries)))
     if any(entry.counted for entry in entries):
-        for what, videos in _differences(table):
-            lines.append(Row(f"{label}: {what}", tuple(_signed(videos(entry)) for entry in entries)))
+        found = [differences(table, entry) for entry in entries]
+        for name, what in _shown_differences(table).items():
+            lines.append(Row(f"{label}: in videos: {what}", tuple(_signed(videos[name]) for videos in found)))
     return [line for line in lines if any(cell.text != MISSING for cell in line.cells)]
 
 
-def _differences(table: MadeTable) -> list[tuple[str, Callable[[Entry], float | None]]]:
-    """Lines of differences in videos; a difference from the paper is formed on the paper's data alone."""
-    reference, unit, tag = table.recipe.table.reference, table.printed.unit, _tag(table)
-    found: list[tuple[str, Callable[[Entry], float | None]]] = [
-        (f"in videos: ours, honest minus papers' rule{tag}", lambda entry: between_rules(entry, unit))
-    ]
+def _shown_differences(table: MadeTable) -> dict[str, str]:
+    """The shown ones of `differences`, in words; one from the paper is formed on the paper's data alone."""
+    reference, tag = table.recipe.table.reference, _tag(table)
+    shown = {"between_rules": f"ours, honest minus papers' rule{tag}"}
     if table.recipe.ground.own:
-        found.append(("in videos: ours, papers' rule, minus the paper", lambda entry: from_paper(entry, unit)))
+        shown["from_paper"] = "ours, papers' rule, minus the paper"
     if reference:
-        found.append((f"in videos: the paper, minus its {reference}", lambda entry: paper_gain(table, entry)))
-        found.append((f"in videos: ours, honest, minus our {reference}{tag}", lambda entry: our_gain(table, entry)))
-    return found
+        shown["paper_gain"] = f"the paper, minus its {reference}"
+        shown["our_gain"] = f"ours, honest, minus our {reference}{tag}"
+    return shown
 
 
 def _head(table: MadeTable, shown: str, head: str, metric: str) -> str:
@@ -238,7 +230,7 @@ def _video_notes(table: MadeTable) -> list[str]:
 
 
 def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
-    ground, unit = table.recipe.ground, table.printed.unit
+    ground, videos = table.recipe.ground, differences(table, entry)
     row = next(row for row in table.rows if row.label == entry.row)
     live, attack = entry.videos or ("", "")
     return {
@@ -246,7 +238,7 @@ def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
         "row": entry.row,
         "head": entry.head,
         "metric": entry.metric,
-        "unit": unit,
+        "unit": table.printed.unit,
         "paper": entry.printed.value,
         "paper_text": entry.printed.text,
         "paper_source": read_papers().source(table.name),
@@ -264,11 +256,11 @@ def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
         "live_videos": live,
         "attack_videos": attack,
         "one_video_points": one_video(entry.videos) if entry.videos else "",
-        "honest_minus_papers_rule_videos": _or_empty(between_rules(entry, unit)),
-        "ours_minus_paper_videos": _or_empty(from_paper(entry, unit)) if ground.own else "",
+        "honest_minus_papers_rule_videos": _or_empty(videos["between_rules"]),
+        "ours_minus_paper_videos": _or_empty(videos["from_paper"]) if ground.own else "",
         "reference": table.recipe.table.reference,
-        "paper_minus_reference_videos": _or_empty(paper_gain(table, entry)),
-        "ours_minus_reference_videos": _or_empty(our_gain(table, entry)),
+        "paper_minus_reference_videos": _or_empty(videos["paper_gain"]),
+        "ours_minus_reference_videos": _or_empty(videos["our_gain"]),
         "not_run": row.absent,
     }
 

@@ -67,7 +67,9 @@ def make_recipe(asked: Asked) -> Recipe:
         AgfasError: an unknown table, row, domain or scale, or another invalid argument.
     """
     table, settings = read_table(asked.table, asked.configs)
-    _check_rows(asked, table)
+    for label in asked.only:
+        if label not in table.rows:
+            raise AgfasError(f"--only '{label}': unknown row; {nearest(label, table.rows)}")
     ground = _ground(asked, table, settings)
     scale = asked.scale or ("full" if ground.own else "small")
     if scale not in SCALES:
@@ -126,12 +128,6 @@ def _ground(asked: Asked, table: TableChoice, settings: PaperSettings) -> Ground
     if SYNTHETIC in asked.on:
         raise AgfasError("--on takes either synthetic or folders of prepared datasets, not both.")
     return grounds.given(choice, settings, [Path(folder) for folder in asked.on], names)
-
-
-def _check_rows(asked: Asked, table: TableChoice) -> None:
-    for label in asked.only:
-        if label not in table.rows:
-            raise AgfasError(f"--only '{label}': unknown row; {nearest(label, table.rows)}")
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:

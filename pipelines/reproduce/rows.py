@@ -73,22 +73,17 @@ class Recipe:
         data = dict(self.size.experiment["data"])
         if not self.ground.own and not self.ground.folders:
             return data
-        side = data.get("size", 64)
-        folders = self.ground.folders
-        if self.ground.missing:
-            return {"name": "dataset", "path": str(self.root / "faces" / "missing"), "size": side}
-        return {"name": "dataset", "path": str(folders[0] if len(folders) == 1 else self.joined(folders)), "size": side}
+        folder = self.root / "faces" / "missing" if self.ground.missing else self.joined(self.ground.folders)
+        return {"name": "dataset", "path": str(folder), "size": data.get("size", 64)}
 
     def joined(self, folders: Sequence[Path]) -> Path:
-        """The folder of several prepared datasets joined to one."""
-        return self.root / "faces" / joined_name(folders)
+        """The folder of prepared datasets: the only one, or the one that joins them."""
+        return folders[0] if len(folders) == 1 else self.root / "faces" / joined_name(folders)
 
     def extra_live(self) -> str:
         """`train.extra_live.dataset`: the benchmark's corpus, or a folder of live faces."""
         folders = self.ground.live_folders
-        if not folders or self.ground.missing:
-            return CORPUS
-        return str(folders[0] if len(folders) == 1 else self.joined(folders))
+        return str(self.joined(folders)) if folders and not self.ground.missing else CORPUS
 
 
 def plan_rows(recipe: Recipe, only: Sequence[str] = ()) -> list[PlannedRow]:
@@ -111,9 +106,8 @@ def _plan_row(recipe: Recipe, label: str, row: RowChoice, only: Sequence[str]) -
     made = {name: _experiments(recipe, label, row, name, protocol) for name in row.method}
     if only and label not in only:
         return PlannedRow(label, row, protocol, "left out by --only", made)
-    if recipe.ground.missing:
-        return PlannedRow(label, row, protocol, "waits for what is missing", made, waits=True)
-    return PlannedRow(label, row, protocol, "", made)
+    waits = bool(recipe.ground.missing)
+    return PlannedRow(label, row, protocol, "waits for what is missing" if waits else "", made, waits)
 
 
 def _obstacle(recipe: Recipe, method: Method, row: RowChoice) -> str:

@@ -47,18 +47,14 @@ class StoredLatents:
 
     def read(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `LatentViews.read`."""
-        latents = tokens = None
-        for view in np.unique(views):
-            chosen = np.flatnonzero(views == view)
-            some_latents = self.store.read(f"latents_{view}", rows[chosen])
-            some_tokens = self.store.read(f"tokens_{view}", rows[chosen])
-            if latents is None or tokens is None:
-                latents = np.empty((len(rows), *some_latents.shape[1:]), np.float32)
-                tokens = np.empty((len(rows), *some_tokens.shape[1:]), np.float32)
-            latents[chosen], tokens[chosen] = some_latents, some_tokens
-        assert latents is not None
-        assert tokens is not None
-        return latents, tokens
+        return self._read("latents", rows, views), self._read("tokens", rows, views)
+
+    def _read(self, name: str, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
+        parts = {view: self.store.read(f"{name}_{view}", rows[views == view]) for view in np.unique(views)}
+        values = np.empty((len(rows), *next(iter(parts.values())).shape[1:]), np.float32)
+        for view, part in parts.items():
+            values[views == view] = part
+        return values
 
 
 class PaddedTokens:

@@ -259,7 +259,7 @@ def test_a_domain_of_live_faces_alone_has_its_bpcer(tmp_path):
     assert targets_of(study) == [Target("all_to_unseen", "phone")]
     assert targets_of(study, one_class=True)[1] == Target("all_to_unseen", "webcam")
     trial = study.trials[0]
-    numbers = trial.domains("all_to_unseen")["webcam"]["one_class"][HONEST]
+    numbers = trial.judged(Target("all_to_unseen", "webcam"))["one_class"][HONEST]
     scores = trial.test_scores("all_to_unseen", HONEST)
     rejected = np.mean(scores.score[scores.domain == "webcam"] < numbers["threshold"])
     assert numbers["bpcer"] == pytest.approx(rejected)

@@ -19,7 +19,7 @@ from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
 from pipelines.report.contents import Group, Target, Trial
-from pipelines.reproduce.printing import as_markdown, from_paper, in_videos, minus
+from pipelines.reproduce.printing import as_markdown, differences, in_videos, minus
 from pipelines.reproduce.request import Asked, make_recipe
 from pipelines.reproduce.rows import plan_rows
 from pipelines.reproduce.settings import RUNNING_BEST
@@ -208,7 +208,8 @@ def test_on_the_papers_own_data_the_difference_from_the_paper_is_told(made):
     table = both_sides(own, plan_rows(recipe, asked.only))
     line = records(path)["SSAN-R [25]", "M&I to C", "HTER"]
     expected = (float(line["ours_papers_rule"]) - 27.33) / 5
-    assert from_paper(table.entries["SSAN-R [25]", "M&I to C", "HTER"], "per cent") == pytest.approx(expected)
+    found = differences(table, table.entries["SSAN-R [25]", "M&I to C", "HTER"])
+    assert found["from_paper"] == pytest.approx(expected)
     markdown = as_markdown(table)
     assert f"| SSAN-R [25]: in videos: ours, papers' rule, minus the paper | {expected:+.1f} |" in markdown
     assert "not comparable" not in markdown
