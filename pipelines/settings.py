@@ -100,7 +100,7 @@ def _explain_one(item: dict[str, Any], model: type[BaseModel]) -> str:
         return f"unknown key '{'.'.join(place)}'; {hint}"
     if item["type"] == "missing":
         return f"'{'.'.join(place)}' is missing."
-    message = item["msg"].removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ").rstrip(".")
     return f"'{'.'.join(place)}' = {_shortened(item.get('input'))}: {message}." if place else f"{message}."
 
 
