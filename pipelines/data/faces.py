@@ -17,6 +17,9 @@ from pipelines.data.records import load_faces, open_table, read_card, read_colum
 from pipelines.files import write_atomically
 from pipelines.progress import track
 
+# The attribute of each column in `Faces` is its plural.
+_COLUMNS = ("key", "label", "domain", "subject", "video", "attack_type", "split")
+
 
 @dataclass(frozen=True)
 class Faces:
@@ -58,28 +61,13 @@ class Faces:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The metadata by the records' column names."""
-        return {
-            "key": self.keys,
-            "label": self.labels,
-            "domain": self.domains,
-            "subject": self.subjects,
-            "video": self.videos,
-            "attack_type": self.attack_types,
-            "split": self.splits,
-        }
+        return {name: getattr(self, f"{name}s") for name in _COLUMNS}
 
 
 def open_faces(folder: Path, size: int) -> Faces:
     """Open a face dataset with pixels of `size`; they are decoded once and memory-mapped afterwards."""
-    column = read_columns(folder, ("key", "label", "domain", "subject", "video", "attack_type", "split"))
     return Faces(
-        keys=column["key"],
-        labels=column["label"],
-        domains=column["domain"],
-        subjects=column["subject"],
-        videos=column["video"],
-        attack_types=column["attack_type"],
-        splits=column["split"],
+        **{f"{name}s": column for name, column in read_columns(folder, _COLUMNS).items()},
         images=_decoded(folder, "image", folder / f"pixels-{size}.npy", (size, size, 3)),
         fingerprint=str(read_card(folder)["fingerprint"]) + f"-{size}",
         folder=folder,

@@ -30,13 +30,14 @@ def read_picture(path: Path) -> Image.Image:
     """
     check_file(path, "picture")
     head = _head(path)
-    _check_png_header(path, head)
+    if head.startswith(_PNG) and len(head) == 24:  # Pillow reads a PNG up to its first pixels before it gives the size
+        check_size(path, struct.unpack(">II", head[16:24]))
     with warnings.catch_warnings():
         # Pillow warns about huge pictures, which are refused here, and about broken EXIF blocks, which are harmless.
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=FORMATS) as image:
-                _check_size(path, image.size)
+                check_size(path, image.size)
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image))
         except Image.DecompressionBombError:
@@ -84,22 +85,16 @@ def _head(path: Path) -> bytes:
         raise AgfasError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
 
 
-def _check_png_header(path: Path, head: bytes) -> None:
-    """Check the size at byte 16: Pillow reads a PNG up to its first pixels before it gives the size."""
-    if head.startswith(_PNG) and len(head) == 24:
-        _check_size(path, struct.unpack(">II", head[16:24]))
-
-
 def _unidentified(path: Path, head: bytes) -> AgfasError:
     if head.startswith(_BEGINNINGS):
         return AgfasError(f"{path} is a damaged picture: its header is truncated. Export or copy it again.")
     return AgfasError(f"{path} is not a picture. {_ALLOWED}")
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width} x {height}")
+def check_size(path: Path, size: tuple[int, int], of: str = "") -> None:
+    """Raise AgfasError if a picture has more than `MAX_PIXELS`; `of` says which picture of a file it is."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise _too_large(path, f"{of}{size[0]} x {size[1]}")
 
 
 def _too_large(path: Path, size: str) -> AgfasError:

@@ -72,9 +72,13 @@ class Leaks:
         if self.clean:
             lines = [f"Splits are clean: no subject, video or near-duplicate of {self.faces} faces is in two."]
         else:
-            lines = [f"SPLITS LEAK: {self._counts()}. leaks.json lists them."]
-            lines += [f"  subject {leak['domain']}/{leak['name']} is in {_both(leak)}" for leak in self.subjects[:3]]
-            lines += [f"  video {leak['domain']}/{leak['name']} is in {_both(leak)}" for leak in self.videos[:3]]
+            lines = [
+                f"SPLITS LEAK: {len(self.subjects)} subjects, {len(self.videos)} videos and {self.near_duplicate_pairs}"
+                f" pairs of near-duplicates among {self.faces} faces are in two splits. leaks.json lists them."
+            ]
+            for what, found in (("subject", self.subjects), ("video", self.videos)):
+                places = ((f"{leak['domain']}/{leak['name']}", " and ".join(leak["splits"])) for leak in found[:3])
+                lines += [f"  {what} {name} is in {splits}" for name, splits in places]
             lines += [f"  {' and '.join(leak['keys'])} are nearly equal" for leak in self.near_duplicates[:3]]
         if self.subjects_unknown:
             lines.append(
@@ -82,12 +86,6 @@ class Leaks:
                 " be."
             )
         return lines
-
-    def _counts(self) -> str:
-        return (
-            f"{len(self.subjects)} subjects, {len(self.videos)} videos and {self.near_duplicate_pairs} pairs of"
-            f" near-duplicates among {self.faces} faces are in two splits"
-        )
 
 
 def leaks_from_json(content: Mapping[str, Any]) -> Leaks:
@@ -262,7 +260,3 @@ def _crossing(columns: Mapping[str, Sequence[Any]], column: str) -> list[dict[st
         for (domain, name), splits in sorted(seen.items())
         if len(splits) > 1
     ]
-
-
-def _both(leak: dict[str, Any]) -> str:
-    return " and ".join(leak["splits"])

@@ -16,7 +16,7 @@ Every fold that tests several domains is also evaluated on each of them. In prot
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -29,6 +29,10 @@ CORPUS = "corpus"
 def _in_order(names: list[str]) -> list[str]:
     """Each once and in a fixed order, so that equal choices give equal fingerprints."""
     return [name for name in ("train", "dev", "test") if name in names]
+
+
+def _domains(least: int, what: str) -> Any:
+    return Field(default=None, min_length=least, description=f"{what}; default: all except `corpus`.")
 
 
 class _AcrossDomains(Strict):
@@ -48,11 +52,7 @@ class LeaveOneOut(_AcrossDomains):
     """Every domain is the target once, the others are the sources."""
 
     name: Literal["leave_one_out"] = "leave_one_out"
-    domains: list[str] | None = Field(
-        default=None,
-        min_length=2,
-        description="Domains that take turns; default: all except `corpus`.",
-    )
+    domains: list[str] | None = _domains(2, "Domains that take turns")
 
 
 class Limited(_AcrossDomains):
@@ -67,38 +67,28 @@ class OneAgainstOthers(_AcrossDomains):
     """Every domain is the only source once; all others are tested together."""
 
     name: Literal["one_against_others"] = "one_against_others"
-    domains: list[str] | None = Field(
-        default=None,
-        min_length=2,
-        description="Domains that take turns; default: all except `corpus`.",
-    )
+    domains: list[str] | None = _domains(2, "Domains that take turns")
 
 
 class Within(Strict):
     """Every domain by itself: trained on its `train` records, tested on its `test` records."""
 
     name: Literal["within"] = "within"
-    domains: list[str] | None = Field(
-        default=None, min_length=1, description="One detector each; default: all except `corpus`."
-    )
+    domains: list[str] | None = _domains(1, "One detector each")
 
 
 class CrossMatrix(Strict):
     """Every domain is the only source once and all are tested, itself on its `test` records."""
 
     name: Literal["cross_matrix"] = "cross_matrix"
-    domains: list[str] | None = Field(
-        default=None, min_length=2, description="Rows and columns of the matrix; default: all except `corpus`."
-    )
+    domains: list[str] | None = _domains(2, "Rows and columns of the matrix")
 
 
 class Combined(Strict):
     """One detector for the `train` records of all domains, tested on the `test` records of each."""
 
     name: Literal["combined"] = "combined"
-    domains: list[str] | None = Field(
-        default=None, min_length=2, description="Trained on together; default: all except `corpus`."
-    )
+    domains: list[str] | None = _domains(2, "Trained on together")
 
 
 class AllToUnseen(_AcrossDomains):

@@ -51,32 +51,14 @@ def measure_quality(picture: np.ndarray) -> Quality:
 
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
-    sharpness = min(_laplacian_variance(grey) / _SHARP, 1.0)
-    edges = min(_tenengrad(grey) / _EDGES, 1.0)
+    laplacian = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2
+    along_x, along_y = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    tenengrad = float((np.square(along_x) + np.square(along_y)).mean(dtype=np.float64))
+    sharpness = min(laplacian / _SHARP, 1.0)
     parts = {
         "sharpness": sharpness,
         "contrast": min(deviation / _CONTRAST, 1.0),
-        "brightness": _brightness(mean),
-        "blur": _LAPLACIAN_SHARE * sharpness + (1 - _LAPLACIAN_SHARE) * edges,
+        "brightness": max(0.0, 1 - abs(mean - _MIDDLE) / 128) if _DARK <= mean <= _BRIGHT else 0.0,
+        "blur": _LAPLACIAN_SHARE * sharpness + (1 - _LAPLACIAN_SHARE) * min(tenengrad / _EDGES, 1.0),
     }
     return Quality(**parts, score=sum(WEIGHTS[name] * value for name, value in parts.items()))
-
-
-def _brightness(mean: float) -> float:
-    if not _DARK <= mean <= _BRIGHT:
-        return 0.0
-    return max(0.0, 1 - abs(mean - _MIDDLE) / 128)
-
-
-def _laplacian_variance(grey: np.ndarray) -> float:
-    import cv2
-
-    return float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2
-
-
-def _tenengrad(grey: np.ndarray) -> float:
-    """Mean squared gradient, by 3 x 3 Sobel filters."""
-    import cv2
-
-    along_x, along_y = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    return float((np.square(along_x) + np.square(along_y)).mean(dtype=np.float64))

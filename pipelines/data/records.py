@@ -23,18 +23,7 @@ ATTACK, BONAFIDE = 0, 1
 LABEL_NAMES = ["attack", "bonafide"]
 NO_ATTACK = "none"
 SPLITS = ("train", "dev", "test")
-COLUMNS = (
-    "key",
-    "image",
-    "label",
-    "attack_type",
-    "domain",
-    "subject",
-    "video",
-    "frame",
-    "split",
-    "landmarks",
-)
+COLUMNS = ("key", "image", "label", "attack_type", "domain", "subject", "video", "frame", "split", "landmarks")
 GROUP_COLUMNS = ("age", "sex", "ethnicity")
 """What a dataset may record of its persons; `agfas prepare` keeps it, a face dataset need not have it."""
 CARD_NAME = "face_dataset.json"
@@ -85,20 +74,13 @@ def face_features() -> Features:
     """The typed columns of a face dataset."""
     from datasets import Array2D, ClassLabel, Features, Image, Value
 
-    return Features(
-        {
-            "key": Value("string"),
-            "image": Image(),
-            "label": ClassLabel(names=LABEL_NAMES),
-            "attack_type": Value("string"),
-            "domain": Value("string"),
-            "subject": Value("string"),
-            "video": Value("string"),
-            "frame": Value("int32"),
-            "split": Value("string"),
-            "landmarks": Array2D((5, 2), "float32"),
-        }
-    )
+    typed = {
+        "image": Image(),
+        "label": ClassLabel(names=LABEL_NAMES),
+        "frame": Value("int32"),
+        "landmarks": Array2D((5, 2), "float32"),
+    }
+    return Features({name: typed.get(name, Value("string")) for name in COLUMNS})
 
 
 def face_key(domain: str, subject: str, video: str, frame: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from pipelines.data.records import NO_ATTACK
+from pipelines.data.splits import evenly_spaced
 from pipelines.files import write_atomically
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def contact_sheet(faces: Dataset, path: Path) -> Path:
     groups = _groups(faces)
     kinds = [NO_ATTACK, *sorted({kind for _, kind in groups} - {NO_ATTACK})]
     domains = list(dict.fromkeys(domain for domain, _ in groups))
-    side = _side(faces[0]["image"].width)
+    own = faces[0]["image"].width
+    # Small faces are enlarged by an integer factor, large ones reduced.
+    side = _SIDE if own > _SIDE else own * round(_SIDE / own)
     width = _COLUMNS * side + _GAP
     height = _ROWS * side + _LABEL
     sheet = Image.new("RGB", (_MARGIN + len(kinds) * width, _MARGIN + len(domains) * height), "white")
@@ -42,15 +45,11 @@ def contact_sheet(faces: Dataset, path: Path) -> Path:
         for across, kind in enumerate(kinds):
             corner = (_MARGIN + across * width, _MARGIN + down * height)
             indices = groups.get((domain, kind), [])
-            title = _title(domain, kind, len(indices))
-            _paint_group(sheet, faces, _spread(indices), corner, side, title)
+            title = f"{domain}: {'live' if kind == NO_ATTACK else kind} ({len(indices)} videos)"
+            # Spread, since the first videos may all show one person.
+            _paint_group(sheet, faces, evenly_spaced(indices, _ROWS * _COLUMNS), corner, side, title)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
     return path
-
-
-def _side(width: int) -> int:
-    """Side of a face on the sheet: small faces are enlarged by an integer factor, large ones reduced."""
-    return _SIDE if width > _SIDE else width * round(_SIDE / width)
 
 
 def _groups(faces: Dataset) -> dict[tuple[str, str], list[int]]:
@@ -63,18 +62,6 @@ def _groups(faces: Dataset) -> dict[tuple[str, str], list[int]]:
             seen.add((domain, video))
             groups.setdefault((domain, kind), []).append(index)
     return groups
-
-
-def _spread(indices: list[int]) -> list[int]:
-    """As many evenly spaced indices as fit; the first ones may all show one person."""
-    count = _ROWS * _COLUMNS
-    if len(indices) <= count:
-        return indices
-    return [indices[place * len(indices) // count] for place in range(count)]
-
-
-def _title(domain: str, kind: str, videos: int) -> str:
-    return f"{domain}: {'live' if kind == NO_ATTACK else kind} ({videos} videos)"
 
 
 def _paint_group(

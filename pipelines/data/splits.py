@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pipelines.data.importers.source import SourceFace
 from pipelines.data.records import SPLITS
 from pipelines.errors import AgfasError, nearest
 
+T = TypeVar("T")
 Group = tuple[str, str]
 _Videos = dict[Group, Counter]
 
@@ -98,6 +100,12 @@ def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group
         held[best].update(kinds)
         result[group] = best
     return result
+
+
+def evenly_spaced(items: list[T], count: int) -> list[T]:
+    """At most `count` items, evenly spaced, in their order."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def undersample(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data.images import MAX_PIXELS, check_file
+from pipelines.data.images import check_file, check_size
 from pipelines.errors import AgfasError, nearest
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def open_video(path: Path) -> VideoFile:
         first = next(frames, None)
         if first is None:
             raise AgfasError(f"{path} has no frame that can be decoded. Copy or export it again.")
-        if first.width * first.height > MAX_PIXELS:
-            raise _too_large(path, first.width, first.height)
+        check_size(path, (first.width, first.height), "frames of ")
         count = stream.frames or 1 + sum(1 for _ in frames)
         rate = stream.average_rate
         return VideoFile(path, count, float(rate) if rate else 0.0, first.pts)
@@ -209,15 +208,15 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, OSError) as error:
         raise AgfasError(f"{path} is not a video that can be read ({_reason(error)}). {_ALLOWED}") from error
     with container:
-        pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+        # An audio file may have its cover as a video stream.
+        pictures = [s for s in container.streams.video if not s.disposition & type(s.disposition).attached_pic]
         if not pictures:
-            raise AgfasError(f"{path} has no video stream, only {_kinds(container)}. {_ALLOWED}")
+            kinds = ", ".join(sorted({stream.type for stream in islice(container.streams, 8)})) or "nothing"
+            raise AgfasError(f"{path} has no video stream, only {kinds}. {_ALLOWED}")
         stream = pictures[0]
         if stream.codec_context is None:
             raise AgfasError(f"{path} has an unknown codec. Export it as MP4 with H.264.")
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > MAX_PIXELS:
-            raise _too_large(path, width, height)
+        check_size(path, (stream.codec_context.width, stream.codec_context.height), "frames of ")
         # Videos are decoded in parallel processes; threads within one would only add memory.
         stream.codec_context.thread_count = 1
         yield container, stream
@@ -240,41 +239,17 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
 
 def _upright(frame: VideoFrame) -> np.ndarray:
     """A frame as RGB, by its display matrix (x' = a x + c y, y' = b x + d y) in quarter turns and reflections."""
-    picture = frame.to_ndarray(format="rgb24")
-    matrix = _display_matrix(frame)
-    if matrix is None:
-        return picture
-    a, b, c, d = matrix
-    if abs(a) + abs(d) < abs(b) + abs(c):
-        picture, a, d = picture.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     from av.sidedata.sidedata import Type
 
+    picture = frame.to_ndarray(format="rgb24")
     side_data: Any = frame.side_data  # a mapping by type, while its stub says by name
     data = side_data.get(Type.DISPLAYMATRIX)
     if data is None:
-        return None
+        return picture
     a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32, count=5).tolist()
-    return a, b, c, d
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Whether a stream is the cover picture of an audio file."""
-    return bool(stream.disposition & type(stream.disposition).attached_pic)
-
-
-def _kinds(container: InputContainer) -> str:
-    return ", ".join(sorted({stream.type for stream in islice(container.streams, 8)})) or "nothing"
-
-
-def _too_large(path: Path, width: int, height: int) -> AgfasError:
-    return AgfasError(
-        f"{path} has frames of {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read. Make it"
-        " smaller."
-    )
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _reason(error: Exception) -> str:

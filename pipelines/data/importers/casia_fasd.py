@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import CUT, PRINT, REPLAY
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "CASIA-FASD"
 CITATION = (
@@ -23,12 +23,7 @@ CITATION = (
 )
 LICENCE = "For research, under the agreement of the Institute of Automation, Chinese Academy of Sciences."
 VERIFIED = "Not checked against a real copy; names follow the paper and of Idiap's published interface."
-EXPECTED = (
-    Expected(BONAFIDE, 60, ("train",)),
-    Expected(ATTACK, 180, ("train",)),
-    Expected(BONAFIDE, 90, ("test",)),
-    Expected(ATTACK, 270, ("test",)),
-)
+EXPECTED = (*expected(60, 180, "train"), *expected(90, 270, "test"))
 
 _TYPES = {
     **dict.fromkeys(("1", "2", "HR_1"), NO_ATTACK),

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import EXPORTED, Expected, Layout
+from pipelines.data.importers.layout import EXPORTED, Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import FLEXIBLE_MASK
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "CSMAD"
 CITATION = (
@@ -25,7 +25,7 @@ CITATION = (
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
 VERIFIED = "Not checked against a real copy; names follow published readers."
-EXPECTED = (Expected(BONAFIDE, 87), Expected(ATTACK, 159))
+EXPECTED = expected(87, 159)
 
 _LAYOUT = Layout(
     TITLE,

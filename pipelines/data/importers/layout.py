@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, SourceFace, files_in, place_below
+from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
 
 # Archives are often unpacked into one or two extra folders, so the top folders are searched this deep.
@@ -161,6 +162,15 @@ class Expected:
             and (not self.splits or face.split in self.splits)
             and (self.attack_type is None or face.attack_type == self.attack_type)
         )
+
+
+def expected(live: int, attack: int, *splits: str, what: str = "") -> tuple[Expected, Expected]:
+    """The numbers of live and attack videos of a full copy, together in all `splits`."""
+    return Expected(BONAFIDE, live, splits, what=what), Expected(ATTACK, attack, splits, what=what)
+
+
+# `what` of the two datasets whose training and test videos the leave-one-out protocols count together.
+TRAIN_AND_TEST = "training and test, as the leave-one-out protocols use them"
 
 
 @dataclass(frozen=True)

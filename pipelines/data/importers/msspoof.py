@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import PRINT
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "MSSpoof"
 CITATION = (
@@ -24,7 +24,7 @@ CITATION = (
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
 VERIFIED = "Not checked against a real copy; folders and counts follow Idiap's published interface."
-EXPECTED = (Expected(BONAFIDE, 1253, what="pictures"), Expected(ATTACK, 3010, what="pictures"))
+EXPECTED = expected(1253, 3010, what="pictures")
 
 _LAYOUT = Layout(
     TITLE,

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import TRAIN_AND_TEST, Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import PRINT, REPLAY
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "OULU-NPU"
 CITATION = (
@@ -25,12 +25,7 @@ CITATION = (
 )
 LICENCE = "For research, under the agreement of the University of Oulu."
 VERIFIED = "Not checked against a real copy; names follow the paper and of Idiap's published interface."
-EXPECTED = (
-    Expected(BONAFIDE, 720, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
-    Expected(ATTACK, 2880, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
-    Expected(BONAFIDE, 270, ("dev",)),
-    Expected(ATTACK, 1080, ("dev",)),
-)
+EXPECTED = (*expected(720, 2880, "train", "test", what=TRAIN_AND_TEST), *expected(270, 1080, "dev"))
 
 _TYPES = {"1": NO_ATTACK, "2": PRINT, "3": PRINT, "4": REPLAY, "5": REPLAY}
 _LAYOUT = Layout(

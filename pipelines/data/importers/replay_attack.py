@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import TRAIN_AND_TEST, Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import PRINT, REPLAY
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "Idiap Replay-Attack"
 CITATION = (
@@ -24,12 +24,7 @@ CITATION = (
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
 VERIFIED = "Not checked against a real copy; names follow Idiap's published interface."
-EXPECTED = (
-    Expected(BONAFIDE, 140, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
-    Expected(ATTACK, 700, ("train", "test"), what="training and test, as the leave-one-out protocols use them"),
-    Expected(BONAFIDE, 60, ("dev",)),
-    Expected(ATTACK, 300, ("dev",)),
-)
+EXPECTED = (*expected(140, 700, "train", "test", what=TRAIN_AND_TEST), *expected(60, 300, "dev"))
 
 _SPLITS = {"train": "train", "devel": "dev", "test": "test"}
 _TYPES = {None: NO_ATTACK, "print": PRINT, "mobile": REPLAY, "highdef": REPLAY}

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import Expected, Layout
+from pipelines.data.importers.layout import Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import PRINT, REPLAY
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "SiW"
 CITATION = (
@@ -25,12 +25,7 @@ CITATION = (
 )
 LICENCE = "For research, under the agreement of Michigan State University."
 VERIFIED = "Not checked against a real copy; names and counts follow Idiap's published file lists."
-EXPECTED = (
-    Expected(BONAFIDE, 714, ("train",)),
-    Expected(ATTACK, 1703, ("train",)),
-    Expected(BONAFIDE, 599, ("test",)),
-    Expected(ATTACK, 1462, ("test",)),
-)
+EXPECTED = (*expected(714, 1703, "train"), *expected(599, 1462, "test"))
 
 _TYPES = {"1": NO_ATTACK, "2": PRINT, "3": REPLAY}
 _LAYOUT = Layout(

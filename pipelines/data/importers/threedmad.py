@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers.layout import EXPORTED, Expected, Layout
+from pipelines.data.importers.layout import EXPORTED, Layout, expected
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import MASK
-from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
+from pipelines.data.records import NO_ATTACK
 
 TITLE = "3DMAD"
 CITATION = (
@@ -22,14 +22,7 @@ CITATION = (
 )
 LICENCE = "For research, under Idiap's end user licence agreement."
 VERIFIED = "Not checked against a real copy; names and sets follow Idiap's published interface."
-EXPECTED = (
-    Expected(BONAFIDE, 70, ("train",)),
-    Expected(ATTACK, 35, ("train",)),
-    Expected(BONAFIDE, 50, ("dev",)),
-    Expected(ATTACK, 25, ("dev",)),
-    Expected(BONAFIDE, 50, ("test",)),
-    Expected(ATTACK, 25, ("test",)),
-)
+EXPECTED = (*expected(70, 35, "train"), *expected(50, 25, "dev"), *expected(50, 25, "test"))
 
 _LAST_CLIENT = {"train": 7, "dev": 12, "test": 17}
 _LAYOUT = Layout(

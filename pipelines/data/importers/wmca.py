@@ -18,17 +18,7 @@ from pathlib import Path
 
 from pipelines.data.importers.layout import EXPORTED, Expected, Layout
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.importers.words import (
-    FLEXIBLE_MASK,
-    HEAD,
-    MAKEUP,
-    MASK,
-    PAPER_MASK,
-    PARTIAL,
-    PRINT,
-    REPLAY,
-    WIG,
-)  # fmt: skip
+from pipelines.data.importers.words import FLEXIBLE_MASK, HEAD, MAKEUP, MASK, PAPER_MASK, PARTIAL, PRINT, REPLAY, WIG
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 

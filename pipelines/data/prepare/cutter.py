@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.data import pose
+from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.quality import measure_quality
 from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
-    from pipelines.data.detection import DetectedFace, FaceDetector
     from pipelines.data.parsing import Parser
 
-DetectorFactory = Callable[[], "FaceDetector"]
+DetectorFactory = Callable[[], FaceDetector]
 _NOT_DETECTED = np.full((5, 2), np.nan, dtype=np.float32)
 _NO_POSE = (float("nan"),) * 3
 
@@ -32,9 +32,8 @@ class FaceCrop:
 
     Attributes:
         picture: (size, size, 3) uint8 RGB.
-        landmarks, source_landmarks: (5, 2) float32 in pixels of the crop and of the source; NaN without detection.
-        box: (4,) float32 left, top, width, height in pixels of the source.
-        score: of the detection; NaN without one.
+        landmarks: (5, 2) float32 in pixels of the crop; NaN without detection.
+        face: in pixels of the source; without detection, the box of the crop with landmarks and score of NaN.
         pose: (3,) yaw, pitch, roll in degrees; NaN if unknown.
         quality: in [0, 1].
         mask: (size, size) uint8, 1 face, 0 background; None without a parser.
@@ -42,9 +41,7 @@ class FaceCrop:
 
     picture: np.ndarray
     landmarks: np.ndarray
-    source_landmarks: np.ndarray
-    box: np.ndarray
-    score: float
+    face: DetectedFace
     pose: tuple[float, float, float]
     quality: float
     mask: np.ndarray | None
@@ -99,7 +96,7 @@ class Cutter:
         """
         angles = self._pose(picture, face)
         aligned = self.crop.align(picture, face)
-        return self._finish(aligned.picture, aligned.landmarks, face.landmarks, face.box, face.score, angles)
+        return self._finish(aligned.picture, aligned.landmarks, face, angles)
 
     def take(self, picture: np.ndarray) -> FaceCrop:
         """A picture that is a crop already.
@@ -110,7 +107,7 @@ class Cutter:
         """
         crop, (left, top, side) = self.crop.take(picture)
         box = np.array([left, top, side, side], dtype=np.float32)
-        return self._finish(crop, _NOT_DETECTED, _NOT_DETECTED, box, float("nan"), _NO_POSE)
+        return self._finish(crop, _NOT_DETECTED, DetectedFace(box, _NOT_DETECTED, float("nan")), _NO_POSE)
 
     def _pose(self, picture: np.ndarray, face: DetectedFace) -> tuple[float, float, float]:
         """Yaw, pitch and roll; NaN if no head fits the landmarks and there is no limit."""
@@ -128,13 +125,7 @@ class Cutter:
         return float(found.yaw), float(found.pitch), float(found.roll)
 
     def _finish(
-        self,
-        crop: np.ndarray,
-        landmarks: np.ndarray,
-        source_landmarks: np.ndarray,
-        box: np.ndarray,
-        score: float,
-        angles: tuple[float, float, float],
+        self, crop: np.ndarray, landmarks: np.ndarray, face: DetectedFace, angles: tuple[float, float, float]
     ) -> FaceCrop:
         # Measured before the enhancement, which would raise every score.
         quality = float(measure_quality(crop).score)
@@ -142,7 +133,7 @@ class Cutter:
         if least is not None and not quality >= least:
             raise BeyondLimit(f"The face's quality is {quality:.3f}, below the limit of {least:g}.")
         picture, mask = self.crop.finish(crop, self.parser)
-        return FaceCrop(picture, landmarks, source_landmarks, box, score, angles, quality, mask)
+        return FaceCrop(picture, landmarks, face, angles, quality, mask)
 
 
 def follow(frames: list[tuple[int, list[DetectedFace]]]) -> Iterator[tuple[int, int, DetectedFace]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.data.prepare.sources import Refusal
-from pipelines.data.records import face_features
+from pipelines.data.records import COLUMNS, GROUP_COLUMNS, face_features
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import canonical_json
@@ -28,36 +28,23 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 _RECORDS_AT_ONCE = 16
 _BYTES_A_FILE = 500_000_000
-# Columns of a task's records in Arrow's plain types, which need no `datasets` in the worker processes. The columns of
-# a face dataset come first, then those of `prepared_features`, then the picture's signature.
-_TASK_COLUMNS = {
-    "key": "string",
-    "image": "binary",
-    "label": "int64",
-    "attack_type": "string",
-    "domain": "string",
-    "subject": "string",
-    "video": "string",
-    "frame": "int32",
-    "split": "string",
-    "landmarks": "points",
-    "source": "string",
-    "source_frame": "int32",
-    "box": "floats",
-    "source_landmarks": "points",
-    "detector": "string",
-    "detector_score": "float32",
-    "pose": "floats",
-    "quality": "float32",
-    "mask": "binary",
-    "age": "int32",
-    "sex": "string",
-    "ethnicity": "string",
-    "subject_known": "bool",
-    "hash": "uint64",
-    "thumbnail": "binary",
-}
 _SIGNATURE = ("hash", "thumbnail")
+# The columns of a face dataset, then those that `prepared_features` adds, then the picture's signature.
+_TASK_COLUMNS = (
+    *COLUMNS,
+    *("source", "source_frame", "box", "source_landmarks", "detector", "detector_score", "pose", "quality", "mask"),
+    *GROUP_COLUMNS,
+    *("subject_known", *_SIGNATURE),
+)
+# Arrow's plain types, which need no `datasets` in the worker processes; all other columns are strings.
+_KINDS = {
+    **dict.fromkeys(("image", "mask", "thumbnail"), "binary"),
+    **dict.fromkeys(("frame", "source_frame", "age"), "int32"),
+    **dict.fromkeys(("landmarks", "source_landmarks"), "points"),
+    **dict.fromkeys(("box", "pose"), "floats"),
+    **dict.fromkeys(("detector_score", "quality"), "float32"),
+    **{"label": "int64", "subject_known": "bool", "hash": "uint64"},
+}
 _IN_MEMORY = (
     *("key", "label", "attack_type", "domain", "subject", "video", "split", "source", "quality", "subject_known"),
     *_SIGNATURE,
@@ -69,7 +56,8 @@ def task_schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     lists = {"floats": pa.list_(pa.float32()), "points": pa.list_(pa.list_(pa.float32()))}
-    return pa.schema({name: lists.get(kind) or pa.type_for_alias(kind) for name, kind in _TASK_COLUMNS.items()})
+    kinds = ((name, _KINDS.get(name, "string")) for name in _TASK_COLUMNS)
+    return pa.schema([(name, lists.get(kind) or pa.type_for_alias(kind)) for name, kind in kinds])
 
 
 def prepared_features() -> Features:
@@ -90,8 +78,13 @@ def prepared_features() -> Features:
         "pose": Sequence(Value("float32"), length=3),
         "mask": Image(),
     }
-    plain = {name: kind for name, kind in _TASK_COLUMNS.items() if name not in _SIGNATURE}
-    return Features({name: typed[name] if name in typed else Value(kind) for name, kind in plain.items()})
+    return Features(
+        {
+            name: typed[name] if name in typed else Value(_KINDS.get(name, "string"))
+            for name in _TASK_COLUMNS
+            if name not in _SIGNATURE
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipelines.data.importers.layout import VideoCount, check_counts
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
 from pipelines.data.prepare.names import check_keys, path_below, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
-from pipelines.data.splits import Group, assign_splits
+from pipelines.data.splits import Group, assign_splits, evenly_spaced
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
 
@@ -98,7 +98,7 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
         raise AgfasError(f"The importer '{recipe.importer}' found no picture and no video in {source}.")
     module = importer_module(recipe.importer)
     unreadable, passed_over = ([], []) if recipe.importer in _LISTED else _look_around(source, found)
-    faces = with_safe_names(_evenly_spaced(found, recipe.limit))
+    faces = with_safe_names(found if recipe.limit is None else evenly_spaced(found, recipe.limit))
     check_keys(faces, recipe.all_faces)
     base = base_of(source)
     faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base)))
@@ -112,12 +112,6 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
 def title_of(importer: ModuleType) -> str:
     """The name of an importer's dataset."""
     return str(getattr(importer, "TITLE", importer.__name__))
-
-
-def _evenly_spaced(faces: list[SourceFace], limit: int | None) -> list[SourceFace]:
-    if limit is None or limit >= len(faces):
-        return faces
-    return [faces[place * len(faces) // limit] for place in range(limit)]
 
 
 def _domain_of(source: Path) -> str:

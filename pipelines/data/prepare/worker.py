@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from pipelines.data.detection import DetectedFace, in_short
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.leaks import signature
 from pipelines.data.prepare.cutter import BeyondLimit, Cutter, DetectorFactory, FaceCrop, follow
@@ -25,12 +25,8 @@ from pipelines.data.video import VideoFile, frame_indices, open_video
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_json
 
-if TYPE_CHECKING:
-    from pipelines.data.detection import DetectedFace
-
-    # Number of the frame, the frame, its faces.
-    _Seen = tuple[int, np.ndarray, list[DetectedFace]]
-
+# Number of the frame, the frame, its faces.
+_Seen = tuple[int, np.ndarray, list[DetectedFace]]
 NOTHING_DETECTED = "none"
 _FROM_SOURCE = ("label", "attack_type", "domain", "subject", "split", "age", "sex", "ethnicity", "subject_known")
 # Neighbouring frames decoded at once while searching a missed face: bounds the memory of a long video.
@@ -221,14 +217,8 @@ def neighbours_of(position: int, indices: Sequence[int], count: int) -> list[int
     behind = index - indices[position - 1] if position > 0 else None
     forward = (ahead or behind or count) // 2
     backward = ((behind or (ahead or count) + 1) - 1) // 2
-    steps = range(1, max(forward, backward) + 1)
-    places = [place for step in steps for place in _beside(index, step, backward, forward)]
-    return [place for place in places if 0 <= place < count]
-
-
-def _beside(index: int, step: int, backward: int, forward: int) -> list[int]:
-    before = [index - step] if step <= backward else []
-    return before + ([index + step] if step <= forward else [])
+    places = range(max(0, index - backward), min(count, index + forward + 1))
+    return sorted((place for place in places if place != index), key=lambda place: (abs(place - index), place))
 
 
 def record(
@@ -250,10 +240,10 @@ def record(
         "landmarks": crop.landmarks.tolist(),
         "source": name,
         "source_frame": source_frame,
-        "box": crop.box.tolist(),
-        "source_landmarks": crop.source_landmarks.tolist(),
+        "box": crop.face.box.tolist(),
+        "source_landmarks": crop.face.landmarks.tolist(),
         "detector": detector,
-        "detector_score": crop.score,
+        "detector_score": crop.face.score,
         "pose": list(crop.pose),
         "quality": crop.quality,
         "mask": None if crop.mask is None else _png(crop.mask * np.uint8(255)),
@@ -270,4 +260,4 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _unforeseen(error: Exception) -> str:
-    return f"It could not be processed ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+    return f"It could not be processed ({type(error).__name__}: {in_short(error)})."
