@@ -78,42 +78,20 @@ class Enhancement:
 
 def enhance(picture: np.ndarray, settings: Enhancement | None = None) -> np.ndarray:
     """Apply the chain to a picture (H, W, 3) uint8 RGB; the result has the same shape and type."""
-    settings = settings or Enhancement()
-    for step in (_denoise, _equalise, _sharpen):
-        picture = step(picture, settings)
+    import cv2
+
+    chosen = settings or Enhancement()
+    if chosen.bilateral_diameter:
+        picture = cv2.bilateralFilter(
+            picture, chosen.bilateral_diameter, chosen.bilateral_color, chosen.bilateral_space
+        )
+    if chosen.clahe_limit:
+        lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+        lab[:, :, 0] = cv2.createCLAHE(chosen.clahe_limit, (chosen.clahe_tiles,) * 2).apply(lab[:, :, 0])
+        picture = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    if chosen.unsharp_amount:
+        blurred = cv2.GaussianBlur(picture, (0, 0), chosen.unsharp_sigma)
+        picture = cv2.addWeighted(picture, 1 + chosen.unsharp_amount, blurred, -chosen.unsharp_amount, 0)
     # Gamma and contrast map each grey level independently, so one table of 256 entries applies both.
-    return _levels(settings)[picture]
-
-
-def _denoise(picture: np.ndarray, settings: Enhancement) -> np.ndarray:
-    import cv2
-
-    if settings.bilateral_diameter == 0:
-        return picture
-    return cv2.bilateralFilter(picture, settings.bilateral_diameter, settings.bilateral_color, settings.bilateral_space)
-
-
-def _equalise(picture: np.ndarray, settings: Enhancement) -> np.ndarray:
-    import cv2
-
-    if settings.clahe_limit == 0:
-        return picture
-    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
-    clahe = cv2.createCLAHE(settings.clahe_limit, (settings.clahe_tiles, settings.clahe_tiles))
-    lab[:, :, 0] = clahe.apply(lab[:, :, 0])
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-
-
-def _sharpen(picture: np.ndarray, settings: Enhancement) -> np.ndarray:
-    import cv2
-
-    if settings.unsharp_amount == 0:
-        return picture
-    blurred = cv2.GaussianBlur(picture, (0, 0), settings.unsharp_sigma)
-    return cv2.addWeighted(picture, 1 + settings.unsharp_amount, blurred, -settings.unsharp_amount, 0)
-
-
-def _levels(settings: Enhancement) -> np.ndarray:
-    """The new grey level of each of the 256."""
-    bright = 255 * np.power(np.arange(256) / 255, 1 / settings.gamma)
-    return np.clip(np.rint(settings.alpha * bright + settings.beta), 0, 255).astype(np.uint8)
+    bright = 255 * np.power(np.arange(256) / 255, 1 / chosen.gamma)
+    return np.clip(np.rint(chosen.alpha * bright + chosen.beta), 0, 255).astype(np.uint8)[picture]

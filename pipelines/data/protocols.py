@@ -52,35 +52,26 @@ class Fold:
         return tuple(name for name in self.test_domains if name in {*self.train_domains, *self.dev_domains})
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """The folds of a protocol."""
-
-    name: str
-    folds: tuple[Fold, ...]
-
-
 def protocol_folds(settings: AnyProtocol, columns: Mapping[str, Any]) -> tuple[Fold, ...]:
-    """The folds of a protocol for a dataset with the column `domain` (N,); see `build_protocol`."""
-    return build_protocol(settings, np.unique(np.asarray(columns["domain"])).tolist()).folds
+    """The folds of a protocol for a dataset with the column `domain` (N,); see `build_folds`."""
+    return build_folds(settings, np.unique(np.asarray(columns["domain"])).tolist())
 
 
-def build_protocol(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
-    """The protocol for a dataset with the domains `available`.
+def build_folds(settings: AnyProtocol, available: Sequence[str]) -> tuple[Fold, ...]:
+    """The folds of a protocol for a dataset with the domains `available`.
 
     Raises:
         AgfasError: the dataset lacks a domain, or has too few.
     """
-    protocol = _between_domains(settings, available)
+    folds = _between_domains(settings, available)
     if isinstance(settings, Within | CrossMatrix | Combined):
-        return protocol
+        return folds
     trained = tuple(settings.train_splits)
     tested = None if settings.test_splits is None else tuple(settings.test_splits)
-    folds = [replace(fold, train_splits=trained, test_splits=tested) for fold in protocol.folds]
-    return replace(protocol, folds=tuple(folds))
+    return tuple(replace(fold, train_splits=trained, test_splits=tested) for fold in folds)
 
 
-def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protocol:
+def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> tuple[Fold, ...]:
     """The folds with their default splits."""
     rest = sorted(set(available) - {CORPUS})
     if isinstance(settings, Limited | AllToUnseen):
@@ -95,61 +86,49 @@ def _between_domains(settings: AnyProtocol, available: Sequence[str]) -> Protoco
     return _BUILDERS[type(settings)](domains)
 
 
-def leave_one_out(domains: Sequence[str]) -> Protocol:
+def leave_one_out(domains: Sequence[str]) -> tuple[Fold, ...]:
     """Each domain is the target once, all others are the sources (O&C&I to M and so on)."""
     _check_distinct(domains, at_least=2)
-    folds = [_fold(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains]
-    return Protocol("leave_one_out", tuple(folds))
+    return tuple(_fold(f"to_{target}", [d for d in domains if d != target], [target]) for target in domains)
 
 
-def limited(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
+def limited(sources: Sequence[str], targets: Sequence[str]) -> tuple[Fold, ...]:
     """The same few sources for every target (M&I to C, M&I to O); one fold per target."""
-    _check_distinct([*sources, *targets], at_least=2)
-    if not sources or not targets:
-        raise AgfasError(
-            "The limited protocol needs at least one source (protocol.train) and one target (protocol.test)."
-        )
-    folds = [_fold(f"{'_'.join(sources)}_to_{target}", sources, [target]) for target in targets]
-    return Protocol("limited", tuple(folds))
+    _check_sides("limited", sources, targets)
+    return tuple(_fold(f"{'_'.join(sources)}_to_{target}", sources, [target]) for target in targets)
 
 
-def one_against_others(domains: Sequence[str]) -> Protocol:
+def one_against_others(domains: Sequence[str]) -> tuple[Fold, ...]:
     """Each domain is the only source once; all others are tested together."""
     _check_distinct(domains, at_least=2)
-    folds = [_fold(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains]
-    return Protocol("one_against_others", tuple(folds))
+    return tuple(_fold(f"from_{source}", [source], [d for d in domains if d != source]) for source in domains)
 
 
-def within(domains: Sequence[str]) -> Protocol:
+def within(domains: Sequence[str]) -> tuple[Fold, ...]:
     """Each domain by itself, from its `train` records to its `test` records."""
     _check_distinct(domains, at_least=1)
-    return Protocol("within", tuple(_fold(f"within_{domain}", [domain], [domain]) for domain in domains))
+    return tuple(_fold(f"within_{domain}", [domain], [domain]) for domain in domains)
 
 
-def cross_matrix(domains: Sequence[str]) -> Protocol:
+def cross_matrix(domains: Sequence[str]) -> tuple[Fold, ...]:
     """Each domain is the only source once; every domain is tested, the source on its `test` records."""
     _check_distinct(domains, at_least=2)
-    return Protocol("cross_matrix", tuple(_fold(f"from_{source}", [source], domains) for source in domains))
+    return tuple(_fold(f"from_{source}", [source], domains) for source in domains)
 
 
-def combined(domains: Sequence[str]) -> Protocol:
+def combined(domains: Sequence[str]) -> tuple[Fold, ...]:
     """All domains are sources; each is tested on its `test` records."""
     _check_distinct(domains, at_least=2)
-    return Protocol("combined", (_fold("combined", domains, domains),))
+    return (_fold("combined", domains, domains),)
 
 
-def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> Protocol:
+def all_to_unseen(sources: Sequence[str], targets: Sequence[str]) -> tuple[Fold, ...]:
     """All sources together; the targets are other domains (O&C&I&M to WMCA and others)."""
-    _check_distinct([*sources, *targets], at_least=2)
-    if not sources or not targets:
-        raise AgfasError(
-            "The all_to_unseen protocol needs at least one domain to train on (protocol.train) and one to test"
-            f" (protocol.test), but has {len(sources)} and {len(targets)}."
-        )
-    return Protocol("all_to_unseen", (_fold("all_to_unseen", sources, targets),))
+    _check_sides("all_to_unseen", sources, targets)
+    return (_fold("all_to_unseen", sources, targets),)
 
 
-_BUILDERS: dict[type, Callable[[Sequence[str]], Protocol]] = {
+_BUILDERS: dict[type, Callable[[Sequence[str]], tuple[Fold, ...]]] = {
     LeaveOneOut: leave_one_out,
     OneAgainstOthers: one_against_others,
     Within: within,
@@ -223,6 +202,15 @@ def _check_distinct(domains: Sequence[str], at_least: int) -> None:
         raise AgfasError(
             f"A protocol across domains needs at least {at_least}, but has {len(domains)}"
             f" ({', '.join(domains)}). Use a dataset with more domains, or list them in protocol.domains."
+        )
+
+
+def _check_sides(protocol: str, sources: Sequence[str], targets: Sequence[str]) -> None:
+    _check_distinct([*sources, *targets], at_least=2)
+    if not sources or not targets:
+        raise AgfasError(
+            f"The protocol {protocol} needs at least one source (protocol.train) and one target (protocol.test), but"
+            f" has {len(sources)} and {len(targets)}."
         )
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from pipelines.cues.settings import WITH_TIMESTEP
 from pipelines.data.protocol_settings import AnyProtocol, ProtocolSettings
-from pipelines.data.protocols import Fold, build_protocol
+from pipelines.data.protocols import Fold, build_folds
 from pipelines.experiment.config import Experiment, SyntheticData
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
@@ -208,5 +208,5 @@ def _faces_of_a_step(config: dict[str, Any], fold: str) -> int:
     named = [domain for domains in lists for domain in domains or []]
     if not named:
         return 0
-    sources = [part.train_domains for part in build_protocol(settings, named).folds if part.name == fold]
+    sources = [part.train_domains for part in build_folds(settings, named) if part.name == fold]
     return 2 * int(config["train"]["per_cell"]) * len(sources[0]) if sources else 0

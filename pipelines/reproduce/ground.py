@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from pipelines.data.faces import has_masks
 from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettings
-from pipelines.data.protocols import Fold, build_protocol
+from pipelines.data.protocols import Fold, build_folds
 from pipelines.data.records import CARD_NAME, read_columns
 from pipelines.errors import AgfasError, nearest
 from pipelines.report.contents import Target
@@ -188,7 +188,7 @@ def protocol_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> dict[str,
 def folds_on(choice: ProtocolChoice, domains: Mapping[str, str]) -> tuple[Fold, ...]:
     """The protocol's folds on these domains."""
     settings: AnyProtocol = TypeAdapter(ProtocolSettings).validate_python(protocol_on(choice, domains))
-    return build_protocol(settings, list(domains.values())).folds
+    return build_folds(settings, list(domains.values()))
 
 
 def targets_at(choice: ProtocolChoice, at: str, domains: Mapping[str, str]) -> list[Target]:

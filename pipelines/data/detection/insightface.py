@@ -62,7 +62,7 @@ class InsightFace(ScaledDetector):
         for option, value in (("longer_side", longer_side), ("largest_side", largest_side)):
             if value % 32:
                 raise AgfasError(f"{option} of the face detector 'insightface' must be a multiple of 32; got {value}.")
-        path = _download(pack, root) if weights is None else _check_place(weights)
+        path = _download(pack, root) if weights is None else weights
         self._net, file = _open_first_detector(_onnx_files(path), path)
         self.sha256 = file_sha256(file)
         self._net.prepare(-1, det_thresh=score_threshold, nms_thresh=nms_threshold)
@@ -82,17 +82,13 @@ class InsightFace(ScaledDetector):
         return [DetectedFace.from_corners(box, points) for box, points in zip(boxes, landmarks, strict=True)]
 
 
-def _check_place(weights: Path) -> Path:
-    if not weights.exists():
-        raise AgfasError(
-            f"No insightface pack at {weights}: there is neither a folder nor a file. Unpack a pack there, or leave out"
-            f" the weights and give the name of a pack to download: {', '.join(PACKS)}."
-        )
-    return weights
-
-
 def _onnx_files(place: Path) -> list[Path]:
     """The graphs of a pack, also one level deeper, where some of insightface's archives have them."""
+    if not place.exists():
+        raise AgfasError(
+            f"No insightface pack at {place}: there is neither a folder nor a file. Unpack a pack there, or leave out"
+            f" the weights and give the name of a pack to download: {', '.join(PACKS)}."
+        )
     if place.is_file():
         return [place]
     files = sorted([*place.glob("*.onnx"), *place.glob("*/*.onnx")])

@@ -16,7 +16,6 @@ from pipelines.data.state_dict import find_weights, load_state_dict, read_state_
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import file_sha256
 
-LICENCE = "MIT (facexlib)"
 URL = "https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_Resnet50_Final.pth"
 _WHAT = "weights of RetinaFace"
 
@@ -38,7 +37,7 @@ class RetinaFace(ScaledDetector):
     """
 
     name = "retinaface"
-    licence = LICENCE
+    licence = "MIT (facexlib)"
 
     def __init__(
         self,
@@ -53,12 +52,8 @@ class RetinaFace(ScaledDetector):
         scales = SearchScales(longer_side, largest_side, small_face)
         super().__init__(scales, score_threshold=score_threshold, nms_threshold=nms_threshold)
         path = _download() if weights is None else find_weights(weights, _WHAT)
-        self._net, self.network = _build(path, device)
+        self._net = _build(path, device)
         self.sha256 = file_sha256(path)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Weights, network, thresholds and sizes."""
-        return {**super().fingerprint(), "network": self.network}
 
     def _search(self, picture: np.ndarray) -> list[DetectedFace]:
         import torch
@@ -71,7 +66,7 @@ class RetinaFace(ScaledDetector):
         return [DetectedFace.from_corners(row[:5], row[5:15]) for row in np.asarray(rows, dtype=np.float32)]
 
 
-def _build(path: Path, device: str) -> tuple[Any, str]:
+def _build(path: Path, device: str) -> Any:
     from facexlib.detection.retinaface import RetinaFace as Network
 
     state = read_state_dict(path, _WHAT)
@@ -81,7 +76,7 @@ def _build(path: Path, device: str) -> tuple[Any, str]:
         warnings.simplefilter("ignore", UserWarning)
         net = Network(network, device=device)
     load_state_dict(net, state, path)
-    return net.eval().requires_grad_(False), network
+    return net.eval().requires_grad_(False)
 
 
 def _download() -> Path:

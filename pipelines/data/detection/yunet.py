@@ -16,7 +16,6 @@ from pipelines.errors import AgfasError
 if TYPE_CHECKING:
     import cv2
 
-LICENCE = "MIT (the YuNet files of opencv/opencv_zoo)"
 _WHERE = (
     "Download face_detection_yunet_2023mar.onnx (0.2 MB) from models/face_detection_yunet of"
     " github.com/opencv/opencv_zoo and name the file with --weights"
@@ -42,7 +41,7 @@ class YuNet(ScaledDetector):
     """
 
     name = "yunet"
-    licence = LICENCE
+    licence = "MIT (the YuNet files of opencv/opencv_zoo)"
 
     def __init__(
         self,
@@ -56,7 +55,6 @@ class YuNet(ScaledDetector):
     ) -> None:
         scales = SearchScales(longer_side, largest_side, small_face)
         super().__init__(scales, score_threshold=score_threshold, nms_threshold=nms_threshold, sure=sure)
-        self.sure = sure
         model = _read(weights)
         self.sha256 = hashlib.sha256(model).hexdigest()
         self._net = _open(model, score_threshold, nms_threshold, weights)
@@ -64,11 +62,12 @@ class YuNet(ScaledDetector):
     def __call__(self, picture: np.ndarray) -> list[DetectedFace]:
         """The faces of a picture (H, W, 3) uint8 RGB, the largest first."""
         faces = super().__call__(picture)
-        if self.sure == 0:
+        sure = self.thresholds["sure"]
+        if sure == 0:
             return faces
         if not faces:
             faces = search_scales(picture, lambda copy: find_turned(copy, self._search), self.scales.first())
-        return ordered(look_again(picture, faces, self._search, self.sure))
+        return ordered(look_again(picture, faces, self._search, sure))
 
     def _search(self, picture: np.ndarray) -> list[DetectedFace]:
         import cv2

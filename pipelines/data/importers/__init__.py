@@ -2,7 +2,7 @@
 
 An importer is a function `find(source: Path, domain: str) -> list[SourceFace]` that opens no picture. It raises
 `AgfasError` if the source is missing, empty, or has another layout. To add one, copy `oulu_npu` and list it in
-`IMPORTERS`. An importer of another package needs no line here: use its address `module:function` as the name (or
+`_MODULES`. An importer of another package needs no line here: use its address `module:function` as the name (or
 `module:Class`, whose instance is called), or register it as an entry point of the group `agfas.importers`.
 
 Constants in the module of an importer describe the dataset. All are optional: `TITLE`, `CITATION`, `LICENCE`,
@@ -20,30 +20,18 @@ from oanet.registry import Registry
 from pipelines.data.importers.source import SourceFace
 from pipelines.errors import AgfasError
 
+# Importers that are the function `find` of the module of their name.
+_MODULES = (
+    *("folder", "hf", "msu_mfsd", "casia_fasd", "replay_attack", "oulu_npu", "hkbu_mars", "wffd", "rose_youtu", "siw"),
+    *("wmca", "celeba_spoof", "ffhq", "threedmad", "csmad", "msspoof", "nuaa", "utkface"),
+)
 IMPORTERS = Registry(
     kind="importer",
     group="agfas.importers",
     builtin={
-        "folder": "pipelines.data.importers.folder:find",
-        "live": "pipelines.data.importers.folder:find_live",
-        "csv": "pipelines.data.importers.csv_file:find",
-        "hf": "pipelines.data.importers.hf:find",
-        "msu_mfsd": "pipelines.data.importers.msu_mfsd:find",
-        "casia_fasd": "pipelines.data.importers.casia_fasd:find",
-        "replay_attack": "pipelines.data.importers.replay_attack:find",
-        "oulu_npu": "pipelines.data.importers.oulu_npu:find",
-        "hkbu_mars": "pipelines.data.importers.hkbu_mars:find",
-        "wffd": "pipelines.data.importers.wffd:find",
-        "rose_youtu": "pipelines.data.importers.rose_youtu:find",
-        "siw": "pipelines.data.importers.siw:find",
-        "wmca": "pipelines.data.importers.wmca:find",
-        "celeba_spoof": "pipelines.data.importers.celeba_spoof:find",
-        "ffhq": "pipelines.data.importers.ffhq:find",
-        "threedmad": "pipelines.data.importers.threedmad:find",
-        "csmad": "pipelines.data.importers.csmad:find",
-        "msspoof": "pipelines.data.importers.msspoof:find",
-        "nuaa": "pipelines.data.importers.nuaa:find",
-        "utkface": "pipelines.data.importers.utkface:find",
+        **{name: f"{__name__}.{name}:find" for name in _MODULES},
+        "live": f"{__name__}.folder:find_live",
+        "csv": f"{__name__}.csv_file:find",
     },
 )
 

@@ -9,33 +9,19 @@ from __future__ import annotations
 
 from pipelines.data.records import ATTACK, BONAFIDE
 
-PRINT = "print"
-CUT = "cut"
-REPLAY = "replay"
-PAPER_MASK = "paper_mask"
-MASK = "mask"
-FLEXIBLE_MASK = "flexible_mask"
-HEAD = "head"
-WAX = "wax"
-PARTIAL = "partial"
-MAKEUP = "makeup"
+PRINT = "print"  # a photograph on paper, flat or bent
+CUT = "cut"  # a photograph on paper, cut to the shape of the face or with holes for the attacker's eyes or mouth
+REPLAY = "replay"  # a picture or a video on a screen
+PAPER_MASK = "paper_mask"  # without holes
+MASK = "mask"  # rigid and three-dimensional: resin, plaster, plastic
+FLEXIBLE_MASK = "flexible_mask"  # silicone or latex
+HEAD = "head"  # a mannequin's
+WAX = "wax"  # a wax figure
+PARTIAL = "partial"  # an artefact that covers part of the face: printed glasses, half a paper face
+MAKEUP = "makeup"  # imitates another person
 WIG = "wig"
-UNKNOWN = "attack"
-
-ATTACK_TYPES = {
-    PRINT: "a photograph on paper, flat or bent",
-    CUT: "a photograph on paper, cut to the shape of the face or with holes for the attacker's eyes or mouth",
-    REPLAY: "a picture or a video on a screen",
-    PAPER_MASK: "a paper mask without holes",
-    MASK: "a rigid three-dimensional mask: resin, plaster, plastic",
-    FLEXIBLE_MASK: "a mask of silicone or latex",
-    HEAD: "a mannequin's head",
-    WAX: "a wax figure",
-    PARTIAL: "an artefact that covers part of the face: printed glasses, half a paper face",
-    MAKEUP: "make-up that imitates another person",
-    WIG: "a wig",
-    UNKNOWN: "not specified by the source",
-}
+UNKNOWN = "attack"  # not specified by the source
+ATTACK_TYPES = (PRINT, CUT, REPLAY, PAPER_MASK, MASK, FLEXIBLE_MASK, HEAD, WAX, PARTIAL, MAKEUP, WIG, UNKNOWN)
 
 LABELS = {
     **dict.fromkeys(("bonafide", "live", "real", "genuine", "1"), BONAFIDE),

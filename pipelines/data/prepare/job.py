@@ -64,11 +64,6 @@ class Job:
     models: dict[str, Any]
     make_detector: DetectorFactory
 
-    @property
-    def base(self) -> Path:
-        """The folder that paths are relative to."""
-        return base_of(self.source)
-
     def identity(self) -> str:
         """Hash of everything that decides the result."""
         return fingerprint(
@@ -156,9 +151,10 @@ def _finished(out: Path, identity: str) -> dict[str, Any] | None:
 def _make_tasks(job: Job, files: TaskFiles, tasks: list[list[SourceFace]]) -> None:
     missing = [(number, task) for number, task in enumerate(tasks) if not files.is_done(number)]
     done = len(job.sources.faces) - sum(len(task) for _, task in missing)
-    setup = partial(begin_worker, job.recipe, job.make_detector, job.base, files.folder)
+    base = base_of(job.source)
+    setup = partial(begin_worker, job.recipe, job.make_detector, base, files.folder)
     workers = job.recipe.workers or min(os.cpu_count() or 1, _MOST_WORKERS)
-    pool = Pool(setup, workers, lambda face: source_name(face, job.base))
+    pool = Pool(setup, workers, lambda face: source_name(face, base))
     with bar(len(job.sources.faces), "prepare", initial=done, unit="source") as progress:
         for begun in pool.run(missing):
             progress.update(done + begun - progress.n)
