@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import AgfasError
 from pipelines.files import read_json
@@ -25,53 +25,27 @@ NO_ATTACK = "none"
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("key", "image", "label", "attack_type", "domain", "subject", "video", "frame", "split", "landmarks")
 GROUP_COLUMNS = ("age", "sex", "ethnicity")
-"""What a dataset may record of its persons; `agfas prepare` keeps it, a face dataset need not have it."""
+"""What a dataset may record of its persons; `agfas prepare` keeps it, a face dataset need not have it.
+
+Age in years, -1 if it is not recorded; sex and ethnicity in the dataset's own words, empty if they are not recorded.
+"""
 CARD_NAME = "face_dataset.json"
 
 
-class RecordedPerson(TypedDict, total=False):
-    """What some datasets record of the person; the columns may be missing.
-
-    Attributes:
-        age: in years, -1 where it is not recorded.
-        sex, ethnicity: in the dataset's own words, empty where they are not recorded.
-    """
-
-    age: int
-    sex: str
-    ethnicity: str
-
-
-class FaceRecord(RecordedPerson):
-    """One aligned face.
-
-    Attributes:
-        key: `domain/subject/video/frame`, unique and stable; the cue's noise is drawn from a stream keyed by it.
-        image: RGB crop (PIL image on reading; anything the `Image` feature takes on writing).
-        label: 0 attack, 1 bona fide.
-        attack_type: `none` for bona fide, else the presentation attack instrument (`print`, `replay`, `mask`).
-        domain: the dataset or camera; protocols leave whole domains out.
-        subject: person, unique within the domain.
-        video: capture, unique within the domain; scores of its frames are averaged.
-        frame: position within the video, from 0.
-        split: `train`, `dev` or `test`; no subject is in two.
-        landmarks: (5, 2) x, y in pixels of the crop: left eye, right eye, nose, left and right mouth corner.
-    """
-
-    key: str
-    image: Any
-    label: int
-    attack_type: str
-    domain: str
-    subject: str
-    video: str
-    frame: int
-    split: str
-    landmarks: list[list[float]]
-
-
 def face_features() -> Features:
-    """The typed columns of a face dataset."""
+    """The typed columns of a face dataset, one aligned face a row.
+
+    key: `domain/subject/video/frame`, unique and stable; the cue's noise is drawn from a stream keyed by it.
+    image: RGB crop (PIL image on reading; anything the `Image` feature takes on writing).
+    label: 0 attack, 1 bona fide.
+    attack_type: `none` for bona fide, else the presentation attack instrument (`print`, `replay`, `mask`).
+    domain: the dataset or camera; protocols leave whole domains out.
+    subject: person, unique within the domain.
+    video: capture, unique within the domain; scores of its frames are averaged.
+    frame: position within the video, from 0.
+    split: `train`, `dev` or `test`; no subject is in two.
+    landmarks: (5, 2) x, y in pixels of the crop: left eye, right eye, nose, left and right mouth corner.
+    """
     from datasets import Array2D, ClassLabel, Features, Image, Value
 
     typed = {

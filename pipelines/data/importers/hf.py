@@ -51,7 +51,7 @@ def find(
 
     Args:
         source: a folder, or the id of a dataset on the hub.
-        domain: as in `FaceRecord`.
+        domain: as in `face_features`.
         image: column of the pictures.
         label: column of the labels.
         bonafide: the labels that mean bona fide, by name or number; several in one text are separated by commas.
@@ -67,8 +67,7 @@ def find(
     """
     parts = _parts(source)
     for _, _, data in parts:
-        _check_columns(source, data, [image, label, subject, video, attack_type, split_column])
-        _check_images(source, data, image)
+        _check_columns(source, data, image, (label, subject, video, attack_type, split_column))
     labels = [_needed(data, label) for _, _, data in parts]
     live = _bonafide(source, parts[0][2], label, {text for texts in labels for text in texts}, bonafide)
     faces: list[SourceFace] = []
@@ -168,19 +167,16 @@ def _load(source: Path) -> Any:
         ) from error
 
 
-def _check_columns(source: Path, data: Dataset, names: list[str | None]) -> None:
-    for name in names:
-        if name is not None and name not in data.column_names:
-            raise AgfasError(f"{source} has no column {name!r}; {nearest(name, data.column_names)}")
-
-
-def _check_images(source: Path, data: Dataset, name: str) -> None:
+def _check_columns(source: Path, data: Dataset, image: str, others: Sequence[str | None]) -> None:
     from datasets import Image
 
-    if not isinstance(data.features[name], Image):
-        pictures = [other for other, feature in data.features.items() if isinstance(feature, Image)]
+    for name in (image, *others):
+        if name is not None and name not in data.column_names:
+            raise AgfasError(f"{source} has no column {name!r}; {nearest(name, data.column_names)}")
+    pictures = [name for name, feature in data.features.items() if isinstance(feature, Image)]
+    if image not in pictures:
         raise AgfasError(
-            f"The column {name!r} of {source} holds no pictures; columns of pictures: {', '.join(pictures) or 'none'}."
+            f"The column {image!r} of {source} holds no pictures; columns of pictures: {', '.join(pictures) or 'none'}."
         )
 
 

@@ -21,7 +21,7 @@ class SourceFace:
 
     Attributes:
         path: the file; for a row of a Hugging Face dataset, the folder or hub id of the dataset.
-        domain, subject, video: as in `FaceRecord`.
+        domain, subject, video: as in `face_features`.
         attack_type: one of `words.ATTACK_TYPES`, or `none` for a bona fide face.
         frame: position of a picture within its video; 0 for a video file, whose frames are numbered when sampled.
         split: `train`, `dev` or `test`; empty if the dataset has no official split.

@@ -104,9 +104,8 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
     faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base)))
     official, names = [face.split for face in faces], [source_name(face, base) for face in faces]
     faces = assign_splits(faces, **recipe.splits.assignment())
-    return Sources(
-        faces, official, names, check_counts(found, getattr(module, "EXPECTED", ())), unreadable, passed_over, module
-    )
+    counts = check_counts(found, getattr(module, "EXPECTED", ()))
+    return Sources(faces, official, names, counts, unreadable, passed_over, module)
 
 
 def title_of(importer: ModuleType) -> str:
@@ -183,24 +182,16 @@ def _look_around(source: Path, faces: list[SourceFace]) -> tuple[list[Refusal], 
         for path in sorted(Path(folder, name) for name in [*links, *files]):
             if path in taken:
                 continue
-            if _is_special(path):
+            mode = path.lstat().st_mode
+            regular = stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)
+            if path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not regular:
                 reason = "It is not a regular file (a pipe, a socket or a device)."
                 unreadable.append(Refusal(path_below(path, source), -1, reason, "listing"))
             else:
-                passed_over.append((path_below(path, source), _why(path)))
+                ignored = f"{path.suffix.lower() or 'no suffix'}, ignored by the importer"
+                why = "link, not followed" if stat.S_ISLNK(mode) else ignored
+                passed_over.append((path_below(path, source), why))
     return sorted(unreadable, key=lambda line: line.path), sorted(passed_over)
-
-
-def _is_special(path: Path) -> bool:
-    mode = path.lstat().st_mode
-    named_so = path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES
-    return named_so and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode))
-
-
-def _why(path: Path) -> str:
-    if path.is_symlink():
-        return "link, not followed"
-    return f"{path.suffix.lower() or 'no suffix'}, ignored by the importer"
 
 
 def check_source(path: Path, source: Path) -> None:
