@@ -279,10 +279,10 @@ def test_a_video_with_foreign_bytes_in_the_middle(tmp_path):
 
 def test_too_large_pictures_are_refused(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", count=3)
-    monkeypatch.setattr("pipelines.data.video.MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr("pipelines.data.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     with pytest.raises(AgfasError, match="64 x 48 pixels"):
         open_video(path)
-    monkeypatch.setattr("pipelines.data.video.MAX_PIXELS", WIDTH * HEIGHT)
+    monkeypatch.setattr("pipelines.data.images.MAX_PIXELS", WIDTH * HEIGHT)
     assert open_video(path).count == 3
 
 
