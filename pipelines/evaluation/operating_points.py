@@ -11,7 +11,7 @@ No threshold is optimal for every purpose, so each kind says what it optimises:
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import allowed, report, roc
 from pipelines.evaluation.scores import ScoreTable
-from pipelines.evaluation.thresholds import Threshold, choose_threshold, closest, middle_below
+from pipelines.evaluation.thresholds import Threshold, choose_threshold, closest, middle_below, origin
 
 KINDS = ("eer", "min_acer", "max_bpcer", "f1", "youden")
 
@@ -111,8 +111,7 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
     if rule is not None:
         return choose_threshold(rule, dev, dev)
     curve = roc(dev.label, dev.score)
-    domains = ", ".join(sorted(set(dev.domain.tolist())))
-    where = f"{len(dev)} held-out source videos ({domains})"
+    where = origin(dev)
     if kind == "max_bpcer":
         within = curve.rejected_bonafide <= allowed(max_bpcer, curve.bonafide)
         value = middle_below(curve, int(np.flatnonzero(within)[-1]))
@@ -125,15 +124,5 @@ def _choose(kind: str, dev: ScoreTable, max_bpcer: float) -> Threshold:
 
 def _rates(videos: ScoreTable, threshold: float) -> Rates:
     metrics, counts = report(videos, threshold), classify(videos, threshold)
-    return Rates(
-        apcer=metrics.apcer,
-        bpcer=metrics.bpcer,
-        acer=metrics.acer,
-        hter=metrics.hter,
-        f1=counts.f1,
-        youden=1 - metrics.far - metrics.bpcer,
-        accuracy=counts.accuracy,
-        worst_attack=metrics.worst_attack,
-        bonafide=metrics.bonafide,
-        attacks=metrics.attacks,
-    )
+    known = {**asdict(counts), **asdict(metrics), "youden": 1 - metrics.far - metrics.bpcer}
+    return Rates(**{field.name: known[field.name] for field in fields(Rates)})

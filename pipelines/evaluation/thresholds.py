@@ -56,8 +56,12 @@ def _of_sources(rule: str, dev: ScoreTable) -> Threshold:
     dev.require_both_classes("The development score table")
     curve = roc(dev.label, dev.score)
     what, index = _operating_point(rule, dev, curve)
-    domains = ", ".join(sorted(set(dev.domain.tolist())))
-    return Threshold(middle_below(curve, index), rule, f"{what} of {len(dev)} held-out source videos ({domains})")
+    return Threshold(middle_below(curve, index), rule, f"{what} of {origin(dev)}")
+
+
+def origin(dev: ScoreTable) -> str:
+    """The development videos, in words."""
+    return f"{len(dev)} held-out source videos ({', '.join(sorted(set(dev.domain.tolist())))})"
 
 
 def _operating_point(rule: str, dev: ScoreTable, curve: Roc) -> tuple[str, int]:

@@ -17,6 +17,7 @@ _HEIGHT, _RADIUS, _MIDDLE, _LETTER = 320, 104, 174, 5.6
 _RINGS = 4
 # A heat map's cells, the top of the first row and the mean width of a letter.
 _WIDE, _HIGH, _FIRST, _CELL_LETTER = 68, 34, 46, 6.4
+_CELL_SIZE = f'width="{_WIDE - 2}" height="{_HIGH - 2}"'
 # The error rate of chance; higher rates are as dark.
 _DARKEST = 0.5
 
@@ -220,7 +221,10 @@ class HeatMap:
             y = _FIRST + _HIGH * row
             parts.append(f'<text class="tick" text-anchor="end" x="{left - 8}" y="{y + 21}">{escape(name)}</text>')
             parts += [self._cell(row, column, left + _WIDE * column, y) for column in range(len(self.columns))]
-        parts += [self._frame(left + _WIDE * column, _FIRST + _HIGH * row) for row, column in self.framed]
+        parts += [
+            f'<rect class="frame" x="{left + _WIDE * column + 1}" y="{_FIRST + _HIGH * row + 1}" {_CELL_SIZE} rx="3"/>'
+            for row, column in self.framed
+        ]
         return "".join([*parts, "</svg>"])
 
     def _cell(self, row: int, column: int, x: int, y: int) -> str:
@@ -230,14 +234,10 @@ class HeatMap:
         tip = f"{self.rows[row]}, {self.columns[column]}: {words}"
         over = " over" if share > 0.55 else ""
         return (
-            f'<rect class="cell" x="{x + 1}" y="{y + 1}" width="{_WIDE - 2}" height="{_HIGH - 2}"'
-            f' rx="3" fill-opacity="{0.05 + 0.95 * share:.3f}">{_tip(tip)}</rect>'
+            f'<rect class="cell" x="{x + 1}" y="{y + 1}" {_CELL_SIZE} rx="3"'
+            f' fill-opacity="{0.05 + 0.95 * share:.3f}">{_tip(tip)}</rect>'
             f'<text class="value{over}" text-anchor="middle" x="{x + _WIDE / 2}" y="{y + 21}">{words}</text>'
         )
-
-    def _frame(self, x: int, y: int) -> str:
-        size = f'width="{_WIDE - 2}" height="{_HIGH - 2}"'
-        return f'<rect class="frame" x="{x + 1}" y="{y + 1}" {size} rx="3"/>'
 
 
 def style_of(number: int, dashed: bool = False) -> str:

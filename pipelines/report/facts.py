@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pipelines.data.records import NO_ATTACK, SPLITS
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import PLAN_NAME
@@ -21,9 +19,10 @@ from pipelines.report.contents import Data, Gathered, Study, TrainingRun
 def data_table(data: Data) -> Table:
     """Numbers of faces and videos by domain, split and attack type."""
     kinds = [NO_ATTACK, *data.attack_types]
+    cells = {where: Cell(str(faces), f"({videos})") for where, (faces, videos) in data.counts.items()}
     places = dict.fromkeys(zip(data.columns["domain"], data.columns["split"], strict=True))
     rows = [
-        Row(f"{domain}, {split}", tuple(_count_cell(data.counts.get((domain, split, kind))) for kind in kinds))
+        Row(f"{domain}, {split}", tuple(cells.get((domain, split, kind), Cell(MISSING)) for kind in kinds))
         for domain, split in sorted(places, key=lambda place: (place[0], SPLITS.index(place[1])))
     ]
     columns = tuple("live" if kind == NO_ATTACK else kind for kind in kinds)
@@ -96,7 +95,11 @@ def timing_table(gathered: Gathered) -> Table:
 
 def environment_table(gathered: Gathered) -> Table | None:
     """One column for each distinct environment of the runs."""
-    found = [_flat(run.environment) for run in gathered.runs if run.environment is not None]
+    found = [
+        {**{name: value for name, value in run.environment.items() if name != "packages"},
+         **run.environment.get("packages", {})}
+        for run in gathered.runs if run.environment is not None
+    ]  # fmt: skip
     if not found:
         return None
     counts = Counter(map(canonical_json, found))
@@ -123,10 +126,6 @@ def artefact_table(gathered: Gathered) -> Table:
     made = (("Name", "hash of everything that decides the artefact, the name of its folder"),)
     rows = tuple(Row(name, texts(*cells)) for name, *cells in dict.fromkeys(lines))
     return Table("Fingerprints", ("kind", "what", "content"), rows, made, first="name")
-
-
-def _count_cell(count: tuple[int, int] | None) -> Cell:
-    return Cell(MISSING) if count is None else Cell(str(count[0]), f"({count[1]})")
 
 
 def _shared_cells(run: TrainingRun) -> list[str]:
@@ -165,22 +164,13 @@ def _state(run: TrainingRun) -> str:
 def _timing_row(name: str, runs: Sequence[TrainingRun]) -> Row:
     steps, seconds = sum(run.steps for run in runs), sum(run.seconds for run in runs)
     rate = f"{seconds / steps:.3f}" if steps else MISSING
-    return Row(name, (Cell(str(len(runs))), Cell(_steps(runs)), Cell(rate), _time(seconds)))
-
-
-def _steps(runs: Sequence[TrainingRun]) -> str:
-    return f"{np.mean([run.steps for run in runs]):.0f}" if runs else MISSING
+    return Row(name, (*texts(str(len(runs)), f"{steps / len(runs):.0f}", rate), _time(seconds)))
 
 
 def _time(seconds: float) -> Cell:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return Cell(f"{hours}:{minutes:02d}:{rest:02d}")
-
-
-def _flat(environment: dict[str, Any]) -> dict[str, Any]:
-    packages = environment.get("packages", {})
-    return {**{key: value for key, value in environment.items() if key != "packages"}, **packages}
 
 
 def _weights(run: TrainingRun) -> str:

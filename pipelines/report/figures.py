@@ -55,23 +55,15 @@ def overview_figure(study: Study, comparison: Comparison) -> str | None:
     y = Axis("", len(groups), 0, ())
     chart = Chart("Mean HTER and its 95 % interval", x, y, 460, _ROW_HEIGHT * len(groups) + 66)
     for row, group in enumerate(groups):
-        _overview_row(chart, row, group, means[group.name], intervals[group.name])
+        name = group.name if not group.is_control or "control" in group.name else f"{group.name} (control)"
+        mean, at = 100 * float(np.mean(means[group.name])), row + 0.74
+        chart.text(0, row + 0.3, f"{name}: {mean:.1f} %", "small")
+        if interval := intervals[group.name]:
+            chart.line([(100 * interval[0], at), (100 * interval[1], at)], group.style)
+        for value in means[group.name]:
+            chart.dot(100 * value, at, f"{group.style} faint", 3, f"{name}: {100 * value:.1f} %")
+        chart.dot(mean, at, group.style, 5, f"{name}: mean {mean:.1f} %")
     return chart.svg()
-
-
-def _overview_row(
-    chart: Chart, row: int, group: Group, values: Sequence[float], interval: tuple[float, float] | None
-) -> None:
-    style = group.style
-    name = group.name if not group.is_control or "control" in group.name else f"{group.name} (control)"
-    mean = 100 * float(np.mean(values))
-    at = row + 0.74
-    chart.text(0, row + 0.3, f"{name}: {mean:.1f} %", "small")
-    if interval:
-        chart.line([(100 * interval[0], at), (100 * interval[1], at)], style)
-    for value in values:
-        chart.dot(100 * value, at, f"{style} faint", 3, f"{name}: {100 * value:.1f} %")
-    chart.dot(mean, at, style, 5, f"{name}: mean {mean:.1f} %")
 
 
 def roc_figures(study: Study) -> list[str]:

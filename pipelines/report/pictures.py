@@ -145,16 +145,10 @@ def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str,
     restored = reader.cues(rows)[1] if reader is not None and needs else None
     image = to_unit_range(faces.images[rows])
     made = []
-    with torch.no_grad():
-        for i in range(len(rows)):
-            part = None if cue is None else cue[i : i + 1]
-            output = opened.detector(image[i : i + 1], part, need_weights=True)
-            made.append(
-                draw_panels(
-                    np.asarray(faces.images[rows[i]]),
-                    None if restored is None else restored[i],
-                    None if part is None else part[0].numpy(),
-                    output.attention,
-                )
-            )
+    for i, row in enumerate(rows):
+        part = None if cue is None else cue[i : i + 1]
+        with torch.no_grad():
+            attention = opened.detector(image[i : i + 1], part, need_weights=True).attention
+        shown = None if restored is None else restored[i], None if part is None else part[0].numpy()
+        made.append(draw_panels(np.asarray(faces.images[row]), *shown, attention))
     return made

@@ -202,13 +202,15 @@ def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> l
     origins: dict[str, str] = {}
     for fold, numbers in judged:
         origins.setdefault(fold, numbers["threshold_origin"])
+    counts = {fold: class_counts(study.trials, Target(fold)) for fold in study.folds}
+    videos = [f"{fold}: {found[0]} live, {found[1]} attacks" for fold, found in counts.items() if found]
     at = sorted({numbers["step"] for _, numbers in judged})
     state = f"judged at step {listed(at)}" if at else "none judged yet"
     made = [
         ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; of {listed(steps)} steps, {state}"),
         ("Threshold", f"{threshold}: {_THRESHOLDS[threshold]}"),
         ("Origin", "; ".join(f"{fold}: {text}" for fold, text in origins.items())),
-        ("Videos", "; ".join(_video_counts(study)) + ". The scores of a video's frames are averaged"),
+        ("Videos", "; ".join(videos) + ". The scores of a video's frames are averaged"),
         ("Seeds", f"{len(seeds)} ({listed(seeds)}); ± is the standard deviation over seeds"),
         ("Intervals", _intervals(trials, comparison) if any("intervals" in n for _, n in judged) else ""),
     ]
@@ -227,11 +229,6 @@ def how_paired(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     )
     marks = "coloured if the interval excludes 0, which some of many comparisons do by chance"
     return ("Value", value), ("Interval", interval), ("Marks", marks), ("Rules", comparison.study.honest)
-
-
-def _video_counts(study: Study) -> list[str]:
-    counts = [(fold, class_counts(study.trials, Target(fold))) for fold in study.folds]
-    return [f"{fold}: {found[0]} live, {found[1]} attacks" for fold, found in counts if found]
 
 
 def _intervals(trials: Sequence[Trial], comparison: Comparison | None) -> str:

@@ -125,7 +125,9 @@ def own(choices: Sequence[ProtocolChoice], settings: PaperSettings, folder: Path
                for name, why in settings.closed.items() if name in wanted]  # fmt: skip
     if takes_live:
         needed += [_dataset(name, name, folder, "live faces for the generator: ") for name in settings.live]
-        needed += [_file(Path(path)) for path in settings.files]
+        how = "weights that have to be downloaded by hand"
+        files = [(path, path.exists()) for path in map(Path, settings.files)]
+        needed += [Needed(path.name, path, found, True, "" if found else how) for path, found in files]
     there = {item.name: item.place for item in needed if item.found and (item.place / CARD_NAME).is_file()}
     live = [there[importer] for importer in settings.live if importer in there]
     return Ground(
@@ -235,12 +237,6 @@ def _dataset(name: str, importer: str, folder: Path, what: str = "") -> Needed:
     found = (place / CARD_NAME).is_file()
     how = f"{what}agfas prepare SOURCE --importer {importer} --domain {importer} --out {place}"
     return Needed(name, place, found, True, "" if found else how)
-
-
-def _file(path: Path) -> Needed:
-    return Needed(
-        path.name, path, path.exists(), True, "" if path.exists() else "weights that have to be downloaded by hand"
-    )
 
 
 def _classes(folder: Path) -> dict[str, set[int]]:

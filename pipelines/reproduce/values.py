@@ -203,12 +203,8 @@ def value(
 
 def _running_best(group: Group, target: Target, metric: str) -> dict[int, float]:
     """The running best of one target by seed."""
-    values = {}
-    for trial in group.trials:
-        judged = trial.judged(target)
-        if "papers_best" in judged:
-            values[trial.seed] = float(judged["papers_best"][metric])
-    return values
+    found = {trial.seed: trial.judged(target).get("papers_best") for trial in group.trials}
+    return {seed: float(best[metric]) for seed, best in found.items() if best}
 
 
 def one_video(counts: tuple[int, int]) -> float:

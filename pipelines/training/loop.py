@@ -114,7 +114,10 @@ class _Training:
     ) -> None:
         self.objective, self.settings, self.run, self.seed, self.watch = objective, settings, run, seed, watch
         self.accelerator = make_accelerator(settings, run)
-        self.autocast = _autocast(settings, self.accelerator.device)
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.mixed_precision)
+        self.autocast: AbstractContextManager[Any] = (
+            nullcontext() if dtype is None else torch.autocast(self.accelerator.device.type, dtype)
+        )
         self.is_main = self.accelerator.is_main_process
         self.checkpoints = run.folder / "checkpoints"
         self.average = WeightAverage(objective, settings.ema_decay) if settings.ema_decay > 0 else None
@@ -228,11 +231,6 @@ def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
     if settings.trackers:
         accelerator.init_trackers("agfas")
     return accelerator
-
-
-def _autocast(settings: LoopSettings, device: torch.device) -> AbstractContextManager[Any]:
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.mixed_precision)
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def _check_trackers(names: list[str]) -> None:
