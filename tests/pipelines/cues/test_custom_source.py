@@ -101,7 +101,7 @@ def test_mistakes_are_answered_with_the_fix(experiment, changes, words):
         with_overrides(experiment, changes)
 
 
-def test_a_class_that_is_no_source_is_refused(experiment):
+def test_a_class_that_is_no_source_is_refused(experiment, judged):
     strange = with_overrides(experiment, {"cue.source": "blurs_of_mine:Strange", "cue.options": {}})
     with pytest.raises(AgfasError, match=r"fingerprint\(\) and __call__"):
         Workspace(strange).detector()
@@ -118,7 +118,7 @@ def test_a_saved_model_carries_the_sources_name(experiment, judged, tmp_path):
     assert not (tmp_path / "saved" / "generator").exists()
 
 
-def test_a_source_that_is_no_class_is_not_called(experiment):
+def test_a_source_that_is_no_class_is_not_called(experiment, judged):
     called = with_overrides(experiment, {"cue.source": "os:getcwd", "cue.options": {}})
     with pytest.raises(AgfasError, match="must be a class"):
         Workspace(called).detector()
