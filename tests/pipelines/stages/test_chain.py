@@ -15,6 +15,7 @@ from pipelines.artefacts import cue_reader, make_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
+from pipelines.experiment.plan import expand
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, sweep
 from pipelines.stages.sweep import scaled
@@ -100,7 +101,9 @@ def test_a_sweep_shares_what_its_experiments_share(experiment, judged, monkeypat
     before = set((experiment.root / "generator").iterdir())
     sweep.run(grid)
     assert set((experiment.root / "generator").iterdir()) == before
-    assert len(list((experiment.root / "detectors").iterdir())) == 4
+    detectors = {Workspace(item.experiment).detector() for item in expand(grid)}
+    assert len(detectors) == 4
+    assert detectors <= set((experiment.root / "detectors").iterdir())
     plan = json.loads((experiment.root / "plan.json").read_text())
     assert {item["label"] for item in plan["experiments"]} >= {"cue", "noise (control)"}
 
