@@ -50,8 +50,12 @@ class Content:
     suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
 
 
-def decisive(settings: BaseModel) -> dict[str, Any]:
+def decisive(settings: BaseModel, block: str) -> dict[str, Any]:
     """The fields that decide a result, in JSON's types: what enters the name of an artefact.
+
+    Args:
+        settings: a block of a configuration.
+        block: its key there, for errors.
 
     Raises:
         AgfasError: a file or folder that a `Path` names does not exist.
@@ -62,21 +66,21 @@ def decisive(settings: BaseModel) -> dict[str, Any]:
         if any(isinstance(mark, Bystander) for mark in field.metadata):
             del content[name]
         elif isinstance(value, BaseModel):
-            content[name] = decisive(value)
+            content[name] = decisive(value, f"{block}.{name}")
         for mark in field.metadata:
             if isinstance(mark, Content) and value is not None:
-                content |= _by_content(settings, name, mark)
+                content |= _by_content(settings, block, name, mark)
     return content
 
 
-def _by_content(settings: BaseModel, name: str, mark: Content) -> dict[str, Any]:
+def _by_content(settings: BaseModel, block: str, name: str, mark: Content) -> dict[str, Any]:
     value = getattr(settings, name)
     place = Path(value, getattr(settings, mark.subfolder) or "") if mark.subfolder else Path(value)
     if place.exists():
         within = {mark.subfolder: None} if mark.subfolder else {}
         return {name: f"sha256:{content_sha256(place, mark.suffixes)}", **within}
     if isinstance(value, Path):
-        raise AgfasError(f"{name} = {place} does not exist. Correct the path of `{name}` in the configuration.")
+        raise AgfasError(f"{block}.{name} = {place} does not exist. Correct this path in the configuration.")
     return {}
 
 

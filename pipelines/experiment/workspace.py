@@ -72,7 +72,7 @@ class Workspace:
         """What decides the identity encoder."""
         settings = self.experiment.identity
         trained_on = {"faces": self.faces_id()} if isinstance(settings, TrainedIdentity) else {}
-        return {"schema": SCHEMA, "identity": decisive(settings), **trained_on}
+        return {"schema": SCHEMA, "identity": decisive(settings, "identity"), **trained_on}
 
     def identity(self) -> Path:
         """Run folder of the identity encoder."""
@@ -82,7 +82,7 @@ class Workspace:
         """What decides the generator; baselines are not conditioned on an identity."""
         settings = self.experiment.generator
         conditioned = {"identity": fingerprint(self.identity_key())} if isinstance(settings, GeneratorSettings) else {}
-        return {"schema": SCHEMA, "generator": decisive(settings), "faces": self.faces_id(), **conditioned}
+        return {"schema": SCHEMA, "generator": decisive(settings, "generator"), "faces": self.faces_id(), **conditioned}
 
     def latents_key(self) -> dict[str, Any]:
         """What decides the stored latents and identity tokens."""
@@ -90,7 +90,7 @@ class Workspace:
         assert isinstance(settings, GeneratorSettings)  # baselines are trained on pixels
         return {
             "schema": SCHEMA,
-            "autoencoder": decisive(settings.autoencoder),
+            "autoencoder": decisive(settings.autoencoder, "generator.autoencoder"),
             "identity": fingerprint(self.identity_key()),
             "faces": self.faces_id(),
             "domains": settings.domains,
@@ -123,7 +123,7 @@ class Workspace:
             "schema": SCHEMA,
             "faces": self.faces_id(),
             "detector": content_of_weights(experiment.detector.model_dump(mode="json")),
-            "protocol": decisive(experiment.protocol),
+            "protocol": decisive(experiment.protocol, "protocol"),
         }
         if experiment.train.steps == 0:
             return {**always, "train": {"steps": 0}}
@@ -143,7 +143,7 @@ class Workspace:
 
     def _train_key(self) -> dict[str, Any]:
         train = self.experiment.train
-        key = decisive(train)
+        key = decisive(train, "train")
         if train.extra_live is not None and train.extra_live.dataset != CORPUS:
             card = read_card(Path(train.extra_live.dataset))
             key["extra_live"]["dataset"] = str(card["fingerprint"])

@@ -140,5 +140,5 @@ def test_only_settings_that_change_the_result_enter_the_name(tmp_path, monkeypat
     assert str(tmp_path) not in str(before)
     (tmp_path / "a.png").write_bytes(b"two")
     assert Workspace(given).detector_key()["train"] != before
-    with pytest.raises(AgfasError, match=r"reflection_maps = nowhere does not exist"):
+    with pytest.raises(AgfasError, match=r"train\.reflection_maps = nowhere does not exist"):
         Workspace(with_overrides(Experiment(), {"train.reflection_maps": "nowhere"})).detector_key()
