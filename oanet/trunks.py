@@ -135,6 +135,12 @@ def resize(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+def resize_map(values: Tensor, side: int) -> Tensor:
+    """Target maps (B, 1, H, W) in [0, 1] -> (B, 1, side, side) float32 in [0, 1]; see `resize`."""
+    # The weights of antialiasing sum to one up to rounding, and cross-entropy refuses a target of 1 + 1e-7.
+    return resize(values.float(), side).clamp(0, 1)
+
+
 def standardize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> (value in [0, 1] - mean) / std per channel."""
     shift = image.new_tensor(mean).view(1, 3, 1, 1)

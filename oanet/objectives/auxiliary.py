@@ -19,7 +19,7 @@ from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, domain_cross_entropy, losses
 from oanet.objectives.depth import check_predicts, depth_losses, face_ellipse, predicted_map
 from oanet.objectives.ssdg import DomainDiscriminator, reversal_coefficient, reverse_gradient
-from oanet.trunks import resize
+from oanet.trunks import resize_map
 
 REFLECTION_TARGETS = ("given", "ellipse")
 
@@ -106,7 +106,7 @@ class AuxiliarySupervision(Objective):
                 "lambda_reflection is above 0, but the batch has no reflection maps. Set train.reflection_maps, or use"
                 " the pseudo-target reflection_target = ellipse."
             )
-        return resize(batch.reflection.float(), side) * attack
+        return resize_map(batch.reflection, side) * attack
 
 
 def mask_loss(predicted: Tensor, batch: FaceBatch) -> Tensor:
@@ -121,4 +121,4 @@ def mask_loss(predicted: Tensor, batch: FaceBatch) -> Tensor:
             " `agfas prepare ... --parsing-weights FILE`, or set lambda_mask to 0."
         )
     with torch.autocast(predicted.device.type, enabled=False):  # binary_cross_entropy refuses autocast
-        return F.binary_cross_entropy(predicted, resize(batch.mask.float(), predicted.shape[-1]))
+        return F.binary_cross_entropy(predicted, resize_map(batch.mask, predicted.shape[-1]))

@@ -20,7 +20,7 @@ from oanet.batch import FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, losses
-from oanet.trunks import resize
+from oanet.trunks import resize_map
 
 # Half axes of the face in an aligned crop of side 2, from the crop's template: eyes at 28% of the height and 31% of
 # the width apart, mouth at 72%.
@@ -91,9 +91,9 @@ def depth_target(batch: FaceBatch, side: int) -> Tensor:
     The pseudo-depth is the batch's face masks, or, without masks, the ellipse of an aligned crop.
     """
     if batch.depth is not None:
-        shape = resize(batch.depth.float(), side)
+        shape = resize_map(batch.depth, side)
     elif batch.mask is not None:
-        shape = resize(batch.mask.float(), side)
+        shape = resize_map(batch.mask, side)
     else:
         shape = face_ellipse(side, batch.image.device)
     return shape * (batch.label == 1).view(-1, 1, 1, 1)

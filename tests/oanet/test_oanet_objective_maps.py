@@ -57,6 +57,19 @@ def test_contrastive_depth_sees_relief_and_not_level() -> None:
     assert contrastive_depth_loss(bump, torch.zeros(1, 1, 3, 3)).item() == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("side", [32, 56, 64, 80, 100, 112, 128, 224, 250, 256])
+def test_resized_targets_stay_in_the_unit_range(make_batch: MakeBatch, side: int) -> None:
+    """Antialiasing gives 1 + 1e-7 where a map is one, which binary cross-entropy refuses: on CUDA by an assertion."""
+    ones = torch.ones(2, 1, side, side)
+    batch = replace(make_batch(2, side=8, labels=[0, 1]), depth=ones, reflection=ones, mask=ones)
+    reflection = build_objective("auxiliary", auxiliary("reflection"), 1, lambda_depth=0.0, lambda_reflection=1.0)
+    for size in (8, 14, 16, 32):
+        for target in (depth_target(batch, size), reflection._reflection(batch, size)):  # type: ignore[operator]
+            assert target.max() == pytest.approx(1)
+            assert target.max() <= 1
+        mask_loss(torch.full((2, 1, size, size), 0.5), batch)
+
+
 def test_pseudo_depth_is_one_in_a_live_face_and_zero_in_an_attack(make_batch: MakeBatch) -> None:
     batch = make_batch(4)
     target = depth_target(batch, 32)
