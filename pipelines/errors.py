@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oanet.checks import nearest
 
-__all__ = ["AgfasError", "nearest"]
+__all__ = ["AgfasError", "OtherProcessFailed", "nearest"]
 
 
 class AgfasError(Exception):
@@ -12,3 +12,7 @@ class AgfasError(Exception):
 
     The command line prints only the message, without a traceback, and exits with code 1.
     """
+
+
+class OtherProcessFailed(AgfasError):
+    """Another process failed, with this message; that process prints it, and this one ends without a word."""

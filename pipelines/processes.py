@@ -1,21 +1,41 @@
-"""Which of the launched processes this is, and what it computes on.
+"""Which of the launched processes this is, what it computes on, and how it agrees with the others.
 
 A process that no launcher started is the first of one, which takes neither torch nor accelerate to know: a command
 that only reads or prints never loads them.
+
+Processes wait for each other on the CPU (gloo), so that no agreement synchronises a GPU and no watchdog of NCCL ends a
+long wait. A wait fails after `AGFAS_TIMEOUT` seconds (environment variable; default 21600, six hours), which must be
+longer than anything that one process does alone.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.errors import AgfasError, OtherProcessFailed
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+    from torch.distributed import ProcessGroup
 
+Value = TypeVar("Value")
+
+_SIX_HOURS = 6 * 3600
 # Set by torchrun and `accelerate launch`, and by the MPI implementations that accelerate reads.
 _LAUNCHERS = ("WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+# Ways of accelerate to share one model out: they leave no place for averaged weights, and their checkpoints are others.
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 def is_launched() -> bool:
@@ -31,10 +51,46 @@ def on_cpu() -> bool:
 
 
 def state() -> PartialState:
-    """accelerate's view of the processes, set up on first use."""
+    """accelerate's view of the processes, set up on first use, by all processes together.
+
+    Raises:
+        AgfasError: `AGFAS_TIMEOUT` is no number of seconds, or the launcher was told to shard the model.
+    """
     from accelerate import PartialState
 
-    return PartialState(cpu=on_cpu())
+    for name, method in _SHARDING.items():
+        if os.environ.get(name, "").lower() in ("1", "true"):
+            raise AgfasError(
+                f"{method} is not supported: every process holds the whole model. Launch with"
+                " `distributed_type: MULTI_GPU`, as in configs/accelerate/multi_gpu.yaml."
+            )
+    return PartialState(cpu=on_cpu(), timeout=_timeout())
+
+
+def _timeout() -> timedelta:
+    given = os.environ.get("AGFAS_TIMEOUT") or _SIX_HOURS
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e8:
+        raise AgfasError(f"The environment variable AGFAS_TIMEOUT = {given} is no number of seconds above 0.")
+    return timedelta(seconds=seconds)
+
+
+def _is_alone() -> bool:
+    return not is_launched() or state().num_processes == 1
+
+
+@cache
+def _cpu_group() -> ProcessGroup | None:
+    """The processes as a group that meets on the CPU, None for the default one. All must ask for it together."""
+    import torch.distributed as dist
+
+    group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=_timeout())
+    # Otherwise gloo's threads are still there when Python ends, which aborts some jobs in the end.
+    atexit.register(dist.destroy_process_group, group)
+    return group
 
 
 def is_main() -> bool:
@@ -47,20 +103,63 @@ def rank_and_world() -> tuple[int, int]:
     return (state().process_index, state().num_processes) if is_launched() else (0, 1)
 
 
+def say(text: str) -> None:
+    """Print on the main process alone."""
+    if is_main():
+        print(text, flush=True)
+
+
 def wait() -> None:
     """Wait until every process gets here."""
-    if is_launched():
-        state().wait_for_everyone()
+    any_process(False)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true on any process. Every process must call it."""
+    if _is_alone():
+        return flag
+    import torch
+
+    flags = torch.tensor([int(flag)])
+    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, group=_cpu_group())
+    return bool(flags.item())
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """The values of all processes by rank, the same list on every process. Every process must call it."""
+    if _is_alone():
+        return [value]
+    import torch
+
+    values: list[Value] = [value] * state().num_processes
+    torch.distributed.all_gather_object(values, value, group=_cpu_group())
+    return values
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Let the first process make an artefact while the others wait, then let them find it."""
-    if not is_launched():
+    """Let the first process make an artefact while the others wait, then let them find it.
+
+    Raises:
+        OtherProcessFailed: on the other processes, if the first one failed, with its message.
+    """
+    if not is_main():
+        _hear_of_failure(None)
         yield
         return
-    with state().main_process_first():
+    try:
         yield
+    except Exception as error:
+        _hear_of_failure(error)
+        raise
+    _hear_of_failure(None)
+
+
+def _hear_of_failure(error: BaseException | None) -> None:
+    """Tell every process of the main one's failure, if any."""
+    told = gather_objects(None if error is None else f"{error}")[0]
+    if told is not None and error is None:
+        raise OtherProcessFailed(told)
 
 
 def device() -> str:

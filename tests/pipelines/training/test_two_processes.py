@@ -6,14 +6,12 @@ And what they must agree on: a loss that is not finite on one of them, and a pre
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from launching import launch
 from safetensors.torch import load_file
 from small_experiments import chain_settings
 
@@ -63,16 +61,6 @@ if is_main():
     save_file(model.state_dict(), folder / "final.safetensors")
     (folder / "processes.txt").write_text(str(rank_and_world()[1]))
 """
-
-
-def launch(processes: int, *command: object) -> None:
-    """Start a command in some processes with torchrun, without a GPU."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    result = subprocess.run(
-        [*torchrun, *map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-5000:]
 
 
 def losses(folder: Path) -> list[float]:

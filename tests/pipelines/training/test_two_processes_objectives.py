@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from launching import launch
 from safetensors.torch import load_file
 from small_experiments import SMALL_LIMITED
-from test_two_processes import launch
 
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
