@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pipelines.errors import AgfasError, OtherProcessFailed
 
@@ -87,7 +87,9 @@ def _cpu_group() -> ProcessGroup | None:
     """The processes as a group that meets on the CPU, None for the default one. All must ask for it together."""
     import torch.distributed as dist
 
-    group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=_timeout())
+    group = None
+    if dist.get_backend() != "gloo":
+        group = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=_timeout()))
     # Otherwise gloo's threads are still there when Python ends, which aborts some jobs in the end.
     atexit.register(dist.destroy_process_group, group)
     return group
