@@ -15,7 +15,7 @@ from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
 from pipelines.cues.settings import BUILTIN_SOURCES, SOURCES, WITHOUT_PICTURES
 from pipelines.errors import AgfasError, nearest
-from pipelines.pixels import to_unit_face
+from pipelines.pixels import place_moved, to_unit_face
 
 
 class Pictures(Protocol):
@@ -114,6 +114,7 @@ class CueReader:
         indices: np.ndarray,
         image_flips: np.ndarray | None = None,
         cue_flips: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
     ) -> torch.Tensor:
         """The cues of the faces at `indices`, (B, C, H, W) float32.
 
@@ -122,6 +123,7 @@ class CueReader:
             image_flips: (B,) bool, faces mirrored left to right before the cue is formed.
             cue_flips: (B,) bool, the same for the restorations. Equal flips give the mirrored cue; unequal
                 flips compare a face with its mirror image, as the public code does by mistake.
+            offsets: (B, 2) int, rows and columns by which each cue is shifted; see `pipelines.pixels.place_moved`.
         """
         indices = np.asarray(indices)
         if self.kind == "zero":
@@ -129,13 +131,18 @@ class CueReader:
         if self.kind == "noise":
             noise = self._noise(indices)
             masks = self._masks(indices)
-            return _mirrored(noise if masks is None else noise * torch.from_numpy(masks)[:, None], cue_flips)
+            noise = _mirrored(noise if masks is None else noise * torch.from_numpy(masks)[:, None], cue_flips)
+            return noise if offsets is None else _moved(noise, offsets)
         # Face by face: the inputs of one cue fit the processor's cache, those of a batch do not.
         pictures = (*self.cues(indices), self._masks(self._givers(indices)))
-        cues = torch.empty(len(indices), *self._size(), self.channels).permute(0, 3, 1, 2)
+        cues = torch.empty(len(indices), *self._size(), self.channels)
         for place in range(len(indices)):
-            cues[place] = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place))
-        return cues
+            cue = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place)).permute(1, 2, 0)
+            if offsets is None:
+                cues[place] = cue
+            else:
+                place_moved(cues[place], cue, offsets[place])
+        return cues.permute(0, 3, 1, 2)
 
     def _form(
         self,
@@ -247,6 +254,14 @@ def _mask(mask: np.ndarray, mirrored: bool) -> torch.Tensor:
 
 def _at(flips: np.ndarray | None, place: int) -> bool:
     return flips is not None and bool(flips[place])
+
+
+def _moved(pictures: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
+    """Pictures (B, C, H, W), each shifted by its row of `offsets`."""
+    moved = torch.empty_like(pictures)
+    for target, source, offset in zip(moved, pictures, offsets, strict=True):
+        place_moved(target.permute(1, 2, 0), source.permute(1, 2, 0), offset)
+    return moved
 
 
 def _mirrored(pictures: torch.Tensor, flips: np.ndarray | None) -> torch.Tensor:

@@ -12,7 +12,7 @@ from oanet.batch import FaceBatch
 from pipelines.data.faces import Faces
 from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
-from pipelines.pixels import to_unit_batch
+from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.streams import stream
 from pipelines.training.batches import Order, share
 from pipelines.training.maps import TargetMaps
@@ -22,9 +22,13 @@ class CueMaker(Protocol):
     """Cues at load time; see `pipelines.cues.reader`."""
 
     def batch(
-        self, indices: np.ndarray, image_flips: np.ndarray | None = None, cue_flips: np.ndarray | None = None
+        self,
+        indices: np.ndarray,
+        image_flips: np.ndarray | None = None,
+        cue_flips: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
     ) -> torch.Tensor:
-        """Cues (B, 3, H, W) of the faces at `indices`, computed from mirrored faces and restorations (B,) bool."""
+        """Cues (B, 3, H, W) of the faces at `indices`, from mirrored faces and restorations, each cue shifted."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,12 @@ class BalancedBatches:
         flips = draws.random((2, total)) < (0.0 if self.flip == "none" else 0.5)
         if self.flip == "shared":
             flips[1] = flips[0]
-        offsets = draws.integers(-self.shift, self.shift + 1, (total, 2))[places]
+        offsets = draws.integers(-self.shift, self.shift + 1, (total, 2))[places] if self.shift else None
         flips = flips[:, places]
-        image = move(to_unit_batch(self._gather("images", parts), flips[0]), offsets)
+        image = to_unit_batch(self._gather("images", parts), flips[0], offsets)
         cue = None
         if self.cues is not None:
-            cue = move(self.cues.batch(np.concatenate(parts), *flips), offsets)
+            cue = self.cues.batch(np.concatenate(parts), flips[0], flips[1], offsets)
         numbers = [np.full(len(rows), cell.number) for cell, rows in zip(self.cells, parts, strict=True)]
         return FaceBatch(
             image=image,
@@ -142,13 +146,18 @@ class BalancedBatches:
         pieces = [getattr(cell.faces, column)[rows] for cell, rows in zip(self.cells, parts, strict=True)]
         return np.concatenate(pieces)
 
-    def _maps(self, parts: list[np.ndarray], flips: np.ndarray, offsets: np.ndarray) -> dict[str, torch.Tensor]:
+    def _maps(self, parts: list[np.ndarray], flips: np.ndarray, offsets: np.ndarray | None) -> dict[str, torch.Tensor]:
         moved = {}
         for name in self.maps:
             pieces = [cell.maps[name].read(rows) for cell, rows in zip(self.cells, parts, strict=True)]
-            values = torch.from_numpy(np.concatenate(pieces))[:, None]  # (B, 1, H, W)
-            mirrored = torch.from_numpy(flips)[:, None, None, None]
-            moved[name] = move(torch.where(mirrored, values.flip(-1), values), offsets)
+            values = [
+                values[:, ::-1] if flip else values for values, flip in zip(np.concatenate(pieces), flips, strict=True)
+            ]
+            if offsets is not None:
+                values = [
+                    place_moved(np.empty_like(one), one, offset) for one, offset in zip(values, offsets, strict=True)
+                ]
+            moved[name] = torch.from_numpy(np.stack(values))[:, None]  # (B, 1, H, W)
         return moved
 
 
@@ -165,14 +174,3 @@ def own_live(per_cell: int, ratio: float) -> int:
             " of a domain to its own; at least one, and not all, must be. Raise per_cell, or move the ratio towards 1."
         )
     return own
-
-
-def move(image: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
-    """Shift each image of (B, C, H, W) by its (rows, columns) of `offsets` (B, 2) int, repeating the edge."""
-    if not offsets.any():
-        return image
-    height, width = image.shape[-2:]
-    row = (torch.arange(height)[None] + torch.from_numpy(offsets[:, :1])).clamp(0, height - 1)
-    column = (torch.arange(width)[None] + torch.from_numpy(offsets[:, 1:])).clamp(0, width - 1)
-    which = torch.arange(len(image))[:, None, None]
-    return image.permute(0, 2, 3, 1)[which, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)

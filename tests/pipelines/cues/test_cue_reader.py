@@ -71,6 +71,17 @@ def test_forming_and_flipping_commute(form, normalize):
     torch.testing.assert_close(reader.batch(rows, flips, flips), flipped_after, atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["dfg", "noise", "zero"])
+def test_a_shifted_cue_is_the_cue_shifted(kind):
+    rows, offsets = np.arange(4), np.array([[0, 0], [2, -3], [-8, 1], [0, 5]])
+    reader = reader_of(kind)
+    for still, moved, (down, right) in zip(
+        reader.batch(rows), reader.batch(rows, offsets=offsets), offsets, strict=True
+    ):
+        row, column = (np.arange(SIZE) + down).clip(0, SIZE - 1), (np.arange(SIZE) + right).clip(0, SIZE - 1)
+        assert torch.equal(moved, still[:, row][:, :, column])
+
+
 def test_flipping_apart_compares_a_face_with_its_mirror_image():
     reader = reader_of(normalize="none")
     cue = reader.batch(np.array([2]), np.array([False]), np.array([True]))[0]

@@ -10,8 +10,8 @@ import torch
 
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
-from pipelines.pixels import to_unit_batch
-from pipelines.training.balanced import BalancedBatches, move
+from pipelines.pixels import place_moved, to_unit_batch
+from pipelines.training.balanced import BalancedBatches
 from pipelines.training.batches import IdentityBatches, LatentBatches, Order
 
 
@@ -40,9 +40,8 @@ class Picture:
     def __init__(self, faces: Faces) -> None:
         self.faces = faces
 
-    def batch(self, indices, image_flips=None, cue_flips=None):
-        flips = np.zeros(len(indices), bool) if cue_flips is None else cue_flips
-        return to_unit_batch(self.faces.images[indices], flips)
+    def batch(self, indices, image_flips=None, cue_flips=None, offsets=None):
+        return to_unit_batch(self.faces.images[indices], cue_flips, offsets)
 
 
 def balanced(faces: Faces, **options) -> BalancedBatches:
@@ -104,10 +103,17 @@ def test_independent_flips_part_face_and_cue_in_half_of_the_samples():
     assert 0.4 < apart.mean() < 0.6
 
 
-def test_move_repeats_the_edge():
-    image = torch.arange(9.0).reshape(1, 1, 3, 3)
-    moved = move(image, np.array([[1, 0]]))
-    assert moved[0, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
+def test_a_shift_repeats_the_edge():
+    """Equal to looking up every pixel by its clamped place, also for shifts beyond the picture."""
+    for rows in range(-5, 6):
+        for columns in range(-6, 7):
+            source = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            row, column = (np.arange(4) + rows).clip(0, 3), (np.arange(5) + columns).clip(0, 4)
+            moved = place_moved(np.empty_like(source), source, np.array([rows, columns]))
+            assert np.array_equal(moved, source[row[:, None], column])
+            assert torch.equal(
+                to_unit_batch(source[None], offsets=np.array([[rows, columns]])), to_unit_batch(moved[None])
+            )
 
 
 class Views:

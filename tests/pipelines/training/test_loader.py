@@ -1,0 +1,162 @@
+"""Batches from worker processes: equal ones, errors that arrive, no hang and no orphan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.errors import AgfasError
+from pipelines.training.loader import batches_ahead, default_workers
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Pair:
+    image: torch.Tensor
+    key: list[str]
+    cue: torch.Tensor | None = None
+
+
+def make(step: int) -> list[Any]:
+    """Micro-batches in every kind of container, type and layout."""
+    draws = np.random.default_rng(step)
+    image = torch.from_numpy(draws.random((3, 5, 7, 3), dtype=np.float32)).permute(0, 3, 1, 2)  # channels last
+    view = torch.from_numpy(draws.integers(0, 9, (4, 6)))[:, ::2]
+    return [Pair(image, [f"face {step}"]), {"view": view, "flag": torch.tensor(step % 2 == 0), "none": None}]
+
+
+def taken(workers: int, function=make, steps: range = range(3, 20)) -> list[list[Any]]:
+    with closing(batches_ahead(function, steps, CPU, workers)) as batches:
+        return [
+            [
+                Pair(first.image.clone(), first.key),
+                {**second, "view": second["view"].clone(), "flag": bool(second["flag"])},
+            ]
+            for first, second in batches
+        ]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_workers_changes_nothing(workers):
+    alone, made = taken(0), taken(workers)
+    assert len(made) == 17
+    for (ours, other), (theirs, another) in zip(made, alone, strict=True):
+        assert torch.equal(ours.image, theirs.image)
+        assert ours.image.stride() == theirs.image.stride()
+        assert ours.key == theirs.key
+        assert torch.equal(other["view"], another["view"])
+        assert other["flag"] == another["flag"]
+        assert other["none"] is None
+
+
+def test_a_batch_stays_until_the_next_but_one_is_taken():
+    with closing(batches_ahead(make, range(12), CPU, 2)) as batches:
+        before = next(batches)
+        for step, batch in enumerate(batches, 1):
+            assert torch.equal(before[0].image, make(step - 1)[0].image)
+            before = batch
+
+
+def failing(error: type[Exception]):
+    def fail(step: int) -> list[Any]:
+        if step == 7:
+            raise error("the map of face 7 was removed")
+        return make(step)
+
+    return fail
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_run():
+    with pytest.raises(AgfasError, match=r"^the map of face 7 was removed$"):
+        taken(2, failing(AgfasError))
+    with pytest.raises(RuntimeError, match=r"batch of step 7 cannot be made[\s\S]*in fail"):
+        taken(2, failing(KeyError))
+
+
+def test_a_killed_worker_is_noticed():
+    def die(step: int) -> list[Any]:
+        if step == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make(step)
+
+    with pytest.raises(AgfasError, match=r"exit code -9.*resumes. `workers`"):
+        taken(2, die)
+
+
+def test_workers_leave_signals_to_their_parent():
+    def signalled(step: int) -> list[Any]:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if step > 3 else ():
+            os.kill(os.getpid(), number)
+        return make(step)
+
+    assert len(taken(2, signalled)) == 17
+
+
+PROGRAM = """
+import os, time
+from contextlib import closing
+import torch
+from pipelines.training.loader import batches_ahead
+
+def make(step):
+    print(os.getpid(), flush=True)
+    return torch.ones(2)
+
+with closing(batches_ahead(make, range(9), torch.device("cpu"), 2)) as batches:
+    for batch in batches:
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(number):
+    root = Path(__file__).parents[3]
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert program.stdout is not None
+    pids = {int(program.stdout.readline()) for _ in range(3)}
+    assert len(pids) == 3
+    program.send_signal(number)
+    program.wait(20)
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+    program.stdout.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and has not only been left to be waited for."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_default_workers(monkeypatch):
+    gpu = torch.device("cuda")
+    assert default_workers(CPU) == 0
+    for cores, processes, expected in ((16, 1, 8), (16, 4, 3), (8, 8, 0), (1, 1, 0)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores), raising=False)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert default_workers(gpu) == expected
+
+
+def test_on_an_accelerator_without_streams_the_next_batch_is_made_ahead():
+    with closing(batches_ahead(make, range(6), torch.device("cuda"), 2)) as batches:
+        found = [batch[0].image.clone() for batch in batches]
+    assert all(torch.equal(image, make(step)[0].image) for step, image in enumerate(found))
