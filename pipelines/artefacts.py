@@ -119,20 +119,18 @@ def load_detector(folder: Path) -> Detector:
 
 
 def make_faces(experiment: Experiment) -> Faces:
-    """The experiment's faces; drawn faces and joined datasets are made on first use."""
+    """The experiment's faces; drawn faces, joined datasets and pixels are made on first use, by all processes."""
     from pipelines.data.join import join_faces
     from pipelines.experiment.config import DatasetData, SyntheticData
-    from pipelines.processes import main_process_first
 
     data, folder = experiment.data, Workspace(experiment).faces
     if isinstance(data, DatasetData) and data.paths is not None:
         join_faces(data.paths, folder)
-    with main_process_first():
-        if isinstance(data, SyntheticData):
-            from pipelines.synthetic.benchmark import build
+    if isinstance(data, SyntheticData):
+        from pipelines.synthetic.benchmark import build
 
-            build(data.settings(), folder)
-        return open_faces(experiment)
+        build(data.settings(), folder)
+    return open_faces(experiment)
 
 
 def open_faces(experiment: Experiment) -> Faces:

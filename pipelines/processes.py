@@ -29,6 +29,11 @@ Value = TypeVar("Value")
 _SIX_HOURS = 6 * 3600
 # Set by torchrun and `accelerate launch`, and by the MPI implementations that accelerate reads.
 _LAUNCHERS = ("WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# What launchers set in the environment of their processes, by its beginning.
+_OF_A_LAUNCHER = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_"),
+    *("PMI_", "PMIX_", "OMPI_", "MV2_"),
+)
 
 # Ways of accelerate to share one model out: they leave no place for averaged weights, and their checkpoints are others.
 _SHARDING = {
@@ -167,6 +172,18 @@ def _hear_of_failure(error: BaseException | None) -> None:
 def device() -> str:
     """The device of this process."""
     return str(state().device)
+
+
+def threads() -> int:
+    """How many threads this process may use: the cores it may run on, shared with its siblings on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def stand_alone() -> None:
+    """Make this process, which a launched one has spawned, the first of one: it must not meet the launcher's others."""
+    for name in [name for name in os.environ if name.startswith(_OF_A_LAUNCHER)]:
+        del os.environ[name]
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.cues.claims import CLAIMS_NAME, Claims
+from pipelines.claims import CLAIMS_NAME, Claims
 from pipelines.errors import AgfasError
 from pipelines.files import write_whole
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.cues.claims import CLAIMS_NAME, Claims
+from pipelines.claims import CLAIMS_NAME, Claims
 from pipelines.cues.description import (
     KEYS_NAME,
     STORE_NAME,

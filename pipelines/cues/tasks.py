@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipelines.blocks import deal
 from pipelines.cues.background import Behind, resolved
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
@@ -65,11 +66,6 @@ def run_tasks(
             progress.update(_finished_rows(stores) - progress.n)
             if not moved:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def deal(tasks: list[int], rank: int, world_size: int) -> list[int]:
-    """All tasks in the order in which process `rank` tries them: its own share, then those of the next ranks."""
-    return [task for turn in range(world_size) for task in tasks[(rank + turn) % world_size :: world_size]]
 
 
 def _unfinished(stores: Mapping[Any, ShardStore], only: Collection[int] | None) -> list[int]:

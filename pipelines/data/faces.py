@@ -1,24 +1,31 @@
 """A face dataset opened for training: its columns as arrays, its pixels memory-mapped.
 
 The images of the dataset are compressed. They are decoded once into one uint8 array beside it, so that reading a
-shuffled batch is an array lookup.
+shuffled batch is an array lookup. Every process that opens the dataset meanwhile decodes its share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from pipelines.blocks import Job, SharedArray, share
 from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.records import load_faces, open_table, read_card, read_columns
-from pipelines.files import write_atomically
-from pipelines.progress import track
+from pipelines.errors import AgfasError
+from pipelines.processes import threads
 
 # The attribute of each column in `Faces` is its plural.
 _COLUMNS = ("key", "label", "domain", "subject", "video", "attack_type", "split")
+
+# Faces decoded and written at once, which is what a kill can cost each process.
+_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -83,18 +90,35 @@ def has_masks(folder: Path) -> bool:
 
 def _decoded(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A column's pictures as one memory-mapped uint8 array (N, *shape), decoded if `path` does not exist yet."""
-
-    def write(temporary: Path) -> None:
-        table = load_faces(folder).select_columns([column])
-        decode = to_square if column == "image" else _stored_mask
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(table), *shape))
-        for index, row in enumerate(track(table, f"decode {path.stem}", total=len(table), unit="face")):
-            pixels[index] = decode(row[column], shape[0])
-        pixels.flush()
-
     if not path.is_file():
-        write_atomically(path, write)
+        _decode(folder, column, path, shape)
     return np.load(path, mmap_mode="r")
+
+
+def _decode(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> None:
+    """Decode a column with every process that opens the dataset, each in as many threads as it has cores."""
+    from datasets import Image as Stored
+
+    table = load_faces(folder).select_columns([column]).cast_column(column, Stored(decode=False))
+    stored = Stored()
+    decode: Callable[[Any, int], np.ndarray] = to_square if column == "image" else _stored_mask
+    pixels = SharedArray(path, (len(table), *shape), np.uint8, _BLOCK, read_card(folder)["fingerprint"])
+
+    def one(row: int, raw: dict[str, Any] | None) -> np.ndarray:
+        try:
+            return decode(None if raw is None else stored.decode_example(raw), shape[0])
+        except (OSError, ValueError, SyntaxError) as error:
+            raise AgfasError(
+                f"The {column} of row {row} of {folder} cannot be decoded ({error}). Make the dataset again."
+            ) from error
+
+    with ThreadPoolExecutor(threads()) as pool:
+
+        def make(block: int) -> None:
+            rows = pixels.rows(block)
+            pixels.write(block, np.stack(list(pool.map(one, rows, table[rows.start : rows.stop][column]))))
+
+        share([Job(pixels.blocks, make, pixels.publish, len(table))], f"decode {path.stem}", "face")
 
 
 def _stored_mask(mask: Image.Image | None, size: int) -> np.ndarray:

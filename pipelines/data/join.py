@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.blocks import Blocks
 from pipelines.data.records import CARD_NAME, COLUMNS, face_features, load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
-from pipelines.processes import main_process_first
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,7 +23,7 @@ def joined_name(folders: Sequence[Path]) -> str:
 
 
 def join_faces(folders: Sequence[Path], out: Path) -> Path:
-    """Write the faces of several datasets as one dataset at `out`; an existing one is kept.
+    """Write the faces of several datasets as one dataset at `out`; an existing one is kept. One process writes it.
 
     Keeps the columns of a face dataset, and the parsing masks if every part has them.
 
@@ -32,9 +32,10 @@ def join_faces(folders: Sequence[Path], out: Path) -> Path:
     """
     parts = [load_faces(folder) for folder in folders]
     _check_domains(folders, parts)
-    with main_process_first():
-        if not (out / CARD_NAME).is_file():
-            write_atomically(out, lambda temporary: _write(parts, folders, temporary))
+    if not (out / CARD_NAME).is_file():
+        Blocks(out, 0, joined_name(folders)).finish(
+            lambda: write_atomically(out, lambda temporary: _write(parts, folders, temporary))
+        )
     return out
 
 

@@ -10,7 +10,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand, record
 from pipelines.experiment.workspace import Workspace
-from pipelines.processes import is_main
+from pipelines.processes import is_main, say
 
 if TYPE_CHECKING:
     from pipelines.data.faces import Faces
@@ -26,14 +26,14 @@ def run(experiment: Experiment, last: str) -> None:
     finished = last == "evaluate" and is_evaluated(experiment)
     opened = None if finished else _made(experiment, last)
     if last == "train-dfg":
-        print(f"Generator: {Workspace(experiment).generator()}")
-        return
+        return say(f"Generator: {Workspace(experiment).generator()}")
     if is_main():
         record(experiment.root, expand(experiment))
-        if last == "evaluate":
-            evaluate.run(experiment, opened)
+    if last == "evaluate":
+        evaluate.run(experiment, opened)
+        if is_main():
             print(f"\n{summary(expand(experiment))}\n")
-        print(f"Detectors: {Workspace(experiment).detector()}")
+    say(f"Detectors: {Workspace(experiment).detector()}")
 
 
 def train_and_judge(experiment: Experiment) -> None:
@@ -45,8 +45,7 @@ def train_and_judge(experiment: Experiment) -> None:
     else:
         opened = make_faces(experiment)
         train_detector.run(experiment, opened)
-    if is_main():
-        evaluate.run(experiment, opened)
+    evaluate.run(experiment, opened)
 
 
 def is_evaluated(experiment: Experiment) -> bool:

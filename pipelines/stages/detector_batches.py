@@ -18,7 +18,6 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
-from pipelines.processes import main_process_first
 from pipelines.training.balanced import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.watch import DevWatch
@@ -135,8 +134,7 @@ def _extra_live(experiment: Experiment, faces: Faces, fold: Fold, objective: Obj
     if settings.dataset == CORPUS:
         source, rows = faces, faces.live([CORPUS])
     else:
-        with main_process_first():
-            source = open_faces(Path(settings.dataset), faces.size)
+        source = open_faces(Path(settings.dataset), faces.size)
         rows = np.flatnonzero(source.labels == 1)
     if not len(rows):
         raise AgfasError(

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipelines.artefacts import Columns, DetectorRun, cue_reader
+from pipelines.blocks import Job, SharedArray, share
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
+from pipelines.processes import is_main
 
 if TYPE_CHECKING:
+    from oanet.detectors import Detector
     from pipelines.cues.reader import CueReader
     from pipelines.data.faces import Faces
 
 _ROLES = ("dev", "test")
+# Batches scored and written at once: the share of a table that one process takes.
+_BATCHES_A_BLOCK = 4
 
 
 def run(experiment: Experiment, faces: Faces | None) -> Path:
-    """Score what is not scored yet and write `result.json`; returns the experiment's folder.
+    """Score what is not scored yet, with every process, and write `result.json`; returns the experiment's folder.
 
     Args:
         experiment: its detectors are trained.
@@ -30,16 +39,25 @@ def run(experiment: Experiment, faces: Faces | None) -> Path:
     if faces is not None:
         _score_missing(experiment, faces)
     folder = Workspace(experiment).detector()
-    write_result(folder, experiment.evaluate)
+    if is_main():
+        write_result(folder, experiment.evaluate)
     return folder
 
 
 def _score_missing(experiment: Experiment, faces: Faces) -> None:
     runs = _runs(experiment, faces.columns())
     unscored = [(fold, run, step) for fold, run in runs for step in run.steps if not _is_scored(run, step)]
-    reader = cue_reader(experiment, faces) if unscored else None
+    if not unscored:
+        return
+    reader, load = cue_reader(experiment, faces), lru_cache(maxsize=1)(DetectorRun.load)
+    jobs = []
     for fold, run, step in unscored:
-        _score(experiment, faces, reader, fold, run, step)
+        parts = indices(faces.columns(), fold)
+        scorer = partial(load, run, step)
+        for role in _ROLES:
+            metadata = {"role": role, "step": step, "fold": fold.name}
+            jobs.append(_scoring(experiment, faces, reader, parts[role], scorer, run.score_path(step, role), metadata))
+    share(jobs, "score faces", "face")
 
 
 def is_finished(experiment: Experiment, columns: Columns) -> bool:
@@ -57,14 +75,26 @@ def _is_scored(run: DetectorRun, step: int) -> bool:
     return all(run.score_path(step, role).is_file() for role in _ROLES)
 
 
-def _score(
-    experiment: Experiment, faces: Faces, reader: CueReader | None, fold: Fold, run: DetectorRun, step: int
-) -> None:
+def _scoring(
+    experiment: Experiment,
+    faces: Faces,
+    reader: CueReader | None,
+    rows: np.ndarray,
+    load: Callable[[], Detector],
+    path: Path,
+    metadata: dict[str, Any],
+) -> Job:
+    """The job that writes one score table. Batches have fixed boundaries, so scores depend on no other process."""
     from pipelines.evaluation.scoring import score_faces
 
-    detector, parts = run.load(step), indices(faces.columns(), fold)
-    for role in _ROLES:
-        rows = parts[role]
+    size = experiment.evaluate.batch_size
+    scores = SharedArray(path, (len(rows),), np.float64, _BATCHES_A_BLOCK * size, [metadata, size])
+
+    def make(block: int) -> None:
+        part = scores.rows(block)
+        scores.write(block, score_faces(load(), faces, reader, rows[part.start : part.stop], size))
+
+    def finish() -> None:
         table = ScoreTable(
             key=faces.keys[rows],
             video=faces.videos[rows],
@@ -72,6 +102,8 @@ def _score(
             domain=faces.domains[rows],
             attack_type=faces.attack_types[rows],
             label=faces.labels[rows],
-            score=score_faces(detector, faces, reader, rows, experiment.evaluate.batch_size),
+            score=np.load(scores.data),
         )
-        table.save(run.score_path(step, role), metadata={"role": role, "step": step, "fold": fold.name})
+        table.save(path, metadata=metadata)
+
+    return Job(scores.blocks, make, finish, len(rows))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
+from pyarrow import feather
 
+from pipelines.blocks import Blocks, Job, share
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import (
     ATTACK,
@@ -29,7 +32,7 @@ from pipelines.data.records import (
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
-from pipelines.progress import bar
+from pipelines.processes import stand_alone, threads
 from pipelines.streams import stream
 from pipelines.synthetic.domains import PAD_DOMAINS
 from pipelines.synthetic.settings import SyntheticSettings
@@ -38,14 +41,11 @@ from pipelines.synthetic.videos import VideoPlan, shoot
 # Raise it with every change of a picture's bytes, so that fingerprints of artefacts made from them change too.
 GENERATOR_VERSION = 1
 # With fewer faces, starting processes takes longer than it saves.
-_FACES_WORTH_A_POOL = 1500
-# Rendering processes at most, by default.
+_FACES_WORTH_HELPERS = 1500
+# Drawing processes at most, by default.
 _MOST_WORKERS = 8
-_VIDEOS_A_TASK = 16
-
-
-# Videos, seed and size of a task for a worker.
-_Task = tuple[list[VideoPlan], int, int]
+# Videos drawn and written at once, which is what a kill can cost each process.
+_VIDEOS_A_BLOCK = 16
 
 
 def benchmark_fingerprint(settings: SyntheticSettings) -> str:
@@ -121,9 +121,28 @@ def _record(video: VideoPlan, frame: int, landmarks: np.ndarray) -> dict[str, An
     }
 
 
-def _encoded(task: _Task) -> list[dict[str, Any]]:
-    """The task of a worker: the records of some videos, pictures as PNG bytes."""
-    pictures, records = render_faces(*task)
+def _draw(settings: SyntheticSettings, out: Path, shown: bool) -> None:
+    """Draw the blocks of videos that no other process draws; the last to finish puts the dataset together."""
+    videos = plan_videos(settings)
+    parts = [videos[start : start + _VIDEOS_A_BLOCK] for start in range(0, len(videos), _VIDEOS_A_BLOCK)]
+    blocks = Blocks(out, len(parts), benchmark_fingerprint(settings))
+
+    def make(block: int) -> None:
+        table = pa.Table.from_pylist(_encoded(parts[block], settings))
+        write_atomically(
+            _part(blocks, block), lambda path: feather.write_feather(table, path, compression="uncompressed")
+        )
+
+    def finish() -> None:
+        records = [record for block in range(len(parts)) for record in _stored(_part(blocks, block))]
+        write_atomically(out, lambda folder: _write(records, folder, _card(settings, records)))
+
+    share([Job(blocks, make, finish, sum(video.frames for video in videos))], "Rendering faces", "face", shown)
+
+
+def _encoded(videos: list[VideoPlan], settings: SyntheticSettings) -> list[dict[str, Any]]:
+    """The records of some videos, pictures as PNG bytes."""
+    pictures, records = render_faces(videos, settings.seed, settings.size)
     for picture, record in zip(pictures, records, strict=True):
         stored = io.BytesIO()
         Image.fromarray(picture).save(stored, "PNG", compress_level=4)
@@ -131,39 +150,24 @@ def _encoded(task: _Task) -> list[dict[str, Any]]:
     return records
 
 
-def _all_records(settings: SyntheticSettings, workers: int) -> list[dict[str, Any]]:
-    videos = plan_videos(settings)
-    faces = sum(video.frames for video in videos)
-    tasks = [
-        (videos[start : start + _VIDEOS_A_TASK], settings.seed, settings.size)
-        for start in range(0, len(videos), _VIDEOS_A_TASK)
-    ]
-    records: list[dict[str, Any]] = []
-    with bar(faces, "Rendering faces", unit="face") as progress:
-        for part in _map(tasks, workers if faces >= _FACES_WORTH_A_POOL else 1):
-            records += part
-            progress.update(len(part))
-    return records
+def _part(blocks: Blocks, block: int) -> Path:
+    return blocks.folder / f"{block:05d}.arrow"
 
 
-def _map(tasks: list[_Task], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """The results of the tasks, in order."""
-    if workers <= 1:
-        yield from map(_encoded, tasks)
-        return
-    # Spawned rather than forked: a fork after PyTorch has started its threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_encoded, tasks)
+def _stored(part: Path) -> list[dict[str, Any]]:
+    return list(feather.read_table(part, memory_map=False).to_pylist())
 
 
 def build(settings: SyntheticSettings, out: Path, workers: int | None = None) -> Path:
-    """Write the benchmark as a face dataset; a complete one of the same settings is kept.
+    """Write the benchmark as a face dataset; a complete one of the same settings is kept, an unfinished one resumed.
+
+    Every process that calls it draws its share.
 
     Args:
         settings: what to make.
         out: folder of the dataset; exists only when complete.
-        workers: rendering processes; default: one per core, 8 at most. The bytes do not depend on it. With more than
-            one, a script that calls this needs `if __name__ == "__main__":`.
+        workers: drawing processes; default: one per core of this process, 8 at most. The bytes do not depend on it.
+            With more than one, a script that calls this needs `if __name__ == "__main__":`.
 
     Returns:
         `out`.
@@ -171,12 +175,18 @@ def build(settings: SyntheticSettings, out: Path, workers: int | None = None) ->
     Raises:
         AgfasError: `out` holds something else.
     """
-    identity = benchmark_fingerprint(settings)
-    if _finished(out, identity):
+    if _finished(out, benchmark_fingerprint(settings)):
         return out
-    records = _all_records(settings, workers or min(os.cpu_count() or 1, _MOST_WORKERS))
-    card = _card(settings, identity, records)
-    write_atomically(out, lambda folder: _write(records, folder, card))
+    with suppress(OSError):
+        out.rmdir()  # an empty folder; what a process beside this one has finished stays
+    faces = sum(video.frames for video in plan_videos(settings))
+    helpers = 0 if faces < _FACES_WORTH_HELPERS else (workers or min(threads(), _MOST_WORKERS)) - 1
+    # Spawned rather than forked: a fork after PyTorch has started its threads may hang.
+    with ProcessPoolExecutor(max(1, helpers), get_context("spawn"), stand_alone) as pool:
+        begun = [pool.submit(_draw, settings, out, False) for _ in range(helpers)]
+        _draw(settings, out, True)
+        for helper in begun:
+            helper.result()
     return out
 
 
@@ -202,9 +212,9 @@ def _write(records: list[dict[str, Any]], folder: Path, card: dict[str, Any]) ->
     (folder / CARD_NAME).write_text(json.dumps(card, indent=2), encoding="utf-8")
 
 
-def _card(settings: SyntheticSettings, identity: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _card(settings: SyntheticSettings, records: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "fingerprint": identity,
+        "fingerprint": benchmark_fingerprint(settings),
         "kind": "synthetic",
         "generator_version": GENERATOR_VERSION,
         "settings": settings.model_dump(mode="json"),

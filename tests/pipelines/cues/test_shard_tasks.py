@@ -8,8 +8,9 @@ import time
 import pytest
 from shard_parts import KEYS, arrays_of, new_store, shard_bytes
 
+from pipelines.blocks import deal
 from pipelines.cues.shards import ShardStore
-from pipelines.cues.tasks import deal, run_tasks
+from pipelines.cues.tasks import run_tasks
 from pipelines.errors import AgfasError
 
 

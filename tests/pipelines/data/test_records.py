@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from output_folder import write_faces
 
+from pipelines.data import faces
+from pipelines.data.crop import to_square
 from pipelines.data.faces import open_faces
 from pipelines.data.records import load_faces, open_table, read_columns
 from pipelines.errors import AgfasError
@@ -41,6 +46,30 @@ def test_no_torch_and_no_datasets_is_imported_for_columns_or_for_decoded_pixels(
         " assert not {'torch', 'datasets', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pixels_are_decoded_in_blocks_and_a_killed_decoding_goes_on(folder, tmp_path, monkeypatch):
+    copied = Path(shutil.copytree(folder, tmp_path / "faces", ignore=shutil.ignore_patterns("pixels-*")))
+    monkeypatch.setattr(faces, "_BLOCK", 8)
+    decoded = []
+
+    def decode(picture, size, broken_from):
+        if len(decoded) >= broken_from:
+            raise OSError("broken")
+        decoded.append(picture)
+        return to_square(picture, size)
+
+    monkeypatch.setattr(faces, "threads", lambda: 1)
+    monkeypatch.setattr(faces, "to_square", partial(decode, broken_from=20))
+    with pytest.raises(AgfasError, match=r"The image of row 20 of .*/faces cannot be decoded \(broken\)"):
+        open_faces(copied, 16)
+    monkeypatch.setattr(faces, "to_square", partial(decode, broken_from=100))
+    opened = open_faces(copied, 16)
+    assert len(decoded) == 20 + 60 - 16  # two whole blocks were kept
+    expected = np.stack([to_square(picture, 16) for picture in load_faces(folder)["image"]])
+    assert np.array_equal(opened.images, expected)
+    np.save(tmp_path / "expected.npy", expected)
+    assert (copied / "pixels-16.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
 
 
 def test_what_is_no_face_dataset_is_refused(folder, tmp_path):

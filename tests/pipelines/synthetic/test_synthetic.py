@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import CARD_NAME, COLUMNS, load_faces, read_card
 from pipelines.data.sheet import contact_sheet
 from pipelines.errors import AgfasError
+from pipelines.synthetic import benchmark
 from pipelines.synthetic.benchmark import benchmark_fingerprint, build, plan_videos, render_faces
 from pipelines.synthetic.settings import DOMAINS, SyntheticSettings
 from pipelines.synthetic.videos import shoot
@@ -61,6 +63,28 @@ def test_built_dataset_holds_the_rendered_bytes_whatever_the_workers(dataset: Pa
     assert np.array_equal(stored, pictures)
     assert faces["key"][:] == [record["key"] for record in records]
     assert tuple(sorted(faces.column_names)) == tuple(sorted(COLUMNS))
+
+
+def test_a_killed_build_goes_on_and_helpers_draw_the_same_bytes(dataset, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark, "_FACES_WORTH_HELPERS", 0)
+    drawn = []
+
+    def draw(videos, seed, size, last=1):
+        if len(drawn) == last:
+            raise KeyboardInterrupt
+        drawn.append(videos)
+        return render_faces(videos, seed, size)
+
+    monkeypatch.setattr(benchmark, "render_faces", draw)
+    with pytest.raises(KeyboardInterrupt):
+        build(TINY, tmp_path / "faces", workers=1)
+    assert not (tmp_path / "faces").exists()
+    monkeypatch.setattr(benchmark, "render_faces", partial(draw, last=99))
+    made = build(TINY, tmp_path / "faces", workers=2)
+    assert drawn.count(drawn[0]) == 1
+    for name in (CARD_NAME, "data-00000-of-00001.arrow"):
+        assert (made / name).read_bytes() == (dataset / name).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
 def test_videos_do_not_depend_on_how_many_others_there_are() -> None:

@@ -1,0 +1,112 @@
+"""Work that processes share through files: every block once, the same bytes, and no start from the beginning."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.blocks import Job, SharedArray, deal, share
+from pipelines.errors import AgfasError
+
+SHAPE, BLOCK = (22, 3), 4
+VALUES = np.arange(66, dtype=np.uint8).reshape(SHAPE)
+
+
+def shared(folder: Path) -> SharedArray:
+    return SharedArray(folder / "values.npy", SHAPE, np.uint8, BLOCK, "some values")
+
+
+def fill(folder: Path, before: Callable[[int], None] = lambda block: None) -> None:
+    """Fill the array; every block that is begun is a line of begun.txt."""
+    array = shared(folder)
+
+    def make(block: int) -> None:
+        with (folder / "begun.txt").open("a") as stream:
+            stream.write(f"{block}\n")
+        before(block)
+        array.write(block, VALUES[list(array.rows(block))])
+
+    share([Job(array.blocks, make, array.publish, SHAPE[0])], "fill", "row", show=False)
+
+
+def begun(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "begun.txt").read_text().split()]
+
+
+def saved() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, VALUES)
+    return stream.getvalue()
+
+
+def fail_at(number: int, block: int) -> None:
+    if block == number:
+        raise AgfasError(f"block {block} cannot be made")
+
+
+def wait_for_ever_at(number: int, block: int) -> None:
+    time.sleep(600 if block == number else 0.02)
+
+
+def test_one_process_writes_the_bytes_of_numpy_and_leaves_nothing_else(tmp_path):
+    fill(tmp_path)
+    assert (tmp_path / "values.npy").read_bytes() == saved()
+    assert {path.name for path in tmp_path.iterdir()} == {"values.npy", "begun.txt"}
+    fill(tmp_path)
+    assert begun(tmp_path) == list(range(6))
+
+
+def test_the_next_start_goes_on(tmp_path):
+    with pytest.raises(AgfasError, match="block 3 cannot"):
+        fill(tmp_path, partial(fail_at, 3))
+    assert not (tmp_path / "values.npy").exists()
+    fill(tmp_path)
+    assert begun(tmp_path) == [0, 1, 2, 3, 3, 4, 5]
+    assert (tmp_path / "values.npy").read_bytes() == saved()
+
+
+def test_processes_share_the_blocks_and_a_killed_one_leaves_its_block_to_the_others(tmp_path):
+    context = get_context("spawn")
+    stuck = context.Process(target=fill, args=(tmp_path, partial(wait_for_ever_at, 2)))
+    stuck.start()
+    while not (tmp_path / "begun.txt").exists() or 2 not in begun(tmp_path):
+        time.sleep(0.02)
+    other = context.Process(target=fill, args=(tmp_path,))
+    other.start()
+    while 5 not in begun(tmp_path):
+        time.sleep(0.02)
+    assert other.is_alive()  # it waits for block 2
+    os.kill(stuck.pid, signal.SIGKILL)
+    other.join(20)
+    assert other.exitcode == 0
+    assert begun(tmp_path) == [0, 1, 2, 3, 4, 5, 2]
+    assert (tmp_path / "values.npy").read_bytes() == saved()
+    stuck.join()
+
+
+def test_work_of_another_identity_is_not_used(tmp_path):
+    array = SharedArray(tmp_path / "values.npy", SHAPE, np.uint8, BLOCK, "other values")
+    for block in array.blocks.missing():
+        array.write(block, np.zeros((len(array.rows(block)), 3)))
+    fill(tmp_path)
+    assert (tmp_path / "values.npy").read_bytes() == saved()
+
+
+def test_a_block_of_the_wrong_shape_is_refused(tmp_path):
+    array = shared(tmp_path)
+    with pytest.raises(ValueError, match=r"block 5 has shape \(4, 3\) instead of \(2, 3\)"):
+        array.write(5, VALUES[:4])
+
+
+def test_processes_begin_with_their_own_share():
+    assert deal(range(5), 1, 2) == [1, 3, 0, 2, 4]
+    assert deal(range(3), 2, 4) == [2, 0, 1]
