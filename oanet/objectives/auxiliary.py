@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_name, check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, domain_cross_entropy, losses
@@ -72,21 +72,20 @@ class AuxiliarySupervision(Objective):
         self.wanted_maps, self.needed_maps = self._maps()
         self.discriminator = DomainDiscriminator(detector.feature_dim, num_domains) if lambda_domain > 0 else None
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are those with a weight, and `contrastive_depth` with `depth`."""
-        output = self.detect(batch)
-        parts = {"cross_entropy": F.cross_entropy(output.logits, batch.label)}
+    def loss(self, seen: DetectorOutput, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are those with a weight, and `contrastive_depth` with `depth`."""
+        parts = {"cross_entropy": F.cross_entropy(seen.logits, batch.label)}
         if "depth" in self.trained_maps:
-            parts["depth"], parts["contrastive_depth"] = depth_losses(predicted_map(output.maps, "depth"), batch)
+            parts["depth"], parts["contrastive_depth"] = depth_losses(predicted_map(seen.maps, "depth"), batch)
         if "reflection" in self.trained_maps:
-            predicted = predicted_map(output.maps, "reflection")
+            predicted = predicted_map(seen.maps, "reflection")
             parts["reflection"] = F.mse_loss(predicted, self._reflection(batch, predicted.shape[-1]))
         if "mask" in self.trained_maps:
-            parts["mask"] = mask_loss(predicted_map(output.maps, "mask"), batch)
+            parts["mask"] = mask_loss(predicted_map(seen.maps, "mask"), batch)
         if self.discriminator is not None:
-            features = reverse_gradient(output.features, reversal_coefficient(progress))
+            features = reverse_gradient(seen.features, reversal_coefficient(progress))
             parts["domain"] = domain_cross_entropy(self.discriminator(features), batch.domain)
-        return losses(output, self.weights, **parts)
+        return losses(seen, self.weights, **parts)
 
     def _maps(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The batch's maps that are read if available, and those that are required."""
@@ -100,7 +99,7 @@ class AuxiliarySupervision(Objective):
         """(B, 1, side, side): zero for live faces."""
         attack = (batch.label == 0).view(-1, 1, 1, 1)
         if self.reflection_target == "ellipse":
-            return face_ellipse(side, batch.image.device) * attack
+            return face_ellipse(side, batch.label.device) * attack
         if batch.reflection is None:
             raise ValueError(
                 "lambda_reflection is above 0, but the batch has no reflection maps. Set train.reflection_maps, or use"

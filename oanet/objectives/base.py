@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -13,14 +14,40 @@ from oanet.batch import DetectorOutput, FaceBatch
 from oanet.detectors.base import Detector
 
 
+class Share:
+    """Which part of the global batch this process holds; here, all of it.
+
+    With several processes, the training loop gives every objective a share that knows the others'. What an objective
+    computes from gathered values is then the loss of the global batch, equal on every process.
+    """
+
+    def count(self, faces: int) -> int:
+        """Faces in the global batch, of which this process has `faces`."""
+        return faces
+
+    def rows(self, drawn: Tensor) -> Tensor:
+        """This process's rows of what was drawn for every face of the global batch."""
+        return drawn
+
+    def gather(self, values: Tensor) -> Tensor:
+        """(B, ...) of this process -> those of all processes, in the order of the global batch, with their gradient."""
+        return values
+
+
 class Objective(nn.Module, ABC):
     """Owns the detector, so that one optimiser and one checkpoint hold everything that is trained.
+
+    A training step has two halves. `observe` runs the detector over this process's faces. `loss` compares the outputs
+    of the whole batch, whichever process computed them, so that losses over pairs and triplets do not depend on the
+    number of processes. Random numbers are drawn for the whole batch on the CPU, in either half; `observe` takes
+    its own rows of them with `share`.
 
     Args:
         detector: the detector to train; evaluation loads it alone.
         num_domains: number of training domains.
 
     Attributes:
+        share: this process's part of the batch; set by the training loop.
         needs_both_labels: whether every training domain must have live faces and attacks.
         trained_maps: the detector's maps that the loss reads.
         wanted_maps: the maps of `FaceBatch` that the loss reads if they are available.
@@ -36,14 +63,38 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.detector = detector
         self.num_domains = num_domains
+        self.share = Share()
 
-    @abstractmethod
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
         """The losses of one training step.
 
         Args:
-            batch: faces with labels and domains.
+            batch: this process's faces with labels and domains.
             progress: share of the training that is done, in [0, 1].
+
+        Returns:
+            See `loss`.
+        """
+        seen = self.observe(batch)
+        targets = replace(batch, image=batch.image[:0], cue=None)  # pixels need not travel
+        return self.loss(self._gathered(seen), self._gathered(targets), progress)
+
+    def observe(self, batch: FaceBatch) -> Any:
+        """What the loss needs of this process's faces: the detector's output by default.
+
+        Returns:
+            Tensors whose first axis is the face, in any nesting of tuples, dicts and dataclasses.
+        """
+        return self.detect(batch)
+
+    @abstractmethod
+    def loss(self, seen: Any, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """The losses of the whole batch.
+
+        Args:
+            seen: what `observe` returned, of all faces.
+            batch: labels, domains and maps of all faces; without pixels, cues and keys.
+            progress: see `forward`.
 
         Returns:
             `loss`, the scalar to minimise; `output`, the detector's `DetectorOutput`; and every part of the loss by
@@ -65,9 +116,20 @@ class Objective(nn.Module, ABC):
         """The detector's output for a batch; the cue is passed only if the detector reads it."""
         return self.detector(batch.image, batch.cue if self.detector.needs_cue else None)
 
+    def _gathered(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self.share.gather(value) if len(value) else value
+        if isinstance(value, tuple):
+            return tuple(self._gathered(item) for item in value)
+        if isinstance(value, dict):
+            return {name: self._gathered(item) for name, item in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{field.name: self._gathered(getattr(value, field.name)) for field in fields(value)})
+        return value
+
 
 def losses(output: DetectorOutput, weights: Mapping[str, float] | None = None, /, **parts: Tensor) -> dict[str, Any]:
-    """What `Objective.forward` returns: the weighted sum of the parts as `loss`, `output`, and the parts detached.
+    """What `Objective.loss` returns: the weighted sum of the parts as `loss`, `output`, and the parts detached.
 
     Args:
         output: the detector's output.
@@ -81,9 +143,9 @@ def losses(output: DetectorOutput, weights: Mapping[str, float] | None = None, /
 
 def domain_cross_entropy(logits: Tensor, domain: Tensor) -> Tensor:
     """Mean cross-entropy of domain logits (B, n) over faces whose domain is not -1; zero, with its graph, if none."""
-    known = domain >= 0
-    total = F.cross_entropy(logits[known].float(), domain[known], reduction="sum")
-    return total / known.sum().clamp_min(1)
+    # Every face is computed: to choose some, the host would have to wait for the device.
+    total = F.cross_entropy(logits.float(), domain, reduction="sum", ignore_index=-1)
+    return total / (domain >= 0).sum().clamp_min(1)
 
 
 def check_protocol(detector: Detector, protocol: type, need: str, advice: str) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, losses
@@ -37,10 +37,9 @@ class ERM(Objective):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the part is `cross_entropy`."""
-        output = self.detect(batch)
-        return losses(output, cross_entropy=F.cross_entropy(output.logits, batch.label, weight=self.class_weights))
+    def loss(self, seen: DetectorOutput, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the part is `cross_entropy`."""
+        return losses(seen, cross_entropy=F.cross_entropy(seen.logits, batch.label, weight=self.class_weights))
 
 
 class LabelSmoothing(Objective):
@@ -61,8 +60,7 @@ class LabelSmoothing(Objective):
         check_range("[0, 1)", smoothing=smoothing)
         self.smoothing = smoothing
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the part is `cross_entropy`, smoothed."""
-        output = self.detect(batch)
-        loss = F.cross_entropy(output.logits, batch.label, label_smoothing=self.smoothing)
-        return losses(output, cross_entropy=loss)
+    def loss(self, seen: DetectorOutput, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the part is `cross_entropy`, smoothed."""
+        loss = F.cross_entropy(seen.logits, batch.label, label_smoothing=self.smoothing)
+        return losses(seen, cross_entropy=loss)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, losses
@@ -58,12 +58,11 @@ class DepthSupervision(Objective):
         check_range("[0, inf)", lambda_contrastive=lambda_contrastive, lambda_cross_entropy=lambda_cross_entropy)
         self.weights = {"contrastive_depth": lambda_contrastive, "cross_entropy": lambda_cross_entropy}
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are `depth`, `contrastive_depth` and `cross_entropy`."""
-        output = self.detect(batch)
-        depth, contrastive = depth_losses(predicted_map(output.maps, "depth"), batch)
-        cross_entropy = F.cross_entropy(output.logits, batch.label)
-        return losses(output, self.weights, depth=depth, contrastive_depth=contrastive, cross_entropy=cross_entropy)
+    def loss(self, seen: DetectorOutput, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are `depth`, `contrastive_depth` and `cross_entropy`."""
+        depth, contrastive = depth_losses(predicted_map(seen.maps, "depth"), batch)
+        cross_entropy = F.cross_entropy(seen.logits, batch.label)
+        return losses(seen, self.weights, depth=depth, contrastive_depth=contrastive, cross_entropy=cross_entropy)
 
 
 def depth_losses(predicted: Tensor, batch: FaceBatch) -> tuple[Tensor, Tensor]:
@@ -95,7 +94,7 @@ def depth_target(batch: FaceBatch, side: int) -> Tensor:
     elif batch.mask is not None:
         shape = resize_map(batch.mask, side)
     else:
-        shape = face_ellipse(side, batch.image.device)
+        shape = face_ellipse(side, batch.label.device)
     return shape * (batch.label == 1).view(-1, 1, 1, 1)
 
 

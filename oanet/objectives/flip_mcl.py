@@ -6,7 +6,7 @@ similar to half of its class's prompts as the other view is to the other half.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -33,6 +33,16 @@ class Worded(Protocol):
 
     def compare(self, images: Tensor, prompts: Tensor) -> DetectorOutput:
         """(B, D) and (2, P, D) -> the output."""
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Outputs of B faces, embeddings (B, D) of their two views, and the prompts (B, P, D) of their classes."""
+
+    output: DetectorOutput
+    first: Tensor
+    second: Tensor
+    prompts: Tensor
 
 
 class MultimodalContrast(Objective):
@@ -85,24 +95,31 @@ class MultimodalContrast(Objective):
         self.colours = v2.ColorJitter(0.4 * jitter, 0.4 * jitter, 0.4 * jitter, 0.1 * jitter)
         self.projector = projector(detector.feature_dim, hidden, projection_dim)
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are `cross_entropy`, `contrastive` and `consistency`."""
+    def observe(self, batch: FaceBatch) -> _Views:
+        """The faces with the prompts, and the embeddings of their two views."""
         detector = cast(Worded, self.detector)
         prompts = detector.embed_prompts()  # (2, P, D)
         output = detector.compare(detector.embed_images(batch.image), prompts)
         first, second = (detector.embed_images(self._view(batch)) for _ in range(2))
+        return _Views(output, first, second, prompts[batch.label])
+
+    def loss(self, seen: _Views, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are `cross_entropy`, `contrastive` and `consistency`."""
         return losses(
-            output,
+            seen.output,
             self.weights,
-            cross_entropy=F.cross_entropy(output.logits, batch.label),
-            contrastive=simclr(self.projector(first), self.projector(second), self.temperature),
-            consistency=disagreement(first, second, prompts[batch.label]),
+            cross_entropy=F.cross_entropy(seen.output.logits, batch.label),
+            contrastive=simclr(self.projector(seen.first), self.projector(seen.second), self.temperature),
+            consistency=disagreement(seen.first, seen.second, seen.prompts),
         )
 
     def _view(self, batch: FaceBatch) -> Tensor:
         """(B, 3, H, W) in [-1, 1]."""
-        view = second_view(replace(batch, cue=None), self.min_area, max_degrees=0.0).image
-        return torch.stack([self.colours((face + 1) / 2) for face in view]) * 2 - 1
+        view = second_view(replace(batch, cue=None), self.min_area, 0.0, self.share).image
+        drawn = [self.colours.make_params([]) for _ in range(self.share.count(len(view)))]
+        mine = self.share.rows(torch.arange(len(drawn))).tolist()
+        coloured = [self.colours.transform((face + 1) / 2, drawn[row]) for face, row in zip(view, mine, strict=True)]
+        return torch.stack(coloured) * 2 - 1
 
 
 def projector(dim: int, hidden: int, projection_dim: int) -> nn.Sequential:

@@ -19,7 +19,7 @@ from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.head import DomainHeads, Head
-from oanet.objectives.base import Objective, losses
+from oanet.objectives.base import Objective, Share, losses
 
 
 class SAFAS(Objective):
@@ -71,17 +71,23 @@ class SAFAS(Objective):
         """The detector's heads."""
         return cast(DomainHeads, cast(Head, self.detector.head).classifier)
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are `domain_bce` and `contrastive`; `output` is the first view's."""
-        views = _stack(batch, second_view(batch, *self.window))
-        both = self.detect(views)
-        classes = (views.domain + 1) * 2 + views.label  # domain -1 gives 1, a class of its own
+    def observe(self, batch: FaceBatch) -> tuple[DetectorOutput, Tensor]:
+        """The first view's output and the second view's features."""
+        both = self.detect(_stack(batch, second_view(batch, *self.window, self.share)))
         size = len(batch.label)
+        return DetectorOutput(both.logits[:size], both.features[:size]), both.features[size:]
+
+    def loss(self, seen: tuple[DetectorOutput, Tensor], batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are `domain_bce` and `contrastive`; `output` is the first view's."""
+        first, second = seen
+        features = torch.cat([first.features, second])
+        label, domain = batch.label.repeat(2), batch.domain.repeat(2)
+        classes = (domain + 1) * 2 + label  # domain -1 gives 1, a class of its own
         return losses(
-            DetectorOutput(both.logits[:size], both.features[:size]),
+            first,
             self.weights,
-            domain_bce=domain_binary_cross_entropy(self.heads(both.features), views.label, views.domain),
-            contrastive=supervised_contrast(both.features, classes, *self.temperatures),
+            domain_bce=domain_binary_cross_entropy(self.heads(features), label, domain),
+            contrastive=supervised_contrast(features, classes, *self.temperatures),
         )
 
     @torch.no_grad()
@@ -162,7 +168,7 @@ def _stack(first: FaceBatch, second: FaceBatch) -> FaceBatch:
     return FaceBatch(image, cue, label, domain, [*first.key, *second.key])
 
 
-def second_view(batch: FaceBatch, min_area: float, max_degrees: float) -> FaceBatch:
+def second_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Share | None = None) -> FaceBatch:
     """A random square window of each face, of image and cue alike, resized to the batch's size; without the maps.
 
     Torch's global random stream decides mirroring (probability 1/2), the window's area (uniform in [min_area, 1] of the
@@ -173,8 +179,11 @@ def second_view(batch: FaceBatch, min_area: float, max_degrees: float) -> FaceBa
         batch: B faces.
         min_area: in (0, 1].
         max_degrees: 0 to 180.
+        share: of the batch in the global one, for which the windows are drawn. Default: all of it.
     """
-    window = random_windows(len(batch.label), min_area, max_degrees).to(batch.image.device)
+    share = share or Share()
+    drawn = random_windows(share.count(len(batch.label)), min_area, max_degrees)
+    window = share.rows(drawn).to(batch.image.device)
     cue = None if batch.cue is None else sample_windows(batch.cue, window)
     return replace(batch, image=sample_windows(batch.image, window), cue=cue, depth=None, reflection=None, mask=None)
 

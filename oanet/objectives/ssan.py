@@ -7,6 +7,7 @@ similar feature where both faces have one label, and a different one where they 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -40,6 +41,16 @@ class Disentangling(Protocol):
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D) -> logits (B, 2)."""
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """Outputs of B faces, (B, D) features with foreign styles, pooled contents (B, C), and the styles' donors (B,)."""
+
+    output: DetectorOutput
+    mixed: Tensor
+    content: Tensor
+    donor: Tensor
 
 
 class SSAN(Objective):
@@ -77,25 +88,28 @@ class SSAN(Objective):
         self.released = released
         self.discriminator = DomainDiscriminator(parts.content_dim, num_domains)
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are `cross_entropy`, `contrastive` and `adversarial`."""
+    def observe(self, batch: FaceBatch) -> _Assembled:
+        """Faces with their own styles and with the styles of random others, of any process."""
         detector = cast(Disentangling, self.detector)
         content, style = detector.disentangle(batch.image)
         own = detector.assemble(content, style)  # (B, D)
-        logits = detector.classify(own)
-        donor = torch.randperm(len(batch.label)).to(batch.label.device)  # drawn on the CPU: one seed for every device
-        mixed = detector.assemble(content, style[donor])
+        donor = self.share.rows(torch.randperm(self.share.count(len(own)))).to(own.device)
+        mixed = detector.assemble(content, self.share.gather(style)[donor])
+        return _Assembled(DetectorOutput(detector.classify(own), own), mixed, content.float().mean(dim=(2, 3)), donor)
+
+    def loss(self, seen: _Assembled, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are `cross_entropy`, `contrastive` and `adversarial`."""
+        same_label = batch.label == batch.label[seen.donor]
         return losses(
-            DetectorOutput(logits, own),
+            seen.output,
             self.weights,
-            cross_entropy=F.cross_entropy(logits, batch.label),
-            contrastive=assembly_contrast(own, mixed, batch.label == batch.label[donor]),
-            adversarial=self._adversarial(content, batch, progress),
+            cross_entropy=F.cross_entropy(seen.output.logits, batch.label),
+            contrastive=assembly_contrast(seen.output.features, seen.mixed, same_label),
+            adversarial=self._adversarial(seen.content, batch, progress),
         )
 
-    def _adversarial(self, content: Tensor, batch: FaceBatch, progress: float) -> Tensor:
+    def _adversarial(self, pooled: Tensor, batch: FaceBatch, progress: float) -> Tensor:
         """Mean domain CE over the faces of a training domain, predicted from the spatial mean of the content."""
-        pooled = content.float().mean(dim=(2, 3))
         if not self.released:
             pooled = reverse_gradient(pooled, reversal_coefficient(progress))
         return domain_cross_entropy(self.discriminator(pooled), batch.domain)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, domain_cross_entropy, losses
@@ -50,19 +50,19 @@ class SSDG(Objective):
         self.margin = margin
         self.discriminator = DomainDiscriminator(detector.feature_dim, num_domains)
 
-    def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
-        """See `Objective.forward`; the parts are `cross_entropy`, `triplet` and `adversarial`."""
-        output = self.detect(batch)
-        cross_entropy = F.cross_entropy(output.logits, batch.label)
-        triplet = batch_all_triplet(output.features, asymmetric_labels(batch.label, batch.domain), self.margin)
-        adversarial = self._adversarial(output.features, batch, progress)
-        return losses(output, self.weights, cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)
+    def loss(self, seen: DetectorOutput, batch: FaceBatch, progress: float) -> dict[str, Any]:
+        """See `Objective.loss`; the parts are `cross_entropy`, `triplet` and `adversarial`."""
+        cross_entropy = F.cross_entropy(seen.logits, batch.label)
+        triplet = batch_all_triplet(seen.features, asymmetric_labels(batch.label, batch.domain), self.margin)
+        adversarial = self._adversarial(seen.features, batch, progress)
+        return losses(seen, self.weights, cross_entropy=cross_entropy, triplet=triplet, adversarial=adversarial)
 
     def _adversarial(self, features: Tensor, batch: FaceBatch, progress: float) -> Tensor:
         """Mean domain CE over the bona fide faces with a domain; zero, with its graph, without any."""
-        bonafide = (batch.label == 1) & (batch.domain >= 0)  # -1: an extra live face of no training domain
-        reversed_features = reverse_gradient(features[bonafide], reversal_coefficient(progress))
-        return domain_cross_entropy(self.discriminator(reversed_features), batch.domain[bonafide])
+        reversed_features = reverse_gradient(features, reversal_coefficient(progress))
+        # An attack counts like a live face of no training domain: not at all.
+        domain = batch.domain.masked_fill(batch.label != 1, -1)
+        return domain_cross_entropy(self.discriminator(reversed_features), domain)
 
 
 class DomainDiscriminator(nn.Module):

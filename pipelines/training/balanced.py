@@ -14,7 +14,7 @@ from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
 from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.streams import stream
-from pipelines.training.batches import Order, share
+from pipelines.training.batches import Order
 from pipelines.training.maps import TargetMaps
 
 
@@ -62,6 +62,15 @@ class _Cell:
     maps: dict[str, TargetMaps]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Faces `rows` (n,) of one cell, at the places `where` (n,) of a batch."""
+
+    cell: _Cell
+    rows: np.ndarray
+    where: np.ndarray
+
+
 @dataclass
 class BalancedBatches:
     """`per_cell` faces of every training domain and label in each step (SSDG; methods of AG-FAS).
@@ -81,6 +90,7 @@ class BalancedBatches:
         shift: largest shift of face and cue in pixels; edges are repeated.
         maps: target maps by their name in `FaceBatch`; transformed like the face.
         extra: extra live faces, if any.
+        arrangement: cell and place within it of every position of the global batch.
     """
 
     faces: Faces
@@ -94,6 +104,7 @@ class BalancedBatches:
     maps: dict[str, TargetMaps] = field(default_factory=dict)
     extra: ExtraLive | None = None
     cells: list[_Cell] = field(init=False)
+    arrangement: tuple[np.ndarray, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         live = self.per_cell if self.extra is None else own_live(self.per_cell, self.extra.ratio)
@@ -109,56 +120,82 @@ class BalancedBatches:
             count = len(self.domains) * (self.per_cell - live)
             order = Order(len(extra.indices), self.seed, "extra-live")
             self.cells.append(_Cell(extra.faces, extra.indices, order, extra.number, count, extra.maps))
+        self.arrangement = _interleaved([cell.count for cell in self.cells])
 
-    def __call__(self, step: int, rank: int, world_size: int) -> FaceBatch:
-        """This process's share of the batch of a step."""
-        parts, places, start = [], [], 0
-        for cell in self.cells:
-            part = share(cell.count, rank, world_size, "per_cell")
-            parts.append(cell.members[cell.order.take(step * cell.count, cell.count)[part]])
-            places.append(np.arange(start, start + cell.count)[part])
-            start += cell.count
-        return self._augmented(parts, np.concatenate(places), start, step)
+    @property
+    def size(self) -> int:
+        """Faces of the global batch."""
+        return sum(cell.count for cell in self.cells)
 
-    def _augmented(self, parts: list[np.ndarray], places: np.ndarray, total: int, step: int) -> FaceBatch:
-        """The faces of each cell, with this process's `places` of the flips and shifts of the global batch."""
+    def __call__(self, step: int, rows: slice) -> FaceBatch:
+        """These rows of the batch of a step."""
+        number, place = (column[rows] for column in self.arrangement)
+        parts = []
+        for index, cell in enumerate(self.cells):
+            where = np.flatnonzero(number == index)
+            if len(where):
+                chosen = cell.order.take(step * cell.count, cell.count)[place[where]]
+                parts.append(_Part(cell, cell.members[chosen], where))
+        return self._augmented(parts, rows, step)
+
+    def _augmented(self, parts: list[_Part], rows: slice, step: int) -> FaceBatch:
+        """The faces of these parts, with the flips and shifts of their rows of the global batch."""
         draws = stream(self.seed, "augment", step, 0)
-        flips = draws.random((2, total)) < (0.0 if self.flip == "none" else 0.5)
+        flips = draws.random((2, self.size)) < (0.0 if self.flip == "none" else 0.5)
         if self.flip == "shared":
             flips[1] = flips[0]
-        offsets = draws.integers(-self.shift, self.shift + 1, (total, 2))[places] if self.shift else None
-        flips = flips[:, places]
-        image = to_unit_batch(self._gather("images", parts), flips[0], offsets)
+        offsets = draws.integers(-self.shift, self.shift + 1, (self.size, 2))[rows] if self.shift else None
+        flips = flips[:, rows]
+        image = to_unit_batch(_column(parts, "images"), flips[0], offsets)
         cue = None
         if self.cues is not None:
-            cue = self.cues.batch(np.concatenate(parts), flips[0], flips[1], offsets)
-        numbers = [np.full(len(rows), cell.number) for cell, rows in zip(self.cells, parts, strict=True)]
+            cue = self.cues.batch(_merged(parts, [part.rows for part in parts]), flips[0], flips[1], offsets)
+        numbers = [np.full(len(part.rows), part.cell.number) for part in parts]
         return FaceBatch(
             image=image,
             cue=cue,
-            label=torch.from_numpy(self._gather("labels", parts)),
-            domain=torch.from_numpy(np.concatenate(numbers)),
-            key=[str(key) for key in self._gather("keys", parts)],
+            label=torch.from_numpy(_column(parts, "labels")),
+            domain=torch.from_numpy(_merged(parts, numbers)),
+            key=[str(key) for key in _column(parts, "keys")],
             **self._maps(parts, flips[0], offsets),
         )
 
-    def _gather(self, column: str, parts: list[np.ndarray]) -> np.ndarray:
-        pieces = [getattr(cell.faces, column)[rows] for cell, rows in zip(self.cells, parts, strict=True)]
-        return np.concatenate(pieces)
-
-    def _maps(self, parts: list[np.ndarray], flips: np.ndarray, offsets: np.ndarray | None) -> dict[str, torch.Tensor]:
+    def _maps(self, parts: list[_Part], flips: np.ndarray, offsets: np.ndarray | None) -> dict[str, torch.Tensor]:
         moved = {}
         for name in self.maps:
-            pieces = [cell.maps[name].read(rows) for cell, rows in zip(self.cells, parts, strict=True)]
-            values = [
-                values[:, ::-1] if flip else values for values, flip in zip(np.concatenate(pieces), flips, strict=True)
-            ]
+            maps = _merged(parts, [part.cell.maps[name].read(part.rows) for part in parts])
+            values = [values[:, ::-1] if flip else values for values, flip in zip(maps, flips, strict=True)]
             if offsets is not None:
                 values = [
                     place_moved(np.empty_like(one), one, offset) for one, offset in zip(values, offsets, strict=True)
                 ]
             moved[name] = torch.from_numpy(np.stack(values))[:, None]  # (B, 1, H, W)
         return moved
+
+
+def _interleaved(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Cells in turn, so that every part of the batch has about the same share of each cell.
+
+    Args:
+        counts: faces of each cell.
+
+    Returns:
+        The cell and the place within the cell of every position, (sum(counts),) int each.
+    """
+    cell = np.repeat(np.arange(len(counts)), counts)
+    place = np.concatenate([np.arange(count) for count in counts])
+    order = np.lexsort((cell, (place + 0.5) / np.array(counts)[cell]))
+    return cell[order], place[order]
+
+
+def _column(parts: list[_Part], name: str) -> np.ndarray:
+    """A column of the faces, in the order of the batch."""
+    return _merged(parts, [getattr(part.cell.faces, name)[part.rows] for part in parts])
+
+
+def _merged(parts: list[_Part], pieces: list[np.ndarray]) -> np.ndarray:
+    """One value per face of each part -> in the order of the batch."""
+    return np.concatenate(pieces)[np.argsort(np.concatenate([part.where for part in parts]))]
 
 
 def own_live(per_cell: int, ratio: float) -> int:

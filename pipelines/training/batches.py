@@ -1,19 +1,18 @@
 """Training sets as functions of the step: which faces, which flips, which noise.
 
 Nothing here keeps a position. The batch of step n is computed from n, so that a resumed run needs no saved sampler and
-every process computes its own share of the global batch. All random draws are made for the global batch and then
-sliced: otherwise the draws would depend on the number of processes.
+every process computes its own rows of the global batch. All random draws are made for the global batch and then sliced:
+otherwise the draws would depend on the number of processes.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from pipelines.data.faces import Faces
-from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_batch
 from pipelines.streams import stream
 
@@ -39,16 +38,18 @@ class Order:
         return self._last[1]
 
 
-def share(total: int, rank: int, world_size: int, what: str = "batch_size") -> slice:
-    """This process's part of a global batch of `total` samples.
+class Batches(Protocol):
+    """A training set as a function of the step.
 
-    Raises:
-        AgfasError: `total` is not a multiple of the number of processes.
+    Attributes:
+        size: faces of the global batch: one step of the optimiser, over all processes and micro-batches.
     """
-    if total % world_size:
-        raise AgfasError(f"{what} = {total} cannot be divided evenly among {world_size} processes; use a multiple.")
-    length = total // world_size
-    return slice(rank * length, (rank + 1) * length)
+
+    @property
+    def size(self) -> int: ...
+
+    def __call__(self, step: int, rows: slice) -> Any:
+        """These rows of the global batch of step `step` (from 0)."""
 
 
 class IdentityBatches:
@@ -58,7 +59,7 @@ class IdentityBatches:
         # Subjects are numbered within their domain: two datasets may both have a subject 1.
         names = np.array([f"{faces.domains[i]}/{faces.subjects[i]}" for i in indices])
         self.identities, self.numbers = np.unique(names, return_inverse=True)
-        self.faces, self.indices, self.batch_size, self.seed = faces, indices, batch_size, seed
+        self.faces, self.indices, self.size, self.seed = faces, indices, batch_size, seed
         self.order = Order(len(indices), seed, "identity")
 
     @property
@@ -66,11 +67,10 @@ class IdentityBatches:
         """Number of classes."""
         return len(self.identities)
 
-    def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
         """`image` (B, 3, H, W) in [-1, 1] and `identity` (B,) int64 in [0, num_identities)."""
-        part = share(self.batch_size, rank, world_size)
-        chosen = self.order.take(step * self.batch_size, self.batch_size)[part]
-        flips = stream(self.seed, "identity-flip", step).random(self.batch_size)[part] < 0.5
+        chosen = self.order.take(step * self.size, self.size)[rows]
+        flips = stream(self.seed, "identity-flip", step).random(self.size)[rows] < 0.5
         image = to_unit_batch(self.faces.images[self.indices[chosen]], flips)
         return {"image": image, "identity": torch.from_numpy(self.numbers[chosen])}
 
@@ -90,20 +90,19 @@ class LiveFaceBatches:
     def __init__(
         self, faces: Faces, indices: np.ndarray, batch_size: int, seed: int, flip: bool, train_timesteps: int = 0
     ) -> None:
-        self.faces, self.indices, self.batch_size, self.seed = faces, indices, batch_size, seed
+        self.faces, self.indices, self.size, self.seed = faces, indices, batch_size, seed
         self.flip, self.train_timesteps = flip, train_timesteps
         self.order = Order(len(indices), seed, "live-faces")
 
-    def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
         """`image` (B, 3, H, W) in [-1, 1]; for diffusion `noise` (B, 3, H, W) and `timesteps` (B,) int64 too."""
-        part = share(self.batch_size, rank, world_size)
-        rows = self.order.take(step * self.batch_size, self.batch_size)[part]
+        chosen = self.order.take(step * self.size, self.size)[rows]
         draws = stream(self.seed, "live-faces-draws", step)
-        flips = (draws.random(self.batch_size) < 0.5)[part] & self.flip
-        batch = {"image": to_unit_batch(self.faces.images[self.indices[rows]], flips).contiguous()}
+        flips = (draws.random(self.size) < 0.5)[rows] & self.flip
+        batch = {"image": to_unit_batch(self.faces.images[self.indices[chosen]], flips).contiguous()}
         if self.train_timesteps:
-            timesteps = draws.integers(0, self.train_timesteps, self.batch_size)[part]
-            noise = draws.standard_normal((self.batch_size, *batch["image"].shape[1:]), dtype=np.float32)[part]
+            timesteps = draws.integers(0, self.train_timesteps, self.size)[rows]
+            noise = draws.standard_normal((self.size, *batch["image"].shape[1:]), dtype=np.float32)[rows]
             batch |= {"noise": torch.from_numpy(noise), "timesteps": torch.from_numpy(timesteps)}
         return batch
 
@@ -137,22 +136,21 @@ class LatentBatches:
     def __init__(
         self, views: LatentViews, batch_size: int, train_timesteps: int, seed: int, condition_dropout: float = 0.0
     ) -> None:
-        self.views, self.batch_size, self.train_timesteps, self.seed = views, batch_size, train_timesteps, seed
+        self.views, self.size, self.train_timesteps, self.seed = views, batch_size, train_timesteps, seed
         self.condition_dropout = condition_dropout
         self.order = Order(len(views), seed, "latents")
 
-    def __call__(self, step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
         """The batch of `dfg.objective.DenoisingObjective`."""
-        part = share(self.batch_size, rank, world_size)
         draws = stream(self.seed, "denoise", step)
-        rows = self.order.take(step * self.batch_size, self.batch_size)[part]
-        view = draws.integers(0, self.views.views, self.batch_size)[part]
-        timesteps = draws.integers(0, self.train_timesteps, self.batch_size)[part]
-        latents, tokens = self.views.read(rows, view)
-        noise = draws.standard_normal((self.batch_size, *latents.shape[1:]), dtype=np.float32)[part]
+        chosen = self.order.take(step * self.size, self.size)[rows]
+        view = draws.integers(0, self.views.views, self.size)[rows]
+        timesteps = draws.integers(0, self.train_timesteps, self.size)[rows]
+        latents, tokens = self.views.read(chosen, view)
+        noise = draws.standard_normal((self.size, *latents.shape[1:]), dtype=np.float32)[rows]
         batch = {"latents": latents, "tokens": tokens, "noise": noise, "timesteps": timesteps}
         if self.condition_dropout > 0:
             # A stream of its own, so that the other draws are the same with and without dropout.
-            chance = stream(self.seed, "condition-dropout", step).random(self.batch_size)[part]
+            chance = stream(self.seed, "condition-dropout", step).random(self.size)[rows]
             batch["dropped"] = chance < self.condition_dropout
         return {name: torch.from_numpy(values) for name, values in batch.items()}

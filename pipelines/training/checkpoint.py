@@ -67,6 +67,9 @@ def save_checkpoint(folder: Path, step: int, state: TrainingState) -> None:
 def load_checkpoint(folder: Path, state: TrainingState) -> int:
     """Load the newest checkpoint of `folder` into `state`; returns its step, or 0 if there is none.
 
+    Files are mapped and tensors copied one by one to where the model is, so that the processes of a machine share
+    one copy in the page cache and need no other.
+
     A scaler starts anew if the checkpoint has none, as one of a training in float32.
     """
     found = steps_in(folder)
@@ -98,8 +101,12 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor],
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *numbers.items()]:
         index, name = key.split(".", 1)
+        if isinstance(value, torch.Tensor):
+            # AdamW reads its count of steps on the host, and would wait for the device to know it.
+            value = value.to("cpu" if name == "step" else parameters[int(index)].device, copy=True)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

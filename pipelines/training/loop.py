@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import LoggerType, broadcast
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast
 from torch import nn
 
 from dfg.noise import generator_for_key
@@ -25,19 +25,13 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.files import remove_stale
 from pipelines.processes import on_cpu
 from pipelines.progress import bar
+from pipelines.training.batches import Batches
 from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer, set_learning_rate
+from pipelines.training.parallel import Place, ProcessShare, make_independent, shares
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
 from pipelines.training.watch import DevWatch
-
-
-class Batches(Protocol):
-    """A training set as a function of the step."""
-
-    def __call__(self, step: int, rank: int, world_size: int) -> Any:
-        """This process's share of the global batch of micro-step `step` (from 0)."""
-
 
 AfterStep = Callable[[int, nn.Module], None]
 
@@ -58,8 +52,9 @@ def fit(
     Afterwards the objective holds the averaged weights if `ema_decay` is above 0.
 
     Args:
-        objective: `forward(batch, progress)` returns a mapping with a scalar `loss` and further named scalars. An
-            `oanet` objective may also change its weights after every optimiser step; see `Objective.after_step`.
+        objective: `forward(batch, progress)` returns a mapping with a scalar `loss`, the mean over the batch's faces,
+            and further named scalars, always the same. An `oanet` objective compares faces of all processes, and may
+            also change its weights after every step; see `Objective`.
         batches: data by step.
         settings: optimiser, schedule, precision and intervals.
         run: where checkpoints and metrics are written.
@@ -74,10 +69,10 @@ def fit(
     Raises:
         AgfasError: the loss is not finite.
     """
-    training = _Training(objective, settings, run, seed, watch)
+    training = _Training(objective, batches.size, settings, run, seed, watch)
     finished = training.first
     with bar(settings.steps, title, initial=finished, unit="step", show=training.is_main) as progress:
-        for step, micro_batches in _prefetch(batches, settings, training.accelerator, finished):
+        for step, micro_batches in _prefetch(batches, settings, training, finished):
             # 1. One step of the optimiser, and of the average of the weights.
             training.step(step, micro_batches)
             finished = step + 1
@@ -107,22 +102,35 @@ class _Training:
     Attributes:
         first: number of steps that the checkpoint had finished.
         model: the objective, wrapped if there are several processes.
+        slices: for each micro-batch, the rows of the global batch that each process holds.
     """
 
     def __init__(
-        self, objective: nn.Module, settings: LoopSettings, run: Run, seed: int, watch: DevWatch | None
+        self,
+        objective: nn.Module,
+        size: int,
+        settings: LoopSettings,
+        run: Run,
+        seed: int,
+        watch: DevWatch | None,
     ) -> None:
-        self.objective, self.settings, self.run, self.seed, self.watch = objective, settings, run, seed, watch
+        self.objective, self.size, self.settings, self.run = objective, size, settings, run
+        self.seed, self.watch = seed, watch
         self.accelerator = make_accelerator(settings, run)
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        self.slices = shares(size, settings.gradient_accumulation, processes)
+        self.is_main, self.place = self.accelerator.is_main_process, Place()
+        # Losses see the whole batch, so an objective's own layers do too; those of a detector see one share.
+        make_independent(objective.detector if isinstance(objective, Objective) else objective, self.place, processes)
+        nn.Module.to(objective, device)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.mixed_precision)
         self.autocast: AbstractContextManager[Any] = (
-            nullcontext() if dtype is None else torch.autocast(self.accelerator.device.type, dtype)
+            nullcontext() if dtype is None else torch.autocast(device.type, dtype)
         )
-        self.is_main = self.accelerator.is_main_process
         self.checkpoints = run.folder / "checkpoints"
         self.average = WeightAverage(objective, settings.ema_decay) if settings.ema_decay > 0 else None
-        optimizer = make_optimizer(objective, settings)
-        self.state = TrainingState(objective, optimizer, self.average, watch, self.accelerator.scaler)
+        self.optimizer = make_optimizer(objective, settings)
+        self.state = TrainingState(objective, self.optimizer, self.average, watch, gradient_scaler(settings, device))
         if self.is_main:
             # A killed save leaves a copy of all weights, which only this removes.
             for folder in (run.folder, self.checkpoints):
@@ -130,48 +138,62 @@ class _Training:
         self.first = load_checkpoint(self.checkpoints, self.state)
         if self.is_main:
             run.forget_after(self.first)
-        self.model, self.optimizer = self.accelerator.prepare(objective, optimizer)
-        if self.average is not None:
-            self.average.to(self.accelerator.device)
+        self.model = self.accelerator.prepare(objective)
         self.model.train()
         self.rate = 0.0
-        self.meter = _Meter()
+        self.meter = _Meter(self.accelerator)
 
     def step(self, step: int, micro_batches: list[Any]) -> None:
         """One step of the optimiser over all micro-batches."""
-        # Seeded per step and process, so that resuming needs no saved random state.
-        torch.manual_seed(generator_for_key(f"{step}:{self.accelerator.process_index}", self.seed).initial_seed())
-        self.rate = learning_rate(self.settings, step) * (1.0 if self.watch is None else self.watch.scale)
-        set_learning_rate(self.optimizer, self.rate)
-        parts: dict[str, float] = {}
-        for micro_batch in micro_batches:
-            with self.accelerator.accumulate(self.model):
-                for name, value in self._micro_step(step, micro_batch).items():
-                    parts[name] = parts.get(name, 0.0) + value / len(micro_batches)
-        self.meter.add(parts)
+        # Seeded per step, so that resuming needs no saved random state, and alike on every process: what is drawn for
+        # the whole batch is the same on all.
+        seed = generator_for_key(str(step), self.seed).initial_seed()
+        torch.manual_seed(seed)
+        self.place.begin(seed)
+        self.meter.begin(step)
+        for number, micro_batch in enumerate(micro_batches):
+            is_last = number == len(micro_batches) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                self._backward(step, self.slices[number], micro_batch)
+        self._update(step)
         if isinstance(self.objective, Objective):
             self.objective.after_step((step + 1) / self.settings.steps)
         if self.average is not None:
             self.average.update(self.objective, step + 1)
 
-    def _micro_step(self, step: int, micro_batch: Any) -> dict[str, float]:
-        """Forward and backward; `accumulate` makes the optimiser step on the last micro-batch only."""
+    def _backward(self, step: int, slices: list[slice], micro_batch: Any) -> None:
+        """Add the gradient of a micro-batch to that of the step.
+
+        DDP averages over processes. The loss of an `Objective` is that of all faces of the micro-batch; any other
+        loss is a mean over this process's faces, and is weighted by their number.
+        """
+        share = ProcessShare.of(slices, self.accelerator.process_index)
+        self.place.share = share
+        if isinstance(self.objective, Objective):
+            self.objective.share = share
+            weight = share.count(0) / self.size
+        else:
+            weight = share.lengths[share.rank] * len(slices) / self.size
         with self.autocast:
             parts = self.model(_to_device(micro_batch, self.accelerator.device), step / self.settings.steps)
-        means = _means(self.accelerator, parts)
-        if not math.isfinite(means["loss"]):
-            raise AgfasError(
-                f"The loss became {means['loss']} at step {step + 1}. Lower the learning rate, or clip the"
-                " gradient with max_grad_norm=1; with fp16, try bf16."
-            )
-        self.accelerator.backward(parts["loss"].float())
-        if self.settings.max_grad_norm > 0 and self.accelerator.sync_gradients:
-            if self.state.scaler is not None:
-                self.state.scaler.unscale_(self.state.optimizer)
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        self.optimizer.step()
+        self.meter.add(parts, weight / len(slices))
+        loss = parts["loss"] * weight
+        (loss if self.state.scaler is None else self.state.scaler.scale(loss)).backward()
+
+    def _update(self, step: int) -> None:
+        self.rate = learning_rate(self.settings, step) * (1.0 if self.watch is None else self.watch.scale)
+        set_learning_rate(self.optimizer, self.rate)
+        scaler = self.state.scaler
+        if self.settings.max_grad_norm > 0:
+            if scaler is not None:
+                scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
         self.optimizer.zero_grad()
-        return means
 
     def look(self, step: int) -> dict[str, float]:
         """Evaluate the source dev loss after step `step` if it is due; returns it as `dev_loss`, or nothing."""
@@ -193,7 +215,12 @@ class _Training:
         return line
 
     def save(self, finished: int) -> None:
-        """Write a checkpoint, once every process has finished the step."""
+        """Write a checkpoint, once every process has finished the step.
+
+        Raises:
+            AgfasError: the loss has become infinite or NaN.
+        """
+        self.meter.read()
         self.accelerator.wait_for_everyone()
         if self.is_main:
             save_checkpoint(self.checkpoints, finished, self.state)
@@ -214,23 +241,33 @@ def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
     So accelerate is set to full precision, and autocast and the gradient scaler of fp16 are the loop's own.
 
     Raises:
-        AgfasError: a tracker is unknown or its package is not installed; fp16 without a GPU.
+        AgfasError: a tracker is unknown or its package is not installed.
     """
     _check_trackers(settings.trackers)
     accelerator = Accelerator(
         cpu=on_cpu(),
         mixed_precision="no",
-        gradient_accumulation_steps=settings.gradient_accumulation,
         log_with=settings.trackers or None,
         project_dir=str(run.folder),
+        # Buffers are equal on all processes. Gradients that are views of the buckets take no memory of their own.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
-    if settings.mixed_precision == "fp16":
-        if accelerator.device.type == "cpu":
-            raise AgfasError("mixed_precision = fp16 needs a GPU, and none was found. Use bf16 or no.")
-        accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
     if settings.trackers:
         accelerator.init_trackers("agfas")
     return accelerator
+
+
+def gradient_scaler(settings: LoopSettings, device: torch.device) -> torch.amp.GradScaler | None:
+    """The scaler of fp16 gradients; None for other precisions.
+
+    Raises:
+        AgfasError: fp16 without a GPU.
+    """
+    if settings.mixed_precision != "fp16":
+        return None
+    if device.type == "cpu":
+        raise AgfasError("mixed_precision = fp16 needs a GPU, and none was found. Use bf16 or no.")
+    return torch.amp.GradScaler(device.type)
 
 
 def _check_trackers(names: list[str]) -> None:
@@ -248,20 +285,19 @@ def _check_trackers(names: list[str]) -> None:
 
 
 def _prefetch(
-    batches: Batches, settings: LoopSettings, accelerator: Accelerator, first: int
+    batches: Batches, settings: LoopSettings, training: _Training, first: int
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Steps with their micro-batches; on a GPU, a thread prepares the next step while this one trains.
+    """Steps with this process's micro-batches; on a GPU, a thread prepares the next step while this one trains.
 
     On a CPU it does not pay: a thread that touches tensors gets OpenMP workers of its own, and with more workers than
     cores, idle or not, those of the training sleep at every barrier (`bench idle-thread`).
     """
-    count = settings.gradient_accumulation
+    mine = [slices[training.accelerator.process_index] for slices in training.slices]
 
     def make(step: int) -> list[Any]:
-        rank, world_size = accelerator.process_index, accelerator.num_processes
-        return [batches(step * count + k, rank, world_size) for k in range(count)]
+        return [batches(step, rows) for rows in mine]
 
-    if accelerator.device.type == "cpu":
+    if training.accelerator.device.type == "cpu":
         for step in range(first, settings.steps):
             yield step, make(step)
         return
@@ -274,17 +310,6 @@ def _prefetch(
             yield step, current
 
 
-def _means(accelerator: Accelerator, parts: Mapping[str, Any]) -> dict[str, float]:
-    """The scalar parts, averaged over the processes: those of the whole batch, equal on every process.
-
-    Because they are equal, a loss that is not finite on one process stops them all; otherwise the others would wait
-    for it forever. All parts are read in one transfer: every read synchronises with the device.
-    """
-    scalars = {name: value for name, value in parts.items() if isinstance(value, torch.Tensor) and value.ndim == 0}
-    values = [value.detach().to(accelerator.device, torch.float32) for value in scalars.values()]
-    return dict(zip(scalars, accelerator.reduce(torch.stack(values), "mean").tolist(), strict=True))
-
-
 def _to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, dict):
         return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
@@ -292,25 +317,56 @@ def _to_device(batch: Any, device: torch.device) -> Any:
 
 
 class _Meter:
-    """Means over the steps since the last line of metrics."""
+    """Means over the steps since the last line of metrics.
 
-    def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.steps = 0
+    The values stay on the device until they are read: every read makes the host wait for the device.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.names: list[str] = []
+        self.pending: dict[int, torch.Tensor] = {}
+        self.rows: list[list[float]] = []
         self.since = time.perf_counter()
 
-    def add(self, parts: dict[str, float]) -> None:
-        for name, value in parts.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value
-        self.steps += 1
+    def begin(self, step: int) -> None:
+        """The values added from here on belong to this step."""
+        self.step = step
 
-    def line(self, step: int, rate: float) -> dict[str, Any]:
+    def add(self, parts: Mapping[str, Any], weight: float) -> None:
+        """Add a micro-batch's scalars; their sum over micro-batches and processes is the step's value."""
+        scalars = {name: value for name, value in parts.items() if isinstance(value, torch.Tensor) and value.ndim == 0}
+        self.names = list(scalars)
+        loss = scalars["loss"]
+        dtype = torch.promote_types(loss.dtype, torch.float32)
+        values = torch.stack([value.detach().to(loss.device, dtype) for value in scalars.values()]) * weight
+        self.pending[self.step] = values if self.step not in self.pending else self.pending[self.step] + values
+
+    def read(self) -> None:
+        """Fetch the pending values, equal on every process.
+
+        Raises:
+            AgfasError: a loss is not finite; on all processes, so that none waits for another.
+        """
+        if not self.pending:
+            return
+        rows = self.accelerator.reduce(torch.stack(list(self.pending.values())), "sum").tolist()
+        place = self.names.index("loss")
+        for step, row in zip(self.pending, rows, strict=True):
+            if not math.isfinite(row[place]):
+                raise AgfasError(
+                    f"The loss became {row[place]} at step {step + 1}. Lower the learning rate, or clip the gradient"
+                    " with max_grad_norm=1; with fp16, try bf16."
+                )
+        self.rows += rows
+        self.pending = {}
+
+    def line(self, finished: int, rate: float) -> dict[str, Any]:
+        """The line of metrics after `finished` steps; begins the next one."""
+        self.read()
         now = time.perf_counter()
-        line = {
-            "step": step,
-            "learning_rate": rate,
-            "seconds_per_step": (now - self.since) / self.steps,
-            **{name: total / self.steps for name, total in self.totals.items()},
-        }
-        self.totals, self.steps, self.since = {}, 0, now
+        line = {"step": finished, "learning_rate": rate, "seconds_per_step": (now - self.since) / len(self.rows)}
+        for name, values in zip(self.names, zip(*self.rows, strict=True), strict=True):
+            line[name] = sum(values) / len(values)
+        self.rows, self.since = [], now
         return line

@@ -81,7 +81,3 @@ class WeightAverage:
         """Load saved averages."""
         for name, value in shadow.items():
             self.shadow[name].copy_(value)
-
-    def to(self, device: torch.device) -> None:
-        """Move the averages to a device."""
-        self.shadow = {name: value.to(device) for name, value in self.shadow.items()}

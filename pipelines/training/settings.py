@@ -17,7 +17,9 @@ class LoopSettings(Strict):
     """Optimiser, schedule, precision and intervals of the one loop that trains every model."""
 
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(32, ge=1, description="Samples per step, over all processes.")
+    batch_size: int = Field(
+        32, ge=1, description="Faces per step of the optimiser, over all processes and micro-batches."
+    )
     optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
         "adamw",
         description="`adamw_fused` reads weights and moments once, which is faster for large models; it rounds"
@@ -30,7 +32,12 @@ class LoopSettings(Strict):
     schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
     warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
     max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this value; 0 does not clip.")
-    gradient_accumulation: int = Field(1, ge=1, description="Micro-batches per step: less memory, the same time.")
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        description="Micro-batches that a step's faces are split into: less memory, more time. Losses that compare"
+        " faces, and batch normalisation, see one micro-batch.",
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="`fp16` needs a GPU.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of the average of the weights; 0 keeps no average.")
     checkpoint_every: Annotated[int, Bystander()] = Field(
@@ -87,7 +94,9 @@ class TrainSettings(LoopSettings):
         "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stops falling."
     )
     warmup: int = Field(400, ge=0)
-    per_cell: int = Field(10, ge=1, description="Faces of each training domain and label per step.")
+    per_cell: int = Field(
+        10, ge=1, description="Faces of each training domain and label per step, over all processes and micro-batches."
+    )
     flip: Literal["shared", "independent", "none"] = Field(
         "shared",
         description="Random mirroring. `independent` mirrors face and restoration separately, as the public code does"

@@ -155,7 +155,7 @@ class Training:
             self.optimizer.zero_grad()
 
     def _loss(self, batches: LatentBatches, step: int) -> torch.Tensor:
-        batch = batches(step, 0, 1)
+        batch = batches(step, slice(None))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             return self.objective(batch)["loss"]
 

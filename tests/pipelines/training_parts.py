@@ -45,5 +45,16 @@ def draw(step: int, size: int = 8) -> dict[str, torch.Tensor]:
     return {"x": x, "y": x.sum(1, keepdim=True)}
 
 
-def batches(step: int, rank: int, world_size: int) -> dict[str, torch.Tensor]:
-    return draw(step)
+class Drawn:
+    """The batches of `draw`."""
+
+    size = 8
+
+    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
+        return {name: value[rows] for name, value in draw(step, self.size).items()}
+
+
+batches = Drawn()
+
+WHOLE = slice(None)
+"""The rows of a batch that one process holds."""

@@ -11,7 +11,7 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
 from output_folder import make_experiment, write_faces
-from training_parts import SMALL_UNET, Killed, Views
+from training_parts import SMALL_UNET, WHOLE, Killed, Views
 
 from dfg.identity import IdentityEncoder
 from dfg.objective import DenoisingObjective
@@ -29,6 +29,7 @@ from pipelines.stages import train_dfg, train_identity
 from pipelines.training.batches import LatentBatches
 from pipelines.training.latents import SomeFaces, nested_share
 from pipelines.training.loop import fit
+from pipelines.training.parallel import split
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
 
@@ -195,15 +196,15 @@ def test_shares_are_nested_and_know_nothing_of_the_order():
 
 def test_dropout_is_a_function_of_the_step_and_moves_no_other_draw():
     with_dropout, without = (LatentBatches(Views(), 8, 1000, 0, share) for share in (0.3, 0.0))
-    whole = with_dropout(4, 0, 1)
-    again = LatentBatches(Views(), 8, 1000, 0, 0.3)(4, 0, 1)
-    halves = [with_dropout(4, rank, 2)["dropped"] for rank in (0, 1)]
+    whole = with_dropout(4, WHOLE)
+    again = LatentBatches(Views(), 8, 1000, 0, 0.3)(4, WHOLE)
+    halves = [with_dropout(4, rows)["dropped"] for rows in split(8, 2)]
     assert torch.equal(whole["dropped"], again["dropped"])
     assert torch.equal(whole["dropped"], torch.cat(halves))
-    assert "dropped" not in without(4, 0, 1)
-    for name, value in without(4, 0, 1).items():
+    assert "dropped" not in without(4, WHOLE)
+    for name, value in without(4, WHOLE).items():
         assert torch.equal(value, whole[name])
-    dropped = torch.stack([with_dropout(step, 0, 1)["dropped"] for step in range(400)])
+    dropped = torch.stack([with_dropout(step, WHOLE)["dropped"] for step in range(400)])
     assert abs(float(dropped.float().mean()) - 0.3) < 0.03
     assert not torch.equal(dropped[0], dropped[1]) or not torch.equal(dropped[1], dropped[2])
 

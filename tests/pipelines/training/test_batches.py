@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from training_parts import WHOLE
 
 from pipelines.data.faces import Faces
-from pipelines.errors import AgfasError
 from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.training.balanced import BalancedBatches
 from pipelines.training.batches import IdentityBatches, LatentBatches, Order
+from pipelines.training.parallel import split
 
 
 def make_faces(count: int = 48) -> Faces:
@@ -58,7 +58,7 @@ def test_every_item_comes_once_in_each_pass():
 
 
 def test_a_step_holds_the_same_number_of_every_domain_and_label():
-    batch = balanced(make_faces())(3, 0, 1)
+    batch = balanced(make_faces())(3, WHOLE)
     cells = [(int(d), int(y)) for d, y in zip(batch.domain, batch.label, strict=True)]
     assert {cell: cells.count(cell) for cell in cells} == {(0, 1): 4, (0, 0): 4, (1, 1): 4, (1, 0): 4}
     assert all(key.startswith("ab"[domain]) for key, domain in zip(batch.key, batch.domain, strict=True))
@@ -66,28 +66,36 @@ def test_a_step_holds_the_same_number_of_every_domain_and_label():
 
 def test_the_same_step_gives_the_same_batch():
     faces = make_faces()
-    first, again = balanced(faces)(5, 0, 1), balanced(faces)(5, 0, 1)
+    first, again = balanced(faces)(5, WHOLE), balanced(faces)(5, WHOLE)
     assert first.key == again.key
     assert torch.equal(first.image, again.image)
-    assert balanced(faces)(6, 0, 1).key != first.key
+    assert balanced(faces)(6, WHOLE).key != first.key
 
 
 def test_two_processes_share_the_batch_of_one():
     faces = make_faces()
-    whole = balanced(faces)(2, 0, 1)
-    parts = [balanced(faces)(2, rank, 2) for rank in (0, 1)]
-    assert sorted(whole.key) == sorted(parts[0].key + parts[1].key)
-    with pytest.raises(AgfasError, match="per_cell"):
-        balanced(faces, per_cell=3)(0, 0, 2)
+    whole = balanced(faces)(2, WHOLE)
+    for count in (2, 3):  # 16 faces: also uneven shares
+        parts = [balanced(faces)(2, rows) for rows in split(16, count)]
+        assert whole.key == [key for part in parts for key in part.key]
+        for name in ("image", "cue", "label", "domain"):
+            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts])), name
+
+
+def test_every_share_has_about_as_many_faces_of_every_cell():
+    batches = balanced(make_faces())
+    for rows in split(batches.size, 4):
+        batch = batches(1, rows)
+        assert sorted(zip(batch.domain.tolist(), batch.label.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_one_transform_moves_face_and_cue_together():
     faces = make_faces()
     flipped = 0
     for step in range(8):
-        batch = balanced(faces, flip="shared", shift=2)(step, 0, 1)
+        batch = balanced(faces, flip="shared", shift=2)(step, WHOLE)
         assert torch.equal(batch.image, batch.cue)
-        still = balanced(faces, flip="none")(step, 0, 1)
+        still = balanced(faces, flip="none")(step, WHOLE)
         flipped += int((batch.image != still.image).flatten(1).any(1).sum())
     assert flipped > 0
 
@@ -97,7 +105,7 @@ def test_independent_flips_part_face_and_cue_in_half_of_the_samples():
     apart = np.concatenate(
         [
             (batch.image != batch.cue).flatten(1).any(1).numpy()
-            for batch in (balanced(faces, flip="independent")(step, 0, 1) for step in range(40))
+            for batch in (balanced(faces, flip="independent")(step, WHOLE) for step in range(40))
         ]
     )
     assert 0.4 < apart.mean() < 0.6
@@ -128,8 +136,8 @@ class Views:
 
 
 def test_latent_batches_of_two_processes_are_the_halves_of_one():
-    whole = LatentBatches(Views(), 8, 1000, seed=0)(4, 0, 1)
-    parts = [LatentBatches(Views(), 8, 1000, seed=0)(4, rank, 2) for rank in (0, 1)]
+    whole = LatentBatches(Views(), 8, 1000, seed=0)(4, WHOLE)
+    parts = [LatentBatches(Views(), 8, 1000, seed=0)(4, rows) for rows in split(8, 2)]
     for name, value in whole.items():
         assert torch.equal(value, torch.cat([part[name] for part in parts])), name
     assert whole["timesteps"].min() >= 0
@@ -141,6 +149,6 @@ def test_identity_batches_number_the_subjects():
     faces = make_faces()
     batches = IdentityBatches(faces, np.arange(len(faces)), 16, seed=0)
     assert batches.num_identities == len({(d, s) for d, s in zip(faces.domains, faces.subjects, strict=True)})
-    batch = batches(0, 0, 1)
+    batch = batches(0, WHOLE)
     assert batch["image"].shape == (16, 3, 8, 8)
     assert batch["identity"].max() < batches.num_identities

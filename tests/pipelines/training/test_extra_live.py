@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from test_batches import Picture, make_faces
+from training_parts import WHOLE
 
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
@@ -21,6 +22,7 @@ from pipelines.experiment.file import with_overrides
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches
 from pipelines.training.balanced import BalancedBatches, ExtraLive, own_live
 from pipelines.training.maps import FaceMasks, MapFolder, target_maps
+from pipelines.training.parallel import split
 
 EXTRA = {"train.extra_live": {"dataset": "corpus"}, "detector": {"name": "image_only", "preset": "tiny"}}
 
@@ -43,7 +45,7 @@ def with_extra(ratio: float = 1.0, number: int = 2, per_cell: int = 4, **options
 
 @pytest.mark.parametrize(("ratio", "own"), [(1.0, 2), (3.0, 1), (1 / 3, 3)])
 def test_live_to_attack_is_one_to_one_and_extra_to_own_as_asked(ratio, own):
-    batch = with_extra(ratio)(0, 0, 1)
+    batch = with_extra(ratio)(0, WHOLE)
     cells = [(int(d), int(y)) for d, y in zip(batch.domain, batch.label, strict=True)]
     counts = {cell: cells.count(cell) for cell in cells}
     assert counts == {(0, 1): own, (0, 0): 4, (1, 1): own, (1, 0): 4, (2, 1): 2 * (4 - own)}
@@ -53,15 +55,15 @@ def test_live_to_attack_is_one_to_one_and_extra_to_own_as_asked(ratio, own):
 
 def test_every_extra_face_comes_before_any_comes_again():
     batches = with_extra()
-    drawn = [key for step in range(5) for key in batches(step, 0, 1).key if key.startswith("corpus")]
+    drawn = [key for step in range(5) for key in batches(step, WHOLE).key if key.startswith("corpus")]
     assert len(drawn) == len(set(drawn)) == 20
 
 
 def test_the_same_step_is_the_same_and_two_processes_see_what_one_sees():
     batches = with_extra(shift=2)
-    whole = batches(3, 0, 1)
-    assert torch.equal(whole.image, with_extra(shift=2)(3, 0, 1).image)
-    parts = [batches(3, rank, 2) for rank in (0, 1)]
+    whole = batches(3, WHOLE)
+    assert torch.equal(whole.image, with_extra(shift=2)(3, WHOLE).image)
+    parts = [batches(3, rows) for rows in split(batches.size, 2)]
     known = dict(zip(whole.key, whole.image, strict=True))
     assert sorted(key for part in parts for key in part.key) == sorted(whole.key)
     for part in parts:
@@ -70,7 +72,7 @@ def test_the_same_step_is_the_same_and_two_processes_see_what_one_sees():
 
 
 def test_without_a_domain_extra_faces_are_marked():
-    batch = with_extra(number=-1)(0, 0, 1)
+    batch = with_extra(number=-1)(0, WHOLE)
     assert [key.startswith("corpus") for key in batch.key] == (batch.domain == -1).tolist()
 
 
@@ -94,10 +96,10 @@ class Whole:
 def test_one_transform_moves_face_cue_and_maps():
     faces = make_faces()
     options = {"maps": {"depth": Whole(faces)}, "shift": 2}
-    batch = BalancedBatches(faces, np.arange(len(faces)), ["a", "b"], Picture(faces), 6, 0, **options)(1, 0, 1)
+    batch = BalancedBatches(faces, np.arange(len(faces)), ["a", "b"], Picture(faces), 6, 0, **options)(1, WHOLE)
     assert torch.equal(batch.image, batch.cue)
     torch.testing.assert_close(batch.depth, (batch.image[:, :1] + 1) / 2)
-    extra = with_extra(maps={"depth": Whole(faces)}, extra_maps={"depth": Whole(corpus())}, shift=2)(1, 0, 1)
+    extra = with_extra(maps={"depth": Whole(faces)}, extra_maps={"depth": Whole(corpus())}, shift=2)(1, WHOLE)
     torch.testing.assert_close(extra.depth, (extra.image[:, :1] + 1) / 2)
 
 
@@ -166,7 +168,7 @@ def test_the_stage_draws_from_the_corpus_of_the_same_dataset():
     for domain, number in (("own", 2), ("none", -1)):
         wanted = experiment(**{"train.extra_live.domain": domain})
         assert count_domains(wanted, fold) == (3 if domain == "own" else 2)
-        batch = make_batches(wanted, faces, None, fold, rows, objective())(0, 0, 1)
+        batch = make_batches(wanted, faces, None, fold, rows, objective())(0, WHOLE)
         assert set(batch.domain[[key.startswith("corpus") for key in batch.key]].tolist()) == {number}
         loss = objective(domains=count_domains(wanted, fold))(batch, 0.5)["loss"]
         assert torch.isfinite(loss)

@@ -118,15 +118,13 @@ def scaled_loop(monkeypatch):
 
     The scale doubles after every three steps whose gradients are finite.
     """
-    make, scalers = loop.make_accelerator, []
+    scalers = []
 
-    def with_scaler(settings, run):
-        accelerator = make(settings, run)
-        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
-        scalers.append(accelerator.scaler)
-        return accelerator
+    def with_scaler(settings, device):
+        scalers.append(torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3))
+        return scalers[-1]
 
-    monkeypatch.setattr(loop, "make_accelerator", with_scaler)
+    monkeypatch.setattr(loop, "gradient_scaler", with_scaler)
     return scalers
 
 
