@@ -249,8 +249,8 @@ def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
         mixed_precision="no",
         log_with=settings.trackers or None,
         project_dir=str(run.folder),
-        # Buffers are equal on all processes. Gradients that are views of the buckets take no memory of their own.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        # Gradients that are views of the buckets take no memory beside them.
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     if settings.trackers:
         accelerator.init_trackers("agfas")

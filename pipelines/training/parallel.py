@@ -11,7 +11,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -207,10 +207,10 @@ class SynchronizedBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        rate = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), rate)
+        count = cast(Tensor, self.num_batches_tracked).add_(1)
+        for buffer, value in ((self.running_mean, mean), (self.running_var, variance)):
+            running = cast(Tensor, buffer)
+            running.lerp_(value.to(running.dtype), 1 / count.item() if self.momentum is None else self.momentum)
 
 
 class _Normalize(torch.autograd.Function):
@@ -275,7 +275,7 @@ def make_independent(module: nn.Module, place: Place, processes: int) -> None:
     """
     for parent in list(module.modules()):
         if isinstance(parent, Attention) and parent.attn_drop.p > 0:
-            parent.fused_attn = False  # the fused kernel draws its own dropout
+            parent.fused_attn = False  # type: ignore[misc]  # the fused kernel draws its own dropout
         for name, child in list(parent.named_children()):
             if (replaced := _independent(child, place, processes)) is not None:
                 setattr(parent, name, replaced)
