@@ -43,7 +43,8 @@ class Faces:
         generator = torch.Generator().manual_seed(step)
         label = torch.arange(8) % 2
         image = torch.rand(8, 3, 64, 64, generator=generator)
-        return FaceBatch(image[rows], None, label[rows], (torch.arange(8) // 2 % 2)[rows], [str(n) for n in range(8)][rows])
+        domain, keys = torch.arange(8) // 2 % 2, [str(number) for number in range(8)]
+        return FaceBatch(image[rows], None, label[rows], domain[rows], keys[rows])
 
 
 folder = Path(sys.argv[1])
