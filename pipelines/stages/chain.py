@@ -10,7 +10,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand, record
 from pipelines.experiment.workspace import Workspace
-from pipelines.processes import is_main, say
+from pipelines.processes import is_main, rank_and_world, say
 
 if TYPE_CHECKING:
     from pipelines.data.faces import Faces
@@ -58,8 +58,10 @@ def is_evaluated(experiment: Experiment) -> bool:
 
 def _made(experiment: Experiment, last: str) -> Faces:
     """The faces, after everything up to the stage `last` is made: the generator alone, or the detectors too."""
-    from pipelines.stages import train_detector, train_dfg
+    from pipelines.stages import detector_batches, train_detector, train_dfg
 
+    # All that can be refused is refused before anything long begins.
+    _check_shares_of_loops(experiment)
     if last != "train-dfg":
         train_detector.check_options(experiment)
     opened = make_faces(experiment)
@@ -67,10 +69,21 @@ def _made(experiment: Experiment, last: str) -> Faces:
         train_dfg.run(experiment, opened)
         return opened
     for fold in protocol_folds(experiment.protocol, opened.columns()):
-        indices(opened.columns(), fold)  # refuse faces that do not fit the protocol before anything long begins
+        indices(opened.columns(), fold)
+        detector_batches.check_shares(experiment, fold)
     prepare_cues([experiment], opened)
     train_detector.run(experiment, opened)
     return opened
+
+
+def _check_shares_of_loops(experiment: Experiment) -> None:
+    """Refuse batches of the generator and the identity encoder that leave a process without a face."""
+    from pipelines.training.parallel import shares
+
+    for part in ("identity", "generator"):
+        loop = getattr(getattr(experiment, part), "loop", None)
+        if loop is not None:
+            shares(loop.batch_size, loop.gradient_accumulation, rank_and_world()[1], f"{part}.loop.batch_size")
 
 
 def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:

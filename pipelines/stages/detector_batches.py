@@ -18,8 +18,10 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
+from pipelines.processes import rank_and_world
 from pipelines.training.balanced import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
+from pipelines.training.parallel import shares
 from pipelines.training.watch import DevWatch
 
 
@@ -27,6 +29,19 @@ def count_domains(experiment: Experiment, fold: Fold) -> int:
     """Number of domain labels in training: those of the fold, and perhaps one of the extra live faces."""
     extra = experiment.train.extra_live
     return len(fold.train_domains) + (extra is not None and extra.domain == "own")
+
+
+def check_shares(experiment: Experiment, fold: Fold) -> None:
+    """Refuse a batch that leaves a process without a face.
+
+    Raises:
+        AgfasError: says how many faces or processes would do.
+    """
+    settings = experiment.train
+    if settings.steps:
+        size = 2 * len(fold.train_domains) * settings.per_cell
+        what = f"2 labels x {len(fold.train_domains)} domains x train.per_cell"
+        shares(size, settings.gradient_accumulation, rank_and_world()[1], what)
 
 
 def check_extra_live(experiment: Experiment, objective: Objective) -> None:
