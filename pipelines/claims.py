@@ -1,6 +1,7 @@
-"""Which process makes which task now: locks that the system drops when their process dies.
+"""Who writes what now: locks that the system drops when their process dies, also by kill -9, so none is ever stale.
 
-One byte of a file is one task (POSIX record locks), so there are no stale locks to clean up.
+They are POSIX record locks, one byte of a file each: a task of a store, or the whole of a folder. They hold between
+machines on NFS 4, and on Lustre mounted with `flock`.
 
 On a file system without locks only a single process is safe. Two would make the same tasks, and could replace each
 other's shard or list a task at the same moment. That is harmless while they make the same bytes; machines that differ
@@ -13,9 +14,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from pipelines.errors import AgfasError
+from pipelines.files import explained_errors
 
 CLAIMS_NAME = "claims.lock"
 
@@ -25,12 +31,11 @@ _TAKEN = (errno.EACCES, errno.EAGAIN)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
-class Claims:
-    """The claims of one process on one store's tasks.
+class ByteLocks:
+    """Locks of one process on the bytes of a file. Closing any descriptor of the file drops them all.
 
     Attributes:
-        supported: False after the file system was found to have no locks; from then on every claim succeeds and
-            `committing` excludes nobody.
+        supported: False after the file system was found to have no locks; from then on every lock is granted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,22 +43,13 @@ class Claims:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self.supported = True
 
-    def take(self, task: int) -> bool:
-        """Claim a task; False if another living process holds it."""
-        return self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, _FIRST_TASK + task)
+    def lock(self, byte: int, *, wait: bool = False) -> bool:
+        """Lock a byte; False if another living process holds it and `wait` is not set."""
+        return self._lock(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, byte)
 
-    def release(self, task: int) -> None:
-        """Release a claim."""
-        self._lock(fcntl.LOCK_UN, _FIRST_TASK + task)
-
-    @contextmanager
-    def committing(self) -> Iterator[None]:
-        """Mutual exclusion between processes, if the file system has locks."""
-        self._lock(fcntl.LOCK_EX, _COMMIT)
-        try:
-            yield
-        finally:
-            self._lock(fcntl.LOCK_UN, _COMMIT)
+    def unlock(self, byte: int) -> None:
+        """Release a byte."""
+        self._lock(fcntl.LOCK_UN, byte)
 
     def _lock(self, operation: int, byte: int) -> bool:
         if not self.supported:
@@ -69,10 +65,123 @@ class Claims:
         return True
 
     def close(self) -> None:
-        """Release all claims."""
+        """Release every byte."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def __del__(self) -> None:
         self.close()
+
+
+class Claims(ByteLocks):
+    """The claims of one process on one store's tasks.
+
+    Without locks (`supported` is False) every claim succeeds and `committing` excludes nobody.
+    """
+
+    def take(self, task: int) -> bool:
+        """Claim a task; False if another living process holds it."""
+        return self.lock(_FIRST_TASK + task)
+
+    def release(self, task: int) -> None:
+        """Release a claim."""
+        self.unlock(_FIRST_TASK + task)
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Mutual exclusion between processes, if the file system has locks."""
+        self.lock(_COMMIT, wait=True)
+        try:
+            yield
+        finally:
+            self.unlock(_COMMIT)
+
+
+class _FolderLock(ByteLocks):
+    """The right to write one folder. Its file is beside the folder, which may be replaced as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path, self.holders = path, 0
+
+    def take(self) -> bool:
+        """Whether the lock is taken, and on the file that has the name now: its last holder removed the one before."""
+        if not self.lock(0):
+            return False
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            same = False
+        if same:
+            os.truncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        return same
+
+    def holder(self) -> str:
+        """Who has it, in words."""
+        text = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace")
+        return text if text.startswith("process ") else "another process"
+
+    def release(self) -> None:
+        """Remove the file and let go."""
+        with suppress(OSError):
+            self.path.unlink()
+        self.close()
+
+
+# Of this process: a folder may be taken again by the one who has it.
+_held: dict[Path, _FolderLock] = {}
+
+
+def take_folder(folder: Path) -> None:
+    """Become the only process that writes `folder`, which need not exist, until `leave_folder` or the process's end.
+
+    Raises:
+        AgfasError: another process writes it.
+    """
+    place = folder.absolute()
+    if place not in _held:
+        with explained_errors(folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir() and not os.access(place.parent, os.W_OK):  # a mount of a container
+                _tell(f"{place.parent} cannot be written, so {folder} has no lock")
+                return
+            _held[place] = _taken(place.with_name(f".{place.name}.lock"), folder)
+    _held[place].holders += 1
+
+
+def leave_folder(folder: Path) -> None:
+    """Let other processes write `folder`, once everything here that took it has left."""
+    lock = _held.get(folder.absolute())
+    if lock is not None:
+        lock.holders -= 1
+        if lock.holders == 0:
+            _held.pop(folder.absolute()).release()
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """`take_folder` for the time of a block."""
+    take_folder(folder)
+    try:
+        yield
+    finally:
+        leave_folder(folder)
+
+
+def _taken(path: Path, folder: Path) -> _FolderLock:
+    while True:
+        lock = _FolderLock(path)
+        if lock.take():
+            if not lock.supported:
+                _tell(f"the file system of {folder} has no locks")
+            return lock
+        holder = None if lock.lock(0) else lock.holder()
+        lock.close()
+        if holder is not None:  # otherwise the last one has just removed the file
+            raise AgfasError(f"{folder} is being written by {holder}. Wait for it, or end it; then run this again.")
+
+
+def _tell(what: str) -> None:
+    print(f"agfas: {what}: let no second job write there", file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 RUN/
   identity.json       everything that determines the result; a folder with another identity is refused
   config.json         the whole experiment, for readers
-  environment.json    versions, processor, threads
+  environment.json    versions, processor, threads, processes, kernels
   metrics.jsonl       one line per logged step
   checkpoints/        see `pipelines.training.checkpoint`; removed when the run is finished
   snapshots/          step_000200/: a detector that the selection rules may choose
@@ -20,9 +20,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipelines.claims import leave_folder, take_folder
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, read_json, write_json, write_text
-from pipelines.processes import package_versions
+from pipelines.processes import is_main, main_process_first, package_versions, rank_and_world
 
 _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datasets", "numpy", "onnxruntime")
 
@@ -36,21 +37,42 @@ class Run:
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], config: dict[str, Any] | None = None) -> None:
-        """Create the folder, or check that it belongs to `identity`.
+        """Create the folder, or check that it belongs to `identity`; called by every process.
+
+        An unfinished run belongs to this job from here to `finish`.
 
         Raises:
-            AgfasError: the folder holds a run with another identity (names the keys that differ), or other files.
+            AgfasError: the folder holds a run with another identity (names the keys that differ), or other files;
+                another job is training it.
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity, default=str))
-        known = folder / "identity.json"
-        if known.is_file():
-            _check_same(folder, read_json(known), self.identity)
-        else:
-            _refuse_foreign(folder)
-            write_json(folder / "config.json", config or {})
-            write_json(folder / "environment.json", describe_environment())
-            write_json(known, self.identity)
+        with main_process_first():
+            if is_main() and self.done is None:
+                take_folder(folder)
+            if is_main() and not (folder / "identity.json").is_file():
+                self._create(config or {})
+            self._check()
+
+    def _create(self, config: dict[str, Any]) -> None:
+        """Write the files of a new run; a start that was killed here leaves at most the first two."""
+        names = {item.name for item in self.folder.glob("[!.]*")}
+        if names - {"config.json", "environment.json"}:
+            raise AgfasError(f"{self.folder} exists and is not a run folder. Choose another --output, or empty it.")
+        write_json(self.folder / "config.json", config)
+        write_json(self.folder / "environment.json", describe_environment())
+        write_json(self.folder / "identity.json", self.identity)
+
+    def _check(self) -> None:
+        known = read_json(self.folder / "identity.json")
+        differing = sorted(
+            key for key in known.keys() | self.identity.keys() if known.get(key) != self.identity.get(key)
+        )
+        if differing:
+            raise AgfasError(
+                f"{self.folder} holds a run with another configuration; different: {', '.join(differing)}."
+                " Choose another --output, or remove the folder."
+            )
 
     @property
     def done(self) -> dict[str, Any] | None:
@@ -62,6 +84,7 @@ class Run:
         """Mark the run as finished and remove its checkpoints."""
         write_json(self.folder / "done.json", summary)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        leave_folder(self.folder)
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -120,9 +143,26 @@ def describe_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "processes": rank_and_world()[1],
         "device": device,
+        "kernels": _kernels(),
         "packages": package_versions(_PACKAGES),
     }
+
+
+def _kernels() -> str:
+    """What torch was told about its kernels; products are in TF32 on a GPU if they are `high`, in bf16 if `medium`."""
+    import torch
+
+    switches = {
+        "TF32 convolutions": torch.backends.cudnn.allow_tf32,
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "cudnn deterministic": torch.backends.cudnn.deterministic,
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "oneDNN": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+    }
+    words = [f"{name} {'on' if on else 'off'}" for name, on in switches.items()]
+    return ", ".join([f"float32 products {torch.get_float32_matmul_precision()}", *words])
 
 
 def _processor() -> str:
@@ -132,20 +172,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
-
-
-def _check_same(folder: Path, known: dict[str, Any], given: dict[str, Any]) -> None:
-    if known == given:
-        return
-    differing = sorted(key for key in known.keys() | given.keys() if known.get(key) != given.get(key))
-    raise AgfasError(
-        f"{folder} holds a run with another configuration; different: {', '.join(differing)}."
-        " Choose another --output, or remove the folder."
-    )
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with other files. A start that was killed leaves at most the two that precede identity.json."""
-    names = {item.name for item in folder.iterdir() if not item.name.startswith(".")} if folder.is_dir() else set()
-    if names - {"config.json", "environment.json"}:
-        raise AgfasError(f"{folder} exists and is not a run folder. Choose another --output, or empty it.")

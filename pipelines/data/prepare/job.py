@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.claims import sole_writer
 from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.card import versions
@@ -116,12 +117,12 @@ def run_job(job: Job) -> dict[str, Any]:
         The card of the finished dataset.
 
     Raises:
-        AgfasError: the output holds something else, the disk is full, or processes keep dying. Finished tasks are
-            kept.
+        AgfasError: the output holds something else or another job is making it, the disk is full, or processes keep
+            dying. Finished tasks are kept.
     """
     identity = job.identity()
-    card = _finished(job.out, identity)
-    with explained_errors(job.out):
+    with explained_errors(job.out), sole_writer(job.out):
+        card = _finished(job.out, identity)
         if card is None:
             files = TaskFiles(job.out / WORK / identity)
             files.make_folders()

@@ -1,0 +1,127 @@
+"""One job writes a folder: others are refused in a sentence or wait, and a killed job leaves nothing locked."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from launching import environment
+from prepare_stubs import SMALL, SquareDetector, people
+
+from pipelines.claims import leave_folder, sole_writer, take_folder
+from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.errors import AgfasError
+from pipelines.stages.prepare import run as prepare
+from pipelines.training.run import Run
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipelines.claims import take_folder
+take_folder(Path(sys.argv[1]))
+print("taken", flush=True)
+time.sleep(60)
+"""
+COUNT = """
+import sys
+from pathlib import Path
+from pipelines.errors import AgfasError
+from pipelines.claims import sole_writer
+folder = Path(sys.argv[1])
+done = 0
+while done < 20:
+    try:
+        with sole_writer(folder):
+            count = folder / "count"
+            count.write_text(str(int(count.read_text()) + 1))
+            done += 1
+    except AgfasError:
+        pass
+"""
+
+
+def start(*command):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *map(str, command)], env=environment(), text=True, **pipes)
+
+
+@contextmanager
+def another_job(folder):
+    """A process that writes `folder`."""
+    job = start("-c", HOLD, folder)
+    try:
+        assert job.stdout.readline() == "taken\n"
+        yield job
+    finally:
+        job.kill()
+        job.wait()
+
+
+def test_the_second_job_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    folder = tmp_path / "faces"
+    with another_job(folder) as job:
+        with pytest.raises(AgfasError, match=rf"faces is being written by process {job.pid} on .*Wait for it"):
+            take_folder(folder)
+        os.kill(job.pid, signal.SIGKILL)
+        job.wait()
+        with sole_writer(folder):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_takes_hours_is_refused_while_another_job_makes_it(tmp_path):
+    folder, source = tmp_path / "out", people(tmp_path / "crowd", subjects=1, pictures=1)
+    with another_job(folder):
+        with pytest.raises(AgfasError, match="out is being written by process"):
+            Run(folder, {})
+        with pytest.raises(AgfasError, match="out is being written by process"):
+            prepare(source, folder, PrepareRecipe(**SMALL), SquareDetector)
+    Run(folder, {})
+
+
+def test_a_finished_run_is_no_longer_the_jobs(tmp_path):
+    run = Run(tmp_path / "run", {})
+    assert (tmp_path / ".run.lock").is_file()
+    run.finish({})
+    with another_job(tmp_path / "run"):
+        assert Run(tmp_path / "run", {}).done == {}
+
+
+def test_jobs_take_turns(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "count").write_text("0")
+    jobs = [start("-c", COUNT, tmp_path / "out") for _ in range(3)]
+    assert [job.wait(timeout=60) for job in jobs] == [0, 0, 0]
+    assert (tmp_path / "out" / "count").read_text() == "60"
+
+
+def test_a_folder_is_taken_twice_by_its_own_process(tmp_path):
+    for _ in range(2):
+        take_folder(tmp_path / "out")
+    leave_folder(tmp_path / "out")
+    assert (tmp_path / ".out.lock").is_file()
+    leave_folder(tmp_path / "out")
+    assert not (tmp_path / ".out.lock").exists()
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    with sole_writer(tmp_path / "out"):
+        pass
+    assert "has no locks: let no second job write there" in capsys.readouterr().err
+
+
+def test_a_parent_that_cannot_be_written_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with sole_writer(tmp_path):
+        pass
+    assert "has no lock: let no second job write there" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""Starts of one run by several processes: one creates the folder, the others read it, and an error reaches all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from launching import ended, start
+
+STARTS = """
+import json, sys
+from pathlib import Path
+from pipelines.errors import AgfasError
+from pipelines.processes import rank_and_world
+from pipelines.training.run import Run
+
+root, starts = Path(sys.argv[1]), int(sys.argv[2])
+rank, world = rank_and_world()
+for number in range(starts):
+    run = Run(root / str(number), {"number": number}, {"any": "config"})
+    assert run.done is None
+    assert json.loads((run.folder / "environment.json").read_text())["processes"] == world
+refused = []
+for folder, identity in ((root / "foreign", {}), (root / "0", {"number": 1})):
+    try:
+        Run(folder, identity)
+    except AgfasError as error:
+        refused.append([type(error).__name__, str(error)])
+print(json.dumps(refused))
+"""
+
+
+@pytest.mark.slow
+def test_many_starts_of_four_processes(tmp_path):
+    script = tmp_path / "starts.py"
+    script.write_text(STARTS)
+    (tmp_path / "runs" / "foreign").mkdir(parents=True)
+    (tmp_path / "runs" / "foreign" / "holiday.jpg").touch()
+    ranks = ended(start(4, script, tmp_path / "runs", 25))
+    assert [code for code, _, _ in ranks] == [0] * 4, ranks[-1][2]
+    for rank, (_, out, _) in enumerate(ranks):
+        foreign, other = json.loads(out)
+        kind = "AgfasError" if rank == 0 else "OtherProcessFailed"
+        assert foreign[0] == other[0] == kind
+        assert "is not a run folder" in foreign[1]
+        assert "different: number" in other[1]
