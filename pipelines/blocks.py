@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipelines.claims import Claims
+from pipelines.ending import finishing, stop_if_asked
 from pipelines.files import explained_errors, sync_folder
 from pipelines.fingerprint import fingerprint
 from pipelines.processes import rank_and_world
@@ -123,6 +124,7 @@ class Job:
         """Make the blocks that no other process makes, and the result of all; False if there was nothing to do."""
         moved = False
         for block in self.blocks.missing():
+            stop_if_asked()
             self.make(block)
             moved = True
         if self.blocks.done().all():
@@ -138,16 +140,20 @@ def share(jobs: Sequence[Job], title: str, unit: str, show: bool = True) -> None
         jobs: in the same order in every process, each of which begins with its own.
         title, unit: of the progress bar.
         show: whether the main process shows one.
+
+    Raises:
+        Stopped: a signal asked for it; the block in hand is finished.
     """
     rank, world_size = rank_and_world()
     order = deal(list(jobs), rank, world_size)
     shown = bar(sum(job.units for job in jobs), title, unit=unit, show=show and rank == 0)
-    with shown as progress:
+    with finishing(), shown as progress:
         while waiting := [job for job in order if not job.blocks.result.exists()]:
             moved = False
             for job in waiting:
                 moved |= job.advance()
                 progress.update(sum(one.units_done() for one in jobs) - progress.n)
+                stop_if_asked()
             if not moved:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         progress.update(sum(one.units_done() for one in jobs) - progress.n)

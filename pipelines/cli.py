@@ -45,30 +45,39 @@ COMMANDS = (
 for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
 
-# typer's return value for Ctrl-C.
-_INTERRUPTED = 130
-
 
 def main() -> None:
-    """Entry point: an error is one sentence, exit code 1 or 2; Ctrl-C says how to resume."""
-    from pipelines.errors import AgfasError
+    """Entry point: an error is one sentence, exit code 1 or 2; a signal says how to resume."""
+    from pipelines.ending import INTERRUPTED, exit_code, leave, leave_after_another, watch_signals
+    from pipelines.errors import AgfasError, OtherProcessFailed
     from pipelines.memory import keep_freed_memory
+    from pipelines.processes import is_launched, state
     from pipelines.progress import quiet_libraries
 
     keep_freed_memory()
     quiet_libraries()
+    watch_signals()
     try:
-        code = app(standalone_mode=False)
+        if is_launched():
+            state()  # now that all are here, so that none waits for one that ends early
+        code = app(standalone_mode=False)  # typer returns 130 for a KeyboardInterrupt
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except OtherProcessFailed:
+        leave_after_another(wait=True)
+        sys.exit(1)
     except AgfasError as error:
-        _leave(f"agfas: {error}", 1)
+        leave(f"agfas: {error}", 1)
     except OSError as error:
-        _leave(f"agfas: {_os_message(error)}", 1)
+        leave(f"agfas: {_os_message(error)}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
-            _leave(f"agfas: {error.format_message()}", 2)
+            leave(f"agfas: {error.format_message()}", 2)
+        leave_after_another()
         raise
-    if code == _INTERRUPTED:
-        _leave("agfas: interrupted. Finished work is kept; run the same command again to resume.", code)
+    if code == INTERRUPTED:
+        how = "interrupted" if exit_code() == INTERRUPTED else "stopped by a signal"
+        leave(f"agfas: {how}. Finished work is kept; run the same command again to resume.", exit_code())
     sys.exit(code or 0)
 
 
@@ -76,11 +85,6 @@ def _os_message(error: OSError) -> str:
     from pipelines.files import explain_os_error
 
     return str(explain_os_error(error, Path(error.filename or ".")))
-
-
-def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

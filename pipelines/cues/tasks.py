@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.blocks import deal
 from pipelines.cues.background import Behind, resolved
 from pipelines.cues.shards import ShardStore
+from pipelines.ending import finishing, stop_if_asked
 from pipelines.errors import AgfasError
 from pipelines.progress import bar
 
@@ -51,19 +52,22 @@ def run_tasks(
 
     Raises:
         AgfasError: a rank outside 0 .. world_size - 1, a full disk, or a folder that cannot be written.
+        Stopped: a signal asked for it; the task in hand is finished and written.
     """
     if not 0 <= rank < world_size:
         raise AgfasError(f"rank must lie in 0 .. {world_size - 1} for world_size = {world_size}, not {rank}.")
     total = sum(len(store) for store in stores.values())
     shown = bar(total, description, initial=_finished_rows(stores), unit="row", show=show_progress)
-    with shown as progress, Behind() as writer:
+    with finishing(), shown as progress, Behind() as writer:
         while order := deal(_unfinished(stores, only), rank, world_size):
             moved = False
             for task in order:
                 moved |= _run(task, stores, make, writer, made)
                 progress.update(_finished_rows(stores) - progress.n)
+                stop_if_asked()
             writer.wait()
             progress.update(_finished_rows(stores) - progress.n)
+            stop_if_asked()
             if not moved:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 

@@ -21,9 +21,10 @@ from torch import nn
 
 from dfg.noise import generator_for_key
 from oanet.objectives.base import Objective
+from pipelines.ending import finishing, is_asked, stop
 from pipelines.errors import AgfasError, nearest
 from pipelines.files import remove_stale
-from pipelines.processes import on_cpu
+from pipelines.processes import any_process, on_cpu, wait
 from pipelines.progress import bar
 from pipelines.training.batches import Batches
 from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -68,10 +69,11 @@ def fit(
 
     Raises:
         AgfasError: the loss is not finite.
+        Stopped: a signal asked for it; a checkpoint of the last step is written.
     """
     training = _Training(objective, batches.size, settings, run, seed, watch)
     finished = training.first
-    with bar(settings.steps, title, initial=finished, unit="step", show=training.is_main) as progress:
+    with finishing(), bar(settings.steps, title, initial=finished, unit="step", show=training.is_main) as progress:
         for step, micro_batches in _prefetch(batches, settings, training, finished):
             # 1. One step of the optimiser, and of the average of the weights.
             training.step(step, micro_batches)
@@ -87,11 +89,15 @@ def fit(
             if after_step is not None:
                 after_step(finished, objective)
                 training.model.train()
-            # 5. Stop early, or write a checkpoint.
-            if watch is not None and watch.stopped:
+            # 5. Stop early, or write a checkpoint; end here if a signal asks any process for it.
+            if (watch is not None and watch.stopped) or finished == settings.steps:
                 break
-            if finished % settings.checkpoint_every == 0 and finished < settings.steps:
+            asked = any_process(is_asked())
+            if asked or finished % settings.checkpoint_every == 0:
                 training.save(finished)
+            if asked:
+                wait()
+                stop()
     training.finish()
     return finished
 

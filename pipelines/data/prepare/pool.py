@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from pipelines.ending import finishing, ignore_signals, is_asked, stop_if_asked
 from pipelines.errors import AgfasError
 
 # The source that a process was at when it died is retried once: the machine may have been short of memory.
@@ -75,12 +76,20 @@ class Pool:
 
         Raises:
             AgfasError: a process could not start, its work failed (a full disk), or too many died.
+            Stopped: a signal asked for it; the tasks in hand are finished.
         """
         self._waiting.extend(Task(number, items) for number, items in tasks)
+        with finishing():
+            yield from self._run(len(tasks))
+        stop_if_asked()
+
+    def _run(self, count: int) -> Iterator[int]:
         try:
-            for _ in range(min(self._workers, len(tasks))):
+            for _ in range(min(self._workers, count)):
                 self._processes.append(self._start())
             while self._processes:
+                if is_asked():
+                    self._waiting.clear()
                 for connection in wait([one.connection for one in self._processes]):
                     one = next(one for one in self._processes if one.connection is connection)
                     self._hear(one)
@@ -141,7 +150,7 @@ class Pool:
 
     def _stop(self) -> None:
         for one in self._processes:
-            one.process.terminate()
+            one.process.kill()
         for one in self._processes:
             one.process.join()
             one.connection.close()
@@ -157,8 +166,7 @@ def _cause(exitcode: int | None) -> str:
 
 def _serve(connection: Connection, setup: Callable[[], Work]) -> None:
     """Main function of a process: set up, then do tasks until the pipe closes, also by the death of the parent."""
-    # Ctrl-C reaches all processes of the terminal; the parent terminates this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
     with suppress(BrokenPipeError, EOFError, ConnectionResetError):
         try:
             work = setup()
