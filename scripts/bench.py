@@ -2,7 +2,7 @@
 """Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-write, resume, loader, dfg-step, dfg-step-sd15, int8, metrics,
-    bootstrap, statistics, render, freed-memory, idle-thread, prepare --weights yunet.onnx, prepare-memory
+    bootstrap, statistics, render, freed-memory, idle-thread, processes, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md.
@@ -40,6 +40,7 @@ BENCHMARKS = {
     "statistics": "scripts.bench.synthetic:statistics_benchmark",
     "freed-memory": "scripts.bench.training_step:freed_memory_benchmark",
     "idle-thread": "scripts.bench.training_step:idle_thread_benchmark",
+    "processes": "scripts.bench.processes:processes_benchmark",
     "prepare": "scripts.bench.prepare:prepare_benchmark",
     "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -250,6 +251,8 @@ def make_accelerator(settings: LoopSettings, run: Run) -> Accelerator:
         AgfasError: a tracker is unknown or its package is not installed.
     """
     _check_trackers(settings.trackers)
+    # DDP's warning of 1 x 1 kernels in channels_last, whose two orders are the same.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     accelerator = Accelerator(
         cpu=on_cpu(),
         mixed_precision="no",

@@ -234,7 +234,7 @@ class _Normalize(torch.autograd.Function):
         inverse = (variance + ctx.eps).rsqrt()
         factor = weight if weight is not None else torch.ones_like(mean)
         of_values, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0].contiguous(), values, factor, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
+            gradients[0], values, factor, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
         )
         sums = torch.stack([of_weight, of_bias])
         dist.all_reduce(sums)
@@ -242,15 +242,14 @@ class _Normalize(torch.autograd.Function):
         slope = factor * inverse.square() * sums[0] / count
         offset = factor * inverse * sums[1] / count - slope * mean
         shape = (1, -1, *(1,) * (values.ndim - 2))
-        of_values.sub_(values * slope.view(shape)).sub_(offset.view(shape))
+        of_values.addcmul_(values, slope.view(shape), value=-1).sub_(offset.view(shape))
         affine = weight is not None
         return of_values, of_weight if affine else None, of_bias if affine else None, None
 
 
 def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (C,), biased variance (C,) and the number of values per channel (), over all processes."""
-    axes = [0, *range(2, values.ndim)]
-    variance, mean = torch.var_mean(values, axes, correction=0)
+    mean, variance = torch.batch_norm_update_stats(values, None, None, 0.0)  # nn.BatchNorm's own kernel
     count = torch.full_like(mean, values.numel() / values.shape[1])
     mine = torch.stack([count, mean, variance]).double()
     every = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
