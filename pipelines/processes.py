@@ -164,9 +164,9 @@ def main_process_first() -> Iterator[None]:
 
 def _hear_of_failure(error: BaseException | None) -> None:
     """Tell every process of the main one's failure, if any."""
-    told = gather_objects(None if error is None else f"{error}")[0]
-    if told is not None and error is None:
-        raise OtherProcessFailed(told)
+    failure = gather_objects(None if error is None else f"{error}")[0]
+    if failure is not None and error is None:
+        raise OtherProcessFailed(failure)
 
 
 def device() -> str:

@@ -147,7 +147,7 @@ class Workers:
         """Order the next batch; its slot is that of the last but one taken."""
         if self._asked < len(self._steps):
             order = (self._steps[self._asked], self._asked % len(self._slots))
-            with suppress(OSError):  # it was killed, which is told when its answer is awaited
+            with suppress(OSError):  # it was killed, which is noticed when its answer is awaited
                 self._ends[(self._asked - 1) % len(self._processes)].send(order)
             self._asked += 1
 

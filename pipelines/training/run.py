@@ -151,7 +151,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _kernels() -> str:
-    """What torch was told about its kernels; products are in TF32 on a GPU if they are `high`, in bf16 if `medium`."""
+    """Settings of torch's kernels; products are in TF32 on a GPU if they are `high`, in bf16 if `medium`."""
     import torch
 
     switches = {
