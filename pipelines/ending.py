@@ -1,4 +1,4 @@
-"""How a command ends before its end: by a signal at the next good moment, or by an error; reported once for all processes.
+"""How a command ends before its end: by a signal at the next good moment, or by an error, reported by one process.
 
 SIGTERM and SIGUSR1 come from a scheduler that takes the machine back: exit code 75 (EX_TEMPFAIL of sysexits.h) asks for
 the same command again. Ctrl-C is a person's: exit code 130. In a block of `finishing`, a signal is noted and the work
