@@ -1,6 +1,6 @@
 """`agfas COMMAND`: the list of commands, and how errors end them.
 
-Only typer and the standard library are imported here and in `pipelines.commands`, so that `agfas --help` is quick.
+Nothing heavier than typer is imported here and in `pipelines.commands`, so that `agfas --help` is quick.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from pipelines.commands import experiments, pictures
+from pipelines.processes import on_main
 
 app = typer.Typer(
     add_completion=False,
@@ -42,8 +43,13 @@ COMMANDS = (
     experiments.threshold,
     pictures.save_model,
 )
+# What launched processes do together. The rest is work for one: the main process does it, and the others end.
+TOGETHER = {
+    *(pictures.synth, experiments.train_dfg, experiments.inspect_dfg, experiments.cues, experiments.train),
+    *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
+}
 for command in COMMANDS:
-    app.command(command.__name__.replace("_", "-"))(command)
+    app.command(command.__name__.replace("_", "-"))(command if command in TOGETHER else on_main(command))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Keep freed memory for the next step instead of returning it to the system.
+"""What becomes of freed memory: a CPU's is kept for the next step, a GPU's is given back when a stage ends.
 
 A training step on a CPU frees some hundred megabytes of activations and allocates as many again a moment later. glibc
 returns large freed blocks at once, so the kernel must find and zero the same pages in every step: a third of the
@@ -9,6 +9,7 @@ scripts/bench.py freed-memory` measures both.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 
@@ -20,6 +21,14 @@ _SETTINGS = {
     "MALLOC_TRIM_THRESHOLD_": (_TRIM_THRESHOLD, 2**31 - 1),
     "MALLOC_TOP_PAD_": (_TOP_PAD, 2**27),
 }
+
+
+def free_models() -> None:
+    """Give a GPU's memory back that a finished stage's models held: a cycle of references keeps some of them alive."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def keep_freed_memory() -> bool:

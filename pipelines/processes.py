@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from pipelines.errors import AgfasError, OtherProcessFailed
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
+Item = TypeVar("Item")
+P = ParamSpec("P")
 
 _SIX_HOURS = 6 * 3600
 # Set by torchrun and `accelerate launch`, and by the MPI implementations that accelerate reads.
@@ -116,6 +118,16 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def on_main(work: Callable[P, Any]) -> Callable[P, Any]:
+    """`work` on the main process, nothing on the others."""
+
+    @wraps(work)
+    def once(*args: P.args, **options: P.kwargs) -> Any:
+        return work(*args, **options) if is_main() else None
+
+    return once
+
+
 def wait() -> None:
     """Wait until every process gets here."""
     any_process(False)
@@ -141,6 +153,13 @@ def gather_objects(value: Value) -> list[Value]:
     values: list[Value] = [value] * state().num_processes
     torch.distributed.all_gather_object(values, value, group=_cpu_group())
     return values
+
+
+def spread(items: Sequence[Item], work: Callable[[Item], Value]) -> list[Value]:
+    """`work` of every item in order, the same list on every process. Every process must call it, and does its share."""
+    rank, world_size = rank_and_world()
+    parts = gather_objects([work(item) for item in items[rank::world_size]])
+    return [parts[place % world_size][place // world_size] for place in range(len(items))]
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipelines.errors import AgfasError, nearest
 from pipelines.fingerprint import WEIGHT_SUFFIXES, content_sha256
+
+Block = TypeVar("Block", bound=BaseModel)
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -82,6 +84,25 @@ def _by_content(settings: BaseModel, block: str, name: str, mark: Content) -> di
     if isinstance(value, Path):
         raise AgfasError(f"{block}.{name} = {place} does not exist. Correct this path in the configuration.")
     return {}
+
+
+def with_absolute_paths(settings: Block) -> Block:
+    """The same settings with every place on this machine as an absolute path, for a process in another folder."""
+    changes = {}
+    for name, field in type(settings).model_fields.items():
+        is_place = any(isinstance(mark, Content) for mark in field.metadata)
+        changes[name] = _absolute(getattr(settings, name), is_place)
+    return settings.model_copy(update=changes)
+
+
+def _absolute(value: Any, is_place: bool) -> Any:
+    if isinstance(value, BaseModel):
+        return with_absolute_paths(value)
+    if isinstance(value, list):
+        return [_absolute(item, is_place) for item in value]
+    if isinstance(value, Path):
+        return value.absolute()
+    return str(Path(value).absolute()) if is_place and value is not None and Path(value).exists() else value
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:

@@ -90,14 +90,19 @@ class DeepSvdd(AutoencoderBaseline):
         Raises:
             ValueError: there is no face.
         """
-        total, count = torch.zeros(self.center.shape, dtype=torch.float64), 0
+        self.center_at([(self.embedding_sum(image), len(image)) for image in batches])
+
+    def embedding_sum(self, image: torch.Tensor) -> torch.Tensor:
+        """The sum of the embeddings of faces (B, 3, H, H) in [-1, 1]: (D,) float64, on the CPU."""
         with evaluating(self):
-            for image in batches:
-                total += self.embed(self.check_faces(image)).double().sum(0).cpu()
-                count += len(image)
-        if count == 0:
+            return self.embed(self.check_faces(image)).double().sum(0).cpu()
+
+    def center_at(self, sums: Sequence[tuple[torch.Tensor, int]]) -> None:
+        """As `fix_center`, from the sum of the embeddings of each batch and its number of faces."""
+        if not sums:
             raise ValueError("the center is the mean embedding of live faces, but there are none.")
-        self.center.copy_(away_from_zero((total / count).float()))
+        mean = torch.stack([total for total, _ in sums]).sum(0) / sum(count for _, count in sums)
+        self.center.copy_(away_from_zero(mean.float()))
 
 
 def away_from_zero(center: torch.Tensor) -> torch.Tensor:

@@ -165,17 +165,18 @@ def reproduce(
 
     The paper's numbers and ours are side by side.
     """
+    from pipelines.processes import say
     from pipelines.reproduce.request import Asked, listing
 
     if list_ or table is None:
-        return typer.echo("\n".join(listing(configs)))
+        return say("\n".join(listing(configs)))
     from pipelines.stages import reproduce as stage
 
     asked = Asked(
         table, tuple(on or ()), tuple(map_ or ()), tuple(only or ()), seeds, scale, data, output, configs,
         tuple(overrides or ()),
     )  # fmt: skip
-    stage.run(asked, jobs, dry_run, typer.echo)
+    stage.run(asked, jobs, dry_run)
 
 
 def probe(

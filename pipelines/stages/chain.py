@@ -10,6 +10,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand, record
 from pipelines.experiment.workspace import Workspace
+from pipelines.memory import free_models
 from pipelines.processes import is_main, rank_and_world, say
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(experiment: Experiment, last: str) -> None:
     if last == "evaluate":
         evaluate.run(experiment, opened)
         if is_main():
-            print(f"\n{summary(expand(experiment))}\n")
+            say(f"\n{summary(expand(experiment))}\n")
     say(f"Detectors: {Workspace(experiment).detector()}")
 
 
@@ -97,6 +98,7 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
             continue
         if workspace.needs_generator():
             train_dfg.run(experiment, faces)
+            free_models()
         timesteps = wanted.setdefault(workspace.restoration(), (experiment, set()))[1]
         if workspace.timestep():
             timesteps.add(workspace.timestep())
@@ -107,7 +109,7 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
 def print_plan(experiment: Experiment) -> None:
     """What would be run, and the state of each part."""
     for planned in expand(experiment):
-        print(f"{planned.title}: {state(planned)}")
+        say(f"{planned.title}: {state(planned)}")
 
 
 def state(planned: Planned) -> str:

@@ -14,7 +14,8 @@ from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
-from pipelines.processes import is_main, rank_and_world, wait
+from pipelines.memory import free_models
+from pipelines.processes import is_main, rank_and_world, say, wait
 
 if TYPE_CHECKING:
     from pipelines.cues.faces import ArrayFaces
@@ -37,6 +38,8 @@ def run(experiment: Experiment, faces: Faces, timesteps: Sequence[int], all_face
         rank, world_size = rank_and_world()
         job = open_job(experiment, faces, timesteps, all_faces)
         folders = job.run(rank=rank, world_size=world_size, show_progress=is_main())
+        del job
+        free_models()
     wait()
     return folders
 
@@ -65,9 +68,8 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
     if not experiment.cue.is_custom:
         train_dfg.run(experiment, faces)
     folders = run(experiment, faces, timesteps, all_faces)
-    if is_main():
-        for timestep, folder in folders.items():
-            print(f"{_named(experiment, timestep)}: {folder}")
+    for timestep, folder in folders.items():
+        say(f"{_named(experiment, timestep)}: {folder}")
 
 
 def moments_of(experiment: Experiment, timesteps: Sequence[int]) -> tuple[int, ...]:
@@ -93,19 +95,17 @@ def print_status(experiment: Experiment, timesteps: Sequence[int], all_faces: bo
     """Count the finished cues of each store; makes nothing and loads no model."""
     workspace = Workspace(experiment)
     if not workspace.faces.is_dir():
-        print("nothing made yet, nor any faces")
-        return
+        return say("nothing made yet, nor any faces")
     if not experiment.cue.is_custom and not workspace.has_generator():
-        print(f"nothing made yet; {workspace.generator_state()}")
-        return
+        return say(f"nothing made yet; {workspace.generator_state()}")
     moments = moments_of(experiment, timesteps)
     for timestep, folder in store_folders(experiment, face_columns(experiment), moments, all_faces).items():
         state = ShardStore.open(folder).status() if folder.is_dir() else "nothing made yet"
-        print(f"{_named(experiment, timestep)}: {state}")
+        say(f"{_named(experiment, timestep)}: {state}")
 
 
 def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = False) -> None:
-    """Check every shard, make a sample of the cues again and compare.
+    """Check every shard, make a sample of the cues again and compare; the main process alone does.
 
     Raises:
         AgfasError: a store is damaged or differs; damaged shards will be made again by the next run.
@@ -116,6 +116,8 @@ def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = F
     if not Workspace(experiment).faces.is_dir():
         raise AgfasError("No faces and no cues yet. Run `agfas cues` with the same configuration first.")
     faces, moments = make_faces(experiment), moments_of(experiment, timesteps)
+    if not is_main():
+        return
     folders = store_folders(experiment, faces.columns(), moments, all_faces)
     over_all = store_folders(experiment, faces.columns(), moments, all_faces=True)
     missing = [timestep for timestep, folder in folders.items() if not folder.is_dir()]
@@ -127,7 +129,7 @@ def verify(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = F
     for timestep, folder in folders.items():
         chosen = chosen_faces(experiment, faces, all_faces=folder == over_all[timestep])
         check = verify_cues(folder, chosen, OneOfSweep(sweep, timestep))
-        print(f"{_named(experiment, timestep)}: {check}")
+        say(f"{_named(experiment, timestep)}: {check}")
         if not check.ok:
             failed.append(_named(experiment, timestep))
     if failed:

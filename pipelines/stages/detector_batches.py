@@ -18,7 +18,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.scoring import answers
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
-from pipelines.processes import rank_and_world
+from pipelines.processes import rank_and_world, spread
 from pipelines.training.balanced import BalancedBatches, ExtraLive
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.parallel import shares
@@ -122,13 +122,17 @@ def make_watch(experiment: Experiment, faces: Faces, reader: CueReader | None, r
 def dev_loss(detector: Any, faces: Faces, reader: CueReader | None, rows: np.ndarray, batch_size: int) -> float:
     """Mean cross-entropy of a detector in eval mode over some faces, unsmoothed and unweighted.
 
-    It is the same for every objective: losses that only training adds are excluded.
+    It is the same for every objective: losses that only training adds are excluded. Every process must call it, and
+    computes its share of the batches.
     """
-    total = 0.0
-    for part, output in answers(detector, faces, reader, rows, batch_size):
+
+    def total(part: np.ndarray) -> float:
+        _, output = next(answers(detector, faces, reader, part, batch_size))
         label = torch.from_numpy(faces.labels[part]).to(output.logits.device)
-        total += functional.cross_entropy(output.logits, label, reduction="sum").item()
-    return total / len(rows)
+        return functional.cross_entropy(output.logits, label, reduction="sum").item()
+
+    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    return sum(spread(parts, total)) / len(rows)
 
 
 def _maps(experiment: Experiment, faces: Faces, rows: np.ndarray, objective: Objective) -> dict[str, TargetMaps]:

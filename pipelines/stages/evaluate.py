@@ -15,6 +15,7 @@ from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
+from pipelines.memory import free_models
 from pipelines.processes import is_main
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(experiment: Experiment, faces: Faces | None) -> Path:
 
     if faces is not None:
         _score_missing(experiment, faces)
+        free_models()
     folder = Workspace(experiment).detector()
     if is_main():
         write_result(folder, experiment.evaluate)

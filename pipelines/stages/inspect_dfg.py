@@ -15,6 +15,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import csv_text, write_json, write_text
+from pipelines.processes import say
 
 if TYPE_CHECKING:
     from pipelines.inspection.theorems import Theorems
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[dict[str, Any]]:
     """Measure held-out live faces and attacks under every condition; print and write the results.
 
+    All processes train the generator; the main one alone measures.
+
     Args:
         experiment: its generator is trained first if it is not finished.
         timesteps: on the sampler's grid.
@@ -30,17 +33,20 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
 
     Returns:
         The rows of inspect.csv, one per group, t and condition: restoration error (grey levels) and noise-prediction
-        error with their standard errors over faces, cosine of the identity, number of faces.
+        error with their standard errors over faces, cosine of the identity, number of faces. Other processes than
+        the main one return none.
     """
     from pipelines.artefacts import make_faces
     from pipelines.inspection.measure import groups_of, measure_all, open_subjects, row_of, strangers_similarity
     from pipelines.inspection.theorems import theorem_curves
-    from pipelines.processes import device
+    from pipelines.processes import device, is_main
     from pipelines.stages import train_dfg
 
     _check_maker(experiment)
     faces = make_faces(experiment)
     folder = train_dfg.run(experiment, faces)
+    if not is_main():
+        return []
     pipeline: Any = load_maker(experiment)
     pipeline.to(device())
     groups = groups_of(experiment, faces, count)
@@ -62,7 +68,7 @@ def print_plan(experiment: Experiment, timesteps: Sequence[int], count: int) -> 
     _check_maker(experiment)
     workspace = Workspace(experiment)
     there = workspace.generator_state() if workspace.faces.is_dir() else "nothing made yet, nor any faces"
-    print(f"at most {count} faces of each group at t = {', '.join(map(str, timesteps))}; {there}")
+    say(f"at most {count} faces of each group at t = {', '.join(map(str, timesteps))}; {there}")
 
 
 def _check_maker(experiment: Experiment) -> None:
@@ -90,10 +96,10 @@ def _write(
     )
     write_text(folder / "inspect.csv", csv_text(rows))
     write_text(folder / "inspect.svg", as_svg(inspection_figure(rows, curves, proposed)))
-    print(csv_text(rows))
+    say(csv_text(rows))
     if curves:
         write_text(folder / "inspect_theorems.csv", csv_text(theorems))
-        print(csv_text(theorems))
-        print(f"Proposed t = {proposed}: the {RULE}.")
+        say(csv_text(theorems))
+        say(f"Proposed t = {proposed}: the {RULE}.")
     else:
-        print("No t is proposed: no domain has both live faces and attacks.")
+        say("No t is proposed: no domain has both live faces and attacks.")

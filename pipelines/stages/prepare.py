@@ -18,6 +18,7 @@ from pipelines.data.prepare.sources import Sources, find_sources, title_of
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import read_mapping
 from pipelines.files import read_json
+from pipelines.processes import say
 
 
 def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) -> PrepareRecipe:
@@ -56,7 +57,7 @@ def run(source: Path, out: Path, recipe: PrepareRecipe, make_detector: DetectorF
     sources = find_sources(source, recipe)
     _print_found(sources)
     if sources.missing and not recipe.allow_missing:
-        print("Nothing was made. Complete the copy, or accept it with --allow-missing.")
+        say("Nothing was made. Complete the copy, or accept it with --allow-missing.")
         return 1
     job = open_job(source, out, recipe, sources, make_detector)
     card = run_job(job)
@@ -65,27 +66,27 @@ def run(source: Path, out: Path, recipe: PrepareRecipe, make_detector: DetectorF
 
 def _print_found(sources: Sources) -> None:
     videos = sum(face.is_video for face in sources.faces)
-    print(f"{title_of(sources.importer)}: {len(sources.faces) - videos} pictures, {videos} videos")
+    say(f"{title_of(sources.importer)}: {len(sources.faces) - videos} pictures, {videos} videos")
     for count in sources.counts:
-        print(f"  {expectation(count)}")
+        say(f"  {expectation(count)}")
     if sources.passed_over:
-        print(f"  {len(sources.passed_over)} other files and links are ignored")
+        say(f"  {len(sources.passed_over)} other files and links are ignored")
 
 
 def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int:
     for line in as_text(read_json(out / "counts.json")["counts"]):
-        print(line)
+        say(line)
     for line in [*joined_sentences(card), *leaks_from_json(read_json(out / "leaks.json")).sentences()]:
-        print(line)
+        say(line)
     share = refused_share(card)
-    print(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
+    say(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
     if card["filtered_faces"]:
-        print(f"{card['filtered_faces']} sound faces are beyond the limits of pose or quality, listed there too")
+        say(f"{card['filtered_faces']} sound faces are beyond the limits of pose or quality, listed there too")
     if card["left_out"]:
-        print(f"{card['left_out']} faces were left out for the ratio: {out / 'left_out.csv'}")
-    print(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
+        say(f"{card['left_out']} faces were left out for the ratio: {out / 'left_out.csv'}")
+    say(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
     if share > recipe.max_refused:
-        print(
+        say(
             f"That is more than --max-refused {recipe.max_refused:g}, so the exit code is 1. The dataset is complete"
             " and can be used; read refused.csv first."
         )

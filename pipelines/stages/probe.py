@@ -28,6 +28,7 @@ from pipelines.experiment.plan import Planned, expand
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import csv_text, write_text
 from pipelines.pixels import to_unit_range
+from pipelines.processes import is_main, say
 from pipelines.progress import track
 from pipelines.stages import chain
 
@@ -37,6 +38,8 @@ _BATCH = 128
 def run(experiment: Experiment, against: str | None = None) -> list[dict[str, Any]]:
     """Probe every cue of an experiment or a sweep; prints and writes `probe.csv` into the output folder.
 
+    All processes make the cues; the main one alone probes them.
+
     Args:
         experiment: with or without a sweep.
         against: label of the experiment whose cues all others are compared with; see `pipelines.cues.agreement`.
@@ -44,7 +47,8 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
     Returns:
         A row per label: the video AUC, averaged over the folds' targets, from statistics of the picture, of the cue and
         of both; the AUC of the mean |cue| alone for each attack type against live faces of all domains, which is
-        informative only for cues without normalisation. With `against`, correlation and PSNR to that label.
+        informative only for cues without normalisation. With `against`, correlation and PSNR to that label. Other
+        processes than the main one return none.
 
     Raises:
         AgfasError: no cue has the label `against`.
@@ -53,12 +57,14 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
     compared = _labelled(planned, against) if against else None
     faces = make_faces(planned[0].experiment)
     chain.prepare_cues([item.experiment for item in planned], faces)
+    if not is_main():
+        return []
     picture = _all_statistics(faces, np.arange(len(faces)), None)
     reference = cue_reader(compared.experiment, faces) if compared else None
     rows = [_probe(item, faces, picture, reference) for item in track(planned, "probe", unit="cue")]
     text = csv_text(rows)
     write_text(experiment.root / "probe.csv", text)
-    print(text)
+    say(text)
     return rows
 
 

@@ -1,10 +1,11 @@
 """The cue job on a Ray cluster, instead of `accelerate launch`: `pip install 'agfas[ray]'`, then
 
-    python -m pipelines.stages.ray_cues CONFIG [key=value ...] --workers 8 --gpus-per-worker 1 [--timesteps 201,401]
+    python -m pipelines.stages.ray_cues CONFIG [key=value ...] --workers 8 [--timesteps 201,401]
 
 Ray Data distributes the unfinished tasks of the manifest to a pool of actors, each of which opens the job once. Tasks
-and bytes are those of the local job. All machines must share the folder of stores. An interrupted job resumes; an actor
-that dies is started again, and another one gets its task.
+and bytes are those of the local job. Actors run in folders of Ray's own, so they get the experiment with absolute
+paths; these must name the same files on all machines. An interrupted job resumes; an actor that dies is started again,
+and another one gets its task.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ import numpy as np
 
 from pipelines.cues.job import CueJob
 from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.processes import say
+from pipelines.settings import with_absolute_paths
 
 _MAKER, _TASK, _MISTAKE = "maker", "task", "mistake"
 
 
 def run_on_ray(
-    open_job: Callable[[], CueJob], workers: int, *, cpus_per_worker: float = 1, gpus_per_worker: float = 0
+    open_job: Callable[[], CueJob], workers: int, *, cpus_per_worker: float = 1, gpus_per_worker: float | None = None
 ) -> dict[int, Path]:
     """Make every missing cue of a job and return when its stores are complete.
 
     Args:
         open_job: opens the job; called here and once in each actor, so it must be importable there.
         workers: number of actors.
-        cpus_per_worker, gpus_per_worker: reserved for each.
+        cpus_per_worker: reserved for each.
+        gpus_per_worker: reserved for each, which sees no others; default: 1 if the cluster has GPUs.
 
     Returns:
         The stores' folders by t.
@@ -39,17 +44,19 @@ def run_on_ray(
     Raises:
         AgfasError: Ray is not installed, fewer than one worker, or an error of the job in an actor.
     """
-    data = _ray_data()
+    ray = _ray()
     if workers < 1:
         raise AgfasError(f"workers must be at least 1, not {workers}.")
     job = open_job()
     tasks = [{_MAKER: number, _TASK: task} for number, maker in enumerate(job.makers) for task in maker.unfinished()]
     if tasks:
+        if gpus_per_worker is None:
+            gpus_per_worker = _gpus_each(ray)
         # One block per task, so that an actor gets the next task when it has finished one.
-        dealt = data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+        dealt = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
             TaskMaker,
             batch_size=1,
-            compute=data.ActorPoolStrategy(size=min(workers, len(tasks))),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks))),
             fn_constructor_args=(open_job,),
             num_cpus=cpus_per_worker,
             num_gpus=gpus_per_worker,
@@ -79,27 +86,34 @@ class TaskMaker:
         return ""
 
 
-def _ray_data() -> Any:
+def _ray() -> Any:
     try:
         import ray.data
     except ImportError as error:
         raise AgfasError(f"Ray is not installed ({error}). Run: pip install 'agfas[ray]'") from None
-    return ray.data
+    return ray
 
 
-def open_experiment(config: Path, overrides: list[str], timesteps: str | None, all_faces: bool = False) -> CueJob:
-    """The cue job of an experiment, as `agfas cues` runs it."""
-    from pipelines.artefacts import make_faces
-    from pipelines.experiment.file import read_experiment
+def _gpus_each(ray: Any) -> float:
+    if not ray.is_initialized():
+        ray.init()
+    return 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+
+
+def open_experiment(experiment: Experiment, timesteps: list[int], all_faces: bool = False) -> CueJob:
+    """The cue job of an experiment whose faces and generator exist, as `agfas cues` runs it."""
+    from pipelines.artefacts import open_faces
     from pipelines.stages import cues as stage
 
-    experiment = read_experiment(config, overrides)
-    timesteps_wanted = stage.parse_timesteps(timesteps, experiment)
-    return stage.open_job(experiment, make_faces(experiment), timesteps_wanted, all_faces)
+    return stage.open_job(experiment, open_faces(experiment), timesteps, all_faces)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    from pipelines.artefacts import make_faces
+    from pipelines.experiment.file import read_experiment
+    from pipelines.stages.cues import parse_timesteps
+
     parser = argparse.ArgumentParser(description="The cue job over a Ray cluster; faces and generator must exist.")
     parser.add_argument("config", type=Path, help="experiment, a YAML file")
     parser.add_argument("overrides", nargs="*", help="key=value")
@@ -107,16 +121,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--whole-dataset", action="store_true", help="not only the protocol's domains")
     parser.add_argument("--workers", type=int, default=1, help="actors (default: 1)")
     parser.add_argument("--cpus-per-worker", type=float, default=1, help="default: 1")
-    parser.add_argument("--gpus-per-worker", type=float, default=0, help="default: 0")
+    parser.add_argument("--gpus-per-worker", type=float, help="default: 1 if the cluster has GPUs, else 0")
     chosen = parser.parse_intermixed_args(arguments)
+    experiment = read_experiment(chosen.config, chosen.overrides)
+    experiment = with_absolute_paths(experiment.model_copy(update={"output": experiment.root}))
+    make_faces(experiment)  # here alone, once: an actor only opens what is there
     folders = run_on_ray(
-        partial(open_experiment, chosen.config.absolute(), chosen.overrides, chosen.timesteps, chosen.whole_dataset),
+        partial(open_experiment, experiment, parse_timesteps(chosen.timesteps, experiment), chosen.whole_dataset),
         chosen.workers,
         cpus_per_worker=chosen.cpus_per_worker,
         gpus_per_worker=chosen.gpus_per_worker,
     )
     for timestep, folder in folders.items():
-        print(f"t = {timestep}: {folder}")
+        say(f"t = {timestep}: {folder}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from typing import Any
 
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_text
-from pipelines.processes import is_main
+from pipelines.processes import is_main, say
 from pipelines.reproduce.request import Asked, make_recipe, plan_lines
 from pipelines.reproduce.rows import PlannedRow, Recipe, plan_rows
 
 
-def run(asked: Asked, jobs: int = 1, dry_run: bool = False, echo: Callable[[str], Any] = print) -> Path | None:
+def run(asked: Asked, jobs: int = 1, dry_run: bool = False, echo: Callable[[str], Any] = say) -> Path | None:
     """Print what a table needs and costs, run what is missing, and write the table.
 
     Returns:
@@ -24,8 +24,7 @@ def run(asked: Asked, jobs: int = 1, dry_run: bool = False, echo: Callable[[str]
     """
     recipe = make_recipe(asked)
     rows = plan_rows(recipe, asked.only)
-    if dry_run or is_main():
-        echo("\n".join(plan_lines(recipe, rows)))
+    echo("\n".join(plan_lines(recipe, rows)))
     if dry_run:
         return None
     _run_rows(recipe, rows, jobs)

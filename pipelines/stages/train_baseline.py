@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from dfg.baselines import build_baseline
@@ -23,7 +21,7 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
 from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
-from pipelines.processes import is_main, wait
+from pipelines.processes import is_main, spread, wait
 from pipelines.training.batches import LiveFaceBatches
 from pipelines.training.latents import nested_share
 from pipelines.training.loop import AfterStep, fit
@@ -89,14 +87,13 @@ def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -
     if not isinstance(settings, DeepSvddSettings):
         return None
     last_of_pretraining = max(1, round(settings.pretraining * settings.loop.steps))
-
-    def images() -> Iterator[torch.Tensor]:
-        for start in range(0, len(indices), _BATCH):
-            yield to_unit_range(faces.images[indices[start : start + _BATCH]])
+    batches = [indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH)]
 
     def after_step(step: int, objective: nn.Module) -> None:
         if step == last_of_pretraining:
-            objective.model.fix_center(images())  # type: ignore[operator, union-attr]
+            model: Any = objective.model
+            sums = spread(batches, lambda part: model.embedding_sum(to_unit_range(faces.images[part])))
+            model.center_at([(total, len(part)) for total, part in zip(sums, batches, strict=True)])
 
     return after_step
 

@@ -17,6 +17,7 @@ from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
+from pipelines.memory import free_models
 from pipelines.processes import is_main, wait
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
 from pipelines.training.loop import fit
@@ -33,6 +34,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
         reader = cue_reader(experiment, faces)
         for fold in unfinished:
             _train_fold(experiment, faces, reader, fold, folder / fold.name)
+            free_models()
     return folder
 
 

@@ -50,10 +50,10 @@ def run(experiment: Experiment, faces: Faces) -> Path:
         return train_baseline.run(experiment, faces, experiment.generator)
     settings = experiment.generator
     workspace = Workspace(experiment)
-    identity = train_identity.run(experiment, faces)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.done is not None:
         return training.folder
+    identity = train_identity.run(experiment, faces)
     indices = _faces_to_learn_from(settings, faces)
     autoencoder = build_autoencoder(settings.autoencoder, faces, indices)
     if settings.train:

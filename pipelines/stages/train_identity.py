@@ -19,11 +19,14 @@ from pipelines.experiment.generator import BackboneIdentity, NoIdentity, OnnxIde
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
 from pipelines.pixels import to_unit_range
-from pipelines.processes import device, is_main, wait
+from pipelines.processes import device, is_main, spread, wait
 from pipelines.stages.train_baseline import live_faces
 from pipelines.training.batches import IdentityBatches
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
+
+# Faces embedded at once for the verification.
+_BATCH = 64
 
 
 def run(experiment: Experiment, faces: Faces) -> Any:
@@ -61,12 +64,12 @@ def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) ->
         encoder = IdentityEncoder.from_preset(settings.preset)
         objective = ArcFaceObjective(encoder, batches.num_identities, settings.scale, settings.margin)
         fit(objective, batches, settings.loop, training, title="identity encoder")
+        summary = {
+            "identities": batches.num_identities,
+            "faces": len(indices),
+            "verification_auc": verification_auc(encoder, faces, settings.domains),
+        }
         if is_main():
-            summary = {
-                "identities": batches.num_identities,
-                "faces": len(indices),
-                "verification_auc": verification_auc(encoder, faces, settings.domains),
-            }
             write_atomically(model, encoder.save_pretrained)
             training.finish(summary)
         wait()
@@ -75,15 +78,22 @@ def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) ->
 
 @torch.no_grad()
 def verification_auc(encoder: IdentityEncoder, faces: Faces, domains: list[str]) -> float | None:
-    """AUC of cosine similarity between pairs of the same and of different persons, over held-out subjects."""
+    """AUC of cosine similarity between pairs of the same and of different persons, over held-out subjects.
+
+    Every process must call it, and embeds its share.
+    """
     indices = faces.live(domains, splits=("dev",))[:400]
     subjects = faces.subjects[indices]
     if len(set(subjects)) < 2 or len(set(subjects)) == len(subjects):
         return None
     torch.nn.Module.to(encoder.eval(), device())
-    image = to_unit_range(faces.images[indices]).to(device())
-    embedding = torch.cat([encoder.embed(part) for part in image.split(64)])
-    similarity = (embedding @ embedding.T).cpu().numpy()
+
+    def embed(part: np.ndarray) -> torch.Tensor:
+        return encoder.embed(to_unit_range(faces.images[part]).to(device())).cpu()
+
+    batches = [indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH)]
+    embedding = torch.cat(spread(batches, embed))
+    similarity = (embedding @ embedding.T).numpy()
     same = subjects[:, None] == subjects[None, :]
     pairs = np.triu_indices(len(indices), k=1)
     return float(roc_auc_score(same[pairs].astype(int), similarity[pairs]))

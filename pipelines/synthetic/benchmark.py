@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +184,14 @@ def build(settings: SyntheticSettings, out: Path, workers: int | None = None) ->
     # Spawned rather than forked: a fork after PyTorch has started its threads may hang.
     with ProcessPoolExecutor(max(1, helpers), get_context("spawn"), stand_alone) as pool:
         begun = [pool.submit(_draw, settings, out, False) for _ in range(helpers)]
-        _draw(settings, out, True)
-        for helper in begun:
-            helper.result()
+        try:
+            _draw(settings, out, True)
+        except BaseException:
+            for helper in active_children():
+                helper.terminate()
+            raise
+        for one in begun:
+            one.result()
     return out
 
 

@@ -133,16 +133,18 @@ def store_latents(
     keys = [str(name) for name in faces.keys[indices]]
     key = {**key, "views": views, "keys": fingerprint(keys)}
     store = ShardStore.create_or_open(root, key, keys, _SHARD)
+    parts = [part for part in (autoencoder, identity) if part is not None]
     if store.unfinished():
-        for part in (autoencoder, identity):
-            if part is not None:
-                part.to(device())
+        for part in parts:
+            part.to(device())
 
     def make(task: int, names: list[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         rows = indices[list(store.task_rows(task))]
         yield names[0], _encode(faces.images[rows], autoencoder, identity, views)
 
     run_tasks({0: store}, make, rank=rank, world_size=world_size, description="store latents", show_progress=rank == 0)
+    for part in parts:
+        part.to("cpu")  # the generator trains without them
     wait()
     return StoredLatents(store, views)
 

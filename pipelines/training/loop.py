@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType
 from torch import nn
 
 from dfg.noise import generator_for_key
@@ -206,9 +206,7 @@ class _Training:
         """Evaluate the source dev loss after step `step` if it is due; returns it as `dev_loss`, or nothing."""
         if self.watch is None or not self.watch.due(step + 1):
             return {}
-        loss = self.watch.measure(self.objective) if self.is_main else 0.0
-        # Measured once and sent to every process, so that all take the same decision.
-        loss = float(broadcast(torch.tensor(loss, dtype=torch.float32, device=self.accelerator.device)).item())
+        loss = self.watch.measure(self.objective)
         self.watch.observe(loss, learning_rate(self.settings, step))
         self.model.train()
         return {"dev_loss": loss}

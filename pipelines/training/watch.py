@@ -18,7 +18,8 @@ class DevWatch:
     ones as an uninterrupted training.
 
     Args:
-        measure: returns the source dev loss of the bare objective; called on the main process only.
+        measure: returns the source dev loss of the bare objective; called on every process, all of which must get the
+            same, so that all take the same decision.
         every: steps between evaluations.
         plateau: when to lower the rate; None for never.
         early_stopping: when to stop; None for never.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from small_experiments import chain_settings
 
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import CueJob
@@ -60,7 +63,7 @@ def test_mistakes_in_the_arguments(tmp_path, monkeypatch):
         patch.setitem(sys.modules, "ray", None)
         with pytest.raises(AgfasError, match=r"pip install 'agfas\[ray\]'"):
             run_on_ray(partial(open_job, tmp_path), 1)
-    monkeypatch.setattr(ray_cues, "_ray_data", lambda: None)
+    monkeypatch.setattr(ray_cues, "_ray", lambda: None)
     with pytest.raises(AgfasError, match="workers must be at least 1, not 0"):
         run_on_ray(partial(open_job, tmp_path), 0)
     # A finished job asks nothing of Ray.
@@ -93,3 +96,62 @@ def test_two_workers_give_the_bytes_of_the_local_job(tmp_path, cluster):
     with pytest.raises(AgfasError, match="is too much"):
         run_on_ray(partial(open_job, tmp_path / "broken", KEYS[9]), 2)
     assert open_job(tmp_path / "broken").makers[0].unfinished() == [2]
+
+
+SOURCE = """
+class Half:
+    def fingerprint(self):
+        return {}
+
+    def __call__(self, image, keys):
+        return image / 2
+"""
+
+
+class FakeRay:
+    """Runs the actors in this process, but as Ray does: from a folder of its own, with what travels in a pickle."""
+
+    ActorPoolStrategy = dict
+
+    def __init__(self, go_there):
+        self.data, self.go_there, self.gpus, self.rows = self, go_there, None, []
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return {"CPU": 4.0, "GPU": 2.0}
+
+    def from_items(self, items, override_num_blocks):
+        self.rows = items
+        return self
+
+    def map_batches(self, actor, *, fn_constructor_args, num_gpus, **_):
+        self.gpus, arguments = num_gpus, pickle.dumps(fn_constructor_args)
+        self.go_there()
+        made = actor(*pickle.loads(arguments))
+        batches = [{name: np.array([value]) for name, value in row.items()} for row in self.rows]
+        self.rows = [{"mistake": made(batch)["mistake"][0]} for batch in batches]
+        return self
+
+    def take_all(self):
+        return self.rows
+
+
+def test_actors_elsewhere_find_every_file_and_make_none(tmp_path, monkeypatch, capsys):
+    (tmp_path / "halves_of_mine.py").write_text(SOURCE)
+    (away := tmp_path / "elsewhere").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    settings = chain_settings(Path("out"))
+    settings["cue"] = {"source": "halves_of_mine:Half", "batch_size": 8, "shard_size": 16}
+    Path("experiment.yaml").write_text(yaml.safe_dump(settings))
+    ray = FakeRay(lambda: monkeypatch.chdir(away))
+    monkeypatch.setattr(ray_cues, "_ray", lambda: ray)
+    ray_cues.main(["experiment.yaml", "output=there"])
+    assert len(ray.rows) == 2
+    assert ray.gpus == 1
+    (store,) = (tmp_path / "there" / "cues").iterdir()
+    assert ShardStore.open(store).unfinished() == []
+    assert str(store) in capsys.readouterr().out
+    assert list(away.iterdir()) == []
