@@ -11,10 +11,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch starts OpenMP: processes whose threads together outnumber the cores wait for each other.
     os.environ["OMP_NUM_THREADS"] = "1"
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
 from pipelines.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from lookalike import Lookalike
 
 # As every `agfas` command does: the tests train and restore in small steps, thousands of them.
 keep_freed_memory()
@@ -24,3 +30,12 @@ keep_freed_memory()
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed torch before the fixtures of each test, so that a test that runs alone draws what it draws in the suite."""
     torch.random.default_generator.manual_seed(0)
+
+
+@pytest.fixture
+def lookalike() -> Iterator[Lookalike]:
+    """One GPU that is none, while the test runs."""
+    from lookalike import installed
+
+    with installed() as seen:
+        yield seen
