@@ -159,6 +159,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("components", torch.zeros(latent_channels, values))
         # All zeros until `fit`.
         self.register_buffer("scale", torch.zeros(latent_channels))
+        self._fitted = False
 
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:
@@ -217,7 +218,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.decode(self.encode(sample).latent_dist.mode()).sample
 
     def _require_fit(self) -> None:
-        if not self.scale.any():
+        # Looked at once: each look waits for a GPU.
+        self._fitted = self._fitted or bool(self.scale.any())
+        if not self._fitted:
             raise ValueError("this PatchAutoencoder is not fitted: call fit(images) with live faces.")
 
 

@@ -38,7 +38,16 @@ def noise_from_generators(
     if not generators:
         raise ValueError("cannot draw noise for zero faces: give at least one key or generator.")
     rows = [torch.randn(shape, generator=g, device=g.device) for g in generators]
-    return torch.stack([row.to(device=device, dtype=dtype) for row in rows])
+    if len({row.device for row in rows}) > 1:
+        rows = [row.to(device) for row in rows]
+    return to_device(torch.stack(rows), device).to(dtype)
+
+
+def to_device(values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The values on `device`; the host does not wait for a GPU, which copies them after the kernels queued before."""
+    if values.device.type == "cpu" and torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)  # of pageable memory, the copy would wait
+    return values.to(device)
 
 
 def noise_for_keys(

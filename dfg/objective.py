@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dfg.noise import to_device
 from dfg.prediction import min_snr_weight, prediction_of, target
 from dfg.schedule import NoiseSchedule
 from dfg.unet import check_prediction
@@ -87,8 +88,8 @@ class DenoisingObjective(nn.Module):
 
     def _draw_timesteps(self, latents: torch.Tensor) -> torch.Tensor:
         steps = len(self.alphas_cumprod)
-        return torch.randint(steps, (len(latents),), generator=self.generator).to(latents.device)
+        return to_device(torch.randint(steps, (len(latents),), generator=self.generator), latents.device)
 
     def _draw_noise(self, latents: torch.Tensor) -> torch.Tensor:
         # Drawn on the CPU, so that every device sees the same noise.
-        return torch.randn(latents.shape, generator=self.generator).to(latents)
+        return to_device(torch.randn(latents.shape, generator=self.generator), latents.device).to(latents.dtype)

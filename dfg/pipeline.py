@@ -283,8 +283,9 @@ class DeFakePipeline(DiffusionPipeline):
         guided = conditioning.guidance_scale != 1
         if guided:
             sample = torch.cat([sample, sample])
-        # A tensor: torch.compile would specialise on, and recompile for, every Python number.
-        t = torch.tensor(timestep, device=sample.device)
+        # A tensor: torch.compile would specialise on, and recompile for, every Python number. Filled on the device: a
+        # copy from the host would wait for all kernels before it.
+        t = torch.full((), timestep, device=sample.device)
         predicted = self.unet(sample, t, encoder_hidden_states=conditioning.tokens).sample.float()
         if guided:
             unconditional, conditional = predicted.chunk(2)

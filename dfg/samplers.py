@@ -1,8 +1,8 @@
-"""Samplers from z_t to z_0: deterministic DDIM, and diffusers' multistep solvers for fewer U-Net calls.
+"""Samplers from z_t to z_0: deterministic DDIM, and multistep solvers for fewer U-Net calls.
 
 A multistep solver keeps its earlier predictions, so a new one is created for every batch and timestep. Restoration
 starts in the middle of the schedule, while diffusers' solvers always space their timesteps over all 1,000: here the
-timesteps are set explicitly.
+timesteps are set explicitly. Coefficients are CPU scalars, for which no step waits for a GPU.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from dfg.schedule import NoiseSchedule, ddim_step, spaced_timesteps, timesteps_from
 
@@ -64,7 +62,7 @@ def open_sampler(
         timesteps = spaced_timesteps(timestep, calls)
     if name == "ddim" or not timesteps:
         return DdimSampler(scheduler, timesteps)
-    return MultistepSampler(_solver(name, scheduler), timesteps)
+    return UniPcSampler(scheduler, timesteps) if name == "unipc" else DpmSolverSampler(scheduler, timesteps)
 
 
 class DdimSampler:
@@ -80,41 +78,89 @@ class DdimSampler:
         return ddim_step(self.scheduler, latents, epsilon, self.timesteps[index], following)
 
 
-class MultistepSampler:
-    """A multistep solver of diffusers on the given timesteps.
+class UniPcSampler:
+    """Second-order UniPC that predicts the data, with B(h) = e^h - 1 (Zhao et al. 2023, algorithms 5 to 8).
 
-    Args:
-        solver: new, with epsilon prediction and `final_sigmas_type="sigma_min"`, so that it ends at abar of index 0
-            as `ddim_step` does.
-        timesteps: descending.
+    Bit-identical on a CPU to diffusers' `UniPCMultistepScheduler`, which solves a linear system on the device in every
+    step and waits for it.
     """
 
-    def __init__(self, solver: Any, timesteps: Sequence[int]) -> None:
-        self.solver = solver
+    def __init__(self, scheduler: NoiseSchedule, timesteps: Sequence[int]) -> None:
         self.timesteps = list(timesteps)
-        _set_timesteps(solver, self.timesteps)
+        sigmas = _sigmas(scheduler.alphas_cumprod, self.timesteps)
+        self.alpha = 1 / (sigmas**2 + 1) ** 0.5
+        self.sigma = sigmas * self.alpha
+        self.log_snr = torch.log(self.alpha) - torch.log(self.sigma)  # half of it: lambda of the paper
+        self._order = 0
+        self._latents = torch.empty(0)
+        self._clean: list[torch.Tensor] = []  # predicted z_0 of the last two steps
+
+    def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
+        """See `Sampler.step`."""
+        clean = (latents - self.sigma[index] * epsilon) / self.alpha[index]
+        if index > 0:
+            latents = self._next(index - 1, clean)
+        self._clean = [*self._clean[-1:], clean]
+        # The first step has no earlier prediction, and the last one is long in log-SNR.
+        self._order = min(2, index + 1, len(self.timesteps) - index)
+        self._latents = latents
+        return self._next(index)
+
+    def _next(self, index: int, found: torch.Tensor | None = None) -> torch.Tensor:
+        """Latents after `index`: predicted, or corrected by the z_0 that was `found` there."""
+        h = self.log_snr[index + 1] - self.log_snr[index]
+        growth, last = torch.expm1(-h), self._clean[-1]
+        moved = self.sigma[index + 1] / self.sigma[index] * self._latents - self.alpha[index + 1] * growth * last
+        slope: torch.Tensor | float = 0.0
+        weights = torch.full((1,), 0.5)
+        if self._order == 2:
+            ratio = (self.log_snr[index - 1] - self.log_snr[index]) / h
+            difference = (self._clean[-2] - last) / ratio
+            if found is not None:
+                weights = _corrector_weights(ratio, -h, growth)
+            slope = weights[0] * difference
+        if found is not None:
+            slope = slope + weights[-1] * (found - last)
+        return moved - self.alpha[index + 1] * growth * slope
+
+
+def _corrector_weights(ratio: torch.Tensor, h: torch.Tensor, growth: torch.Tensor) -> torch.Tensor:
+    """(2,): rho of UniC-2, the solution of R rho = b (Zhao et al. 2023, theorem 3.1)."""
+    first = growth / h - 1
+    second = first / h - 1 / 2
+    nodes = torch.stack([ratio, torch.ones(())])
+    powers = torch.stack([torch.ones(2), nodes])
+    return torch.linalg.solve(powers, torch.stack([first / growth, second * 2 / growth]))
+
+
+class DpmSolverSampler:
+    """diffusers' DPM-Solver++ (Lu et al. 2022, second-order multistep) on the given timesteps."""
+
+    def __init__(self, scheduler: NoiseSchedule, timesteps: Sequence[int]) -> None:
+        self.timesteps = list(timesteps)
+        schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
+        self.solver: Any = DPMSolverMultistepScheduler(
+            **schedule,
+            prediction_type="epsilon",
+            final_sigmas_type="sigma_min",
+            solver_order=2,
+            algorithm_type="dpmsolver++",
+            # The last step is long in log-SNR; a second-order extrapolation would overshoot.
+            euler_at_final=True,
+        )
+        # Called for the solver's internal buffers, which depend on the number of steps.
+        self.solver.set_timesteps(len(timesteps))
+        self.solver.sigmas = _sigmas(self.solver.alphas_cumprod, self.timesteps)
+        self.solver.timesteps = torch.tensor(self.timesteps)
+        # Without a begin index the solver looks its position up by value, which is ambiguous for a repeated timestep.
+        self.solver.set_begin_index(0)
 
     def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
         """See `Sampler.step`."""
         return self.solver.step(epsilon, self.timesteps[index], latents).prev_sample
 
 
-def _solver(name: str, scheduler: NoiseSchedule) -> Any:
-    schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
-    options = {**schedule, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min", "solver_order": 2}
-    if name == "unipc":
-        return UniPCMultistepScheduler(**options)
-    # With evenly spaced timesteps the last step is long in log-SNR; a second-order extrapolation would overshoot.
-    return DPMSolverMultistepScheduler(**options, algorithm_type="dpmsolver++", euler_at_final=True)
-
-
-def _set_timesteps(solver: Any, timesteps: list[int]) -> None:
-    """Override the solver's spacing: timesteps, and sigma_t = sqrt((1 - abar_t) / abar_t) of each and of index 0."""
-    # Called for the solver's internal buffers, which depend on the number of steps.
-    solver.set_timesteps(len(timesteps))
-    sigmas = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()
-    chosen = sigmas[torch.tensor([*timesteps, 0])].numpy().astype(np.float32)
-    solver.sigmas = torch.from_numpy(chosen)
-    solver.timesteps = torch.tensor(timesteps)
-    # Without a begin index the solver looks its position up by value, which is ambiguous for a repeated timestep.
-    solver.set_begin_index(0)
+def _sigmas(alphas_cumprod: torch.Tensor, timesteps: list[int]) -> torch.Tensor:
+    """sqrt((1 - abar_t) / abar_t) of each timestep and of index 0, where all samplers end."""
+    abar = alphas_cumprod[torch.tensor([*timesteps, 0])]
+    return ((1 - abar) / abar).sqrt()

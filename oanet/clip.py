@@ -115,14 +115,14 @@ def prompt_ids(clip: str | None, config: CLIPConfig, prompts: list[str]) -> Tens
     return torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows])
 
 
-def embed_text(model: CLIPModel, ids: Tensor) -> Tensor:
-    """(P, L) -> (P, D): the text tower's output at the end token, projected, not normalised.
+def text_length(ids: Tensor) -> int:
+    """Of the longest prompt of (P, L), end token included: attention is causal, so that nothing after it counts."""
+    return int((ids == ids[:, -1:]).int().argmax(dim=1).max()) + 1
 
-    Attention is causal, so the padding after the end token has no effect and is cut off.
-    """
-    end = (ids == ids[:, -1:]).int().argmax(dim=1)  # its first position
-    longest = int(end.max()) + 1
-    return model.text_projection(model.text_model(input_ids=ids[:, :longest]).pooler_output)
+
+def embed_text(model: CLIPModel, ids: Tensor) -> Tensor:
+    """(P, L) -> (P, D): the text tower's output at the end token, projected, not normalised."""
+    return model.text_projection(model.text_model(input_ids=ids).pooler_output)
 
 
 def cosines(image: Tensor, text: Tensor) -> Tensor:

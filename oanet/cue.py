@@ -76,7 +76,7 @@ def _standardize(part: Tensor, mask: Tensor | None) -> Tensor:
     # Reducing three dimensions at once avoids the copy that flattening a channels-last image needs.
     pixels = (-3, -2, -1)
     if mask is None:
-        count = torch.tensor(float(part.shape[-3:].numel()), device=part.device)
+        count = torch.full((), float(part.shape[-3:].numel()), device=part.device)
         centred = part - part.mean(pixels, keepdim=True)
     else:
         count = part.shape[-3] * mask.sum(pixels, keepdim=True)

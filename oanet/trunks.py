@@ -6,6 +6,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import timm
@@ -143,9 +144,14 @@ def resize_map(values: Tensor, side: int) -> Tensor:
 
 def standardize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> (value in [0, 1] - mean) / std per channel."""
-    shift = image.new_tensor(mean).view(1, 3, 1, 1)
-    scale = image.new_tensor(std).view(1, 3, 1, 1)
+    shift, scale = (_per_channel(tuple(values), image.device, image.dtype) for values in (mean, std))
     return ((image + 1) / 2 - shift) / scale
+
+
+@lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, 3, 1, 1); kept, since a copy in every forward pass would wait for the GPU each time."""
+    return torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
 def pool(vit: VisionTransformer, tokens: Tensor) -> Tensor:

@@ -63,11 +63,6 @@ class DeepSvdd(AutoencoderBaseline):
         self.decoder = strided_decoder(channels)
         self.register_buffer("center", torch.zeros(bottleneck))
 
-    @property
-    def centred(self) -> bool:
-        """Whether the center is fixed; a fixed center has no coordinate near 0."""
-        return bool(self.center.any())
-
     def embed(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, H) in [-1, 1] -> (B, D)."""
         return self.narrow(self.encoder(image).flatten(1))
@@ -133,9 +128,9 @@ class DeepSvddObjective(nn.Module):
         image = batch["image"]
         restored, embedding = self.model(image)
         reconstruction = F.mse_loss(restored.float(), image)
-        compactness = torch.zeros_like(reconstruction)
-        if self.model.centred:
-            compactness = (embedding.float() - self.model.center).square().mean()
+        distance = (embedding.float() - self.model.center).square().mean()
+        # A fixed center has no coordinate near 0. Chosen on the device: the host would wait for the answer in every step.
+        compactness = torch.where(self.model.center.any(), distance, 0.0)
         return {
             "loss": reconstruction + self.compactness_weight * compactness,
             "reconstruction": reconstruction.detach(),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from oanet.attention import Pluggable
 from oanet.batch import DetectorOutput
-from oanet.clip import build_clip, build_vision_tower, clip_config, cosines, embed_text, prompt_ids, sizes_of
+from oanet.clip import build_clip, build_vision_tower, clip_config, cosines, embed_text, prompt_ids, sizes_of, text_length
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
 from oanet.trunks import resize, standardize
@@ -166,6 +166,7 @@ class FlipIT(ClipDetector):
         ids = prompt_ids(clip, self.clip_config, [text for texts in PROMPTS for text in texts])
         self.register_buffer("prompt_ids", ids)
         self._embedded: Tensor | None = None  # the prompts' embeddings in evaluation
+        self._length: int | None = None  # of the longest prompt; looked up once, since a look waits for a GPU
         if cue:
             self.plug_into_tower(CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options))
         self.register_load_state_dict_post_hook(_forget)
@@ -184,11 +185,16 @@ class FlipIT(ClipDetector):
     def embed_prompts(self) -> Tensor:
         """(2, 6, D) float32, attack first, not normalised; cached in evaluation without gradients."""
         if self.training or torch.is_grad_enabled():
-            return embed_text(self.clip, self.prompt_ids).float().unflatten(0, (2, -1))
+            return self._embed()
         if self._embedded is None:
             with torch.autocast(self.prompt_ids.device.type, enabled=False):
-                self._embedded = embed_text(self.clip, self.prompt_ids).float().unflatten(0, (2, -1))
+                self._embedded = self._embed()
         return self._embedded
+
+    def _embed(self) -> Tensor:
+        if self._length is None:
+            self._length = text_length(self.prompt_ids)
+        return embed_text(self.clip, self.prompt_ids[:, : self._length]).float().unflatten(0, (2, -1))
 
     def compare(self, images: Tensor, prompts: Tensor) -> DetectorOutput:
         """Embeddings of images (B, D) and of prompts (2, P, D), averaged per class -> the output."""
@@ -221,8 +227,8 @@ class FlipMCL(FlipIT):
 
 
 def _forget(detector: FlipIT, keys: Any) -> None:
-    """New weights clear the cached embeddings."""
-    detector._embedded = None
+    """New weights, and perhaps prompts, clear what was remembered of the former ones."""
+    detector._embedded = detector._length = None
 
 
 def _self_attention(block: Any, tokens: Tensor) -> Tensor:

@@ -240,10 +240,10 @@ def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:
         AgfasError: a value is not finite; the message names the face.
     """
     values = restored.float()
-    broken = (~values.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if broken:
+    finite = values.isfinite().flatten(1).all(1).tolist()
+    if not all(finite):
         raise AgfasError(
-            f"the restoration of {keys[broken[0]]} has values that are not finite. Use float32 or bfloat16,"
+            f"the restoration of {keys[finite.index(False)]} has values that are not finite. Use float32 or bfloat16,"
             " and check the generator's weights."
         )
     return to_uint8(values)

@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from dfg.onnx_identity import OnnxIdentityEncoder
+from dfg.onnx_identity import OnnxIdentityEncoder, providers_for
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 
@@ -122,6 +122,48 @@ def test_it_survives_copies_and_the_pipelines_folder(recogniser, faces, keys, au
     assert isinstance(loaded.identity_encoder, OnnxIdentityEncoder)
     ours, theirs = (p(faces, timestep=201, num_inference_steps=10, keys=keys).image for p in (pipeline, loaded))
     assert torch.equal(ours, theirs)
+
+
+CUDA_PROVIDER, CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "chosen"),
+    [
+        ("cpu", [CPU_PROVIDER], [CPU_PROVIDER]),
+        ("cpu", ["TensorrtExecutionProvider", CUDA_PROVIDER, CPU_PROVIDER], [CPU_PROVIDER]),
+        ("cuda", [CPU_PROVIDER], [CPU_PROVIDER]),
+        ("cuda", ["TensorrtExecutionProvider", CUDA_PROVIDER, CPU_PROVIDER], [(CUDA_PROVIDER, 0), CPU_PROVIDER]),
+        ("cuda:3", [CUDA_PROVIDER, CPU_PROVIDER], [(CUDA_PROVIDER, 3), CPU_PROVIDER]),
+        ("mps", [CUDA_PROVIDER, CPU_PROVIDER], [CPU_PROVIDER]),
+    ],
+)
+def test_the_graph_runs_where_the_encoder_is_if_onnxruntime_can(device, available, chosen):
+    found = providers_for(torch.device(device), available)
+    assert [one if isinstance(one, str) else (one[0], one[1]["device_id"]) for one in found] == chosen
+
+
+def test_an_encoder_on_a_gpu_opens_a_session_there_and_gives_the_same_tokens(recogniser, faces, lookalike, monkeypatch):
+    import onnxruntime
+
+    _write_recogniser(recogniser)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser)
+    expected, opened = encoder(faces), []
+    real = onnxruntime.InferenceSession
+
+    def session(graph, options, providers):
+        opened.append(providers[0])
+        return real(graph, options, providers=[CPU_PROVIDER])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    encoder.to("cuda")
+    tokens = encoder(faces.to("cuda"))
+    assert tokens.is_cuda
+    assert torch.equal(tokens.cpu(), expected)
+    encoder.to("cpu")
+    assert torch.equal(encoder(faces), expected)
+    assert opened == [(CUDA_PROVIDER, {"device_id": 0}), CPU_PROVIDER]
 
 
 @pytest.mark.realdata
