@@ -39,6 +39,13 @@ class FaceBatch:
         return replace(self, key=list(self.key), **moved)
 
 
+def send(drawn: Tensor, device: torch.device | str) -> Tensor:
+    """What was drawn on the CPU, on `device`; the host does not wait for a GPU, which copies it in its turn."""
+    if torch.device(device).type == "cuda":
+        drawn = drawn.pin_memory()
+    return drawn.to(device, non_blocking=True)
+
+
 @dataclass
 class DetectorOutput:
     """The output of a detector for B faces.

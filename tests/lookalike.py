@@ -60,6 +60,8 @@ LOWER = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d"
 LOWER = (*LOWER, "scaled_dot_product_attention", "prelu", "einsum")
 FLOAT32 = ("layer_norm", "group_norm", "mse_loss", "cosine_similarity", "nll_loss", "softmax.int", "log_softmax.int")
 FLOAT32 = (*FLOAT32, "binary_cross_entropy_with_logits", "exp", "log", "pow.Tensor_Scalar", "sum", "sum.dim_IntList")
+# Bytes of pageable memory that the driver takes over at once.
+STAGED = 2**16
 AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 
 
@@ -93,9 +95,9 @@ class Lookalike:
         self.synchronisations.append(Record(what, _line_of_ours()))
 
     def copy_in(self, what: str, source: torch.Tensor, non_blocking: bool) -> None:
-        """Record a copy to the device; from pageable memory, or where it blocks, the host waits for it."""
+        """Record a copy to the device; the host waits where it blocks, or pageable memory is more than is staged."""
         self.copies.append(Record(what, _line_of_ours()))
-        if not (non_blocking and self.is_pinned(source)):
+        if not (non_blocking and (self.is_pinned(source) or source.nbytes <= STAGED)):
             self.wait(f"{what} to the device")
 
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -415,17 +417,23 @@ class Stream:
     def wait_stream(self, stream: Any) -> None:
         """Nothing is left to wait for."""
 
-    wait_event = record_event = wait_stream
+    wait_event = wait_stream
+
+    def record_event(self, event: Any = None) -> Event:
+        return event or Event()
 
     def synchronize(self) -> None:
         """The host waits."""
-        _installed[-1].wait("Stream.synchronize")
+        _installed[-1].wait("synchronize")
 
 
 class Event(Stream):
     """A mark on a stream."""
 
-    record = wait = Stream.wait_stream
+    def record(self, stream: Any = None) -> None:
+        """It has been passed already."""
+
+    wait = record
 
     def query(self) -> bool:
         return True
@@ -531,9 +539,9 @@ def _patch_device(patch: pytest.MonkeyPatch, seen: Lookalike) -> None:
         patch.setattr(torch.cuda, name, lambda *args, answer=answer, **options: answer)
     patch.setattr(torch.cuda, "get_rng_state", lambda *args, **options: torch.get_rng_state())
     patch.setattr(torch.cuda, "synchronize", lambda *args, **options: seen.wait("synchronize"))
-    for name in ("Stream", "Event", "stream", "current_stream", "default_stream"):
-        patch.setattr(torch.cuda, name, Event if name == "Event" else lambda *args, **options: Stream())
-    patch.setattr(torch.cuda, "Stream", Stream)
+    for name, made in {"Stream": Stream, "Event": Event, "current_stream": Stream, "default_stream": Stream}.items():
+        patch.setattr(torch.cuda, name, made)
+    patch.setattr(torch.cuda, "stream", lambda stream: stream)
     patch.setattr(torch.accelerator, "is_available", lambda: True)
     patch.setattr(torch.accelerator, "device_count", lambda: 1)
     patch.setattr(torch.accelerator, "current_accelerator", lambda *args, **options: torch.device("cuda"))

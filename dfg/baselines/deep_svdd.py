@@ -129,7 +129,7 @@ class DeepSvddObjective(nn.Module):
         restored, embedding = self.model(image)
         reconstruction = F.mse_loss(restored.float(), image)
         distance = (embedding.float() - self.model.center).square().mean()
-        # A fixed center has no coordinate near 0. Chosen on the device: the host would wait for the answer in every step.
+        # A fixed center has no coordinate near 0. Chosen on the device, for whose answer every step would wait.
         compactness = torch.where(self.model.center.any(), distance, 0.0)
         return {
             "loss": reconstruction + self.compactness_weight * compactness,

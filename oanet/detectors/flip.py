@@ -14,7 +14,16 @@ from torch import Tensor
 
 from oanet.attention import Pluggable
 from oanet.batch import DetectorOutput
-from oanet.clip import build_clip, build_vision_tower, clip_config, cosines, embed_text, prompt_ids, sizes_of, text_length
+from oanet.clip import (
+    build_clip,
+    build_vision_tower,
+    clip_config,
+    cosines,
+    embed_text,
+    prompt_ids,
+    sizes_of,
+    text_length,
+)
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
 from oanet.trunks import resize, standardize

@@ -110,7 +110,7 @@ class MiniFASNet(Detector):
             embeddings.append(embedding.float())
         # The mean of the networks' probabilities, in logarithms.
         every = torch.stack(logs) - math.log(len(logs))  # (networks, B, 3)
-        attack = every[..., [index for index in range(3) if index != REAL]]
+        attack = torch.cat([every[..., :REAL], every[..., REAL + 1 :]], dim=-1)
         attack = attack.permute(1, 0, 2).flatten(1).logsumexp(dim=1)
         bonafide = every[..., REAL].logsumexp(dim=0)
         features = normalize_feature(torch.cat(embeddings, dim=1))

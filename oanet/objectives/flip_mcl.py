@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from oanet.batch import DetectorOutput, FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, check_protocol, losses
@@ -149,7 +149,7 @@ def disagreement(first: Tensor, second: Tensor, prompts: Tensor) -> Tensor:
         first, second: (B, D), embeddings of the views.
         prompts: (B, P, D), embeddings of the prompts of each face's class.
     """
-    half = deal(*prompts.shape[:2]).to(prompts.device)[:, :, None]
+    half = send(deal(*prompts.shape[:2]), prompts.device)[:, :, None]
     one = F.cosine_similarity(first, (prompts * half).sum(dim=1), dim=1)  # a sum has the mean's direction
     other = F.cosine_similarity(second, (prompts * ~half).sum(dim=1), dim=1)
     return F.mse_loss(one, other)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oanet.batch import DetectorOutput, FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.head import DomainHeads, Head
@@ -183,7 +183,7 @@ def second_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Sh
     """
     share = share or Share()
     drawn = random_windows(share.count(len(batch.label)), min_area, max_degrees)
-    window = share.rows(drawn).to(batch.image.device)
+    window = send(share.rows(drawn), batch.image.device)
     cue = None if batch.cue is None else sample_windows(batch.cue, window)
     return replace(batch, image=sample_windows(batch.image, window), cue=cue, depth=None, reflection=None, mask=None)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oanet.batch import DetectorOutput, FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, check_protocol, domain_cross_entropy, losses
@@ -93,7 +93,7 @@ class SSAN(Objective):
         detector = cast(Disentangling, self.detector)
         content, style = detector.disentangle(batch.image)
         own = detector.assemble(content, style)  # (B, D)
-        donor = self.share.rows(torch.randperm(self.share.count(len(own)))).to(own.device)
+        donor = send(self.share.rows(torch.randperm(self.share.count(len(own)))), own.device)
         mixed = detector.assemble(content, self.share.gather(style)[donor])
         return _Assembled(DetectorOutput(detector.classify(own), own), mixed, content.float().mean(dim=(2, 3)), donor)
 
