@@ -110,7 +110,8 @@ def stop() -> NoReturn:
     Raises:
         Stopped: always.
     """
-    raise Stopped(REQUEUE if _watch.code is None else _watch.code)
+    _watch.code = _watch.code or REQUEUE
+    raise Stopped(_watch.code)
 
 
 def ignore_signals() -> None:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from pipelines.errors import AgfasError, OtherProcessFailed
@@ -29,6 +32,8 @@ Item = TypeVar("Item")
 P = ParamSpec("P")
 
 _SIX_HOURS = 6 * 3600
+# For a file that another machine has just made, a tenth of a second each.
+_LOOKS = 50
 # Set by torchrun and `accelerate launch`, and by the MPI implementations that accelerate reads.
 _LAUNCHERS = ("WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 # What launchers set in the environment of their processes, by its beginning.
@@ -179,6 +184,42 @@ def main_process_first() -> Iterator[None]:
         _hear_of_failure(error)
         raise
     _hear_of_failure(None)
+
+
+def require_shared(folder: Path) -> None:
+    """Check that every process sees the same `folder`, which need not exist. Every process must call it.
+
+    Raises:
+        AgfasError: on every process: machines, or containers, that do not see it.
+    """
+    if _is_alone():
+        return
+    places = [folder.absolute(), *folder.absolute().parents]
+    depth = next(depth for depth, place in enumerate(places) if place.is_dir())
+    token = places[depth] / f".agfas-{os.getpid()}-{os.urandom(4).hex()}"
+    if is_main():
+        with suppress(OSError):  # a folder that is only read
+            token.touch()
+    depth, name, exists = gather_objects((depth, token.name, token.is_file()))[0]
+    sees = not exists or _appears(places[min(depth, len(places) - 1)] / name)
+    hosts = gather_objects((platform.node(), sees))
+    if is_main():
+        token.unlink(missing_ok=True)
+    without = sorted({host for host, sees in hosts if not sees})
+    if without:
+        raise AgfasError(
+            f"The output folder {folder} of {hosts[0][0]} is another one on {', '.join(without)}. All machines must"
+            " share it: choose a folder of a shared file system with --output."
+        )
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file is there, with the patience that network file systems ask for."""
+    for _ in range(_LOOKS):
+        if path.is_file():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _hear_of_failure(error: BaseException | None) -> None:

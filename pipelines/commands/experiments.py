@@ -231,11 +231,14 @@ def threshold(
 def _read(config: Path, overrides: list[str] | None, output: Path | None) -> Experiment:
     """The experiment of a file, with the overrides of the command line."""
     from pipelines.experiment.file import read_experiment
+    from pipelines.processes import require_shared
 
     given = list(overrides or [])
     if output is not None:
         given.append(f"output={output}")
-    return read_experiment(config, given)
+    experiment = read_experiment(config, given)
+    require_shared(experiment.root)
+    return experiment
 
 
 def _run_stages(config: Path, overrides: list[str] | None, output: Path | None, dry_run: bool, last: str) -> None:

@@ -145,6 +145,7 @@ class _Training:
         self.first = load_checkpoint(self.checkpoints, self.state)
         if self.is_main:
             run.forget_after(self.first)
+            run.describe()
         self.model = self.accelerator.prepare(objective)
         self.model.train()
         self.rate = 0.0

@@ -60,8 +60,12 @@ class Run:
         if names - {"config.json", "environment.json"}:
             raise AgfasError(f"{self.folder} exists and is not a run folder. Choose another --output, or empty it.")
         write_json(self.folder / "config.json", config)
-        write_json(self.folder / "environment.json", describe_environment())
+        self.describe()
         write_json(self.folder / "identity.json", self.identity)
+
+    def describe(self) -> None:
+        """Write what this start computes on; a resumed run keeps that of its last start."""
+        write_json(self.folder / "environment.json", describe_environment())
 
     def _check(self) -> None:
         known = read_json(self.folder / "identity.json")

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,16 +43,27 @@ def launch(processes: int, *command: object, **more: object) -> None:
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-5000:]
 
 
-def start(processes: int, *command: object, **more: object) -> list[subprocess.Popen[str]]:
-    """Start `python COMMAND` as the ranks of one job, without the seconds that torchrun itself takes to start."""
+def free_port() -> int:
+    """A port of this machine that nobody listens to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        return int(probe.getsockname()[1])
+
+
+def start(
+    processes: int, *command: object, folders: Sequence[Path] | None = None, **more: object
+) -> list[subprocess.Popen[str]]:
+    """Start `python COMMAND` as the ranks of one job, without the seconds that torchrun itself takes to start.
+
+    `folders` are where they run; `more` are environment variables.
+    """
+    shared: dict[str, object] = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    shared |= {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, **more}
     return [
         subprocess.Popen(
             [sys.executable, *map(str, command)],
-            env=environment(**shared, RANK=rank, LOCAL_RANK=rank, **more),
+            env=environment(RANK=rank, LOCAL_RANK=rank, **shared),
+            cwd=None if folders is None else folders[rank],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
