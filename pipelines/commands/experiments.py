@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pipelines.cost.parts import Part
     from pipelines.experiment.config import Experiment
 
 Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
@@ -18,11 +19,31 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue
 Output = Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")]
 Jobs = Annotated[int, typer.Option(help="Experiments trained at once; they share the cores.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and the state of each part; make nothing.")]
+Costs = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print the plan and the state of each part, and what the rest costs: memory, time, disk. Makes nothing;"
+        " loads torch if something is left, to count the operations of the models.",
+    ),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option(help="With --dry-run: a100-40, a100-80, h100 or rtx4090. Default: this machine, measured."),
+]
+Gpus = Annotated[int | None, typer.Option(help="With --dry-run: number of GPUs. Default: 1, or those of this machine.")]
 
 
-def train_dfg(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
+def train_dfg(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: Costs = False,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
+) -> None:
     """Train identity encoder and generator on live faces."""
-    _run_stages(config, overrides, output, dry_run, last="train-dfg")
+    _run_stages(config, overrides, output, dry_run, last="train-dfg", gpu=gpu, gpus=gpus)
 
 
 def inspect_dfg(
@@ -55,15 +76,21 @@ def cues(
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="Count the finished cues.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check all shards; recompute a sample and compare.")] = False,
-    dry_run: DryRun = False,
+    dry_run: Costs = False,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
 ) -> None:
     """Restore every face and store the result."""
+    from pipelines.cost.parts import parts_of_cues
     from pipelines.stages import cues as stage
 
+    _check_costs(dry_run, gpu, gpus)
     experiment = _read(config, overrides, output)
     chosen = stage.parse_timesteps(timesteps, experiment)
     if status or dry_run:
         stage.print_status(experiment, chosen, whole_dataset)
+        if dry_run:
+            _print_costs(parts_of_cues(experiment, chosen, whole_dataset), gpu, gpus)
     elif verify:
         stage.verify(experiment, chosen, whole_dataset)
     else:
@@ -93,12 +120,19 @@ def import_cues(
     typer.echo(f"Cues: {bring(folder, root)}")
 
 
-def train(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: Costs = False,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
+) -> None:
     """Train one detector per fold of the protocol.
 
     Generator and cues are made first if the detector needs them.
     """
-    _run_stages(config, overrides, output, dry_run, last="train")
+    _run_stages(config, overrides, output, dry_run, last="train", gpu=gpu, gpus=gpus)
 
 
 def evaluate(config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False) -> None:
@@ -110,16 +144,27 @@ def evaluate(config: Config, overrides: Overrides = None, output: Output = None,
 
 
 def sweep(
-    config: Config, overrides: Overrides = None, output: Output = None, jobs: Jobs = 1, dry_run: DryRun = False
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    jobs: Jobs = 1,
+    dry_run: Costs = False,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
 ) -> None:
     """Run a grid of experiments and write one report.
 
     What the experiments share is made once.
     """
+    from pipelines.cost.parts import parts_of_plan
     from pipelines.stages import sweep as stage
 
+    _check_costs(dry_run, gpu, gpus)
     experiment = _read(config, overrides, output)
-    stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
+    if not dry_run:
+        return stage.run(experiment, jobs)
+    stage.print_plan(experiment)
+    _print_costs(parts_of_plan(experiment), gpu, gpus)
 
 
 def quickstart(
@@ -157,7 +202,9 @@ def reproduce(
     data: Annotated[Path, typer.Option(help="Folder of the paper's prepared datasets.")] = Path("data"),
     output: Output = None,
     jobs: Jobs = 1,
-    dry_run: DryRun = False,
+    dry_run: Costs = False,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
     list_: Annotated[bool, typer.Option("--list", help="Print every table and the datasets it needs.")] = False,
     configs: Annotated[Path, typer.Option(help="Folder of the tables' settings.")] = Path("configs/paper"),
 ) -> None:
@@ -176,7 +223,11 @@ def reproduce(
         table, tuple(on or ()), tuple(map_ or ()), tuple(only or ()), seeds, scale, data, output, configs,
         tuple(overrides or ()),
     )  # fmt: skip
-    stage.run(asked, jobs, dry_run)
+    _check_costs(dry_run, gpu, gpus)
+    if not dry_run:
+        stage.run(asked, jobs)
+    elif parts := stage.plan(asked):
+        _print_costs(parts, gpu, gpus)
 
 
 def probe(
@@ -241,9 +292,44 @@ def _read(config: Path, overrides: list[str] | None, output: Path | None) -> Exp
     return experiment
 
 
-def _run_stages(config: Path, overrides: list[str] | None, output: Path | None, dry_run: bool, last: str) -> None:
-    """Run the chain up to the stage `last`, or print what would be run."""
+def _run_stages(
+    config: Path,
+    overrides: list[str] | None,
+    output: Path | None,
+    dry_run: bool,
+    last: str,
+    gpu: str | None = None,
+    gpus: int | None = None,
+) -> None:
+    """Run the chain up to the stage `last`, or print what would be run and, but for `evaluate`, what it costs."""
+    from pipelines.cost.parts import parts_of_makers, parts_of_plan
     from pipelines.stages import chain
 
+    _check_costs(dry_run, gpu, gpus)
     experiment = _read(config, overrides, output)
-    chain.print_plan(experiment) if dry_run else chain.run(experiment, last)
+    if not dry_run:
+        return chain.run(experiment, last)
+    chain.print_plan(experiment)
+    if last != "evaluate":
+        _print_costs((parts_of_makers if last == "train-dfg" else parts_of_plan)(experiment), gpu, gpus)
+
+
+def _check_costs(dry_run: bool, gpu: str | None, gpus: int | None) -> None:
+    """Refuse an unknown GPU, and one that nothing is asked about."""
+    from pipelines.cost.machines import check_gpu
+    from pipelines.errors import AgfasError
+
+    check_gpu(gpu, gpus)
+    if not dry_run and (gpu or gpus):
+        raise AgfasError("--gpu and --gpus say what --dry-run estimates costs for: add --dry-run, or leave them out.")
+
+
+def _print_costs(parts: list[Part], gpu: str | None, gpus: int | None) -> None:
+    """What the rest of a plan costs; torch is loaded only if there is a rest."""
+    from pipelines.cost.parts import left_of
+    from pipelines.processes import is_main
+
+    if (left := left_of(parts)) and is_main():
+        from pipelines.stages.cost import print_costs
+
+        print_costs(left, gpu, gpus)

@@ -8,7 +8,6 @@ from pathlib import Path
 from pipelines.errors import AgfasError, nearest
 from pipelines.experiment.file import read_override
 from pipelines.reproduce import ground as grounds
-from pipelines.reproduce.cost import describe, rates_of, work_of
 from pipelines.reproduce.ground import SYNTHETIC, Ground
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.rows import PlannedRow, Recipe, takes_live
@@ -84,14 +83,13 @@ def make_recipe(asked: Asked) -> Recipe:
 
 
 def plan_lines(recipe: Recipe, rows: list[PlannedRow]) -> list[str]:
-    """What the table needs, which rows are run, and the time that takes."""
+    """What the table needs, and which rows are run."""
     title = f"{recipe.table.table}: {read_papers().table(recipe.table.table).title}, on {recipe.ground.title}"
     lines = [title, *_needs(recipe.ground)]
     places = ", ".join(f"{name} = {domain}" for name, domain in recipe.ground.domains.items())
     if not recipe.ground.own:
         lines.append(f"In place of the paper's datasets: {places}. No number is comparable with the paper's.")
     lines += [f"row {row.label}: {row.absent or _counted(len(row.planned))}" for row in rows]
-    lines += describe(work_of(rows, recipe.ground), rates_of(recipe.root, recipe.size.rates))
     return [*lines, f"Output: {recipe.root}"]
 
 

@@ -95,13 +95,11 @@ class Size(Strict):
         experiment: the configuration that methods override.
         seeds: of the detectors.
         differs: the differences from the paper, in sentences.
-        rates: core seconds per unit of work (see `cost.KINDS`), by kind and name.
     """
 
     experiment: dict[str, Any]
     seeds: tuple[int, ...] = Field(min_length=1)
     differs: tuple[str, ...] = ()
-    rates: dict[str, dict[str, float]] = Field({})
 
 
 class PaperSettings(Strict):

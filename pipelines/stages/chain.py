@@ -115,8 +115,8 @@ def print_plan(experiment: Experiment) -> None:
 def state(planned: Planned) -> str:
     """How far an experiment is, in words."""
     workspace = Workspace(planned.experiment)
-    if workspace.makes_faces() and not workspace.faces.is_dir():
-        return "nothing made yet"
+    if not workspace.faces.is_dir():
+        return "nothing made yet" + ("" if workspace.makes_faces() else f"; no faces at {workspace.faces}")
     folds = protocol_folds(planned.experiment.protocol, face_columns(planned.experiment))
     folder = workspace.detector()
     trained = sum(DetectorRun(folder / fold.name).is_finished for fold in folds)

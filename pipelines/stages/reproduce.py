@@ -1,23 +1,25 @@
-"""`agfas reproduce`: print what a table needs and costs, run what is missing, and write the table."""
+"""`agfas reproduce`: print what a table needs, run what is missing, and write the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cost.parts import Part, parts_of
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_text
 from pipelines.processes import is_main, say
+from pipelines.reproduce.ground import Ground, folds_on
 from pipelines.reproduce.request import Asked, make_recipe, plan_lines
 from pipelines.reproduce.rows import PlannedRow, Recipe, plan_rows
 
 
-def run(asked: Asked, jobs: int = 1, dry_run: bool = False, echo: Callable[[str], Any] = say) -> Path | None:
-    """Print what a table needs and costs, run what is missing, and write the table.
+def run(asked: Asked, jobs: int = 1, echo: Callable[[str], Any] = say) -> Path | None:
+    """Print what a table needs, run what is missing, and write the table.
 
     Returns:
-        The Markdown file; None for a dry run.
+        The Markdown file, of the main process.
 
     Raises:
         AgfasError: an unknown table, row, domain or scale.
@@ -25,10 +27,24 @@ def run(asked: Asked, jobs: int = 1, dry_run: bool = False, echo: Callable[[str]
     recipe = make_recipe(asked)
     rows = plan_rows(recipe, asked.only)
     echo("\n".join(plan_lines(recipe, rows)))
-    if dry_run:
-        return None
     _run_rows(recipe, rows, jobs)
     return _write(recipe, rows, echo) if is_main() else None
+
+
+def plan(asked: Asked, echo: Callable[[str], Any] = say) -> list[Part]:
+    """Print what a table needs; returns the parts of its rows, also of those that wait for a dataset."""
+    recipe = make_recipe(asked)
+    rows = plan_rows(recipe, asked.only)
+    echo("\n".join(plan_lines(recipe, rows)))
+    return parts_of_rows(rows, recipe.ground)
+
+
+def parts_of_rows(rows: Sequence[PlannedRow], ground: Ground) -> list[Part]:
+    """The work of some rows; what they share is counted once."""
+    planned = [row for row in rows if row.waits or not row.absent]
+    return parts_of(
+        (item.experiment, folds_on(row.protocol, ground.domains)) for row in planned for item in row.planned
+    )
 
 
 def _run_rows(recipe: Recipe, rows: list[PlannedRow], jobs: int) -> None:

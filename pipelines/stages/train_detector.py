@@ -49,7 +49,7 @@ def check_options(experiment: Experiment) -> None:
         if experiment.train.steps == 0:
             _build_detector(experiment)
         else:
-            check_extra_live(experiment, _build(experiment, num_domains=2))
+            check_extra_live(experiment, build(experiment, num_domains=2))
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:
@@ -68,7 +68,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
         return
     parts = indices(faces.columns(), fold)
     torch.manual_seed(experiment.seed)
-    objective = _build(experiment, count_domains(experiment, fold))
+    objective = build(experiment, count_domains(experiment, fold))
     batches = make_batches(experiment, faces, reader, fold, parts["train"], objective)
     watch = make_watch(experiment, faces, reader, parts["dev"])
     keep = snapshot_steps(experiment)
@@ -125,7 +125,7 @@ def _build_detector(experiment: Experiment) -> Detector:
         raise AgfasError(f"The detector cannot be built: {error}") from error
 
 
-def _build(experiment: Experiment, num_domains: int) -> Any:
+def build(experiment: Experiment, num_domains: int) -> Any:
     detector, objective = _build_detector(experiment), experiment.objective
     try:
         return build_objective(objective.name, detector, num_domains, seed=experiment.seed, **objective.options())

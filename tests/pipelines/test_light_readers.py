@@ -31,7 +31,7 @@ REPRODUCE = """
 from pipelines.reproduce.request import Asked, listing
 from pipelines.stages import reproduce
 assert len(listing(CONFIGS)) > 10
-assert reproduce.run(Asked("agfas/IV", ("synthetic",), output=ROOT, configs=CONFIGS), dry_run=True) is None
+assert reproduce.plan(Asked("agfas/IV", ("synthetic",), output=ROOT, configs=CONFIGS))
 """
 INSPECTION = """
 from pipelines.experiment.config import Experiment

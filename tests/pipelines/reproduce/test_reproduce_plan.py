@@ -1,4 +1,4 @@
-"""`agfas reproduce`: places, ground, rows, cost, and what it says about missing data."""
+"""`agfas reproduce`: places, ground, rows, work, and what it says about missing data."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from output_folder import write_faces
 
-from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.names import DETECTORS
+from pipelines.cost.parts import left_of
 from pipelines.data.join import join_faces, joined_name
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
-from pipelines.experiment.file import build_experiment
 from pipelines.files import read_json, write_json
 from pipelines.report.contents import Target
-from pipelines.reproduce.cost import Rate, Work, calls_of, describe, rates_of, work_of
 from pipelines.reproduce.ground import protocol_on, short_name, targets_at
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.request import Asked, make_recipe
@@ -34,7 +32,7 @@ def asked(table: str, on: tuple[str, ...] = ("synthetic",), **options) -> Asked:
 
 def printed_by(request: Asked, **options) -> str:
     lines: list[str] = []
-    reproduce.run(request, dry_run=True, echo=lines.append, **options)
+    reproduce.plan(request, echo=lines.append, **options)
     return "\n".join(lines)
 
 
@@ -174,52 +172,25 @@ def test_a_row_waits_until_its_method_is_registered(monkeypatch):
 
 
 def test_work_that_rows_share_is_counted_once(tmp_path):
+    def work_of(recipe) -> list:
+        return reproduce.parts_of_rows(plan_rows(recipe), recipe.ground)
+
     recipe = make_recipe(asked("agfas/VI", output=tmp_path))
-    work = {item.kind: item for item in work_of(plan_rows(recipe), recipe.ground)}
+    work = {item.kind: item for item in work_of(recipe)}
     # One generator and one identity for five t; on a grid of ten, 999 takes 11 calls, 801 nine, and so on.
     assert (work["generator"].total, work["identity"].total) == (1, 1)
     faces = 4 * 12 * (2 + 4) * 3
-    assert work["restoration"].amount == faces * (11 + 9 + 7 + 5 + 3)
-    assert (work["detector"].done, work["detector"].total) == (0, 5 * 4)
+    assert work["restoration"].timesteps == (201, 401, 601, 801, 999)
+    assert (work["restoration"].amount, work["restoration"].total) == (faces * (11 + 9 + 7 + 5 + 3), 1)
+    detectors = [item for item in work_of(recipe) if item.kind == "detector"]
+    assert (sum(item.done for item in detectors), sum(item.total for item in detectors)) == (0, 5 * 4)
     train = recipe.size.experiment["train"]
-    assert work["detector"].amount == 5 * 4 * train["steps"] * 2 * train["per_cell"] * 3
+    assert sum(item.amount for item in detectors) == 5 * 4 * train["steps"] * 2 * train["per_cell"] * 3
+    # Five cues of one form: the same detector, which is counted once.
+    assert [item.total for item in left_of(detectors)] == [5 * 4]
     tables = [make_recipe(asked(name, output=tmp_path)) for name in ("kuznetsov/7", "kuznetsov/8")]
-    counts = [sum(item.total for item in work_of(plan_rows(one), one.ground)) for one in tables]
+    counts = [sum(item.total for item in work_of(one)) for one in tables]
     assert counts == [16, 16]  # four models by four domains, whatever the number of rows
-
-
-@pytest.mark.parametrize(
-    ("timestep", "steps"), [(801, 50), (999, 50), (1, 50), (999, 10), (801, 10), (201, 25), (700, 1000), (999, 1000)]
-)
-def test_the_calls_of_a_restoration_are_those_of_the_sampler(timestep, steps):
-    experiment = build_experiment({"cue": {"timestep": timestep, "num_inference_steps": steps, "samples": 2}}, "a test")
-    assert calls_of(experiment) == 2 * len(timesteps_from(sd_scheduler(), timestep, steps))
-
-
-def test_a_cost_says_where_its_rate_is_from():
-    work = [Work("detector", "a", 1000, "faces seen", 1, 3), Work("detector", "b", 10, "faces seen", 0, 1)]
-    rates = {("detector", "a"): Rate(0.5, True)}
-    first, second, total = describe(work, rates)
-    assert first == "detector a: 2 of 3 to do: 1,000 faces seen, 8 min as measured in this folder"
-    assert second.endswith("time unknown")
-    assert total.startswith("total 8 min of one process, without detector b: no such run was measured yet")
-    assert "another machine" in describe(work, {("detector", "a"): Rate(0.5, False)})[0]
-    assert describe([], {}) == ["nothing to run"]
-
-
-def test_rates_are_measured_from_finished_runs(tmp_path):
-    run = tmp_path / "detectors" / "x" / "to_m"
-    config = {
-        "detector": {"name": "a"}, "train": {"per_cell": 5},
-        "protocol": {"name": "leave_one_out", "domains": ["m", "c", "i"]},
-    }  # fmt: skip
-    write_json(run / "config.json", config)
-    (run / "metrics.jsonl").write_text('{"step": 4, "seconds_per_step": 2.0}\n')
-    assert rates_of(tmp_path, {"detector": {"a": 1.0, "b": 3.0}})["detector", "a"] == Rate(1.0, False)
-    write_json(run / "done.json", {})
-    # Two sources, five faces of each and label: twenty faces a step of two seconds.
-    found = rates_of(tmp_path, {"detector": {"a": 1.0, "b": 3.0}})
-    assert found == {("detector", "a"): Rate(0.1, True), ("detector", "b"): Rate(3.0, False)}
 
 
 def test_several_datasets_become_one(tmp_path):

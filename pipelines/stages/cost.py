@@ -1,0 +1,348 @@
+"""What the parts of a plan need of a machine: the models that the stages would build, counted and not run.
+
+Weights that are not here are not fetched: the sizes of the published ones are assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+from dfg.arcface import ArcFaceObjective
+from dfg.attention import use_attention
+from dfg.autoencoder import PatchAutoencoder, decode_latents, encode_latents
+from dfg.identity import IdentityEncoder
+from dfg.objective import DenoisingObjective
+from dfg.schedule import sd_scheduler
+from dfg.speed import DTYPES
+from dfg.taesd import TaesdAutoencoder
+from dfg.tokens import TokenProjection
+from dfg.unet import build_unet, checkpoint_gradients
+from oanet.batch import FaceBatch
+from oanet.names import CUE_CHANNELS
+from oanet.objectives import Objective
+from pipelines.cost.counting import Count, as_fake, count, fake_tensors, number_of, size_of, step_of
+from pipelines.cost.estimate import Restoring, Training
+from pipelines.cost.machines import Machine, machine_of
+from pipelines.cost.parts import Part, measured_rates
+from pipelines.cost.printing import Priced, priced_restoring, priced_training, total_line
+from pipelines.errors import AgfasError
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import with_overrides
+from pipelines.experiment.generator import (
+    BackboneIdentity,
+    GeneratorSettings,
+    NoIdentity,
+    PatchSettings,
+    PretrainedAutoencoder,
+    TrainedIdentity,
+)
+from pipelines.experiment.workspace import Workspace
+from pipelines.stages import train_baseline, train_detector
+from pipelines.training.settings import LoopSettings
+
+# Stable Diffusion's, 83,653,863 parameters: assumed of an autoencoder that is not in a local folder.
+_KL_F8: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+
+
+def print_costs(left: list[Part], gpu: str | None, gpus: int | None, echo: Callable[[str], Any] = print) -> None:
+    """What the rest of a plan costs, part by part.
+
+    Args:
+        left: parts that are not done.
+        gpu, gpus: as of `machine_of`.
+        echo: prints a line.
+    """
+    machine = machine_of(gpu, gpus)
+    rates = measured_rates(left[0].experiment.root) if gpu is None else {}
+    priced = []
+    for part in left:
+        echo(f"{part.kind} {part.name}: {part.total - part.done} of {part.total} to do")
+        if part.kind == "restoration" and part.experiment.cue.is_custom:
+            echo("  by a class outside this program: its cost is unknown and not in the total")
+            continue
+        priced.append(price(part, machine, rates.get((part.kind, part.name))))
+        echo("\n".join(priced[-1].lines))
+    echo(total_line(priced, machine))
+
+
+def price(part: Part, machine: Machine, measured: float | None = None) -> Priced:
+    """The cost of a part; `measured` are the seconds per unit of work of earlier runs on this machine."""
+    if part.kind == "restoration":
+        return priced_restoring(part, restoring(part), machine)
+    return priced_training(part, training(part, machine), machine, measured)
+
+
+Makes = Callable[[Any, int], Any]
+"""An objective on fake tensors and a number of faces -> its batch."""
+
+
+def training(part: Part, machine: Machine) -> Training:
+    """What one optimiser step of an identity encoder, a generator or a detector needs of each process.
+
+    Raises:
+        AgfasError: fewer faces than processes.
+    """
+    loop, batch = loop_of(part), batch_of(part)
+    if batch < machine.count:
+        raise AgfasError(
+            f"A step of the {part.kind} has {batch} faces, which {machine.count} GPUs cannot share: take at most"
+            f" {batch}, or a larger {'train.per_cell' if part.kind == 'detector' else 'batch_size'}."
+        )
+    with torch.device("meta"):
+        objective, makes = _objective(part)
+    checkpointed = part.kind == "generator" and isinstance(part.experiment.generator, GeneratorSettings)
+    chosen = checkpointed and part.experiment.generator.gradient_checkpointing
+    parts = math.ceil(batch / loop.gradient_accumulation)
+    faces, counts = math.ceil(parts / machine.count), dict[bool, Count]()
+    with fake_tensors():
+        fake = as_fake(objective.train())
+        for on in (False, True) if checkpointed else (False,):
+            if on:
+                checkpoint_gradients(fake.unet)
+            fake.zero_grad()
+            batches = [makes(fake, faces) for _ in range(loop.gradient_accumulation)]
+            counts[on], alone = _counted(fake, batches, loop.mixed_precision, machine.is_gpu)
+        trained = [p for p in fake.parameters() if p.requires_grad]
+        weights = size_of([*fake.parameters(), *fake.buffers()])
+        sizes = number_of(fake.parameters()), number_of(trained), len(trained)
+    return Training(*sizes, weights, counts[chosen], loop, batch, faces, counts.get(not chosen), alone)
+
+
+def _counted(objective: Any, batches: list[Any], mixed_precision: str, gpu: bool) -> tuple[Count, bool]:
+    """The step of an objective, or of its detector alone if the losses need values; and whether it is the latter."""
+    try:
+        return step_of(objective, batches, mixed_precision, gpu), False
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        if not isinstance(objective, Objective):
+            raise
+        objective.zero_grad()
+        return step_of(partial(_detector_alone, objective), batches, mixed_precision, gpu), True
+
+
+def _detector_alone(objective: Objective, batch: FaceBatch, progress: float) -> dict[str, torch.Tensor]:
+    output = objective.detect(batch)
+    maps = [value.sum() for value in (output.maps or {}).values()]
+    return {"loss": output.logits.sum() + output.features.sum() + sum(maps)}
+
+
+def batch_of(part: Part) -> int:
+    """Faces of one optimiser step of all processes."""
+    if part.kind == "detector":
+        return 2 * part.experiment.train.per_cell * part.domains
+    return loop_of(part).batch_size
+
+
+def loop_of(part: Part) -> LoopSettings:
+    """The settings of the loop that trains a part."""
+    experiment = part.experiment
+    if part.kind == "identity":
+        assert isinstance(experiment.identity, TrainedIdentity)
+        return experiment.identity.loop
+    return experiment.train if part.kind == "detector" else experiment.generator.loop
+
+
+def _objective(part: Part) -> tuple[Any, Makes]:
+    """The training objective of a part, and what makes its batches; called on the device `meta`."""
+    experiment, size = part.experiment, part.experiment.data.size
+    if part.kind == "detector":
+        return _of_detector(experiment, part.domains)
+    if part.kind == "identity":
+        assert isinstance(experiment.identity, TrainedIdentity)
+        encoder = IdentityEncoder.from_preset(experiment.identity.preset)
+        people = max(2, part.faces // 10)
+        return ArcFaceObjective(encoder, people), lambda _, faces: {
+            "image": torch.zeros(faces, 3, size, size),
+            "identity": torch.zeros(faces, dtype=torch.long),
+        }
+    if isinstance(experiment.generator, GeneratorSettings):
+        return _of_generator(experiment, experiment.generator)
+    objective = train_baseline.build_objective(experiment.generator, size)
+    return objective, lambda _, faces: {
+        "image": torch.zeros(faces, 3, size, size),
+        "noise": torch.zeros(faces, 3, size, size),
+        "timesteps": torch.zeros(faces, dtype=torch.long),
+    }
+
+
+def _of_generator(experiment: Experiment, settings: GeneratorSettings) -> tuple[Any, Makes]:
+    made = generator(experiment)
+    projection = None
+    if settings.tokens == "projection" and made.identity is not None:
+        projection = TokenProjection(made.identity.token_dim, made.width)
+    objective = DenoisingObjective(
+        made.unet, made.scheduler, min_snr_gamma=settings.min_snr_gamma, projection=projection
+    )
+    width = made.width if projection is None else projection.config["token_dim"]
+
+    def batch(_: Any, faces: int) -> dict[str, torch.Tensor]:
+        latents = torch.zeros(faces, made.channels, made.side, made.side)
+        return {
+            "latents": latents,
+            "noise": torch.zeros_like(latents),
+            "tokens": torch.zeros(faces, made.cells, width),
+            "timesteps": torch.zeros(faces, dtype=torch.long),
+        }
+
+    return objective, batch
+
+
+def _of_detector(experiment: Experiment, domains: int) -> tuple[Any, Makes]:
+    if experiment.detector.options().get("pretrained"):
+        experiment = with_overrides(experiment, {"detector.pretrained": False})
+    objective = train_detector.build(experiment, domains)
+    size, needs_cue = experiment.data.size, Workspace(experiment).needs_cue()
+
+    def batch(fake: Any, faces: int) -> FaceBatch:
+        place = torch.arange(faces)
+        maps = {name: torch.zeros(faces, 1, 32, 32) for name in fake.wanted_maps}
+        cue = torch.zeros(faces, CUE_CHANNELS[experiment.cue.form], size, size) if needs_cue else None
+        image, keys = torch.zeros(faces, 3, size, size), [str(number) for number in range(faces)]
+        return FaceBatch(image, cue, place % 2, place // 2 % domains, keys, **maps)
+
+    return objective, batch
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The parts of a De-fake Face Generator on the device `meta`.
+
+    Attributes:
+        channels, side: of the latents.
+        cells, width: number and width of the identity tokens that the U-Net reads.
+    """
+
+    unet: Any
+    autoencoder: Any
+    identity: Any
+    scheduler: Any
+    channels: int
+    side: int
+    cells: int
+    width: int
+
+
+def generator(experiment: Experiment) -> Generator:
+    """The generator of an experiment without values."""
+    settings, size, scheduler = experiment.generator, experiment.data.size, _scheduler()
+    assert isinstance(settings, GeneratorSettings)
+    with torch.device("meta"):
+        identity, autoencoder = _identity(experiment.identity), _autoencoder(settings.autoencoder).eval()
+        channels, side = _latents(autoencoder, size)
+        unet = _unet(settings, channels, side, identity.token_dim if identity is not None else 1)
+        use_attention(unet, "eager" if settings.attention == "eager" else "sdpa")
+    cells = identity.num_tokens if identity is not None else 1
+    width = unet.config["cross_attention_dim"]
+    return Generator(unet, autoencoder, identity, scheduler, channels, side, cells, width)
+
+
+def _latents(autoencoder: Any, size: int) -> tuple[int, int]:
+    """Channels and side of the latents of faces of `size` pixels."""
+    if isinstance(autoencoder, PatchAutoencoder):  # it refuses to encode until it is fitted
+        return autoencoder.config["latent_channels"], size // autoencoder.config["patch_size"]
+    latents = encode_latents(autoencoder, torch.zeros(1, 3, size, size))
+    return latents.shape[1], latents.shape[-1]
+
+
+def _scheduler() -> Any:
+    with torch.device("cpu"):  # it reads values when it is built
+        return sd_scheduler()
+
+
+def _identity(settings: Any) -> IdentityEncoder | None:
+    """One in ONNX is taken for an iResNet-50, which the usual packs hold."""
+    if isinstance(settings, NoIdentity):
+        return None
+    if isinstance(settings, TrainedIdentity):
+        return IdentityEncoder.from_preset(settings.preset)
+    preset = settings.preset if isinstance(settings, BackboneIdentity) else "iresnet50"
+    return IdentityEncoder.from_preset(preset, embedding_dim=None)
+
+
+def _autoencoder(settings: Any) -> Any:
+    if isinstance(settings, PatchSettings):
+        return PatchAutoencoder(settings.patch_size, settings.latent_channels)
+    if not isinstance(settings, PretrainedAutoencoder):
+        return TaesdAutoencoder()
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    found = _local(AutoencoderKL, settings.path, settings.subfolder)
+    kind = AutoencoderTiny if found and found.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
+    return kind.from_config(found) if found else AutoencoderKL(**_KL_F8)
+
+
+def _unet(settings: GeneratorSettings, channels: int, side: int, token_dim: int) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    found = _local(UNet2DConditionModel, settings.unet_weights, settings.unet_subfolder)
+    if found:
+        return UNet2DConditionModel.from_config(found)
+    options = dict(settings.unet)
+    if settings.preset == "tiny":
+        options.setdefault("cross_attention_dim", token_dim)
+    if settings.precondition:
+        options["latent_variance"] = [1.0] * channels
+    return build_unet(settings.preset, in_channels=channels, sample_size=side, **options)
+
+
+def _local(kind: Any, folder: str | None, subfolder: str | None) -> dict[str, Any] | None:
+    """The configuration of weights in a local folder; nothing is fetched from a hub."""
+    if folder is None or not Path(folder, subfolder or "", "config.json").is_file():
+        return None
+    return dict(kind.load_config(folder, subfolder=subfolder))
+
+
+def restoring(part: Part) -> Restoring:
+    """What restoring one batch of faces needs of each process."""
+    experiment, faces = part.experiment, part.experiment.cue.batch_size
+    if isinstance(experiment.generator, GeneratorSettings):
+        return _by_generator(experiment, faces)
+    size = experiment.data.size
+    with torch.device("meta"):
+        model = train_baseline.build_objective(experiment.generator, size).model.eval()
+    with fake_tensors(), torch.no_grad():
+        model = as_fake(model)
+        image, index = torch.zeros(faces, 3, size, size), torch.zeros(faces, dtype=torch.long)
+        call = count(lambda: model(image, index) if part.timesteps else model(image))
+    return Restoring(number_of(model.parameters()), _bytes_of(model), Count(), call, Count(), faces)
+
+
+def _by_generator(experiment: Experiment, faces: int) -> Restoring:
+    made, cue, size = generator(experiment), experiment.cue, experiment.data.size
+    unet, autoencoder, identity = made.unet.eval(), made.autoencoder.eval(), made.identity
+    # nn.Module's `to`: diffusers' warns about modules to keep in float32 even if there are none.
+    torch.nn.Module.to(unet, DTYPES[cue.dtype])
+    torch.nn.Module.to(autoencoder, DTYPES[cue.autoencoder_dtype])
+    guided = faces * (2 if cue.guidance_scale != 1 else 1)
+    with fake_tensors(), torch.no_grad():
+        models = [as_fake(model) for model in (unet, autoencoder, identity) if model is not None]
+        image, dtype = torch.zeros(faces, 3, size, size), DTYPES[cue.dtype]
+        tokens = torch.zeros(guided, made.cells, made.width, dtype=dtype)
+        latents = torch.zeros(guided, made.channels, made.side, made.side, dtype=dtype)
+        steps = torch.zeros(guided, dtype=torch.long)
+        call = count(lambda: unet(latents, steps, encoder_hidden_states=tokens).sample)
+        linear = isinstance(autoencoder, PatchAutoencoder)  # one small matrix product
+        once = Count() if linear else count(partial(encode_latents, autoencoder, image))
+        if identity is not None:
+            tokens_of = count(lambda: identity(image))
+            once = Count(once.operations + tokens_of.operations, max(once.peak, tokens_of.peak), once.left)
+        decode = Count() if linear else count(partial(decode_latents, autoencoder, latents[:faces].float()))
+        numbers = sum(number_of(model.parameters()) for model in models)
+        return Restoring(numbers, sum(map(_bytes_of, models)), once, call, decode, faces)
+
+
+def _bytes_of(model: Any) -> int:
+    return size_of([*model.parameters(), *model.buffers()])

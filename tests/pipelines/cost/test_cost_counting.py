@@ -1,0 +1,140 @@
+"""Counts on fake tensors are those of the real modules: parameters, FLOPs and bytes alive."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dfg.identity import IdentityEncoder
+from dfg.unet import build_unet, checkpoint_gradients
+from oanet.detectors import build_detector
+from pipelines.cost.counting import as_fake, count, fake_tensors, number_of, step_of
+from pipelines.training.optimizer import make_optimizer
+from pipelines.training.settings import LoopSettings
+
+FACES = 2
+
+
+def unet(checkpointed: bool = False) -> torch.nn.Module:
+    net = build_unet("tiny", in_channels=4, sample_size=8).train()
+    if checkpointed:
+        checkpoint_gradients(net)
+    return net
+
+
+class OfUnet(torch.nn.Module):
+    """The loss of a U-Net."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch, progress):
+        return {"loss": self.net(*batch).sample.square().mean()}
+
+
+class OfDetector(torch.nn.Module):
+    """The loss of a detector with a cue."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch, progress):
+        return {"loss": self.net(*batch).logits.square().mean()}
+
+
+def latents():
+    return torch.zeros(FACES, 4, 8, 8), torch.zeros(FACES, dtype=torch.long), torch.zeros(FACES, 49, 128)
+
+
+def faces():
+    return torch.zeros(FACES, 3, 64, 64), torch.zeros(FACES, 3, 64, 64)
+
+
+MODELS = {
+    "U-Net": (lambda: OfUnet(unet()), latents),
+    "U-Net, checkpointed": (lambda: OfUnet(unet(checkpointed=True)), latents),
+    "OA-Net": (lambda: OfDetector(build_detector("oanet", preset="tiny")), faces),
+}
+
+
+def counted(model: str, precision: str = "no", gpu: bool = False):
+    build, batch = MODELS[model]
+    with torch.device("meta"):
+        objective = build()
+    with fake_tensors():
+        return step_of(as_fake(objective), [batch()], precision, gpu)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_flops_are_those_of_torchs_counter(model):
+    build, batch = MODELS[model]
+    real = build()
+    # torch's counter does not know the fused attention of a CPU, which multiplies once more in its backward pass.
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as counter:
+            real(batch(), 0.5)["loss"].backward()
+        assert counted(model).flops == counter.get_total_flops()
+
+
+def test_flops_of_one_call_are_exact():
+    real = unet().eval()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        real(*latents())
+    with torch.device("meta"):
+        net = unet().eval()
+    with fake_tensors(), torch.no_grad():
+        net = as_fake(net)
+        assert count(lambda: net(*latents())).flops == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bytes_alive_are_those_of_a_real_step(model):
+    build, batch = MODELS[model]
+    real = step_of(build(), [batch()], "no", False)
+    fake = counted(model)
+    assert fake.peak == pytest.approx(real.peak, rel=0.01)
+    assert fake.left == pytest.approx(real.left, rel=0.01)
+    assert fake.left >= 4 * number_of(build().parameters())  # the gradients
+
+
+def test_checkpointing_and_lower_precision_need_less_memory_and_micro_batches_do_too(monkeypatch):
+    monkeypatch.setattr("test_cost_counting.FACES", 64)  # enough that activations outweigh gradients
+    whole, checkpointed = counted("U-Net"), counted("U-Net, checkpointed")
+    assert checkpointed.peak < whole.peak
+    assert checkpointed.flops > whole.flops
+    half = counted("U-Net", "bf16")
+    assert half.peak < whole.peak
+    # A GPU keeps norms in float32.
+    assert half.peak < counted("U-Net", "bf16", gpu=True).peak < whole.peak
+    with torch.device("meta"):
+        objective = OfUnet(unet())
+    with fake_tensors():
+        parts = list(zip(*(part.split(32) for part in latents()), strict=True))
+        several = step_of(as_fake(objective), parts, "no", False)
+    assert several.flops == whole.flops
+    assert several.peak < whole.peak
+
+
+def test_the_optimisers_values_are_those_that_it_keeps():
+    from pipelines.cost.estimate import STATES
+
+    for name, kept in STATES.items():
+        net = IdentityEncoder.from_preset("tiny")
+        optimizer = make_optimizer(net, LoopSettings(optimizer=name))
+        net.embedding(torch.zeros(2, 3, 56, 56)).sum().backward()
+        optimizer.step()
+        trained = [p for p in net.parameters() if p.grad is not None]
+        states = [value for each in optimizer.state.values() for value in each.values() if value.numel() > 1]
+        assert number_of(states) == kept * number_of(trained)
+
+
+def test_tied_weights_stay_one():
+    with torch.device("meta"):
+        tied = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+        tied[1].weight = tied[0].weight
+    with fake_tensors():
+        assert number_of(as_fake(tied).parameters()) == 16 + 4 + 4
