@@ -95,9 +95,9 @@ def as_fake(module: Module) -> Module:
 
     for part in module.modules():
         # Some modules keep constants as plain attributes.
-        for values in (part._parameters, part._buffers, part.__dict__):
-            found = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
-            values.update({name: fake(value) for name, value in found.items()})
+        spaces: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part.__dict__)
+        for space in spaces:
+            space.update({name: fake(value) for name, value in space.items() if isinstance(value, torch.Tensor)})
     return module
 
 

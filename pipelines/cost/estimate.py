@@ -82,20 +82,21 @@ def training_memory(need: Training, machine: Machine, step: Count | None = None)
 
     Args:
         need: of the training.
-        machine: several exchange gradients through buckets of the same size.
+        machine: of several, each keeps its gradients in the buckets of their exchange, also between the steps.
         step: `need.step`, or `need.other`.
     """
     gradients = _FLOAT * need.trained
     # The optimiser of a GPU that is not fused makes one more copy, after the activations are freed.
     extra = gradients if need.loop.optimizer == "adamw" and machine.is_gpu else 0
-    worst = max((step or need.step).peak, gradients + extra)
+    peak = (step or need.step).peak
+    several = machine.count > 1
     return {
         "weights": need.weights,
-        "gradients": gradients,
+        "gradients in buckets" if several else "gradients": gradients,
         "optimiser": STATES[need.loop.optimizer] * gradients,
         "average": gradients if need.loop.ema_decay else 0,
-        "buckets": gradients if machine.count > 1 else 0,
-        "activations": worst - gradients,
+        # Of one process, the gradients grow while the activations shrink, and `peak` holds both.
+        "activations": max(peak, extra) if several else max(peak, gradients + extra) - gradients,
     }
 
 

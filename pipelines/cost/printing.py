@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.cost.estimate import (
+    STATES,
     Restoring,
     Training,
     face_seconds,
@@ -149,7 +150,7 @@ def _changes(part: Part, need: Training) -> list[str]:
 
 def _training_disk(part: Part, need: Training) -> tuple[float, float]:
     """Bytes that trainings leave, and the most meanwhile: a new checkpoint is written before the old one is removed."""
-    states = {"sgd": 1}.get(need.loop.optimizer, 2) + (need.loop.ema_decay > 0)
+    states = STATES[need.loop.optimizer] + (need.loop.ema_decay > 0)
     checkpoint = need.weights + 4 * need.trained * states
     kept = (
         need.weights * (part.experiment.train.evaluations if part.kind == "detector" else 1) * (part.total - part.done)

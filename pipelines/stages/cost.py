@@ -46,6 +46,7 @@ from pipelines.experiment.generator import (
 )
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import train_baseline, train_detector
+from pipelines.training.parallel import Place, ProcessShare, make_independent
 from pipelines.training.settings import LoopSettings
 
 # Stable Diffusion's, 83,653,863 parameters: assumed of an autoencoder that is not in a local folder.
@@ -104,22 +105,28 @@ def training(part: Part, machine: Machine) -> Training:
         )
     with torch.device("meta"):
         objective, makes = _objective(part)
-    checkpointed = part.kind == "generator" and isinstance(part.experiment.generator, GeneratorSettings)
-    chosen = checkpointed and part.experiment.generator.gradient_checkpointing
+        place = Place()
+        make_independent(objective.detector if isinstance(objective, Objective) else objective, place, 1)
+    maker = part.experiment.generator if part.kind == "generator" else None
+    chosen = maker.gradient_checkpointing if isinstance(maker, GeneratorSettings) else None
     parts = math.ceil(batch / loop.gradient_accumulation)
     faces, counts = math.ceil(parts / machine.count), dict[bool, Count]()
+    place.share = ProcessShare((faces,), 0)
     with fake_tensors():
         fake = as_fake(objective.train())
-        for on in (False, True) if checkpointed else (False,):
+        for on in (False,) if chosen is None else (False, True):
             if on:
                 checkpoint_gradients(fake.unet)
-            fake.zero_grad()
+            for parameter in fake.parameters():
+                # Of several processes, gradients lie in the buckets of their exchange, which are never freed.
+                shared = machine.count > 1 and parameter.requires_grad
+                parameter.grad = torch.zeros_like(parameter) if shared else None
             batches = [makes(fake, faces) for _ in range(loop.gradient_accumulation)]
             counts[on], alone = _counted(fake, batches, loop.mixed_precision, machine.is_gpu)
         trained = [p for p in fake.parameters() if p.requires_grad]
         weights = size_of([*fake.parameters(), *fake.buffers()])
         sizes = number_of(fake.parameters()), number_of(trained), len(trained)
-    return Training(*sizes, weights, counts[chosen], loop, batch, faces, counts.get(not chosen), alone)
+    return Training(*sizes, weights, counts[bool(chosen)], loop, batch, faces, counts.get(not chosen), alone)
 
 
 def _counted(objective: Any, batches: list[Any], mixed_precision: str, gpu: bool) -> tuple[Count, bool]:

@@ -50,10 +50,10 @@ def test_memory_has_a_name_for_every_part():
     memory = training_memory(training(), machine_of("a100-80"))
     # The gradients grow while the activations shrink: the worst moment has eight gibibytes of both together.
     assert memory == {
-        "weights": 4 * GIB, "gradients": 4 * GIB, "optimiser": 8 * GIB, "average": 4 * GIB, "buckets": 0,
-        "activations": 4 * GIB,
+        "weights": 4 * GIB, "gradients": 4 * GIB, "optimiser": 8 * GIB, "average": 4 * GIB, "activations": 4 * GIB,
     }  # fmt: skip
-    assert training_memory(training(ema_decay=0.0), machine_of("h100", 2))["buckets"] == 4 * GIB
+    several = training_memory(training(ema_decay=0.0), machine_of("h100", 2))
+    assert (several["gradients in buckets"], several["activations"], several["average"]) == (4 * GIB, 8 * GIB, 0)
     assert training_memory(training(optimizer="sgd"), machine_of("h100"))["optimiser"] == 4 * GIB
     # An optimiser that is not fused needs a copy of the gradients on a GPU, here instead of the activations.
     small = training(Count(peak=GIB), optimizer="adamw")
@@ -61,11 +61,11 @@ def test_memory_has_a_name_for_every_part():
 
 
 def test_more_gpus_exchange_gradients_and_a_network_is_slower():
-    alone, eight = (step_seconds(training(), machine_of("a100-80", count)) for count in (1, 8))
-    many = step_seconds(training(), machine_of("a100-80", 64))
-    assert alone == eight < many  # NVLink exchanges them during the backward pass
-    cards = step_seconds(training(), machine_of("rtx4090", 8)) - step_seconds(training(), machine_of("rtx4090"))
-    assert cards > 0
+    waiting = training(Count(peak=GIB))
+    alone, eight, many = (step_seconds(waiting, machine_of("a100-80", count)) for count in (1, 8, 64))
+    assert alone < eight < many
+    # A long backward pass hides it.
+    assert step_seconds(training(), machine_of("a100-80")) == step_seconds(training(), machine_of("a100-80", 8))
 
 
 def test_processes_of_this_machine_share_it():

@@ -100,11 +100,11 @@ def test_more_gpus_than_faces_are_refused(tmp_path):
 
 
 def test_a_card_that_is_too_small_says_what_to_change(monkeypatch, tmp_path):
-    monkeypatch.setitem(GPUS, "rtx4090", replace(GPUS["rtx4090"], memory=0.01))
+    monkeypatch.setitem(GPUS, "rtx4090", replace(GPUS["rtx4090"], memory=0.001))
     experiment, lines = build_experiment(chain_settings(tmp_path), "a test"), list[str]()
     cost.print_costs([part(experiment, "generator")], "rtx4090", None, lines.append)
     text = "\n".join(lines)
-    assert "DOES NOT FIT: RTX 4090 has 0.0093 GiB for tensors: try generator.gradient_checkpointing=true; or" in text
+    assert "DOES NOT FIT: RTX 4090 has 0.00093 GiB for tensors: try generator.gradient_checkpointing=true; or" in text
     assert "generator.loop.mixed_precision=bf16; or generator.loop.gradient_accumulation=2" in text
 
 
