@@ -29,6 +29,7 @@ class Speed:
         attention: `sdpa`, `eager` or `xformers`; see `dfg.attention.use_attention`.
         autoencoder_dtype: as `dtype`, for the autoencoder. Separate, because the decoder's rounding is visible in the
             restored face.
+        tf32: see `use_tf32`, which holds for the whole process.
     """
 
     dtype: str | None = None
@@ -36,6 +37,7 @@ class Speed:
     compile: bool = False
     attention: str = "sdpa"
     autoencoder_dtype: str | None = None
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dtype", "autoencoder_dtype"):
@@ -49,6 +51,7 @@ class Speed:
             ValueError: xformers is not available.
         """
         unet = pipeline.unet
+        use_tf32(self.tf32)
         for part, dtype in ((unet, self.dtype), (pipeline.autoencoder, self.autoencoder_dtype)):
             if dtype is not None:
                 # nn.Module's `to`: diffusers' warns about modules to keep in float32 even if there are none.
@@ -62,6 +65,16 @@ class Speed:
             # Raised for diffusers' own cached functions at every compilation; users cannot act on it.
             warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
             unet.compile(dynamic=False, options=_compile_options(unet))
+
+
+def use_tf32(enabled: bool) -> None:
+    """How this process multiplies float32 numbers on CUDA: in TF32 by the fastest kernel of each shape, or exactly.
+
+    torch itself takes TF32 for convolutions alone, so that a matrix and a convolution would differ in precision.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = enabled
+    torch.backends.cudnn.allow_tf32 = enabled
+    torch.backends.cudnn.benchmark = enabled
 
 
 def _compile_options(unet: torch.nn.Module) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 Every field decides a result, and so enters the names of artefacts, unless it is marked:
 
     Annotated[int, Bystander()]                    changes no result
+    Annotated[bool, Added()]                       enters unless it has its default
     Annotated[Path, Content()]                     enters by the content of the files at this place
     Annotated[str, Content(subfolder="field")]     the same; what is no place on this machine is an id of the hub
 """
@@ -39,6 +40,10 @@ class Bystander:
     """Marks a field that changes no result, such as when checkpoints are written."""
 
 
+class Added:
+    """Marks a field of a later version: at its default it enters no name, so that older artefacts keep theirs."""
+
+
 @dataclass(frozen=True)
 class Content:
     """Marks a field that names files, which enter by their content and not by their place.
@@ -65,7 +70,7 @@ def decisive(settings: BaseModel, block: str) -> dict[str, Any]:
     content = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if any(isinstance(mark, Bystander) for mark in field.metadata):
+        if not enters_names(settings, name):
             del content[name]
         elif isinstance(value, BaseModel):
             content[name] = decisive(value, f"{block}.{name}")
@@ -73,6 +78,13 @@ def decisive(settings: BaseModel, block: str) -> dict[str, Any]:
             if isinstance(mark, Content) and value is not None:
                 content |= _by_content(settings, block, name, mark)
     return content
+
+
+def enters_names(settings: BaseModel, name: str) -> bool:
+    """Whether a field's marks let it enter names."""
+    field = type(settings).model_fields[name]
+    is_default = getattr(settings, name) == field.default
+    return not any(isinstance(mark, Bystander) or (isinstance(mark, Added) and is_default) for mark in field.metadata)
 
 
 def _by_content(settings: BaseModel, block: str, name: str, mark: Content) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
-    cues, cues-recipe [--generator DIR], cue-parts, cue-write, resume, loader, dfg-step, dfg-step-sd15, int8, metrics,
-    bootstrap, statistics, render, freed-memory, idle-thread, processes, prepare --weights yunet.onnx, prepare-memory
+    cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
+    resume, loader, loader-workers, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
+    freed-memory, idle-thread, processes, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md.
@@ -30,10 +31,12 @@ BENCHMARKS = {
     "resume": "scripts.bench.cue_store:resume_benchmark",
     "cues-recipe": "scripts.bench.cues:compact_recipe_benchmark",
     "cue-parts": "scripts.bench.cues:cue_parts_benchmark",
+    "cue-rounding": "scripts.bench.rounding:rounding_benchmark",
     "int8": "scripts.bench.int8:int8_benchmark",
     "dfg-step": "scripts.bench.dfg_step:compact_benchmark",
     "dfg-step-sd15": "scripts.bench.dfg_step:sd15_benchmark",
     "loader": "scripts.bench.cue_store:loader_benchmark",
+    "loader-workers": "scripts.bench.loader:workers_benchmark",
     "metrics": "scripts.bench.metrics:metrics_benchmark",
     "bootstrap": "scripts.bench.metrics:bootstrap_benchmark",
     "render": "scripts.bench.synthetic:render_benchmark",
@@ -53,10 +56,15 @@ def main() -> None:
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
     parser.add_argument("--weights", type=Path, help="YuNet's ONNX file (for prepare)")
-    parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe)")
+    parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe, cue-rounding)")
+    parser.add_argument("--pictures", type=Path, help="pixels-*.npy of a face dataset (for cue-rounding)")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
-    options = {"prepare": {"weights": chosen.weights}, "cues-recipe": {"generator": chosen.generator}}
+    options = {
+        "prepare": {"weights": chosen.weights},
+        "cues-recipe": {"generator": chosen.generator},
+        "cue-rounding": {"generator": chosen.generator, "pictures": chosen.pictures},
+    }
     try:
         rows = getattr(import_module(module), function)(**options.get(chosen.name, {}))
     except AgfasError as error:

@@ -21,7 +21,7 @@ from pipelines.cues.settings import (
     CueSettings,
     RestorationSettings,
 )
-from pipelines.settings import Strict
+from pipelines.settings import Strict, enters_names
 
 KIND, SCHEMA = "cues", 2
 
@@ -48,7 +48,8 @@ def restoration_identity(settings: Strict, maker: str, weights: str, timestep: i
         timestep: 0 for the autoencoder alone and for baselines without noise.
         options: further facts that decide the bytes.
     """
-    read = {name: getattr(settings, name) for name in settings_read(maker, timestep).model_fields}
+    names = settings_read(maker, timestep).model_fields
+    read = {name: getattr(settings, name) for name in names if enters_names(settings, name)}
     noised = {"timestep": timestep, "seed_rule": SEED_RULE} if timestep else {}
     name = "autoencoder" if maker == "dfg" and timestep == AUTOENCODER else maker
     return {"name": name, "weights": weights, **read, **noised, **options}

@@ -15,6 +15,7 @@ from pipelines.cues.background import one_ahead
 from pipelines.cues.custom import CueSource
 from pipelines.cues.faces import FaceImages, as_face_images
 from pipelines.cues.identity import store_identity
+from pipelines.cues.rounding import machine
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import CueSweep, as_sweep
 from pipelines.cues.store import cue_arrays
@@ -28,7 +29,8 @@ class CueJob:
     """The job that makes every missing cue of some stores.
 
     An interrupted job resumes when it is started again; n processes share the work. Batches stay within shards and all
-    have the same shape, so the bytes depend on neither.
+    have the same shape, so the bytes depend on neither. New shards hold whole batches, so that only the job's last
+    batch is padded.
 
     Attributes:
         makers: one for each shard size of the stores, mostly one.
@@ -55,23 +57,26 @@ class CueJob:
             root: folder of stores; each is named by the fingerprint of what decides its bytes.
             dataset_fingerprint: of the faces' content.
             batch_size: faces restored at once. Another value may change single pixels by one grey level.
-            shard_size: faces of one task; a kill loses at most two tasks, the one being made and the one being written.
-                Best is a multiple of `batch_size`.
+            shard_size: faces of one task, rounded to whole batches; a kill loses at most two tasks, the one being made
+                and the one being written. An existing store keeps its own, and batches get smaller to fill it.
 
         Raises:
             AgfasError: invalid arguments, or a folder that cannot be written.
         """
-        if batch_size < 1:
-            raise AgfasError(f"batch_size must be at least 1, not {batch_size}.")
+        for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
+            if value < 1:
+                raise AgfasError(f"{name} must be at least 1, not {value}.")
         sweep = as_sweep(source)
         ordered = OrderedFaces.of(as_face_images(faces))
         size = ordered.image_size()
         stores = {}
         for timestep in sweep.timesteps:
             identity = store_identity(sweep.fingerprint(timestep), dataset_fingerprint, size)
-            stores[timestep] = ShardStore.create_or_open(root, identity, ordered.keys, shard_size)
+            stores[timestep] = ShardStore.create_or_open(
+                root, identity, ordered.keys, whole_batches(shard_size, batch_size)
+            )
         groups = [(group, next(iter(group.values())).shard_size) for group in _of_equal_shards(stores)]
-        return cls([CueMaker(ordered, sweep, group, min(batch_size, shard)) for group, shard in groups])
+        return cls([CueMaker(ordered, sweep, group, filling(batch_size, shard)) for group, shard in groups])
 
     def run(self, **options: Any) -> dict[int, Path]:
         """Make every missing cue and return when the stores are complete.
@@ -170,7 +175,7 @@ class CueMaker:
         faces: in the stores' order.
         sweep: makes the restorations.
         stores: by t, of equal shard size.
-        batch_size: shape of every batch; the last one of a task is padded with its last face.
+        batch_size: shape of every batch; one that a task does not fill is padded with its last face.
     """
 
     faces: OrderedFaces
@@ -181,7 +186,11 @@ class CueMaker:
     def run(self, **options: Any) -> None:
         """Make every unfinished task; `options` as `pipelines.cues.tasks.run_tasks`."""
         named = f"cues t={','.join(map(str, self.stores))}"
-        run_tasks(self.stores, self.make, made={"batch_size": self.batch_size}, description=named, **options)
+        run_tasks(self.stores, self.make, made=self.made(), description=named, **options)
+
+    def made(self) -> dict[str, Any]:
+        """What is recorded with each shard: all that decides its bytes beside its store's identity."""
+        return {"batch_size": self.batch_size, **machine(getattr(self.sweep, "device", None))}
 
     def unfinished(self) -> list[int]:
         """Tasks that are unfinished in any store, in order."""
@@ -231,6 +240,16 @@ def _joined(images: list[np.ndarray], restored: list[np.ndarray]) -> dict[str, n
 def batches_of(rows: range, batch_size: int) -> list[range]:
     """A task's rows in pieces of `batch_size`; the last one may be shorter."""
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
+def whole_batches(shard_size: int, batch_size: int) -> int:
+    """The multiple of `batch_size` nearest to `shard_size`, and at least one batch."""
+    return max(1, round(shard_size / batch_size)) * batch_size
+
+
+def filling(batch_size: int, shard_size: int) -> int:
+    """The largest shape above half of `batch_size` that pads the last batch of a shard least: 32 for 48 in 256."""
+    return min(range(min(batch_size, shard_size), batch_size // 2, -1), key=lambda size: -shard_size % size)
 
 
 def to_pixels(restored: torch.Tensor, keys: Sequence[str]) -> np.ndarray:

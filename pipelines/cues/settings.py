@@ -6,7 +6,7 @@ A class holds exactly the settings that one kind of restoration reads, so that t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from dfg.baselines import BASELINES, BASELINES_WITH_TIMESTEP
 from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED
 from oanet.registry import Registry
 from pipelines.errors import nearest
-from pipelines.settings import Strict
+from pipelines.settings import Added, Strict
 
 AUTOENCODER = 0
 """The t of the control that encodes and decodes without noise."""
@@ -47,6 +47,9 @@ class AutoencodedSettings(Strict):
         "float32", description="Number type of the autoencoder; its rounding shows in the picture, so measure it first."
     )
     channels_last: bool = Field(False, description="Memory layout in which convolutions may be faster.")
+    tf32: Annotated[bool, Added()] = Field(
+        False, description="On a GPU, products of float32 numbers in TF32: faster, to three digits."
+    )
 
 
 class AncestralSettings(Strict):
@@ -99,7 +102,9 @@ class CueSettings(RestorationSettings):
         "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
     )
     batch_size: int = Field(32, ge=1, description="Faces restored at once.")
-    shard_size: int = Field(256, ge=1, description="Faces of one task: what a crash can cost.")
+    shard_size: int = Field(
+        256, ge=1, description="Faces of one task, rounded to whole batches: what a crash can cost."
+    )
 
     @model_validator(mode="after")
     def _known_source(self) -> CueSettings:

@@ -105,9 +105,14 @@ class DfgSweep:
         return restoration_identity(self.settings, "dfg", self.weights_sha256, timestep, **forced)
 
     @property
+    def device(self) -> torch.device:
+        """Where faces are restored."""
+        return torch.device(self.pipeline.device)
+
+    @property
     def prepares_ahead(self) -> bool:
         """Whether to encode during the loop of the batch before: on accelerators, whose loop leaves the CPU idle."""
-        return bool(self.pipeline.device.type != "cpu")
+        return self.device.type != "cpu"
 
     def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`."""
@@ -185,6 +190,11 @@ class BaselineSweep:
         except ValueError as error:
             raise AgfasError(f"{model.name}: {error}") from None
 
+    @property
+    def device(self) -> torch.device:
+        """Where faces are restored."""
+        return torch.device(self.model.device)
+
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """Everything that decides the restoration at one t."""
         return restoration_identity(self.settings, self.model.name, self.weights_sha256, timestep)
@@ -216,7 +226,12 @@ def sweep_of(
 def speed_of(settings: RestorationSettings) -> Speed:
     """The part of the settings that `dfg.speed` applies to a pipeline."""
     return Speed(
-        settings.dtype, settings.channels_last, settings.compile, settings.attention, settings.autoencoder_dtype
+        dtype=settings.dtype,
+        channels_last=settings.channels_last,
+        compile=settings.compile,
+        attention=settings.attention,
+        autoencoder_dtype=settings.autoencoder_dtype,
+        tf32=settings.tf32,
     )
 
 
@@ -231,6 +246,7 @@ class OneOfSweep:
 
     def __init__(self, sweep: CueSweep, timestep: int) -> None:
         self.sweep, self.timestep = sweep, timestep
+        self.device: torch.device | None = getattr(sweep, "device", None)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the restoration."""
@@ -247,6 +263,7 @@ class SingleSource:
     def __init__(self, source: CueSource) -> None:
         self.source = source
         self.timesteps: tuple[int, ...] = (int(getattr(source, "timestep", 0)),)
+        self.device: torch.device | None = getattr(source, "device", None)
 
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """The source's fingerprint."""

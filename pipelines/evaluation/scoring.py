@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dfg.speed import use_tf32
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device
 
@@ -31,6 +32,7 @@ def answers(
         rows: (n,) indices of the faces.
         batch_size: faces judged at once.
     """
+    use_tf32(False)  # scores are float32, in whatever arithmetic the detector was trained
     detector = detector.to(device()).eval()
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]

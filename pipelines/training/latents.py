@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dfg.autoencoder import encode_latents
+from dfg.speed import use_tf32
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.tasks import run_tasks
 from pipelines.data.faces import Faces
@@ -135,6 +136,7 @@ def store_latents(
     store = ShardStore.create_or_open(root, key, keys, _SHARD)
     parts = [part for part in (autoencoder, identity) if part is not None]
     if store.unfinished():
+        use_tf32(False)  # latents are float32 in every profile, so that trainings in any share them
         for part in parts:
             part.to(device())
 

@@ -23,7 +23,7 @@ from typing import Any
 from pipelines.claims import leave_folder, take_folder
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, read_json, write_json, write_text
-from pipelines.processes import is_main, main_process_first, package_versions, rank_and_world
+from pipelines.processes import is_main, main_process_first, package_versions, processor, rank_and_world
 
 _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datasets", "numpy", "onnxruntime")
 
@@ -90,6 +90,10 @@ class Run:
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         leave_folder(self.folder)
 
+    def describe(self) -> None:
+        """Write environment.json."""
+        write_json(self.folder / "environment.json", describe_environment())
+
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         with (
@@ -144,7 +148,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "processes": rank_and_world()[1],
@@ -167,12 +171,3 @@ def _kernels() -> str:
     }
     words = [f"{name} {'on' if on else 'off'}" for name, on in switches.items()]
     return ", ".join([f"float32 products {torch.get_float32_matmul_precision()}", *words])
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

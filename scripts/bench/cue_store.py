@@ -93,7 +93,7 @@ def loader_benchmark(
         images, restored = smooth_pictures(count, size), smooth_pictures(count, size, seed=1)
         root = Path(folder)
         pairs = _write_pairs(root, images, restored)
-        reader, mapped = _map_store(root, images, restored)
+        reader, mapped = map_store(root, images, restored)
         order = stream(0, "loader").permutation(count)
         flips = stream(0, "loader-flips").random(count) < 0.5
         loaders: dict[str, Callable[[np.ndarray], Batch]] = {
@@ -209,7 +209,8 @@ def _write_pairs(root: Path, images: np.ndarray, restored: np.ndarray) -> list[t
     return pairs
 
 
-def _map_store(root: Path, images: np.ndarray, restored: np.ndarray) -> tuple[CueReader, np.ndarray]:
+def map_store(root: Path, images: np.ndarray, restored: np.ndarray) -> tuple[CueReader, np.ndarray]:
+    """A reader of the cues of a finished store, and the faces' pixels, mapped."""
     keys = keys_of(len(images))
     store = fill_store(root, keys, images, restored, shard_size=128)
     np.save(root / "pixels.npy", images)

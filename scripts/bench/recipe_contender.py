@@ -77,7 +77,7 @@ class Task:
         if self.generator is None:
             return build_generator(self.size), bench_faces(self.count, self.size.image_size)
         pipeline = DeFakePipeline.from_pretrained(self.generator)
-        return pipeline, bench_faces(self.count, _pixels(pipeline))
+        return pipeline, bench_faces(self.count, pixels_of(pipeline))
 
 
 class Contender(Protocol):
@@ -259,7 +259,7 @@ def bench_faces(count: int, size: int) -> ArrayFaces:
     return ArrayFaces([f"bench/s{place:05d}/v/000" for place in range(count)], coarse.repeat(8, 1).repeat(8, 2))
 
 
-def _pixels(pipeline: DeFakePipeline) -> int:
+def pixels_of(pipeline: DeFakePipeline) -> int:
     """Side of the faces that a trained generator was made for."""
     latents = pipeline.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
     config = pipeline.unet.config

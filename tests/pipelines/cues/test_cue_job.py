@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 
 from pipelines.cues.custom import CueSource
 from pipelines.cues.faces import ArrayFaces, as_face_images
-from pipelines.cues.job import OrderedFaces, to_pixels
+from pipelines.cues.job import CueMaker, OrderedFaces, filling, to_pixels
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import CueSweep, DfgSweep, OneOfSweep
@@ -135,9 +135,48 @@ def test_batches_have_one_shape_and_each_face_its_own_key(tmp_path):
     folder = make(tmp_path, source, batch_size=3, shard_size=4)[3]
     assert {shape for shape, _ in source.calls} == {(3, 3, SIZE, SIZE)}
     ordered = sorted(KEYS)
-    assert [keys for _, keys in source.calls[:2]] == [ordered[:3], [ordered[3]] * 3]
+    assert [keys for _, keys in source.calls[::3]] == [ordered[:3], [*ordered[9:], ordered[10]]]
     expected = to_pixels(Blur()(to_unit_range(FACES.images), KEYS), KEYS)
     np.testing.assert_array_equal(CueStore.open(folder).join(KEYS)[:], expected)
+
+
+def padded_calls(source):
+    """Numbers of the calls in which a face is repeated."""
+    return [number for number, (_, keys) in enumerate(source.calls) if len(set(keys)) < len(keys)]
+
+
+@pytest.mark.parametrize(("batch_size", "shard_size"), [(3, 4), (4, 6), (5, 2), (2, 7), (1, 1), (4, 256)])
+def test_only_the_last_batch_of_a_job_is_padded(tmp_path, batch_size, shard_size):
+    source = Blur()
+    folder = make(tmp_path, source, batch_size=batch_size, shard_size=shard_size)[3]
+    assert {shape[0] for shape, _ in source.calls} == {batch_size}
+    assert len(source.calls) == -(-COUNT // batch_size)
+    assert set(padded_calls(source)) <= {len(source.calls) - 1}
+    expected = to_pixels(Blur()(to_unit_range(FACES.images), KEYS), KEYS)
+    np.testing.assert_array_equal(CueStore.open(folder).join(KEYS)[:], expected)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_other_shards_hold_the_same_bytes_of_a_generators_cues(tmp_path, pipeline, size):
+    """Equal bytes at equal batch shape, whatever the division into shards and the padding of each."""
+    whole = CueStore.open(make(tmp_path / "whole", source(pipeline).sweep, batch_size=size, shard_size=COUNT)[201])
+    sweep = source(pipeline).sweep
+    store = ShardStore.create_or_open(tmp_path / "old", whole.shards.identity, sorted(KEYS), 5)
+    old = CueMaker(OrderedFaces.of(FACES), sweep, {201: store}, size)
+    old.run(show_progress=False)
+    np.testing.assert_array_equal(CueStore.open(store.folder).join(KEYS)[:], whole.join(KEYS)[:])
+
+
+def test_batches_get_smaller_to_fill_the_shards_of_a_store_that_exists(tmp_path):
+    source = Blur()
+    make(tmp_path, source, batch_size=4, shard_size=4)
+    ShardStore.open(next(tmp_path.iterdir())).revoke(0)
+    source.calls.clear()
+    make(tmp_path, source, batch_size=3, shard_size=4)
+    assert [keys for _, keys in source.calls] == [sorted(KEYS)[:2], sorted(KEYS)[2:4]]
+    assert [filling(batch, shard) for batch, shard in ((48, 256), (300, 256), (32, 256), (48, 251), (1, 7))] == [
+        32, 256, 32, 42, 1,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("splits", [[(0, 2, 3)], [(1, 2, 2), (0, 2, 1)], [(2, 3, 1), (5, 8, 4), (0, 1, 1)]])
