@@ -21,6 +21,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings
+from pipelines.experiment.profile import remember_profile
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.fingerprint import fingerprint, folder_sha256
@@ -123,6 +124,7 @@ def make_faces(experiment: Experiment) -> Faces:
     from pipelines.data.join import join_faces
     from pipelines.experiment.config import DatasetData, SyntheticData
 
+    remember_profile(experiment)
     data, folder = experiment.data, Workspace(experiment).faces
     if isinstance(data, DatasetData) and data.paths is not None:
         join_faces(data.paths, folder)

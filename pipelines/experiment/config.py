@@ -123,6 +123,12 @@ class Experiment(Strict):
 
     name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
     output: Path | None = Field(None, description="Output folder; default: runs/NAME.")
+    profile: Literal["auto", "exact", "gpu"] = Field(
+        "auto",
+        description="`exact` computes as the settings say, in float32 by default. `gpu` fills in what they leave open:"
+        " TF32 and fused AdamW in training; TF32, a compiled bfloat16 U-Net and channels-last in the cue job. `auto` is"
+        " `gpu` on an NVIDIA GPU from Ampere on; the output folder keeps the choice.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the detector's initial weights and of its training batches.")
     data: DataSettings = SyntheticData()
     identity: IdentitySettings = TrainedIdentity()

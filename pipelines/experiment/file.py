@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
+from pipelines.experiment.profile import in_profile
 from pipelines.settings import explain
 
 
@@ -44,9 +45,9 @@ def read_override(override: str) -> tuple[str, Any]:
 
 
 def build_experiment(content: dict[str, Any], where: str) -> Experiment:
-    """Validate a plain mapping as an experiment; `where` is named in the refusal."""
+    """Validate a plain mapping as an experiment, in its profile; `where` is named in the refusal."""
     try:
-        return Experiment.model_validate(content)
+        return in_profile(Experiment.model_validate(content))
     except ValidationError as error:
         raise AgfasError(explain(error, Experiment, where)) from None
 

@@ -11,6 +11,7 @@ from oanet.names import takes_cue
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment, Variant
 from pipelines.experiment.file import build_experiment, with_overrides
+from pipelines.experiment.profile import remember_profile
 from pipelines.files import read_json, write_json
 
 PLAN_NAME = "plan.json"
@@ -54,6 +55,8 @@ def expand(experiment: Experiment) -> list[Planned]:
 
 def record(root: Path, planned: list[Planned]) -> None:
     """Add experiments to `plan.json`; those of other commands stay."""
+    for item in planned[:1]:  # before any other file: another process that starts later must find it
+        remember_profile(item.experiment)
     path = root / PLAN_NAME
     known = read_json(path)["experiments"] if path.is_file() else []
     entries = {item["title"]: item for item in known}

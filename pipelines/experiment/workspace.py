@@ -8,6 +8,7 @@
       cues/ID/         cue store of one source, one t, one dataset
       detectors/ID/    one experiment: a run for every fold of the protocol, scores, result.json
       plan.json        the experiments of this folder, by label
+      profile.json     the arithmetic of this folder, see `pipelines.experiment.profile`
       report/          index.html, results.csv, results.md
 
 Experiments that share a part share its folder: a sweep trains one generator and restores each face once. Which

@@ -58,7 +58,8 @@ def settings_table(study: Study) -> Table:
         "its cue cannot carry what the generator learned of real faces; a gain over image_only counts only if it is"
         " also a gain over every control"
     )
-    made = (("Control", control),)
+    arithmetic = dict.fromkeys(_arithmetic(group.trials[0].planned.experiment) for group in study.rows)
+    made = (("Control", control), ("Arithmetic", "; or ".join(arithmetic)))
     return Table("Experiments", columns, tuple(rows), made)
 
 
@@ -68,6 +69,17 @@ def _sampling(experiment: Experiment) -> str:
     if experiment.generator.name != "dfg":
         return f"{cue.timestep}, {cue.calls or cue.timestep} ancestral steps{averaged}"
     return f"{cue.timestep}, grid of {cue.num_inference_steps}{averaged}"
+
+
+def _arithmetic(experiment: Experiment) -> str:
+    """Number types of training and cues, as their names tell them."""
+    train, cue = experiment.train, experiment.cue
+    exact = "TF32 on a GPU" if train.tf32 else "float32"
+    training = exact if train.mixed_precision == "no" else f"{train.mixed_precision} beside {exact}"
+    options = {"TF32 on a GPU": cue.tf32, "channels-last": cue.channels_last, "compiled": cue.compile}
+    chosen = [name for name, on in options.items() if on]
+    made = ", ".join([f"U-Net {cue.dtype}", f"autoencoder {cue.autoencoder_dtype}", *chosen])
+    return f"training {training}; cues {made}"
 
 
 def generator_table(gathered: Gathered) -> Table | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -23,15 +22,13 @@ from typing import Any
 import torch
 
 from pipelines.cues.background import one_ahead
+from pipelines.ending import ignore_signals
 from pipelines.errors import AgfasError
 
 Make = Callable[[int], Any]
 
 _MOST_WORKERS = 8
 _ALIGNMENT = 64
-
-# Sent to every process of a job or of a terminal; what happens then is the parent's decision.
-_PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def batches_ahead(
@@ -165,8 +162,7 @@ class Workers:
 
 def _work(make: Make, slots: list[_Slot], end: Connection, parents: list[Connection]) -> None:
     """A worker: answers orders until its parent is gone."""
-    for number in _PARENTS_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     for other in parents:
         other.close()  # else the pipe would stay open when the parent dies
     # The parent's objects are not collected here: their memory stays shared, and a GPU's must not be touched.

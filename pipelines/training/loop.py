@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import torch
@@ -27,8 +26,10 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.files import remove_stale
 from pipelines.processes import any_process, on_cpu, wait
 from pipelines.progress import bar
+from pipelines.training.arithmetic import use_arithmetic
 from pipelines.training.batches import Batches
 from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from pipelines.training.loader import batches_ahead
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer, set_learning_rate
 from pipelines.training.parallel import Place, ProcessShare, make_independent, shares
 from pipelines.training.run import Run
@@ -74,8 +75,9 @@ def fit(
     """
     training = _Training(objective, batches.size, settings, run, seed, watch)
     finished = training.first
-    with finishing(), bar(settings.steps, title, initial=finished, unit="step", show=training.is_main) as progress:
-        for step, micro_batches in _prefetch(batches, settings, training, finished):
+    shown = bar(settings.steps, title, initial=finished, unit="step", show=training.is_main)
+    with finishing(), shown as progress, closing(training.ahead(batches)) as ahead:
+        for step, micro_batches in zip(range(finished, settings.steps), ahead, strict=True):
             # 1. One step of the optimiser, and of the average of the weights.
             training.step(step, micro_batches)
             finished = step + 1
@@ -130,6 +132,7 @@ class _Training:
         # Losses see the whole batch, so an objective's own layers do too; those of a detector see one share.
         make_independent(objective.detector if isinstance(objective, Objective) else objective, self.place, processes)
         nn.Module.to(objective, device)
+        use_arithmetic(objective, settings, device)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.mixed_precision)
         self.autocast: AbstractContextManager[Any] = (
             nullcontext() if dtype is None else torch.autocast(device.type, dtype)
@@ -150,6 +153,16 @@ class _Training:
         self.model.train()
         self.rate = 0.0
         self.meter = _Meter(self.accelerator)
+
+    def ahead(self, batches: Batches) -> Generator[list[Any], None, None]:
+        """This process's micro-batches of every step that is left."""
+        rows = [slices[self.accelerator.process_index] for slices in self.slices]
+
+        def make(step: int) -> list[Any]:
+            return [batches(step, part) for part in rows]
+
+        steps = range(self.first, self.settings.steps)
+        return batches_ahead(make, steps, self.accelerator.device, self.settings.workers)
 
     def step(self, step: int, micro_batches: list[Any]) -> None:
         """One step of the optimiser over all micro-batches."""
@@ -290,32 +303,6 @@ def _check_trackers(names: list[str]) -> None:
                 f"trackers: the package of '{name}' is not installed. Install it (tensorboard and trackio come with"
                 f" `pip install 'agfas[tracking]'`), or remove '{name}'; metrics.jsonl is written in any case."
             )
-
-
-def _prefetch(
-    batches: Batches, settings: LoopSettings, training: _Training, first: int
-) -> Iterator[tuple[int, list[Any]]]:
-    """Steps with this process's micro-batches; on a GPU, a thread prepares the next step while this one trains.
-
-    On a CPU it does not pay: a thread that touches tensors gets OpenMP workers of its own, and with more workers than
-    cores, idle or not, those of the training sleep at every barrier (`bench idle-thread`).
-    """
-    mine = [slices[training.accelerator.process_index] for slices in training.slices]
-
-    def make(step: int) -> list[Any]:
-        return [batches(step, rows) for rows in mine]
-
-    if training.accelerator.device.type == "cpu":
-        for step in range(first, settings.steps):
-            yield step, make(step)
-        return
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        upcoming = pool.submit(make, first) if first < settings.steps else None
-        for step in range(first, settings.steps):
-            assert upcoming is not None
-            current = upcoming.result()
-            upcoming = pool.submit(make, step + 1) if step + 1 < settings.steps else None
-            yield step, current
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:

@@ -90,10 +90,6 @@ class Run:
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         leave_folder(self.folder)
 
-    def describe(self) -> None:
-        """Write environment.json."""
-        write_json(self.folder / "environment.json", describe_environment())
-
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         with (

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings import Bystander, Content, Strict, Unit
+from pipelines.settings import Added, Bystander, Content, Strict, Unit
 
 MAPS = (".png", ".npz")
 """Files of target maps."""
@@ -39,6 +39,21 @@ class LoopSettings(Strict):
         " faces, and batch normalisation, see one micro-batch.",
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="`fp16` needs a GPU.")
+    tf32: Annotated[bool, Added()] = Field(
+        False,
+        description="On a GPU, products of float32 numbers in TF32, channels-last and the fastest kernels: faster, to"
+        " three digits. Without it float32 is exact, also in convolutions.",
+    )
+    deterministic: Annotated[bool, Bystander()] = Field(
+        False,
+        description="On a GPU, only kernels that give the same bits each time: a resumed run is equal, but slower.",
+    )
+    workers: Annotated[int | None, Bystander()] = Field(
+        None,
+        ge=0,
+        description="Processes that prepare batches, for each training process; 0 for none. Default: up to 8 on a GPU,"
+        " none on a CPU.",
+    )
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of the average of the weights; 0 keeps no average.")
     checkpoint_every: Annotated[int, Bystander()] = Field(
         200, ge=1, description="Steps between checkpoints: the most that a crash loses."

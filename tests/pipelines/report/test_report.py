@@ -131,6 +131,10 @@ def test_controls_are_marked_and_stand_last(written):
     assert [row.note for row in rows] == ["", "1 of 2 unfinished", "control"]
 
 
+def test_the_page_says_in_which_arithmetic_its_experiments_computed(page):
+    assert "training float32; cues U-Net float32, autoencoder float32" in page
+
+
 def test_page_needs_nothing_from_elsewhere_and_escapes_names(page):
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<link" not in page

@@ -53,7 +53,7 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
         fit(Regression(), batches, settings, run, title="killed", after_step=stop_at_eleven)
     resumed = Regression()
     run = Run(tmp_path / "killed", {"a": 1})
-    fit(resumed, batches, settings, run, title="resumed")
+    fit(resumed, batches, settings.model_copy(update={"workers": 2}), run, title="resumed")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert [line["step"] for line in run.metrics()] == list(range(2, 21, 2))
