@@ -139,7 +139,10 @@ def test_settings_say_what_does_not_fit():
 def test_only_settings_that_change_the_result_enter_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(Workspace, "faces_id", lambda self: "faces")
     names = TrainSettings.model_fields.keys()
-    assert set(Workspace(Experiment()).detector_key()["train"]) == names - {"checkpoint_every", "log_every", "trackers"}
+    bystanders = {"checkpoint_every", "log_every", "trackers", "workers", "deterministic"}
+    assert set(Workspace(Experiment()).detector_key()["train"]) == names - bystanders - {"tf32"}
+    tf32 = with_overrides(Experiment(), {"train.tf32": True})
+    assert set(Workspace(tf32).detector_key()["train"]) == names - bystanders
     (tmp_path / "a.png").write_bytes(b"one")
     given = with_overrides(Experiment(), {"train.depth_maps": str(tmp_path), "train.extra_live": {"ratio": 2.0}})
     before = Workspace(given).detector_key()["train"]
