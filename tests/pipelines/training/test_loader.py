@@ -111,7 +111,7 @@ import torch
 from pipelines.training.loader import batches_ahead
 
 def make(step):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     return torch.ones(2)
 
 with closing(batches_ahead(make, range(9), torch.device("cpu"), 2)) as batches:
