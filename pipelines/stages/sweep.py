@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children, get_context
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
@@ -16,7 +16,7 @@ from pipelines import progress
 from pipelines.artefacts import make_faces
 from pipelines.blocks import deal
 from pipelines.claims import Claims
-from pipelines.ending import ignore_signals, watch_signals
+from pipelines.ending import finishing, stop_if_asked, watch_signals
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
@@ -30,6 +30,9 @@ from pipelines.stages.chain import print_plan as print_plan
 # The time that the configured steps take on two cores.
 _CONFIGURED_MINUTES = 15.0
 _SECONDS_BETWEEN_LOOKS = 1.0
+
+# A worker never ends by a signal between two pieces of work: its pool would take that for a failure.
+_for_life = ExitStack()
 
 
 def run(experiment: Experiment, jobs: int = 1) -> None:
@@ -167,7 +170,8 @@ def _workers(gpus: Sequence[str | None], count: int, threads_each: int) -> Itera
 
 def _begin_worker(gpus: SimpleQueue[str | None], threads_each: int) -> None:
     stand_alone()
-    ignore_signals()
+    watch_signals()
+    _for_life.enter_context(finishing())
     if (gpu := gpus.get()) is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     import torch
@@ -178,12 +182,9 @@ def _begin_worker(gpus: SimpleQueue[str | None], threads_each: int) -> None:
 
 
 def _train_alone(experiment: Experiment) -> None:
-    """In a worker; between two experiments it leaves signals to its parent."""
-    watch_signals()
-    try:
-        chain.train_and_judge(experiment)
-    finally:
-        ignore_signals()
+    """In a worker; an experiment that was waiting when a signal came is not begun."""
+    stop_if_asked()
+    chain.train_and_judge(experiment)
 
 
 def _leave_with_parent(parent: int) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from launching import ended, start
+from safetensors.torch import load_file
 from small_experiments import SMALL_LIMITED, chain_settings
 
 import pipelines.stages
 from pipelines.cli import COMMANDS, TOGETHER
+from pipelines.ending import REQUEUE
 from pipelines.stages import sweep
 
 PICTURE_ALONE = {"name": "image_only", "preset": "tiny"}
@@ -63,6 +66,27 @@ def test_a_sweep_gives_each_process_its_own_experiments(tmp_path):
     assert "--jobs is ignored: each of the 2 launched processes" in out
     assert "Report:" in out
     assert [line for line in other.splitlines() if not line.startswith("[")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_ends_the_workers_of_a_sweep_with_a_checkpoint(tmp_path, processes):
+    path = saved(tmp_path, grid(tmp_path / "out"))
+    long = ["train.steps=20000", "train.warmup=0", "train.log_every=1", "train.checkpoint_every=1000000"]
+    ranks = start(processes, "-m", "pipelines.cli", "sweep", path, "--jobs", "2", *long)
+    metrics: list[Path] = []
+    while len(metrics) < 2:
+        assert all(rank.poll() is None for rank in ranks), [rank.communicate() for rank in ranks]
+        time.sleep(0.2)
+        metrics = list((tmp_path / "out" / "detectors").glob("*/*/metrics.jsonl"))
+    for rank in ranks:
+        rank.terminate()
+    assert [code for code, _, _ in ended(ranks, timeout=60)] == [REQUEUE] * processes
+    for one in metrics:
+        assert list((one.parent / "checkpoints").glob("step_*"))
+        length = one.stat().st_size
+        time.sleep(0.5)
+        assert one.stat().st_size == length  # nobody trains on
 
 
 @pytest.mark.slow
@@ -163,6 +187,22 @@ for arguments in json.loads(Path(sys.argv[1]).read_text()):
     wait()
 print(json.dumps(said))
 """
+
+
+@pytest.mark.slow
+def test_the_centre_of_deep_svdd_is_that_of_all_faces_on_any_number_of_processes(tmp_path):
+    settings = {**chain_settings(tmp_path), "detector": PICTURE_ALONE}
+    loop = {"steps": 2, "batch_size": 4, "log_every": 1}
+    settings["generator"] = {"name": "deep_svdd", "preset": "tiny", "loop": loop}
+    settings["cue"] = {"source": "deep_svdd", "batch_size": 8}
+    path = saved(tmp_path, settings)
+    centers = []
+    for processes in (1, 2, 3):
+        agfas(processes, "train-dfg", path, "--output", tmp_path / str(processes))
+        (weights,) = (tmp_path / str(processes) / "generator").glob("*/model/*.safetensors")
+        centers.append(load_file(weights)["center"])
+    torch.testing.assert_close(centers[1], centers[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(centers[2], centers[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
