@@ -36,7 +36,7 @@ class Head(nn.Module):
         return self.classifier(embedding)
 
     def use_domains(self, num_domains: int) -> DomainHeads:
-        """Replace the classifier by new `DomainHeads`, which read the normalised feature, and return them."""
+        """Replace the classifier by new `DomainHeads`, which read the feature before `normalize_feature`."""
         self.classifier = DomainHeads(self.feature_dim, num_domains)
         return self.classifier
 
@@ -46,7 +46,7 @@ class Head(nn.Module):
             embedding = self.embed(pooled.float())
             features = normalize_feature(embedding)
             if isinstance(self.classifier, DomainHeads):  # trained by `sa_fas`
-                return mean_probability_logits(self.classifier(features)), features
+                return mean_probability_logits(self.classifier(embedding)), features
             return self.classify(embedding, features), features
 
 
@@ -74,6 +74,7 @@ class LivenessHead(Head):
         self.classifier = nn.Linear(embedding_dim, 2)
         nn.init.normal_(self.embedder.weight, std=0.005)
         nn.init.constant_(self.embedder.bias, 0.1)
+        nn.init.zeros_(self.classifier.bias)
         with torch.no_grad():
             self.classifier.weight.copy_(F.normalize(self.classifier.weight, dim=0))
 
@@ -142,3 +143,8 @@ def normalize_feature(feature: Tensor) -> Tensor:
     """f / sqrt(2 ||f||) for each row, SSDG's formula. The norm becomes sqrt(||f|| / 2), not one."""
     norm = torch.linalg.vector_norm(feature, dim=1, keepdim=True)
     return feature / (2 * norm).clamp_min(1e-12).sqrt()
+
+
+def unnormalize_feature(feature: Tensor) -> Tensor:
+    """The row f from n = f / sqrt(2 ||f||): n 2 ||n||, since ||n|| = sqrt(||f|| / 2)."""
+    return feature * 2 * torch.linalg.vector_norm(feature, dim=1, keepdim=True)

@@ -24,7 +24,7 @@ class SSANR(Detector):
     """classify(assemble(*disentangle(image))): every face with its own style.
 
     At full size, a 256x256 face gives 256 channels at 16x16 after the third stage, content 256x8x8, style 2x256 and a
-    feature of 512: 8,069,442 parameters, 5,710,146 as released. Train it with the objective `ssan`; every other
+    feature of 512: 8,069,186 parameters, 5,709,890 as released. Train it with the objective `ssan`; every other
     objective trains it as a plain classifier.
 
     Args:
@@ -59,6 +59,7 @@ class SSANR(Detector):
         # Doubles the channels at half the height and width.
         self.joined = nn.Sequential(_halve(width, self.feature_dim), nn.BatchNorm2d(self.feature_dim))
         self.classifier = nn.Linear(self.feature_dim, 2)
+        self.encoders = (self.trunk, self.content)
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`."""
@@ -83,7 +84,7 @@ class SSANR(Detector):
 
 
 class StyleReader(nn.Module):
-    """Levels added from fine to coarse, the maximum of each channel, then scale and shift.
+    """Levels added from fine to coarse, the maximum of each channel, then scale and shift; linears without bias.
 
     Args:
         widths: channels of the levels; the last is C.
@@ -93,10 +94,12 @@ class StyleReader(nn.Module):
         super().__init__()
         fine, middle, width = widths
         self.adapters = nn.ModuleList(
-            nn.Sequential(_halve(before, after), nn.InstanceNorm2d(after))
-            for before, after in ((fine, middle), (middle, width), (width, width))
-        )
-        self.hidden = nn.Linear(width, width)
+            nn.Sequential(_halve(before, after), nn.InstanceNorm2d(after), last)
+            for before, after, last in (
+                (fine, middle, nn.ReLU()), (middle, width, nn.ReLU()), (width, width, nn.Identity()),
+            )
+        )  # fmt: skip
+        self.hidden = nn.Linear(width, width, bias=False)
         self.scale = nn.Linear(width, width, bias=False)
         self.shift = nn.Linear(width, width, bias=False)
 
@@ -104,7 +107,7 @@ class StyleReader(nn.Module):
         """(B, C_i, h_i, w_i) for each level -> (B, 2, C)."""
         style: Any = 0
         for level, adapter in zip(levels, self.adapters, strict=True):
-            style = adapter(level + style)  # half the height and width: the next level's
+            style = adapter(level + style)  # half the height and width: that of the next level
         hidden = F.relu(self.hidden(style.amax(dim=(2, 3))))
         return torch.stack([self.scale(hidden), self.shift(hidden)], dim=1)
 
@@ -134,11 +137,13 @@ class AdaptiveBlock(nn.Module):
 def adaptive_instance_norm(content: Tensor, style: Tensor) -> Tensor:
     """scale * (x - mean) / sqrt(variance + 1e-5) + shift, per face and channel (Huang and Belongie 2017, Eq. 8).
 
+    The variance is the unbiased one, as in SSAN's code.
+
     Args:
         content: (B, C, h, w).
         style: (B, 2, C), scale and shift.
     """
-    variance, mean = torch.var_mean(content, dim=(2, 3), keepdim=True, correction=0)
+    variance, mean = torch.var_mean(content, dim=(2, 3), keepdim=True)
     scale, shift = style[:, 0, :, None, None], style[:, 1, :, None, None]
     return scale * (content - mean) * (variance + 1e-5).rsqrt() + shift
 

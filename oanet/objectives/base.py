@@ -70,7 +70,7 @@ class Objective(nn.Module, ABC):
 
         Args:
             batch: this process's faces with labels and domains.
-            progress: share of the training that is done, in [0, 1].
+            progress: share of the training that is done with this step, in (0, 1]; SSDG counts from 1, too.
 
         Returns:
             See `loss`.
@@ -109,7 +109,7 @@ class Objective(nn.Module, ABC):
         uninterrupted one.
 
         Args:
-            progress: share of the training that is done with this step, in (0, 1].
+            progress: see `forward`.
         """
 
     def detect(self, batch: FaceBatch) -> DetectorOutput:

@@ -18,7 +18,7 @@ from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, check_protocol, losses
-from oanet.objectives.sa_fas import second_view, supervised_contrast
+from oanet.objectives.sa_fas import random_view, supervised_contrast
 
 
 @runtime_checkable
@@ -115,7 +115,7 @@ class MultimodalContrast(Objective):
 
     def _view(self, batch: FaceBatch) -> Tensor:
         """(B, 3, H, W) in [-1, 1]."""
-        view = second_view(replace(batch, cue=None), self.min_area, 0.0, self.share).image
+        view = random_view(replace(batch, cue=None), self.min_area, 0.0, self.share).image
         drawn = [self.colours.make_params([]) for _ in range(self.share.count(len(view)))]
         mine = self.share.rows(torch.arange(len(drawn))).tolist()
         coloured = [self.colours.transform((face + 1) / 2, drawn[row]) for face, row in zip(view, mine, strict=True)]

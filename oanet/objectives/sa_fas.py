@@ -18,16 +18,16 @@ from torch import Tensor
 from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
-from oanet.head import DomainHeads, Head
+from oanet.head import DomainHeads, Head, unnormalize_feature
 from oanet.objectives.base import Objective, Share, losses
 
 
 class SAFAS(Objective):
     """Mean over domains of BCE of the domain's head + lambda_contrastive * supervised contrast of two views.
 
-    The batch is one view of the faces (mirrored and shifted as the training says), `second_view` makes the other. Both
-    enter both losses. An extra live face of no training domain (-1) is trained on every head, and is a class of its
-    own in the contrast.
+    `random_view` makes two views of every face, which both enter both losses. The heads read the feature before its
+    normalisation, as in the public code. An extra live face of no training domain (-1) is trained on every head, and is
+    a class of its own in the contrast.
 
     Args:
         detector: the detector to train; its head of `oanet.head` is given a classifier per domain.
@@ -37,8 +37,8 @@ class SAFAS(Objective):
         base_temperature: the loss is multiplied by temperature / base_temperature (Khosla et al. 2020).
         alignment: share of itself that a head's direction keeps in each alignment, a; 1 turns alignment off.
         alignment_start: share of the training after which heads are aligned; 20 of 100 epochs in the paper.
-        min_area: smallest area of the second view's window, as a share of the image.
-        max_degrees: largest rotation of the second view.
+        min_area: smallest area of a view's window, as a share of the image.
+        max_degrees: largest rotation of a view.
     """
 
     needs_both_labels: ClassVar[bool] = True
@@ -73,7 +73,8 @@ class SAFAS(Objective):
 
     def observe(self, batch: FaceBatch) -> tuple[DetectorOutput, Tensor]:
         """The first view's output and the second view's features."""
-        both = self.detect(_stack(batch, second_view(batch, *self.window, self.share)))
+        first, second = (random_view(batch, *self.window, self.share) for _ in range(2))
+        both = self.detect(_stack(first, second))
         size = len(batch.label)
         return DetectorOutput(both.logits[:size], both.features[:size]), both.features[size:]
 
@@ -86,7 +87,7 @@ class SAFAS(Objective):
         return losses(
             first,
             self.weights,
-            domain_bce=domain_binary_cross_entropy(self.heads(features), label, domain),
+            domain_bce=domain_binary_cross_entropy(self.heads(unnormalize_feature(features)), label, domain),
             contrastive=supervised_contrast(features, classes, *self.temperatures),
         )
 
@@ -120,7 +121,7 @@ def align_heads(weight: Tensor, keep: float) -> Tensor:
 
 
 def domain_binary_cross_entropy(log_odds: Tensor, label: Tensor, domain: Tensor) -> Tensor:
-    """Mean over the domains in the batch of the mean BCE of the domain's head on the domain's faces.
+    """Mean over the heads of the mean BCE of a head on its domain's faces, which is zero if the batch has none.
 
     Args:
         log_odds: (B, n) of n heads.
@@ -133,7 +134,7 @@ def domain_binary_cross_entropy(log_odds: Tensor, label: Tensor, domain: Tensor)
     used = (domain[:, None] == heads) | (domain[:, None] < 0)  # (B, n)
     count = used.sum(dim=0)
     means = (every * used).sum(dim=0) / count.clamp_min(1)
-    return means.sum() / (count > 0).sum().clamp_min(1)
+    return means.mean()
 
 
 def supervised_contrast(
@@ -168,7 +169,7 @@ def _stack(first: FaceBatch, second: FaceBatch) -> FaceBatch:
     return FaceBatch(image, cue, label, domain, [*first.key, *second.key])
 
 
-def second_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Share | None = None) -> FaceBatch:
+def random_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Share | None = None) -> FaceBatch:
     """A random square window of each face, of image and cue alike, resized to the batch's size; without the maps.
 
     Torch's global random stream decides mirroring (probability 1/2), the window's area (uniform in [min_area, 1] of the

@@ -7,12 +7,13 @@ similar feature where both faces have one label, and a different one where they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
@@ -28,10 +29,12 @@ class Disentangling(Protocol):
     Attributes:
         content_dim: C, channels of the content.
         released: whether the detector follows the public code instead of the paper.
+        encoders: the modules that `disentangle` runs.
     """
 
     content_dim: int
     released: bool
+    encoders: Sequence[nn.Module]
 
     def disentangle(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> content (B, C, h, w) and style, whose first axis is the face."""
@@ -86,7 +89,8 @@ class SSAN(Objective):
             )
         self.weights = {"contrastive": lambda_contrastive, "adversarial": lambda_adversarial}
         self.released = released
-        self.discriminator = DomainDiscriminator(parts.content_dim, num_domains)
+        _follow_twice(parts.encoders)
+        self.discriminator = DomainDiscriminator(parts.content_dim, num_domains, deviations=None)
 
     def observe(self, batch: FaceBatch) -> _Assembled:
         """Faces with their own styles and with the styles of random others, of any process."""
@@ -113,6 +117,17 @@ class SSAN(Objective):
         if not self.released:
             pooled = reverse_gradient(pooled, reversal_coefficient(progress))
         return domain_cross_entropy(self.discriminator(pooled), batch.domain)
+
+
+def _follow_twice(encoders: Sequence[nn.Module]) -> None:
+    """Let running statistics follow a batch as if it came twice.
+
+    The public code encodes the faces for their contents, and once more, shuffled, for the styles: the same statistics.
+    """
+    for encoder in encoders:
+        for layer in encoder.modules():
+            if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None:
+                layer.momentum = 1 - (1 - layer.momentum) ** 2
 
 
 def assembly_contrast(own: Tensor, mixed: Tensor, same_label: Tensor) -> Tensor:

@@ -66,14 +66,22 @@ class SSDG(Objective):
 
 
 class DomainDiscriminator(nn.Module):
-    """Linear, ReLU, dropout 0.5, Linear: 264,195 parameters for 512 features and three domains."""
+    """Linear, ReLU, dropout 0.5, Linear: 264,195 parameters for 512 features and three domains.
 
-    def __init__(self, feature_dim: int, num_domains: int) -> None:
+    Args:
+        feature_dim: width of the features.
+        num_domains: number of classes.
+        deviations: of the normal initial weights of both Linears, whose bias is 0; None for torch's initialisation.
+    """
+
+    def __init__(
+        self, feature_dim: int, num_domains: int, deviations: tuple[float, float] | None = (0.01, 0.3)
+    ) -> None:
         super().__init__()
         self.hidden = nn.Linear(feature_dim, feature_dim)
         self.dropout = nn.Dropout(0.5)
         self.output = nn.Linear(feature_dim, num_domains)
-        for layer, deviation in ((self.hidden, 0.01), (self.output, 0.3)):
+        for layer, deviation in zip((self.hidden, self.output), deviations or (), strict=False):
             nn.init.normal_(layer.weight, std=deviation)
             nn.init.zeros_(layer.bias)
 

@@ -196,7 +196,8 @@ class _Training:
         else:
             weight = share.lengths[share.rank] * len(slices) / self.size
         with self.autocast:
-            parts = self.model(_to_device(micro_batch, self.accelerator.device), step / self.settings.steps)
+            progress = (step + 1) / self.settings.steps
+            parts = self.model(_to_device(micro_batch, self.accelerator.device), progress)
         self.meter.add(parts, weight / len(slices))
         loss = parts["loss"] * weight
         (loss if self.state.scaler is None else self.state.scaler.scale(loss)).backward()

@@ -80,6 +80,7 @@ def test_classifier_columns_are_unit_at_every_use() -> None:
     head = LivenessHead(10, 6)
     assert head.embedder.weight.std().item() == pytest.approx(0.005, rel=0.4)
     assert (head.embedder.bias == 0.1).all()
+    assert not head.classifier.bias.any()
     pooled = torch.randn(4, 10)
     logits, features = head(pooled)
     weight = head.classifier.weight.detach()

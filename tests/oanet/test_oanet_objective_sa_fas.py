@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from oanet.batch import FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.detectors import build_detector, load_detector
-from oanet.head import DomainHeads, mean_probability_logits
+from oanet.head import DomainHeads, mean_probability_logits, normalize_feature, unnormalize_feature
 from oanet.objectives import build_objective
 from oanet.objectives.sa_fas import (
     SAFAS,
     align_heads,
     domain_binary_cross_entropy,
+    random_view,
     random_windows,
     sample_windows,
-    second_view,
     supervised_contrast,
 )
 
@@ -123,16 +123,43 @@ def test_each_head_sees_its_domain_and_every_head_a_face_of_none() -> None:
     assert used.tolist() == [[True, False, False]] * 2 + [[False, False, True]] * 2 + [[True] * 3]
 
 
-def test_a_domain_without_faces_does_not_count() -> None:
-    log_odds = torch.tensor([[0.0, 9.0]])
+def test_the_loss_is_divided_by_the_number_of_heads_whether_they_have_faces_or_not() -> None:
+    log_odds = torch.tensor([[0.0, 9.0, 9.0]])
     loss = domain_binary_cross_entropy(log_odds, torch.tensor([1]), torch.tensor([0]))
-    assert loss.item() == pytest.approx(math.log(2))
+    assert loss.item() == pytest.approx(math.log(2) / 3)
+
+
+def test_heads_read_the_feature_before_its_normalisation(make_batch: MakeBatch) -> None:
+    objective = sa_fas().eval()
+    head = objective.detector.head
+    pooled = torch.randn(4, head.embedder.in_features)  # type: ignore[union-attr]
+    logits, features = head(pooled)  # type: ignore[operator, misc]
+    raw = head.embed(pooled)  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(unnormalize_feature(features), raw)
+    torch.testing.assert_close(logits.softmax(1)[:, 1], objective.heads(raw).sigmoid().mean(1))
+    views = []
+    objective.detector.forward = (
+        lambda image, cue=None: (
+            views.append(image)
+            or DetectorOutput(  # type: ignore[method-assign]
+                torch.zeros(len(image), 2), normalize_feature(raw[: len(image)])
+            )
+        )
+    )
+    batch = make_batch(2)
+    result = objective(batch, 0.5)
+    first, second = views[0][:2], views[0][2:]
+    assert not any(torch.allclose(one, batch.image) for one in (first, second))
+    assert not torch.allclose(first, second)
+    label, domain = batch.label.repeat(2), batch.domain.repeat(2)
+    expected = domain_binary_cross_entropy(objective.heads(raw), label, domain)
+    torch.testing.assert_close(result["domain_bce"], expected)
 
 
 def test_image_and_cue_sample_windows_one_window(make_batch: MakeBatch) -> None:
     batch = make_batch(6)
     batch.cue = batch.image.clone()
-    view = second_view(batch, 0.3, 180.0)
+    view = random_view(batch, 0.3, 180.0)
     assert view.cue is not None
     assert torch.equal(view.image, view.cue)
     assert not torch.allclose(view.image, batch.image)
@@ -167,7 +194,7 @@ def test_heads_are_saved_with_the_detector(name: str, make_batch: MakeBatch, tmp
     assert isinstance(loaded.head.classifier, DomainHeads)  # type: ignore[union-attr]
     assert torch.equal(loaded(batch.image).logits, detector(batch.image).logits)
     output = loaded(batch.image)
-    log_odds = loaded.head.classifier(output.features)  # type: ignore[union-attr, operator]
+    log_odds = loaded.head.classifier(unnormalize_feature(output.features))  # type: ignore[union-attr, operator]
     torch.testing.assert_close(output.probability_bonafide, log_odds.sigmoid().mean(dim=1))
 
 
@@ -177,7 +204,7 @@ def test_the_objective_is_the_sum_of_its_parts(make_batch: MakeBatch) -> None:
     torch.manual_seed(5)
     result = objective(batch, 0.5)
     torch.manual_seed(5)
-    view = second_view(batch, 0.2, 180.0)
+    view = random_view(batch, 0.2, 180.0)
     features = torch.cat([objective.detector(batch.image).features, objective.detector(view.image).features])
     label, domain = batch.label.repeat(2), batch.domain.repeat(2)
     bce = domain_binary_cross_entropy(objective.heads(features), label, domain)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
-from oanet.detectors.ssan_r import SSANR, AdaptiveBlock, adaptive_instance_norm
+from oanet.detectors.ssan_r import SSANR, AdaptiveBlock, StyleReader, adaptive_instance_norm
 from oanet.objectives import build_objective
 from oanet.objectives.ssan import SSAN, Disentangling, assembly_contrast
 from oanet.objectives.ssdg import reversal_coefficient
@@ -32,7 +32,7 @@ def ssan(released: bool = False, **options: Any) -> SSAN:
     return objective
 
 
-@pytest.mark.parametrize(("preset", "count"), [("base", 8_069_442), ("released", 5_710_146)])
+@pytest.mark.parametrize(("preset", "count"), [("base", 8_069_186), ("released", 5_709_890)])
 def test_parameters_at_full_size(preset: str, count: int) -> None:
     assert build_detector("ssan_r", preset=preset).num_parameters() == count
 
@@ -62,7 +62,7 @@ def slow_instance_norm(content: torch.Tensor, style: torch.Tensor) -> torch.Tens
         for channel in range(channels):
             values = [content[face, channel, i, j].item() for i in range(height) for j in range(width)]
             mean = sum(values) / len(values)
-            deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values) + 1e-5)
+            deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) + 1e-5)
             scale, shift = style[face, 0, channel].item(), style[face, 1, channel].item()
             for place, value in enumerate(values):
                 out[face, channel, place // width, place % width] = scale * (value - mean) / deviation + shift
@@ -77,6 +77,48 @@ def test_style_assembly_equals_the_slow_loops() -> None:
     inner = slow_instance_norm(F.conv2d(content, first, padding=1), style).clamp_min(0)
     expected = content + slow_instance_norm(F.conv2d(inner, second, padding=1), style)
     torch.testing.assert_close(block(content, style), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_styles_are_read_as_the_public_code_reads_them() -> None:
+    reader = StyleReader((4, 6, 8)).eval()
+    levels = [torch.randn(2, 4, 16, 16), torch.randn(2, 6, 8, 8), torch.randn(2, 8, 4, 4)]
+    one, two, three = (adapter[0].weight for adapter in reader.adapters)  # type: ignore[index, union-attr]
+
+    def adapted(values: torch.Tensor, weight: torch.Tensor, last: bool) -> torch.Tensor:
+        mapped = F.conv2d(values, weight, stride=2, padding=1)
+        variance, mean = torch.var_mean(mapped, dim=(2, 3), keepdim=True, correction=0)
+        normal = (mapped - mean) / (variance + 1e-5).sqrt()
+        return normal if last else normal.clamp_min(0)
+
+    joined = adapted(levels[0], one, False) + levels[1]
+    joined = adapted(adapted(joined, two, False) + levels[2], three, True)
+    hidden = (joined.flatten(2).max(dim=2).values @ reader.hidden.weight.T).clamp_min(0)
+    assert reader.hidden.bias is None
+    expected = torch.stack([hidden @ reader.scale.weight.T, hidden @ reader.shift.weight.T], dim=1)
+    torch.testing.assert_close(reader(levels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_running_statistics_follow_two_batches_a_step(make_batch: MakeBatch) -> None:
+    batch = make_batch(6)
+    objective = ssan().train()
+    twin = tiny().train()
+    twin.load_state_dict(objective.detector.state_dict())
+    objective(batch, 0.5)
+    with torch.no_grad():
+        content, style = twin.disentangle(batch.image)
+        twin.disentangle(batch.image.flip(0))
+        twin.assemble(content, style)
+    for name, value in twin.named_buffers():
+        if name.startswith(("trunk", "content")) and "num_batches" not in name:
+            torch.testing.assert_close(objective.detector.get_buffer(name), value)
+
+
+def test_the_discriminator_starts_as_torch_starts_a_linear() -> None:
+    discriminator = ssan().discriminator
+    for layer in (discriminator.hidden, discriminator.output):
+        bound = layer.in_features**-0.5
+        assert 0.5 * bound < layer.weight.abs().max() <= bound
+        assert layer.bias.any()
 
 
 def test_the_released_block_has_no_convolution() -> None:
