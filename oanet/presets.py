@@ -79,10 +79,10 @@ _PRESETS: dict[str, dict[str, Options]] = {
     },
     "ssdg_m": {"tiny": {"image_size": 64, "width": 16, "embedding_dim": 128}},
     "liveness_vit": {"tiny": {"image_size": 64, "patch_size": 8, "width": 64, "hidden": 128, **_TINY_CUE}},
-    "livenessnet": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.1, "dropout": 0.2}},
+    "livenessnet": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.1, "dropout": 0.2, "l2": 0.0}},
     "attacknet_v1": {"tiny": _TINY_KERAS, "released": {"relu": False, "conv_dropout": 0.25, "dropout": 0.5}},
-    "attacknet_v2_1": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.4, "dropout": 0.4}},
-    "attacknet_v2_2": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.1, "dropout": 0.2}},
+    "attacknet_v2_1": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.4, "dropout": 0.4, "l2_wide": False}},
+    "attacknet_v2_2": {"tiny": _TINY_KERAS, "released": {"conv_dropout": 0.1, "dropout": 0.2, "l2": 0.0}},
     "cdcn": {"tiny": {"image_size": 64, "width": 16}},
     "cdcn_pp": {"tiny": {"image_size": 64, "width": 16}},
     "minifasnet": {},  # fixed by its published weights, and small

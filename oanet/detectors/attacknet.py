@@ -7,8 +7,9 @@ paper's (Table 13); they include BatchNorm's running statistics. The paper's cla
 
 Where paper and public code differ, the defaults follow the paper and the preset `released` the code. The paper's
 dropout is 0.25 after the convolutions and 0.5 before the classifier; the code uses half and full of one rate, and in
-v2.1 the full rate everywhere. The code's L2 penalty of 1e-5 adds 2e-5 of a weight to its gradient; here it is left to
-the optimiser. AdamW's `weight_decay` of 2e-5 is close but not equal: it bypasses Adam's denominator.
+v2.1 the full rate everywhere. The paper has an L2 penalty of 1e-5; the code has it in v1, in v2.1 without the wide
+layer, and nowhere in LivenessNet and v2.2. It is part of the loss, as in Keras, so Adam rescales its gradient;
+AdamW's `weight_decay` would not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oanet.batch import DetectorOutput
@@ -35,6 +37,8 @@ class LivenessNet(Detector):
         conv_dropout: dropout rate after each block.
         dropout: dropout rate before the classifier.
         momentum: of BatchNorm in torch's convention; 0.01 is Keras' 0.99.
+        l2: factor of the sum of squares of all kernels in the loss.
+        l2_wide: whether the wide layer's kernel is one of them.
     """
 
     name = "livenessnet"
@@ -49,8 +53,11 @@ class LivenessNet(Detector):
         conv_dropout: float = 0.25,
         dropout: float = 0.5,
         momentum: float = 0.01,
+        l2: float = 1e-5,
+        l2_wide: bool = True,
     ) -> None:
         super().__init__()
+        check_range("[0, inf)", l2=l2)
         if image_size % 4:
             raise ValueError(f"image_size = {image_size}; it is halved twice, so 4 must divide it.")
         check_range("[1, inf)", width=width)
@@ -58,6 +65,7 @@ class LivenessNet(Detector):
         hidden = self.default_hidden if hidden is None else hidden
         self.image_size = image_size
         self.feature_dim = hidden
+        self.l2, self.l2_wide = l2, l2_wide
         layers: list[nn.Module] = []
         channels = 3
         for after in (width, 2 * width):
@@ -68,7 +76,7 @@ class LivenessNet(Detector):
             nn.Flatten(),
             nn.Linear((image_size // 4) ** 2 * channels, hidden),
             self.activation(),
-            nn.BatchNorm1d(hidden, eps=1e-3, momentum=momentum),
+            DenseBatchNorm(hidden, eps=1e-3, momentum=momentum),
             nn.Dropout(dropout),
         )
         self.head = LinearHead(hidden)
@@ -88,6 +96,32 @@ class LivenessNet(Detector):
         pixels = resize(image, self.image_size).contiguous(memory_format=torch.channels_last)
         hidden = self.hidden(self.blocks(pixels))  # (B, C, S / 4, S / 4) -> (B, hidden)
         return DetectorOutput(*self.head(hidden))
+
+    def penalty(self) -> Tensor | None:
+        """See `Detector.penalty`."""
+        parts = (self.blocks, self.hidden, self.head) if self.l2_wide else (self.blocks, self.head)
+        layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        return self.l2 * torch.stack([layer.weight.square().sum() for layer in layers]).sum() if self.l2 else None
+
+
+class DenseBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation whose running variance follows the biased one, as Keras keeps it after dense layers.
+
+    torch's follows the unbiased variance, n / (n - 1) of the biased one for n faces, as Keras does after convolutions.
+    """
+
+    biased = True
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C) -> (B, C)."""
+        if not self.training or self.momentum is None or self.running_mean is None or self.running_var is None:
+            return super().forward(input)
+        mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        normal = F.batch_norm(input, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * ((len(input) - 1) / len(input)), self.momentum)
+        return normal
 
 
 class AttackNetV21(LivenessNet):
@@ -116,7 +150,7 @@ class AttackNetV1(AttackNetV21):
     """v2.1 with ReLU everywhere. 33,588,738 parameters.
 
     Args:
-        image_size, width, hidden, conv_dropout, dropout, momentum: see `LivenessNet`.
+        image_size, width, hidden, conv_dropout, dropout, momentum, l2, l2_wide: see `LivenessNet`.
         relu: False keeps LeakyReLU and tanh, as the public code of v1 does, which is v2.1.
     """
 
@@ -130,11 +164,13 @@ class AttackNetV1(AttackNetV21):
         conv_dropout: float = 0.25,
         dropout: float = 0.5,
         momentum: float = 0.01,
+        l2: float = 1e-5,
+        l2_wide: bool = True,
         relu: bool = True,
     ) -> None:
         if relu:  # before the base class builds the blocks with them
             self.activation, self.slope = nn.ReLU, 0.0
-        super().__init__(image_size, width, hidden, conv_dropout, dropout, momentum)
+        super().__init__(image_size, width, hidden, conv_dropout, dropout, momentum, l2, l2_wide)
 
 
 class SkipBlock(nn.Module):

@@ -87,6 +87,10 @@ class Detector(nn.Module, ABC):
             ValueError: the cue is missing, or has another number of channels than `cue_channels`.
         """
 
+    def penalty(self) -> Tensor | None:
+        """What the method adds to every loss of its weights, a scalar; None by default."""
+        return None
+
     def num_parameters(self) -> int:
         """Number of parameters, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -73,11 +73,15 @@ class Objective(nn.Module, ABC):
             progress: share of the training that is done with this step, in (0, 1]; SSDG counts from 1, too.
 
         Returns:
-            See `loss`.
+            See `loss`; with the detector's `penalty`, if it has one, as a part.
         """
         seen = self.observe(batch)
         targets = replace(batch, image=batch.image[:0], cue=None)  # pixels need not travel
-        return self.loss(self._gathered(seen), self._gathered(targets), progress)
+        result = self.loss(self._gathered(seen), self._gathered(targets), progress)
+        penalty = self.detector.penalty()
+        if penalty is not None:
+            result |= {"loss": result["loss"] + penalty, "penalty": penalty.detach()}
+        return result
 
     def observe(self, batch: FaceBatch) -> Any:
         """What the loss needs of this process's faces: the detector's output by default.

@@ -189,7 +189,13 @@ def _mix(bits: Tensor, key: Tensor | None = None) -> Tensor:
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch normalisation over the faces of all processes, on any device; torch's own needs a GPU."""
+    """Batch normalisation over the faces of all processes, on any device; torch's own needs a GPU.
+
+    Attributes:
+        biased: the running variance follows the biased variance, see `oanet.detectors.attacknet.DenseBatchNorm`.
+    """
+
+    biased = False
 
     def forward(self, input: Tensor) -> Tensor:
         """See `nn.BatchNorm2d`."""
@@ -199,7 +205,7 @@ class SynchronizedBatchNorm(_BatchNorm):
             return self(input.float()).to(input.dtype)
         result, mean, variance, count = _Normalize.apply(input, self.weight, self.bias, self.eps)
         if self.track_running_stats:
-            self._follow(mean, variance * (count / (count - 1).clamp_min(1)))
+            self._follow(mean, variance if self.biased else variance * (count / (count - 1).clamp_min(1)))
         return result
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -293,12 +299,14 @@ def _independent(layer: nn.Module, place: Place, processes: int) -> nn.Module | 
 
 
 def _synchronized(layer: _BatchNorm) -> nn.Module:
-    if on_cpu():
+    biased = getattr(layer, "biased", False)
+    if on_cpu() or biased:
         joint = SynchronizedBatchNorm(
             layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
         )
         joint.weight, joint.bias = layer.weight, layer.bias
         joint.running_mean, joint.running_var = layer.running_mean, layer.running_var
         joint.num_batches_tracked = layer.num_batches_tracked
+        joint.biased = biased
         return joint.train(layer.training)
     return nn.SyncBatchNorm.convert_sync_batchnorm(layer)

@@ -54,10 +54,9 @@ class Margin(Objective):
         super().__init__(detector, num_domains)
         self.margin = margin
 
-    def forward(self, batch, progress):
-        output = self.detect(batch)
-        loss = nn.functional.multi_margin_loss(output.logits, batch.label, margin=self.margin)
-        return losses(output, margin=loss)
+    def loss(self, seen, batch, progress):
+        loss = nn.functional.multi_margin_loss(seen.logits, batch.label, margin=self.margin)
+        return losses(seen, margin=loss)
 '''
 
 

@@ -11,6 +11,7 @@ from detector_names import TRAINABLE
 
 from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector
+from oanet.detectors.attacknet import DenseBatchNorm
 from oanet.head import HEADS, normalize_feature
 from oanet.names import DETECTORS
 from oanet.objectives import build_objective
@@ -163,6 +164,31 @@ def test_v1_differs_from_v2_1_by_its_activations_alone(make_batch: MakeBatch) ->
         other.load_state_dict(paper.state_dict())
     assert torch.equal(released(image).logits, second(image).logits)
     assert not torch.allclose(paper(image).logits, second(image).logits)
+
+
+def test_the_running_variance_after_dense_layers_is_the_biased_one() -> None:
+    layer = DenseBatchNorm(3, eps=1e-3, momentum=0.25).train()
+    values = torch.randn(8, 3)
+    plain = torch.nn.BatchNorm1d(3, eps=1e-3, momentum=0.25).train()
+    torch.testing.assert_close(layer(values), plain(values))
+    torch.testing.assert_close(layer.running_mean, plain.running_mean)
+    torch.testing.assert_close(layer.running_var, 0.75 + 0.25 * values.var(dim=0, correction=0))
+
+
+def test_the_penalty_is_that_of_keras(make_batch: MakeBatch) -> None:
+    for name, options, parts in (
+        ("attacknet_v1", {}, ("blocks", "hidden", "head")),
+        ("attacknet_v2_1", {"l2_wide": False}, ("blocks", "head")),
+    ):
+        detector = build_detector(name, preset="tiny", **options)
+        kernels = [w for key, w in detector.named_parameters() if key.startswith(parts) and w.ndim > 1]
+        expected = sum(1e-5 * kernel.detach().double().square().sum().item() for kernel in kernels)
+        assert detector.penalty().item() == pytest.approx(expected)  # type: ignore[union-attr]
+        objective = build_objective("erm", detector, 1)
+        result = objective(make_batch(4), 0.5)
+        assert result["loss"].item() == pytest.approx((result["cross_entropy"] + result["penalty"]).item())
+    for name in ("livenessnet", "attacknet_v2_2"):
+        assert build_detector(name, preset="tiny", l2=detector_preset(name, "released")["l2"]).penalty() is None
 
 
 def test_released_presets_change_what_the_code_changes() -> None:
