@@ -170,6 +170,19 @@ def sole_writer(folder: Path) -> Iterator[None]:
         leave_folder(folder)
 
 
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block of the file `path`, which is for something short."""
+    with explained_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = ByteLocks(path)
+    lock.lock(0, wait=True)
+    try:
+        yield
+    finally:
+        lock.close()
+
+
 def _taken(path: Path, folder: Path) -> _FolderLock:
     while True:
         lock = _FolderLock(path)

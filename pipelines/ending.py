@@ -64,7 +64,7 @@ class _Watch:
         self.code, self.since = INTERRUPTED if by_hand else REQUEUE, time.monotonic()
         if again or not self.depth:
             raise Stopped(self.code)
-        if by_hand:
+        if by_hand and os.environ.get("RANK", "0") == "0":
             print("agfas: finishing the work in hand; Ctrl-C again stops at once", file=sys.stderr, flush=True)
 
 

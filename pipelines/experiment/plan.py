@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import takes_cue
+from pipelines.claims import in_turn
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment, Variant
 from pipelines.experiment.file import build_experiment, with_overrides
@@ -54,20 +55,21 @@ def expand(experiment: Experiment) -> list[Planned]:
 
 
 def record(root: Path, planned: list[Planned]) -> None:
-    """Add experiments to `plan.json`; those of other commands stay."""
+    """Add experiments to `plan.json`; those of other commands stay, also of one that adds its own at this moment."""
     for item in planned[:1]:  # before any other file: another process that starts later must find it
         remember_profile(item.experiment)
     path = root / PLAN_NAME
-    known = read_json(path)["experiments"] if path.is_file() else []
-    entries = {item["title"]: item for item in known}
-    for item in planned:
-        entries[item.title] = {
-            "title": item.title,
-            "label": item.label,
-            "axes": item.axes,
-            "experiment": item.experiment.model_dump(mode="json"),
-        }
-    write_json(path, {"experiments": list(entries.values())})
+    with in_turn(root / ".plan.lock"):
+        known = read_json(path)["experiments"] if path.is_file() else []
+        entries = {item["title"]: item for item in known}
+        for item in planned:
+            entries[item.title] = {
+                "title": item.title,
+                "label": item.label,
+                "axes": item.axes,
+                "experiment": item.experiment.model_dump(mode="json"),
+            }
+        write_json(path, {"experiments": list(entries.values())})
 
 
 def read_plan(root: Path) -> list[Planned]:

@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.cost.parts import Part, parts_of
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_text
-from pipelines.processes import is_main, say
+from pipelines.processes import is_main, require_shared, say
 from pipelines.reproduce.ground import Ground, folds_on
 from pipelines.reproduce.request import Asked, make_recipe, plan_lines
 from pipelines.reproduce.rows import PlannedRow, Recipe, plan_rows
@@ -54,6 +54,7 @@ def _run_rows(recipe: Recipe, rows: list[PlannedRow], jobs: int) -> None:
     planned = [item for row in rows if not row.absent for item in row.planned]
     if not planned:
         return
+    require_shared(recipe.root)
     for folders in (recipe.ground.folders, recipe.ground.live_folders):
         if len(folders) > 1:
             join_faces(folders, recipe.joined(folders))

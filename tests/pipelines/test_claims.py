@@ -28,6 +28,16 @@ take_folder(Path(sys.argv[1]))
 print("taken", flush=True)
 time.sleep(60)
 """
+# Adds to a file what two processes would lose if they read it at the same moment.
+ADD = """
+import sys
+from pathlib import Path
+from pipelines.claims import in_turn
+path = Path(sys.argv[1])
+for _ in range(200):
+    with in_turn(path.with_name(".lock")):
+        path.write_text(str(int(path.read_text()) + 1))
+"""
 COUNT = """
 import sys
 from pathlib import Path
@@ -99,6 +109,13 @@ def test_jobs_take_turns(tmp_path):
     jobs = [start("-c", COUNT, tmp_path / "out") for _ in range(3)]
     assert [job.wait(timeout=60) for job in jobs] == [0, 0, 0]
     assert (tmp_path / "out" / "count").read_text() == "60"
+
+
+def test_short_work_takes_turns(tmp_path):
+    (tmp_path / "plan").write_text("0")
+    jobs = [start("-c", ADD, tmp_path / "plan") for _ in range(2)]
+    assert [job.wait(timeout=60) for job in jobs] == [0, 0]
+    assert (tmp_path / "plan").read_text() == "400"
 
 
 def test_a_folder_is_taken_twice_by_its_own_process(tmp_path):
