@@ -3,7 +3,7 @@
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
     resume, loader, loader-workers, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
-    freed-memory, idle-thread, processes, prepare --weights yunet.onnx, prepare-memory
+    freed-memory, idle-thread, processes, cost, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md.
@@ -26,6 +26,7 @@ from pipelines.markdown import table
 from scripts.bench import CLONE
 
 BENCHMARKS = {
+    "cost": "scripts.bench.cost:cost_benchmark",
     "cues": "scripts.bench.cues:cues_benchmark",
     "cue-write": "scripts.bench.cue_store:write_benchmark",
     "resume": "scripts.bench.cue_store:resume_benchmark",

@@ -104,7 +104,7 @@ def training(part: Part, machine: Machine) -> Training:
             f" {batch}, or a larger {'train.per_cell' if part.kind == 'detector' else 'batch_size'}."
         )
     with torch.device("meta"):
-        objective, makes = _objective(part)
+        objective, makes = objective_of(part)
         place = Place()
         make_independent(objective.detector if isinstance(objective, Objective) else objective, place, 1)
     maker = part.experiment.generator if part.kind == "generator" else None
@@ -162,8 +162,8 @@ def loop_of(part: Part) -> LoopSettings:
     return experiment.train if part.kind == "detector" else experiment.generator.loop
 
 
-def _objective(part: Part) -> tuple[Any, Makes]:
-    """The training objective of a part, and what makes its batches; called on the device `meta`."""
+def objective_of(part: Part) -> tuple[Any, Makes]:
+    """The training objective of a part, untrained, and what makes its batches; on torch's default device."""
     experiment, size = part.experiment, part.experiment.data.size
     if part.kind == "detector":
         return _of_detector(experiment, part.domains)
