@@ -113,7 +113,7 @@ def generator_step(device: str, config: str, overrides: list[str]) -> str:
     for word in ("false", "true"):
         changes = [*overrides, f"generator.gradient_checkpointing={word}"]
         if device == "cpu":
-            changes.append("generator.loop.mixed_precision=no")
+            changes.append('generator.loop.mixed_precision="no"')
         texts.append(predicted_and_taken(device, "generator", config, changes))
     return f"{texts[0]}; with gradient checkpointing {texts[1]}"
 
@@ -122,17 +122,17 @@ def predicted_and_taken(device: str, kind: str, config: str, overrides: list[str
     """Steps a second and memory of a training, predicted for this machine and measured."""
     import torch
 
+    from pipelines.cost import models
     from pipelines.cost.estimate import step_seconds, training_memory
     from pipelines.cost.machines import machine_of
     from pipelines.cost.parts import left_of, parts_of_plan
     from pipelines.experiment.file import read_experiment
-    from pipelines.stages import cost
     from scripts.bench.cost import train_steps
 
     experiment = read_experiment(CLONE / "configs" / config, [*overrides, "output=nowhere"])
     part = next(part for part in left_of(parts_of_plan(experiment)) if part.kind == kind)
     machine = machine_of(None, 1)
-    need = cost.training(part, machine)
+    need = models.training(part, machine)
     predicted, memory = step_seconds(need, machine), sum(training_memory(need, machine).values())
     if device == "cuda":
         torch.cuda.empty_cache()

@@ -85,7 +85,7 @@ def cues(
     from pipelines.stages import cues as stage
 
     _check_costs(dry_run, gpu, gpus)
-    experiment = _read(config, overrides, output)
+    experiment = _read(config, overrides, output, gpu)
     chosen = stage.parse_timesteps(timesteps, experiment)
     if status or dry_run:
         stage.print_status(experiment, chosen, whole_dataset)
@@ -160,7 +160,7 @@ def sweep(
     from pipelines.stages import sweep as stage
 
     _check_costs(dry_run, gpu, gpus)
-    experiment = _read(config, overrides, output)
+    experiment = _read(config, overrides, output, gpu)
     if not dry_run:
         return stage.run(experiment, jobs)
     stage.print_plan(experiment)
@@ -221,7 +221,7 @@ def reproduce(
 
     asked = Asked(
         table, tuple(on or ()), tuple(map_ or ()), tuple(only or ()), seeds, scale, data, output, configs,
-        tuple(overrides or ()),
+        (*(["profile=gpu"] if gpu else []), *(overrides or ())),
     )  # fmt: skip
     _check_costs(dry_run, gpu, gpus)
     if not dry_run:
@@ -279,12 +279,14 @@ def threshold(
     typer.echo(stage.run(source, target, label, fold, max_bpcer, as_json))
 
 
-def _read(config: Path, overrides: list[str] | None, output: Path | None) -> Experiment:
-    """The experiment of a file, with the overrides of the command line."""
-    from pipelines.experiment.file import read_experiment
+def _read(config: Path, overrides: list[str] | None, output: Path | None, gpu: str | None = None) -> Experiment:
+    """The experiment of a file, with the overrides of the command line; for a named GPU in the profile that it has."""
+    from pipelines.experiment.file import read_experiment, read_mapping
     from pipelines.processes import require_shared
 
     given = list(overrides or [])
+    if gpu is not None and read_mapping(config).get("profile", "auto") == "auto":
+        given.insert(0, "profile=gpu")
     if output is not None:
         given.append(f"output={output}")
     experiment = read_experiment(config, given)
@@ -306,7 +308,7 @@ def _run_stages(
     from pipelines.stages import chain
 
     _check_costs(dry_run, gpu, gpus)
-    experiment = _read(config, overrides, output)
+    experiment = _read(config, overrides, output, gpu)
     if not dry_run:
         return chain.run(experiment, last)
     chain.print_plan(experiment)
@@ -330,6 +332,6 @@ def _print_costs(parts: list[Part], gpu: str | None, gpus: int | None) -> None:
     from pipelines.processes import is_main
 
     if (left := left_of(parts)) and is_main():
-        from pipelines.stages.cost import print_costs
+        from pipelines.cost.models import print_costs
 
         print_costs(left, gpu, gpus)

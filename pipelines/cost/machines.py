@@ -39,7 +39,8 @@ class Machine:
     Attributes:
         name: for people.
         memory: bytes that tensors can take.
-        rates: floating-point operations a second that are reached, by `conv` or `matmul` and number type.
+        rates: floating-point operations a second that are reached, by `conv` or `matmul` and number type; `tf32` is
+            float32 multiplied in TF32.
         bandwidth: bytes a second that are read and written.
         launch: seconds that starting one operation takes; small models wait for this.
         link: bytes a second that a GPU sends to others of its machine.
@@ -61,6 +62,12 @@ class Machine:
     def rate(self, kind: str, dtype: str) -> float:
         """Operations a second for `conv` or `matmul` in a number type; that of float32 for unknown types."""
         return self.rates.get(f"{kind} {dtype}", self.rates[f"{kind} float32"])
+
+    def in_tf32(self, enabled: bool) -> Machine:
+        """The machine as it multiplies float32 numbers in TF32, if it can."""
+        faster = {f"{kind} float32": self.rates.get(f"{kind} tf32") for kind in ("conv", "matmul")}
+        known = {name: rate for name, rate in faster.items() if rate is not None}
+        return replace(self, rates={**self.rates, **known}) if enabled else self
 
     @property
     def title(self) -> str:
@@ -91,10 +98,10 @@ class _Sheet:
     link: float
 
     def machine(self) -> Machine:
-        """The machine that is assumed for it. A GPU computes convolutions in TF32 unless this is switched off."""
-        half, single = TENSOR_CORES * self.bfloat16, PLAIN_CORES * self.float32
-        rates = {f"{kind} {dtype}": half for kind in ("conv", "matmul") for dtype in ("bfloat16", "float16")}
-        rates |= {"conv float32": TENSOR_CORES * self.tf32, "matmul float32": single}
+        """The machine that is assumed for it."""
+        half, tf32, single = TENSOR_CORES * self.bfloat16, TENSOR_CORES * self.tf32, PLAIN_CORES * self.float32
+        by_type = {"bfloat16": half, "float16": half, "tf32": tf32, "float32": single}
+        rates = {f"{kind} {name}": rate for kind in ("conv", "matmul") for name, rate in by_type.items()}
         return Machine(
             self.name, USABLE * self.memory * GIB, rates, MEMORY_BANDWIDTH * self.bandwidth, _LAUNCH, LINK * self.link,
             is_gpu=True, source="its data sheet and assumed utilisation",
@@ -166,17 +173,21 @@ def _measured(device: str) -> tuple[dict[str, float], float, float]:
     """
     import torch
 
+    from dfg.speed import use_tf32
+
     on_gpu = device == "cuda"
     side, faces, channels, wide = (4096, 32, 320, 2**28) if on_gpu else (384, 1, 64, 2**24)
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, **({"tf32": torch.float32} if on_gpu else {})}
     rates = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        name = str(dtype).removeprefix("torch.")
+    for name, dtype in types.items():
+        use_tf32(name == "tf32")
         matrix = torch.randn(side, side, device=device, dtype=dtype)
         rates[f"matmul {name}"] = 2 * side**3 / _seconds(partial(torch.mm, matrix, matrix), device)
         picture = torch.randn(faces, channels, 32, 32, device=device, dtype=dtype)
         kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
         flops = 2 * faces * 32 * 32 * channels**2 * 9
         rates[f"conv {name}"] = flops / _seconds(partial(torch.conv2d, picture, kernel, padding=1), device)
+    use_tf32(False)
     block = torch.randn(wide // 4, device=device)
     bandwidth = 3 * wide / _seconds(partial(torch.add, block, block), device)
     one = torch.zeros(1, device=device)

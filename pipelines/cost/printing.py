@@ -46,7 +46,8 @@ def priced_training(part: Part, need: Training, machine: Machine, measured: floa
     step = step_seconds(need, machine)
     unit = step / need.batch if part.kind == "detector" else step
     seconds = part.amount * (measured if measured is not None else unit)
-    precision = {"no": "float32"}.get(need.loop.mixed_precision, need.loop.mixed_precision)
+    single = "TF32" if need.loop.tf32 and machine.is_gpu else "float32"
+    precision = single if need.loop.mixed_precision == "no" else need.loop.mixed_precision
     counted = ", without the losses, which need values" if need.alone else ""
     lines = [
         f"  {need.parameters:,} parameters, {need.trained:,} trained; {need.batch} faces a step in {precision},"

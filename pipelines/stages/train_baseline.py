@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dfg.baselines import build_baseline
-from dfg.baselines.anoddpm import AnoDdpmObjective
-from dfg.baselines.deep_svdd import DeepSvddObjective
-from dfg.baselines.memae import MemAEObjective
 from pipelines.artefacts import MODEL, PIPELINE, autoencoder_sha256
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
-from pipelines.experiment.generator import AnoddpmSettings, BaselineSettings, DeepSvddSettings, MemaeSettings
+from pipelines.experiment.generator import AnoddpmSettings, BaselineSettings, DeepSvddSettings
+from pipelines.experiment.untrained import build_baseline_training
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_atomically
 from pipelines.fingerprint import folder_sha256
@@ -39,7 +36,7 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
         return training.folder
     indices = live_faces(faces, settings.domains)
     indices = indices[nested_share([str(key) for key in faces.keys[indices]], settings.share)]
-    objective = build_objective(settings, faces.size)
+    objective = build_baseline_training(settings, faces.size)
     timesteps = settings.train_timesteps if isinstance(settings, AnoddpmSettings) else 0
     batches = LiveFaceBatches(faces, indices, settings.loop.batch_size, 0, settings.flip, timesteps)
     after_step = _fix_center(settings, faces, indices)
@@ -48,23 +45,6 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
         save(objective.model, objective.model, training, MODEL, len(indices))
     wait()
     return training.folder
-
-
-def build_objective(settings: BaselineSettings, image_size: int) -> Any:
-    """The training objective of an untrained baseline.
-
-    Raises:
-        AgfasError: invalid options, or a size of faces that it cannot take.
-    """
-    try:
-        model = build_baseline(settings.name, settings.preset, image_size, **settings.options)
-    except (ValueError, TypeError) as error:
-        raise AgfasError(f"generator.name = {settings.name} cannot be built: {error}") from error
-    if isinstance(settings, MemaeSettings):
-        return MemAEObjective(model, settings.entropy_weight)
-    if isinstance(settings, DeepSvddSettings):
-        return DeepSvddObjective(model, settings.compactness_weight)
-    return AnoDdpmObjective(model)
 
 
 def live_faces(faces: Faces, domains: list[str], key: str = "generator.domains") -> np.ndarray:

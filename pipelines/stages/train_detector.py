@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
-from oanet.detectors import Detector, build_detector
-from oanet.objectives import build_objective
 from pipelines.artefacts import DetectorRun, cue_reader
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
+from pipelines.experiment.untrained import build_detector, build_training
 from pipelines.experiment.workspace import Workspace
 from pipelines.memory import free_models
 from pipelines.processes import is_main, wait
@@ -47,9 +46,9 @@ def check_options(experiment: Experiment) -> None:
         raise AgfasError(f"cue.timestep: {error}") from error
     with torch.device("meta"):
         if experiment.train.steps == 0:
-            _build_detector(experiment)
+            build_detector(experiment)
         else:
-            check_extra_live(experiment, build(experiment, num_domains=2))
+            check_extra_live(experiment, build_training(experiment, num_domains=2))
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:
@@ -68,7 +67,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
         return
     parts = indices(faces.columns(), fold)
     torch.manual_seed(experiment.seed)
-    objective = build(experiment, count_domains(experiment, fold))
+    objective = build_training(experiment, count_domains(experiment, fold))
     batches = make_batches(experiment, faces, reader, fold, parts["train"], objective)
     watch = make_watch(experiment, faces, reader, parts["dev"])
     keep = snapshot_steps(experiment)
@@ -106,28 +105,8 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
 def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     """Save the detector with its published weights as the only checkpoint, of step 0."""
     if is_main():
-        detector = _build_detector(experiment)
+        detector = build_detector(experiment)
         detector.save_pretrained(snapshot_folder(run.folder, 0))
         count = detector.num_parameters()
         run.finish({"fold": fold.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
     wait()
-
-
-def _build_detector(experiment: Experiment) -> Detector:
-    try:
-        options = experiment.detector.options()
-        if Workspace(experiment).needs_cue():
-            from oanet.names import CUE_CHANNELS
-
-            options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
-        return build_detector(experiment.detector.name, seed=experiment.seed, **options)
-    except (OSError, ValueError, TypeError) as error:
-        raise AgfasError(f"The detector cannot be built: {error}") from error
-
-
-def build(experiment: Experiment, num_domains: int) -> Any:
-    detector, objective = _build_detector(experiment), experiment.objective
-    try:
-        return build_objective(objective.name, detector, num_domains, seed=experiment.seed, **objective.options())
-    except (ValueError, TypeError) as error:
-        raise AgfasError(f"The objective cannot be built: {error}") from error

@@ -16,25 +16,22 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipelines.cost import models
 from pipelines.cost.counting import DTYPES
 from pipelines.cost.estimate import step_seconds, training_memory
 from pipelines.cost.machines import GIB, machine_at_hand
 from pipelines.cost.parts import Part, left_of, parts_of_plan
 from pipelines.experiment.file import read_experiment
-from pipelines.stages import cost
 from pipelines.training.optimizer import WeightAverage, make_optimizer
 from scripts.bench import CLONE
 from scripts.bench.turns import plain_environment
 
 # The compact generator on faces of 256 pixels, and the detector of the small experiments.
+_COMPACT = ["generator.loop.batch_size=4", "generator.loop.mixed_precision='no'"]
 WORK: dict[str, tuple[str, str, list[str]]] = {
-    "compact generator": (
-        "generator", "dfg_compact.yaml",
-        ["generator.loop.batch_size=4", "generator.loop.mixed_precision=no", "generator.gradient_checkpointing=false"],
-    ),
+    "compact generator": ("generator", "dfg_compact.yaml", _COMPACT),
     "compact generator, checkpointed": (
-        "generator", "dfg_compact.yaml",
-        ["generator.loop.batch_size=4", "generator.loop.mixed_precision=no", "generator.gradient_checkpointing=true"],
+        "generator", "dfg_compact.yaml", [*_COMPACT, "generator.gradient_checkpointing=true"]
     ),
     "tiny OA-Net": ("detector", "loo.yaml", []),
 }  # fmt: skip
@@ -74,7 +71,7 @@ def measure(work: str, steps: int) -> None:
     part = _part(kind, config, overrides)
     # Measured at once by all processes, on the cores that each has.
     machine = replace(machine_at_hand(), count=dist.get_world_size())
-    need = cost.training(part, machine)
+    need = models.training(part, machine)
     predicted = step_seconds(need, machine), sum(training_memory(need, machine).values())
     before = _resident()
     seconds = train_steps(part, need.faces, steps)
@@ -90,8 +87,8 @@ def _part(kind: str, config: str, overrides: list[str]) -> Part:
 
 def train_steps(part: Part, faces: int, steps: int, device: str = "cpu") -> float:
     """Seconds of one step of `faces` faces, as the training loop takes it: optimiser, clipping, average."""
-    loop = cost.loop_of(part)
-    objective, makes = cost.objective_of(part)
+    loop = models.loop_of(part)
+    objective, makes = models.objective_of(part)
     if part.kind == "generator" and getattr(part.experiment.generator, "gradient_checkpointing", False):
         objective.unet.enable_gradient_checkpointing()
     with torch.device(device):

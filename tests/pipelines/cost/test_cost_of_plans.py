@@ -6,19 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from small_experiments import chain_settings
 from typer.testing import CliRunner
 
 from oanet.detectors import build_detector
 from oanet.names import DETECTORS
 from pipelines.cli import app
+from pipelines.cost import models
 from pipelines.cost.estimate import face_seconds, step_seconds, training_memory
 from pipelines.cost.machines import GIB, GPUS, machine_of
 from pipelines.cost.parts import calls_of, left_of, parts_of_cues, parts_of_plan
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, read_experiment, with_overrides
-from pipelines.stages import cost
 
 PAPER = Path(__file__).parents[3] / "configs" / "dfg_paper.yaml"
 A100, H100 = machine_of("a100-40"), machine_of("h100")
@@ -31,7 +32,7 @@ def part(experiment: Experiment, kind: str):
 @pytest.fixture(scope="module")
 def paper():
     """The paper's generator: one step on an A100."""
-    return cost.training(part(read_experiment(PAPER), "generator"), A100)
+    return models.training(part(read_experiment(PAPER), "generator"), A100)
 
 
 def test_the_papers_generator_is_stable_diffusions(paper):
@@ -54,15 +55,31 @@ def test_hours_of_training_are_within_a_factor_of_two_of_the_audits(paper, machi
 def test_hours_of_cues_are_within_a_factor_of_two_of_the_audits(dtype, hours):
     experiment = with_overrides(read_experiment(PAPER), {"cue.dtype": dtype})
     restoration = part(experiment, "restoration")
-    need = cost.restoring(restoration)
+    need = models.restoring(restoration)
     # U-Net, autoencoder and the trunk of the iResNet-18.
     assert need.parameters == 859_520_964 + 83_653_863 + 11_179_008
     # 178.7 GFLOP a call, 273 to encode and 622 to decode, as the sheet of costs has them.
     assert need.call.flops / need.faces / 1e9 == pytest.approx(178.7, rel=0.01)
     assert need.once.flops / need.faces / 1e9 == pytest.approx(273 + 5, rel=0.01)
     assert need.decode.flops / need.faces / 1e9 == pytest.approx(622, rel=0.01)
-    found = 200_000 * face_seconds(need, A100, [calls_of(experiment, 801)], plain=True) / 3600
+    # As torch computes by itself: convolutions in TF32, matrices in float32.
+    half_tf32 = replace(A100, rates={**A100.rates, "conv float32": A100.rates["conv tf32"]})
+    found = 200_000 * face_seconds(need, half_tf32, [calls_of(experiment, 801)], plain=True) / 3600
     assert hours / 2 < found < hours * 2
+
+
+@pytest.mark.slow
+def test_a_named_gpu_is_asked_in_its_profile(tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**chain_settings(tmp_path / "out"), "cue": {"timestep": 41}}))
+
+    def printed(*words: str) -> str:
+        command = ["cues", str(tmp_path / "a.yaml"), "--dry-run", "--gpu", "h100", *words]
+        return CliRunner().invoke(app, command).output
+
+    assert "parameters in bfloat16" in printed()
+    assert "parameters in float32" in printed("profile=exact")
+    tf32 = H100.in_tf32(True)
+    assert tf32.rate("matmul", "float32") == H100.rate("matmul", "tf32") > H100.rate("matmul", "float32")
 
 
 QUICK = ("oanet", "ssdg_r", "memae")
@@ -79,7 +96,7 @@ def test_parameters_of_a_tiny_detector_are_those_of_the_real_one(name, tmp_path)
     real = build_detector(name, preset="tiny")
     if real.inference_only or real.map_names or name == "flip_mcl":
         pytest.skip("not trained, or not by this objective")
-    need = cost.training(part(build_experiment(settings, "a test"), "detector"), A100)
+    need = models.training(part(build_experiment(settings, "a test"), "detector"), A100)
     assert need.parameters == real.num_parameters()
 
 
@@ -88,7 +105,7 @@ def test_baselines_are_counted_too(name, tmp_path):
     settings = {**chain_settings(tmp_path), "generator": {"name": name}, "cue": {"source": name, "timestep": 20}}
     settings["data"] = {**settings["data"], "size": 64}
     parts = left_of(parts_of_plan(build_experiment(settings, "a test")))
-    priced = {part.kind: cost.price(part, A100) for part in parts}
+    priced = {part.kind: models.price(part, A100) for part in parts}
     assert set(priced) == {"generator", "restoration", "detector"}
     assert all(each.seconds > 0 for each in priced.values())
 
@@ -96,21 +113,19 @@ def test_baselines_are_counted_too(name, tmp_path):
 def test_more_gpus_than_faces_are_refused(tmp_path):
     experiment = build_experiment(chain_settings(tmp_path), "a test")
     with pytest.raises(AgfasError, match="A step of the detector has 4 faces, which 64 GPUs cannot share"):
-        cost.training(part(experiment, "detector"), machine_of("h100", 64))
+        models.training(part(experiment, "detector"), machine_of("h100", 64))
 
 
 def test_a_card_that_is_too_small_says_what_to_change(monkeypatch, tmp_path):
     monkeypatch.setitem(GPUS, "rtx4090", replace(GPUS["rtx4090"], memory=0.001))
     experiment, lines = build_experiment(chain_settings(tmp_path), "a test"), list[str]()
-    cost.print_costs([part(experiment, "generator")], "rtx4090", None, lines.append)
+    models.print_costs([part(experiment, "generator")], "rtx4090", None, lines.append)
     text = "\n".join(lines)
     assert "DOES NOT FIT: RTX 4090 has 0.00093 GiB for tensors: try generator.gradient_checkpointing=true; or" in text
     assert "generator.loop.mixed_precision=bf16; or generator.loop.gradient_accumulation=2" in text
 
 
 def test_the_command_prints_plan_parts_and_total(tmp_path):
-    import yaml
-
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(chain_settings(tmp_path / "out")))
     done = CliRunner().invoke(app, ["train", str(tmp_path / "a.yaml"), "--dry-run", "--gpu", "h100", "--gpus", "2"])
     assert done.exit_code == 0, done.output
@@ -134,5 +149,5 @@ def test_a_source_of_others_has_no_known_cost(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     experiment = build_experiment({**chain_settings(tmp_path), "cue": {"source": "blurs_of_mine:Blur"}}, "a test")
     lines: list[str] = []
-    cost.print_costs(parts_of_cues(experiment, [801], all_faces=True), "h100", None, lines.append)
+    models.print_costs(parts_of_cues(experiment, [801], all_faces=True), "h100", None, lines.append)
     assert "its cost is unknown" in lines[1]

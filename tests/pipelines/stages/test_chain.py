@@ -170,10 +170,10 @@ def test_a_probe_compares_every_cue_with_one_of_them(experiment, judged):
 
 
 def test_seeds_start_from_other_weights(experiment):
-    from pipelines.stages.train_detector import build
+    from pipelines.experiment.untrained import build_training
 
     first, same, other = (
-        build(with_overrides(experiment, {"seed": seed}), 1).detector.state_dict() for seed in (0, 0, 1)
+        build_training(with_overrides(experiment, {"seed": seed}), 1).detector.state_dict() for seed in (0, 0, 1)
     )
     assert all(bool((first[name] == same[name]).all()) for name in first)
     assert any(bool((first[name] != other[name]).any()) for name in first)

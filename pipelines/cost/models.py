@@ -44,8 +44,8 @@ from pipelines.experiment.generator import (
     PretrainedAutoencoder,
     TrainedIdentity,
 )
+from pipelines.experiment.untrained import build_baseline_training, build_training
 from pipelines.experiment.workspace import Workspace
-from pipelines.stages import train_baseline, train_detector
 from pipelines.training.parallel import Place, ProcessShare, make_independent
 from pipelines.training.settings import LoopSettings
 
@@ -83,8 +83,8 @@ def print_costs(left: list[Part], gpu: str | None, gpus: int | None, echo: Calla
 def price(part: Part, machine: Machine, measured: float | None = None) -> Priced:
     """The cost of a part; `measured` are the seconds per unit of work of earlier runs on this machine."""
     if part.kind == "restoration":
-        return priced_restoring(part, restoring(part), machine)
-    return priced_training(part, training(part, machine), machine, measured)
+        return priced_restoring(part, restoring(part), machine.in_tf32(part.experiment.cue.tf32))
+    return priced_training(part, training(part, machine), machine.in_tf32(loop_of(part).tf32), measured)
 
 
 Makes = Callable[[Any, int], Any]
@@ -177,7 +177,7 @@ def objective_of(part: Part) -> tuple[Any, Makes]:
         }
     if isinstance(experiment.generator, GeneratorSettings):
         return _of_generator(experiment, experiment.generator)
-    objective = train_baseline.build_objective(experiment.generator, size)
+    objective = build_baseline_training(experiment.generator, size)
     return objective, lambda _, faces: {
         "image": torch.zeros(faces, 3, size, size),
         "noise": torch.zeros(faces, 3, size, size),
@@ -210,7 +210,7 @@ def _of_generator(experiment: Experiment, settings: GeneratorSettings) -> tuple[
 def _of_detector(experiment: Experiment, domains: int) -> tuple[Any, Makes]:
     if experiment.detector.options().get("pretrained"):
         experiment = with_overrides(experiment, {"detector.pretrained": False})
-    objective = train_detector.build(experiment, domains)
+    objective = build_training(experiment, domains)
     size, needs_cue = experiment.data.size, Workspace(experiment).needs_cue()
 
     def batch(fake: Any, faces: int) -> FaceBatch:
@@ -319,7 +319,7 @@ def restoring(part: Part) -> Restoring:
         return _by_generator(experiment, faces)
     size = experiment.data.size
     with torch.device("meta"):
-        model = train_baseline.build_objective(experiment.generator, size).model.eval()
+        model = build_baseline_training(experiment.generator, size).model.eval()
     with fake_tensors(), torch.no_grad():
         model = as_fake(model)
         image, index = torch.zeros(faces, 3, size, size), torch.zeros(faces, dtype=torch.long)
