@@ -10,7 +10,7 @@ from oanet.attention import VIT_HALVES, Pluggable, embed
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
-from oanet.trunks import build_vit, fit_image, pool
+from oanet.trunks import antialiases, build_vit, fit_image, pool
 
 
 class OANet(Pluggable):
@@ -31,6 +31,7 @@ class OANet(Pluggable):
         image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`; `pretrained` also
             applies to the cue encoder.
         embedding_dim: width of the feature.
+        resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
         cue_channels: 3, or 6 for a two-part cue.
         cue_backbone, cue_stages, cue_options: see `oanet.cue_encoder.CueEncoder`.
     """
@@ -47,6 +48,7 @@ class OANet(Pluggable):
         layer_norm_eps: float | None = 1e-12,
         backbone_options: dict[str, Any] | None = None,
         embedding_dim: int = 512,
+        resize: str = "plain",
         cue_channels: int = 3,
         cue_backbone: str = "resnet18",
         cue_stages: int = 4,
@@ -54,6 +56,7 @@ class OANet(Pluggable):
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.antialias = antialiases(resize)
         self.feature_dim = embedding_dim
         self.vit = build_vit(backbone, image_size, 3, pretrained, stem, layer_norm_eps, backbone_options)
         self.head = LivenessHead(self.vit.num_features, embedding_dim)
@@ -62,7 +65,7 @@ class OANet(Pluggable):
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; with `need_weights`, `attention` holds one map per block."""
-        tokens = embed(self.vit, fit_image(self.vit, image, self.image_size))  # (B, T, width)
+        tokens = embed(self.vit, fit_image(self.vit, image, self.image_size, self.antialias))  # (B, T, width)
         tokens, maps = self.attend(tokens, cue, self.vit.blocks, VIT_HALVES, need_weights)
         logits, features = self.head(pool(self.vit, self.vit.norm(tokens)))
         return DetectorOutput(logits, features, maps)

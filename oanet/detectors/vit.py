@@ -21,7 +21,7 @@ from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors.base import Detector, check_cue
 from oanet.head import LivenessHead, build_head
-from oanet.trunks import build_vit, fit_image, pool, resize
+from oanet.trunks import antialiases, build_vit, fit_image, pool, resize
 
 
 class ImageOnly(Detector):
@@ -33,6 +33,7 @@ class ImageOnly(Detector):
     Args:
         backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`.
         embedding_dim: width of the feature.
+        resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
     """
 
     name = "image_only"
@@ -46,16 +47,18 @@ class ImageOnly(Detector):
         layer_norm_eps: float | None = 1e-12,
         backbone_options: dict[str, Any] | None = None,
         embedding_dim: int = 512,
+        resize: str = "plain",
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.antialias = antialiases(resize)
         self.feature_dim = embedding_dim
         self.vit = build_vit(backbone, image_size, 3, pretrained, stem, layer_norm_eps, backbone_options)
         self.head = LivenessHead(self.vit.num_features, embedding_dim)
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`."""
-        tokens = self.vit.forward_features(fit_image(self.vit, image, self.image_size))  # (B, T, width)
+        tokens = self.vit.forward_features(fit_image(self.vit, image, self.image_size, self.antialias))  # (B, T, width)
         return DetectorOutput(*self.head(pool(self.vit, tokens)))
 
 
@@ -70,6 +73,7 @@ class ResidualOnly(Detector):
         backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: of each ViT, see
             `oanet.trunks.build_vit`.
         embedding_dim: width of the feature.
+        resize: how image and cue are made smaller, one of `oanet.trunks.RESIZES`.
     """
 
     name = "residual_only"
@@ -86,10 +90,12 @@ class ResidualOnly(Detector):
         layer_norm_eps: float | None = 1e-12,
         backbone_options: dict[str, Any] | None = None,
         embedding_dim: int = 512,
+        resize: str = "plain",
     ) -> None:
         super().__init__()
         self.cue_channels = cue_channels
         self.image_size = image_size
+        self.antialias = antialiases(resize)
         self.feature_dim = embedding_dim
         shape = (pretrained, stem, layer_norm_eps, backbone_options)
         self.vit = build_vit(backbone, image_size, 3, *shape) if self.sees_image else None
@@ -99,10 +105,10 @@ class ResidualOnly(Detector):
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`."""
-        cue = resize(check_cue(cue, self.name, self.cue_channels), self.image_size)
+        cue = resize(check_cue(cue, self.name, self.cue_channels), self.image_size, self.antialias)
         pooled = [pool(self.cue_vit, self.cue_vit.forward_features(cue))]  # (B, width) each
         if self.vit is not None:
-            tokens = self.vit.forward_features(fit_image(self.vit, image, self.image_size))
+            tokens = self.vit.forward_features(fit_image(self.vit, image, self.image_size, self.antialias))
             pooled.insert(0, pool(self.vit, tokens))
         return DetectorOutput(*self.head(torch.cat(pooled, dim=1)))
 
@@ -146,6 +152,7 @@ class ViT(Pluggable):
         backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`; the
             presets `base`, `small` and `ti` are ViT-B, ViT-S and ViT-Ti with 16x16 patches.
         embedding_dim: width of the feature; ignored by the head `linear`.
+        resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
         cue: attend to the cue in every block, see `oanet.attention`; `pretrained` then applies to the cue encoder too.
         cue_channels, cue_backbone, cue_stages, cue_options: see `oanet.cue_encoder.CueEncoder`; they need `cue`.
     """
@@ -162,6 +169,7 @@ class ViT(Pluggable):
         layer_norm_eps: float | None = 1e-12,
         backbone_options: dict[str, Any] | None = None,
         embedding_dim: int = 512,
+        resize: str = "plain",
         cue: bool = False,
         cue_channels: int = 3,
         cue_backbone: str = "resnet18",
@@ -170,6 +178,7 @@ class ViT(Pluggable):
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.antialias = antialiases(resize)
         self.vit = build_vit(backbone, image_size, 3, pretrained, stem, layer_norm_eps, backbone_options)
         self.head = build_head(head, self.vit.num_features, embedding_dim)
         self.feature_dim = self.head.feature_dim
@@ -179,7 +188,7 @@ class ViT(Pluggable):
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; with `need_weights` and a cue, `attention` holds one map per block."""
-        image = fit_image(self.vit, image, self.image_size)
+        image = fit_image(self.vit, image, self.image_size, self.antialias)
         if not self.needs_cue:  # timm's own path, which takes blocks of any kind
             return DetectorOutput(*self.head(pool(self.vit, self.vit.forward_features(image))))
         tokens, maps = self.attend(embed(self.vit, image), cue, self.vit.blocks, VIT_HALVES, need_weights)

@@ -11,8 +11,9 @@ from torch import nn
 
 from oanet.attention import OffRealCrossAttention
 from oanet.cue_encoder import CueEncoder
+from oanet.detectors import build_detector
 from oanet.head import LivenessHead, normalize_feature
-from oanet.trunks import ConvStem, build_vit, fit_image, pool, resize
+from oanet.trunks import RESIZES, ConvStem, build_vit, fit_image, pool, resize
 
 SMALL_VIT = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -117,7 +118,7 @@ def test_any_timm_vit_at_any_size(backbone: str) -> None:
     options = SMALL_VIT if backbone != "test_vit2" else {"depth": 2}
     vit = build_vit(backbone, image_size=48, options=options).eval()
     image = torch.rand(2, 3, 64, 64) * 2 - 1
-    vector = pool(vit, vit.forward_features(fit_image(vit, image, 48)))
+    vector = pool(vit, vit.forward_features(fit_image(vit, image, 48, True)))
     assert vector.shape == (2, vit.num_features)
     assert all(module.eps == 1e-12 for module in vit.modules() if isinstance(module, nn.LayerNorm))
 
@@ -128,13 +129,13 @@ def test_own_epsilon_and_own_statistics_are_kept() -> None:
     image = torch.rand(1, 3, 32, 32) * 2 - 1
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    torch.testing.assert_close(fit_image(vit, image, 32)[0], ((image[0] + 1) / 2 - mean) / deviation)
+    torch.testing.assert_close(fit_image(vit, image, 32, False)[0], ((image[0] + 1) / 2 - mean) / deviation)
 
 
 def test_a_picture_that_fits_is_not_touched() -> None:
     vit = build_vit("vit_tiny_patch16_224", 32, options=SMALL_VIT)
     image = torch.rand(1, 3, 32, 32)
-    assert fit_image(vit, image, 32) is image
+    assert fit_image(vit, image, 32, False) is image
     torch.testing.assert_close(resize(torch.full((1, 6, 64, 64), 0.3), 32), torch.full((1, 6, 32, 32), 0.3))
 
 
@@ -178,3 +179,36 @@ def test_tokens_run_row_by_row() -> None:
     cue = torch.randn(1, 3, 64, 64)
     expected = encoder.stages(encoder.stem(cue))[0, :, 3, 5]
     torch.testing.assert_close(encoder(cue)[0, 3 * 16 + 5], expected)
+
+
+def plainly(image: torch.Tensor, side: int) -> torch.Tensor:
+    """(H, W) -> (side, side): each pixel from the four around its centre, alone."""
+    scale, out = len(image) / side, torch.empty(side, side, dtype=image.dtype)
+    for row in range(side):
+        for column in range(side):
+            y, x = (min(max((place + 0.5) * scale - 0.5, 0), len(image) - 1) for place in (row, column))
+            top, left = int(y), int(x)
+            below, right = min(top + 1, len(image) - 1), min(left + 1, len(image) - 1)
+            upper = image[top, left] * (1 - (x - left)) + image[top, right] * (x - left)
+            lower = image[below, left] * (1 - (x - left)) + image[below, right] * (x - left)
+            out[row, column] = upper * (1 - (y - top)) + lower * (y - top)
+    return out
+
+
+def test_plain_resizing_reads_four_pixels_and_keeps_a_screen() -> None:
+    image = torch.rand(1, 1, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(resize(image, 28, antialias=False)[0, 0], plainly(image[0, 0], 28))
+    line = torch.cos(2 * math.pi * torch.arange(256) / 3)
+    screen = (line[:, None] * line)[None, None]
+    plain, smooth = (resize(screen, 224, antialias=how).square().mean().item() for how in (False, True))
+    assert smooth / plain == pytest.approx(0.56, abs=0.02)
+
+
+def test_vits_resize_as_their_option_says() -> None:
+    image = torch.rand(1, 3, 80, 80) * 2 - 1
+    plain, smooth = (build_detector("image_only", preset="tiny", resize=how).eval() for how in RESIZES)
+    for detector, antialias in ((plain, False), (smooth, True)):
+        torch.testing.assert_close(detector(image).logits, detector(resize(image, 64, antialias)).logits)
+    assert not torch.allclose(plain(image).logits, smooth(image).logits)
+    with pytest.raises(ValueError, match="Unknown resize 'smooth'"):
+        build_detector("image_only", preset="tiny", resize="smooth")
