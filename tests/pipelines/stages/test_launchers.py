@@ -65,6 +65,17 @@ def test_a_signal_ends_training_and_the_same_command_goes_on(tmp_path, processes
     assert json.loads((generator(stopped) / "environment.json").read_text())["processes"] == processes
 
 
+def test_of_two_jobs_on_one_output_one_works_and_one_is_refused(tmp_path):
+    configured(tmp_path)
+    command = ("-m", "pipelines.cli", "train-dfg", "experiment.yaml")
+    jobs = [start(1, *command, folders=[tmp_path])[0] for _ in range(2)]
+    (code, _, errors), (other, _, refused) = sorted(ended(jobs, timeout=200), key=lambda result: result[0])
+    assert (code, other) == (0, 1), errors + refused
+    assert "is being written by process" in refused.splitlines()[-1]
+    assert "Traceback" not in refused
+    assert (generator(tmp_path) / "done.json").is_file()
+
+
 def test_two_launchers_train_as_two_machines(tmp_path):
     config, port = configured(tmp_path, steps=3), free_port()
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]

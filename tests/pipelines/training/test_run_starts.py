@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from launching import ended, start
+from training_parts import Regression, batches
+
+from pipelines.training.loop import fit
+from pipelines.training.run import Run
+from pipelines.training.settings import LoopSettings
 
 STARTS = """
 import json, sys
@@ -28,6 +34,16 @@ for folder, identity in ((root / "foreign", {}), (root / "0", {"number": 1})):
         refused.append([type(error).__name__, str(error)])
 print(json.dumps(refused))
 """
+
+
+def test_the_environment_says_how_many_processes_and_which_kernels(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run", {})
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    fit(Regression(), batches, LoopSettings(steps=1), run, title="train")
+    found = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (found["processes"], found["device"]) == (1, "cpu")
+    assert found["kernels"].startswith("float32 products ")
+    assert "cudnn deterministic on" in found["kernels"]  # as it is where training begins
 
 
 @pytest.mark.slow
