@@ -22,7 +22,7 @@ from dfg import taesd as _taesd  # noqa: F401
 from dfg.attention import cached_cross_attention
 from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_latents, latent_channels
 from dfg.identity import IdentityEncoder
-from dfg.noise import noise_for_keys, noise_from_generators
+from dfg.noise import noise_for_keys, noise_from_generators, to_device
 from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
@@ -174,7 +174,7 @@ class DeFakePipeline(DiffusionPipeline):
             ValueError: not a batch of RGB faces in [-1, 1].
         """
         check_image(image)
-        return encode_latents(self.autoencoder, image.to(self.autoencoder.device))
+        return encode_latents(self.autoencoder, to_device(image, self.autoencoder.device))
 
     @torch.no_grad()
     def identity_tokens(self, image: torch.Tensor, condition: str = "identity") -> torch.Tensor:
@@ -192,7 +192,7 @@ class DeFakePipeline(DiffusionPipeline):
             return torch.zeros(len(image), number, width, device=self.unet.device)
         if encoder is None:
             raise ValueError("this generator has no identity encoder: use condition='none'.")
-        tokens = encoder(image.to(encoder.device)).float()
+        tokens = encoder(to_device(image, encoder.device)).float()
         if self.token_projection is not None:
             return self.token_projection(tokens.to(self.token_projection.device)).float().to(self.unet.device)
         return pad_tokens(tokens, width).to(self.unet.device)

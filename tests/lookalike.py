@@ -112,6 +112,21 @@ class Lookalike:
         return tensor.untyped_storage().data_ptr() in self._pinned
 
 
+def waits_between_calls(seen: Lookalike, network: torch.nn.Module, restore: Callable[[], object]) -> list[Record]:
+    """What the host waited for from the start of the network's first call to the end of its last."""
+    places: list[int] = []
+
+    def mark(*_: object) -> None:
+        places.append(len(seen.synchronisations))
+
+    handles = [network.register_forward_pre_hook(mark), network.register_forward_hook(mark)]
+    restore()
+    for handle in handles:
+        handle.remove()
+    assert places
+    return seen.synchronisations[places[0] : places[-1]]
+
+
 _installed: list[Lookalike] = []
 
 
@@ -482,7 +497,7 @@ def installed() -> Iterator[Lookalike]:
     if torch.cuda.is_available():
         pytest.skip("a real GPU is at hand: the look-alike would hide it")
     seen = Lookalike()
-    with pytest.MonkeyPatch.context() as patch, _autocast(), _lifted():
+    with pytest.MonkeyPatch.context() as patch, _autocast(), _flags():
         _patch_tensors(patch, seen)
         _patch_device(patch, seen)
         _patch_accelerate(patch)
@@ -547,6 +562,10 @@ def _patch_device(patch: pytest.MonkeyPatch, seen: Lookalike) -> None:
     patch.setattr(torch.accelerator, "current_accelerator", lambda *args, **options: torch.device("cuda"))
     patch.setattr(torch.accelerator, "current_device_index", lambda: 0)
     patch.setattr(torch.accelerator, "synchronize", lambda *args: seen.wait("synchronize"))
+    patch.setattr(torch.backends.cuda.matmul, "allow_tf32", torch.backends.cuda.matmul.allow_tf32)
+    for name in ("allow_tf32", "benchmark", "deterministic"):
+        patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    patch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic training sets
     patch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None, raising=False)
 
 
@@ -557,14 +576,18 @@ def _patch_accelerate(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def _lifted() -> Iterator[None]:
-    """`torch.tensor(..., device="cuda")` makes a CPU tensor and copies it, which the look-alike can see."""
-    before = torch._C._only_lift_cpu_tensors()
+def _flags() -> Iterator[None]:
+    """What a program may set for a GPU, and what the look-alike sets, is afterwards as before."""
+    lifted = torch._C._only_lift_cpu_tensors()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    # `torch.tensor(..., device="cuda")` makes a CPU tensor and copies it, which the look-alike can see.
     torch._C._set_only_lift_cpu_tensors(True)
     try:
         yield
     finally:
-        torch._C._set_only_lift_cpu_tensors(before)
+        torch._C._set_only_lift_cpu_tensors(lifted)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
 
 
 @contextmanager

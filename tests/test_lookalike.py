@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from dfg.speed import use_tf32
+
 Operation = Callable[[torch.Tensor], object]
 
 
@@ -225,14 +227,18 @@ def test_nothing_of_it_is_left():
         *((torch.Tensor, name) for name in ("to", "cuda", "pin_memory", "is_pinned")),
         *((torch, name) for name in ("tensor", "as_tensor", "Generator")),
         *((torch.cuda, name) for name in ("is_available", "device_count", "_lazy_init", "Stream")),
+        (torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "benchmark"),
         (torch.accelerator, "is_available"), (threading.Thread, "run"), (PartialState, "_shared_state"),
     )  # fmt: skip
     before = [getattr(owner, name) for owner, name in watched]
     with installed():
+        use_tf32(True)
+        torch.use_deterministic_algorithms(True)
         assert torch.cuda.is_available()
         assert PartialState().device.type == "cuda"
     assert [getattr(owner, name) for owner, name in watched] == before
     assert not torch.cuda.is_available()
+    assert not torch.are_deterministic_algorithms_enabled()
     assert type(torch.tensor([1.0]).to("cpu")) is torch.Tensor
     with pytest.raises((RuntimeError, AssertionError)):
         torch.zeros(2, device="cuda")

@@ -18,7 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from dfg.autoencoder import check_image
-from dfg.noise import evaluating
+from dfg.noise import evaluating, to_device
 
 LEAK = 0.2
 
@@ -60,7 +60,7 @@ class Baseline(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]
         size = self.config["image_size"]
         if tuple(image.shape[-2:]) != (size, size):
             raise ValueError(f"this model restores faces of {size}x{size} pixels, not {tuple(image.shape[-2:])}.")
-        return image.to(self.device, self.dtype)
+        return to_device(image, self.device).to(self.dtype)
 
 
 class AutoencoderBaseline(Baseline):

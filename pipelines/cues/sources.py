@@ -141,7 +141,7 @@ class DfgSweep:
 
     def _restored(self, latents: torch.Tensor, conditioning: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
         """The mean of `samples` restorations."""
-        chosen, total = self.settings, torch.zeros(())
+        chosen, total = self.settings, torch.zeros((), device=latents.device)
         for sample in range(chosen.samples):
             noise = noise_for_keys(keys, tuple(latents.shape[1:]), chosen.seed + sample, latents.device)
             denoised = self.pipeline.restore_latents(
@@ -153,7 +153,7 @@ class DfgSweep:
                 sampler=chosen.scheduler,
                 calls=chosen.calls,
             )
-            total = self.pipeline.decode(denoised) + total.to(denoised.device)
+            total = self.pipeline.decode(denoised) + total
         return total / chosen.samples
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dfg.noise import to_device
 from dfg.speed import use_tf32
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device
@@ -36,8 +37,8 @@ def answers(
     detector = detector.to(device()).eval()
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        image = to_unit_range(faces.images[part]).to(device())
-        cue = None if reader is None else reader.batch(part).to(device())
+        image = to_device(to_unit_range(faces.images[part]), device())
+        cue = None if reader is None else to_device(reader.batch(part), device())
         yield part, detector(image, cue)
 
 

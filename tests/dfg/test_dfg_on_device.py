@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from lookalike import Lookalike, Record
+from lookalike import waits_between_calls
 
 from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
@@ -22,21 +21,6 @@ from dfg.tokens import TokenProjection
 from dfg.unet import build_unet
 
 OBJECTIVES = {"anoddpm": AnoDdpmObjective, "deep_svdd": DeepSvddObjective, "memae": MemAEObjective}
-
-
-def waits_between_calls(seen: Lookalike, network: torch.nn.Module, restore: Callable[[], object]) -> list[Record]:
-    """What the host waited for from the start of the network's first call to the end of its last."""
-    places: list[int] = []
-
-    def mark(*_: object) -> None:
-        places.append(len(seen.synchronisations))
-
-    handles = [network.register_forward_pre_hook(mark), network.register_forward_hook(mark)]
-    restore()
-    for handle in handles:
-        handle.remove()
-    assert places
-    return seen.synchronisations[places[0] : places[-1]]
 
 
 CHOICES: dict[str, dict[str, Any]] = {

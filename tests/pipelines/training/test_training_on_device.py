@@ -35,17 +35,6 @@ class Loss(Regression):
         return {"loss": super().forward(batch)["loss"]}
 
 
-class Ahead:
-    """Batches that are on their way to the device when the step begins."""
-
-    def __init__(self, made: Any) -> None:
-        self.made, self.size = made, made.size
-
-    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
-        batch = self.made(step, rows)
-        return {name: value.pin_memory().to("cuda", non_blocking=True) for name, value in batch.items()}
-
-
 def train(
     seen: Lookalike, objective: nn.Module, data: Any, settings: LoopSettings, run: Run, stop: int = 0
 ) -> dict[int, list[Record]]:
@@ -58,7 +47,7 @@ def train(
             raise Killed
 
     try:
-        fit(objective, Ahead(data), settings, run, title="on a GPU", after_step=mark)
+        fit(objective, data, settings, run, title="on a GPU", after_step=mark)
     except Killed:
         assert stop
     steps = sorted(places)
