@@ -562,9 +562,6 @@ def _patch_device(patch: pytest.MonkeyPatch, seen: Lookalike) -> None:
     patch.setattr(torch.accelerator, "current_accelerator", lambda *args, **options: torch.device("cuda"))
     patch.setattr(torch.accelerator, "current_device_index", lambda: 0)
     patch.setattr(torch.accelerator, "synchronize", lambda *args: seen.wait("synchronize"))
-    patch.setattr(torch.backends.cuda.matmul, "allow_tf32", torch.backends.cuda.matmul.allow_tf32)
-    for name in ("allow_tf32", "benchmark", "deterministic"):
-        patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
     patch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic training sets
     patch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None, raising=False)
 
@@ -581,6 +578,9 @@ def _flags() -> Iterator[None]:
     lifted = torch._C._only_lift_cpu_tensors()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    kernels = [(torch.backends.cuda.matmul, "allow_tf32")]
+    kernels += [(torch.backends.cudnn, name) for name in ("allow_tf32", "benchmark", "deterministic")]
+    before = [getattr(owner, name) for owner, name in kernels]
     # `torch.tensor(..., device="cuda")` makes a CPU tensor and copies it, which the look-alike can see.
     torch._C._set_only_lift_cpu_tensors(True)
     try:
@@ -588,6 +588,8 @@ def _flags() -> Iterator[None]:
     finally:
         torch._C._set_only_lift_cpu_tensors(lifted)
         torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        for (owner, name), value in zip(kernels, before, strict=True):
+            setattr(owner, name, value)
 
 
 @contextmanager
