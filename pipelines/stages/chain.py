@@ -11,7 +11,7 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.plan import Planned, expand, record
 from pipelines.experiment.workspace import Workspace
 from pipelines.memory import free_models
-from pipelines.processes import is_main, rank_and_world, say
+from pipelines.processes import any_process, is_main, rank_and_world, say
 
 if TYPE_CHECKING:
     from pipelines.data.faces import Faces
@@ -53,8 +53,9 @@ def is_evaluated(experiment: Experiment) -> bool:
     """Whether every checkpoint is trained and scored, so that neither pixels nor models are needed any more."""
     from pipelines.stages import evaluate
 
-    workspace = Workspace(experiment)
-    return workspace.faces.is_dir() and evaluate.is_finished(experiment, face_columns(experiment))
+    is_there = Workspace(experiment).faces.is_dir()
+    finished = is_there and evaluate.is_finished(experiment, face_columns(experiment))
+    return not any_process(not finished)
 
 
 def _made(experiment: Experiment, last: str) -> Faces:

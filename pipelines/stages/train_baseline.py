@@ -32,7 +32,7 @@ def run(experiment: Experiment, faces: Faces, settings: BaselineSettings) -> Pat
     """Train the baseline unless it is finished; returns its run folder, which holds `model/`."""
     workspace = Workspace(experiment)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
-    if training.done is not None:
+    if training.was_done:
         return training.folder
     indices = live_faces(faces, settings.domains)
     indices = indices[nested_share([str(key) for key in faces.keys[indices]], settings.share)]

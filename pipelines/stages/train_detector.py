@@ -17,7 +17,7 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.untrained import build_detector, build_training
 from pipelines.experiment.workspace import Workspace
 from pipelines.memory import free_models
-from pipelines.processes import is_main, wait
+from pipelines.processes import gather_objects, is_main, wait
 from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
 from pipelines.training.loop import fit
 from pipelines.training.run import Run, snapshot_folder
@@ -27,7 +27,9 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     """Train the detectors that are not finished; returns the experiment's folder, with a run per fold."""
     folder = Workspace(experiment).detector()
     splits = protocol_folds(experiment.protocol, faces.columns())
-    unfinished = [split for split in splits if not DetectorRun(folder / split.name).is_finished]
+    found = [split for split in splits if not DetectorRun(folder / split.name).is_finished]
+    # As the main process finds it, which may finish a fold before another process looks.
+    unfinished = gather_objects(found)[0]
     if unfinished:
         check_options(experiment)
         reader = cue_reader(experiment, faces)

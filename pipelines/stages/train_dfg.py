@@ -51,7 +51,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     settings = experiment.generator
     workspace = Workspace(experiment)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
-    if training.done is not None:
+    if training.was_done:
         return training.folder
     identity = train_identity.run(experiment, faces)
     indices = _faces_to_learn_from(settings, faces)

@@ -57,7 +57,7 @@ def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) ->
     workspace = Workspace(experiment)
     training = Run(workspace.identity(), workspace.identity_key(), experiment.model_dump(mode="json"))
     model = training.folder / MODEL
-    if training.done is None:
+    if not training.was_done:
         indices = live_faces(faces, settings.domains, "identity.domains")
         batches = IdentityBatches(faces, indices, settings.loop.batch_size, seed=0)
         torch.manual_seed(0)

@@ -23,7 +23,7 @@ from typing import Any
 from pipelines.claims import leave_folder, take_folder
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, read_json, write_json, write_text
-from pipelines.processes import is_main, main_process_first, package_versions, processor, rank_and_world
+from pipelines.processes import any_process, is_main, main_process_first, package_versions, processor, rank_and_world
 
 _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datasets", "numpy", "onnxruntime")
 
@@ -34,6 +34,8 @@ class Run:
     Attributes:
         folder: of the run.
         identity: everything that determines its result.
+        was_done: whether it was finished when it was opened: the same on every process, also when the main one has
+            finished it since.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], config: dict[str, Any] | None = None) -> None:
@@ -53,6 +55,7 @@ class Run:
             if is_main() and not (folder / "identity.json").is_file():
                 self._create(config or {})
             self._check()
+        self.was_done = any_process(is_main() and self.done is not None)
 
     def _create(self, config: dict[str, Any]) -> None:
         """Write the files of a new run; a start that was killed here leaves at most the first two."""

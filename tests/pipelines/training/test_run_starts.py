@@ -60,3 +60,31 @@ def test_many_starts_of_four_processes(tmp_path):
         assert foreign[0] == other[0] == kind
         assert "is not a run folder" in foreign[1]
         assert "different: number" in other[1]
+
+
+LATE = """
+import sys, time
+from pathlib import Path
+from pipelines.processes import is_main, wait
+from pipelines.training.run import Run
+
+run = Run(Path(sys.argv[1]), {})
+if is_main():
+    run.finish({"steps": 0})  # nothing to train, as with published weights
+else:
+    while run.done is None:
+        time.sleep(0.01)
+print(run.was_done, flush=True)
+wait()
+again = Run(Path(sys.argv[1]), {})
+print(again.was_done, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_late_process_finds_a_run_as_the_main_one_found_it(tmp_path):
+    """Otherwise it would go on to the next stage and meet the others of this one there."""
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    ranks = ended(start(2, script, tmp_path / "run"))
+    assert [(code, out.split()) for code, out, _ in ranks] == [(0, ["False", "True"])] * 2
