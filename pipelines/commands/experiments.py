@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401.")]
 Output = Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")]
-Jobs = Annotated[int, typer.Option(help="Experiments trained at once; they share the cores.")]
+Jobs = Annotated[int, typer.Option(help="Experiments trained at once; they share the cores and the GPUs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and the state of each part; make nothing.")]
 Costs = Annotated[
     bool,

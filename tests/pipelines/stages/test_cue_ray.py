@@ -74,7 +74,8 @@ def test_mistakes_in_the_arguments(tmp_path, monkeypatch):
 @pytest.fixture
 def cluster():
     ray = pytest.importorskip("ray")
-    here = {"env_vars": {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[3]}"}}
+    stages, rooms, _, repository = Path(__file__).parents[:4]
+    here = {"env_vars": {"PYTHONPATH": f"{stages}:{rooms}:{repository}"}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=here)
     yield ray
     ray.shutdown()
