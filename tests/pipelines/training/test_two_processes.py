@@ -53,7 +53,9 @@ class Denoiser(nn.Module):
 
 
 folder = Path(sys.argv[1])
-settings = LoopSettings(steps=12, batch_size=8, learning_rate=0.01, log_every=1, checkpoint_every=5, max_grad_norm=1.0)
+settings = LoopSettings(
+    steps=12, batch_size=8, learning_rate=0.01, log_every=1, checkpoint_every=5, max_grad_norm=1.0, workers=1
+)
 model = Denoiser()
 run = Run(folder, {"test": 1})
 fit(model, LatentBatches(Views(), 8, 1000, seed=0), settings, run, title="train")
