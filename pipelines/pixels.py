@@ -5,6 +5,8 @@ The one mapping of the project is `x / 127.5 - 1`, whose inverse rounds to the n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -39,7 +41,7 @@ def to_unit_batch(
         mirrored: (B,) bool, which of them to mirror left to right.
         offsets: (B, 2) int, rows and columns by which to shift each afterwards; see `place_moved`.
     """
-    batch = torch.empty(pixels.shape)
+    batch = empty(pixels.shape)
     # One picture at a time fits the processor's cache; a batch does not.
     for place, picture in enumerate(map(torch.from_numpy, np.ascontiguousarray(pixels))):
         if mirrored is not None and mirrored[place]:
@@ -48,6 +50,25 @@ def to_unit_batch(
             picture = place_moved(torch.empty_like(picture), picture, offsets[place])
         batch[place].copy_(picture).div_(127.5).sub_(1)
     return batch.permute(0, 3, 1, 2)
+
+
+_allocate: Callable[[Sequence[int]], torch.Tensor] = torch.empty
+
+
+def empty(shape: Sequence[int]) -> torch.Tensor:
+    """Memory for a float32 batch, where `allocating` says."""
+    return _allocate(shape)
+
+
+@contextmanager
+def allocating(allocate: Callable[[Sequence[int]], torch.Tensor]) -> Iterator[None]:
+    """In this block, batches lie in the memory that a function returns for a shape: they are made in place."""
+    global _allocate
+    before, _allocate = _allocate, allocate
+    try:
+        yield
+    finally:
+        _allocate = before
 
 
 Picture = TypeVar("Picture", np.ndarray, torch.Tensor)

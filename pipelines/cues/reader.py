@@ -15,7 +15,7 @@ from oanet.cue import form_cue
 from oanet.names import CUE_CHANNELS, CUE_FORMS_WITH_AUTOENCODED, CUE_NORMALIZATIONS
 from pipelines.cues.settings import BUILTIN_SOURCES, SOURCES, WITHOUT_PICTURES
 from pipelines.errors import AgfasError, nearest
-from pipelines.pixels import place_moved, to_unit_face
+from pipelines.pixels import empty, place_moved, to_unit_face
 
 
 class Pictures(Protocol):
@@ -135,7 +135,7 @@ class CueReader:
             return noise if offsets is None else _moved(noise, offsets)
         # Face by face: the inputs of one cue fit the processor's cache, those of a batch do not.
         pictures = (*self.cues(indices), self._masks(self._givers(indices)))
-        cues = torch.empty(len(indices), *self._size(), self.channels)
+        cues = empty((len(indices), *self._size(), self.channels))
         for place in range(len(indices)):
             cue = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place)).permute(1, 2, 0)
             if offsets is None:

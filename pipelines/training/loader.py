@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from mmap import mmap
@@ -24,6 +24,7 @@ import torch
 from pipelines.cues.background import one_ahead
 from pipelines.ending import ignore_signals
 from pipelines.errors import AgfasError
+from pipelines.pixels import allocating
 
 Make = Callable[[int], Any]
 
@@ -178,7 +179,9 @@ def _work(make: Make, slots: list[_Slot], end: Connection, parents: list[Connect
 
 def _made(make: Make, step: int, slot: _Slot) -> Any:
     try:
-        return slot.write(make(step))
+        slot.clear()
+        with allocating(slot.empty):
+            return slot.write(make(step))
     except AgfasError as error:
         return error
     except Exception:
@@ -196,10 +199,15 @@ class _Place:
 
 
 class _Slot:
-    """Shared memory for the tensors of one batch."""
+    """Shared memory for the tensors of one batch; faces and cues are made in it, other tensors are copied to it.
+
+    Args:
+        size: bytes of a batch. As much again is reserved for batches that are made on the way; unused, it takes none.
+    """
 
     def __init__(self, size: int) -> None:
-        self._bytes = torch.frombuffer(mmap(-1, max(1, size)), dtype=torch.uint8)
+        self._bytes = torch.frombuffer(mmap(-1, 2 * max(1, size)), dtype=torch.uint8)
+        self._end = 0
 
     @staticmethod
     def size_of(batch: Any) -> int:
@@ -208,27 +216,42 @@ class _Slot:
         _each_tensor(batch, lambda tensor: sizes.append(_aligned(tensor.nbytes)))
         return sum(sizes)
 
+    def clear(self) -> None:
+        """Begin another batch."""
+        self._end = 0
+
+    def empty(self, shape: Sequence[int]) -> torch.Tensor:
+        """A float32 tensor in the slot, or elsewhere if it is full."""
+        size = torch.Size(shape).numel() * torch.float32.itemsize
+        if self._end + size > len(self._bytes):
+            return torch.empty(shape)
+        return self._reserve(size).view(torch.float32).view(tuple(shape))
+
     def write(self, batch: Any) -> Any:
-        """Store the tensors; returns the batch with a `_Place` for each."""
-        end = 0
+        """Store the tensors that are not in the slot yet; returns the batch with a `_Place` for each."""
+        return _each_tensor(batch, self._put)
 
-        def put(tensor: torch.Tensor) -> _Place:
-            nonlocal end
-            dense = tensor if _is_dense(tensor) else tensor.contiguous()
-            place = _Place(end, tuple(dense.shape), dense.stride(), dense.dtype)
-            self._view(place, dense.nbytes).copy_(dense)
-            end += _aligned(dense.nbytes)
-            return place
+    def _put(self, tensor: torch.Tensor) -> _Place:
+        if tensor.untyped_storage().data_ptr() == self._bytes.untyped_storage().data_ptr():
+            return _Place(tensor.storage_offset() * tensor.itemsize, tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        dense = tensor if _is_dense(tensor) else tensor.contiguous()
+        place = _Place(self._end, tuple(dense.shape), dense.stride(), dense.dtype)
+        self._reserve(dense.nbytes)
+        self._view(place).copy_(dense)
+        return place
 
-        return _each_tensor(batch, put)
+    def _reserve(self, size: int) -> torch.Tensor:
+        reserved = self._bytes[self._end : self._end + size]
+        self._end += _aligned(size)
+        return reserved
 
     def read(self, written: Any) -> Any:
         """What `write` stored, without a copy."""
         return _each(written, _Place, self._view)
 
-    def _view(self, place: _Place, size: int | None = None) -> torch.Tensor:
-        count = torch.Size(place.shape).numel() * place.dtype.itemsize if size is None else size
-        flat = self._bytes[place.start : place.start + count].view(place.dtype)
+    def _view(self, place: _Place) -> torch.Tensor:
+        flat = self._bytes[place.start :]
+        flat = flat[: len(flat) // place.dtype.itemsize * place.dtype.itemsize].view(place.dtype)
         return flat.as_strided(place.shape, place.stride)
 
 

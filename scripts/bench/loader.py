@@ -29,7 +29,7 @@ _SHIFTED_BY = 8
 
 
 def workers_benchmark(
-    count: int = 480, size: int = 256, per_cell: int = 8, steps: int = 24, repeats: int = 5
+    count: int = 240, size: int = 256, per_cell: int = 8, steps: int = 64, repeats: int = 3
 ) -> list[dict[str, Any]]:
     """Time batches of mirrored and shifted faces with their cues, made on one thread or by worker processes.
 

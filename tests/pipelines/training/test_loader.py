@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from pipelines.errors import AgfasError
+from pipelines.pixels import to_unit_batch
 from pipelines.training.loader import batches_ahead, default_workers
 
 CPU = torch.device("cpu")
@@ -46,6 +47,21 @@ def taken(workers: int, function=make, steps: range = range(3, 20)) -> list[list
             ]
             for first, second in batches
         ]
+
+
+def make_faces(step: int) -> list[Any]:
+    """Faces made in place, one batch of them only on the way, and more than the memory holds."""
+    pixels = np.random.default_rng(step).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    copies = [to_unit_batch(pixels).contiguous() for _ in range(3)]
+    return [to_unit_batch(pixels), *copies, to_unit_batch(pixels)[:, :, 1:], torch.tensor([step])]
+
+
+def test_faces_are_made_in_the_shared_memory():
+    with closing(batches_ahead(make_faces, range(9), CPU, 2)) as batches:
+        for step, batch in enumerate(batches):
+            for ours, theirs in zip(batch, make_faces(step), strict=True):
+                assert torch.equal(ours, theirs)
+                assert ours.stride() == theirs.stride()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
