@@ -233,7 +233,9 @@ class _Slot:
 
     def _put(self, tensor: torch.Tensor) -> _Place:
         if tensor.untyped_storage().data_ptr() == self._bytes.untyped_storage().data_ptr():
-            return _Place(tensor.storage_offset() * tensor.itemsize, tuple(tensor.shape), tensor.stride(), tensor.dtype)
+            return _Place(
+                int(tensor.storage_offset()) * tensor.itemsize, tuple(tensor.shape), tensor.stride(), tensor.dtype
+            )
         dense = tensor if _is_dense(tensor) else tensor.contiguous()
         place = _Place(self._end, tuple(dense.shape), dense.stride(), dense.dtype)
         self._reserve(dense.nbytes)
