@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dfg.noise import evaluating, seeded
+from dfg.state_dict import read_state_dict
 from dfg.tokens import map_to_tokens, resize_face
 
 WIDTHS = (64, 128, 256, 512)
@@ -123,16 +124,16 @@ class IdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def from_backbone_pth(cls, path: str | Path, preset: str) -> IdentityEncoder:
-        """Load an ArcFace `backbone.pth`: a state dict with insightface's names.
+        """Load an ArcFace `backbone.pth`, or a whole training checkpoint of arcface_torch.
 
-        A file without `fc.*` and `features.*` gives the trunk alone. Only tensors are unpickled.
+        A file without `fc.*` and `features.*` gives the trunk alone.
 
         Raises:
-            ValueError: the file is not a state dict of this preset; names what is missing or unexpected.
+            FileNotFoundError: there is no file.
+            ValueError: see `dfg.state_dict.read_state_dict`; or it is of another preset: names what is missing or
+                unexpected.
         """
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-            raise ValueError(f"{path} holds no state dict: expected a dictionary of names and tensors.")
+        state = read_state_dict(path)
         head = any(name.startswith(("fc.", "features.")) for name in state)
         encoder = cls.from_preset(preset) if head else cls.from_preset(preset, embedding_dim=None)
         _check_state(state, encoder.state_dict(), f"{path} does not fit the preset {preset!r}")

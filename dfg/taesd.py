@@ -16,6 +16,8 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from dfg.state_dict import read_state_dict
+
 _WIDTH = 64
 _GROUPS = 4
 _BLOCKS_PER_STAGE = 3
@@ -84,10 +86,10 @@ def load_taesd(encoder_path: str | Path, decoder_path: str | Path) -> TaesdAutoe
     """Build a `TaesdAutoencoder` in float32 from two state dicts; their names and shapes determine the variant.
 
     Raises:
-        ValueError: the files are not an encoder and a decoder of this layout.
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or the two are not an encoder and a decoder of this layout.
     """
-    encoder = torch.load(encoder_path, map_location="cpu", weights_only=True)
-    decoder = torch.load(decoder_path, map_location="cpu", weights_only=True)
+    encoder, decoder = read_state_dict(encoder_path), read_state_dict(decoder_path)
     convolutions = [tensor for name, tensor in encoder.items() if re.fullmatch(r"\d+\.weight", name)]
     if not convolutions:
         raise ValueError(f"{encoder_path} is no TAESD encoder: it has no tensors with names such as '0.weight'.")

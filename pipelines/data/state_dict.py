@@ -38,24 +38,17 @@ def find_weights(place: Path, what: str) -> Path:
 
 
 def read_state_dict(path: Path, what: str) -> dict[str, torch.Tensor]:
-    """Read a state dict of tensors, without the prefix `module.` of data-parallel training.
+    """`dfg.state_dict.read_state_dict`, whose errors name what the weights are for.
 
     Raises:
         AgfasError: another kind of file, or a damaged one.
     """
-    import torch
+    from dfg.state_dict import read_state_dict as read
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch raise various errors on foreign bytes
-        first = str(error).strip().splitlines()[:1]
-        raise AgfasError(
-            f"{path} holds no {what} that can be read safely ({first[0] if first else type(error).__name__})."
-            " It must be a state dict of tensors, as torch.save writes it; copy or convert the file again."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise AgfasError(f"{path} holds no state dict of {what}: it must be a dictionary of names and tensors.")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise AgfasError(f"The {what} cannot be loaded: {error}") from error
 
 
 def load_state_dict(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -93,6 +93,37 @@ def test_backbone_pth_that_does_not_fit(small_presets, tmp_path):
         IdentityEncoder.from_backbone_pth(tmp_path / "list.pth", small_presets)
 
 
+@pytest.mark.parametrize("wrap", ["state_dict_backbone", "state_dict", "model"])
+def test_whole_checkpoints_and_data_parallel_names_load(small_presets, faces, tmp_path, wrap):
+    source = IdentityEncoder.from_preset(small_presets, seed=3)
+    parallel = {f"module.{name}": value for name, value in source.state_dict().items()}
+    optimizer = torch.optim.SGD(source.parameters(), 0.1, momentum=0.9).state_dict()
+    whole = {"epoch": 3, "global_step": 7, wrap: parallel, "state_optimizer": optimizer}
+    torch.save(whole, tmp_path / "checkpoint.pt")
+    loaded = IdentityEncoder.from_backbone_pth(tmp_path / "checkpoint.pt", small_presets)
+    assert torch.equal(loaded(faces), source(faces))
+
+
+def test_damaged_and_foreign_files_end_in_one_sentence(small_presets, tmp_path):
+    source = IdentityEncoder.from_preset(small_presets, seed=3)
+    torch.save(source.state_dict(), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "garbage.pth").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "page.pth").write_text("<html>Not found</html>")
+    torch.save(source, tmp_path / "module.pth")
+    for name in ("cut", "empty", "garbage", "page", "module"):
+        with pytest.raises(ValueError, match=rf"{name}\.pth cannot be read safely \([^\n]+\)") as caught:
+            IdentityEncoder.from_backbone_pth(tmp_path / f"{name}.pth", small_presets)
+        assert "\n" not in str(caught.value)
+    torch.save({}, tmp_path / "nothing.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        IdentityEncoder.from_backbone_pth(tmp_path / "nothing.pth", small_presets)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        IdentityEncoder.from_backbone_pth(tmp_path / "absent.pth", small_presets)
+
+
 def test_padding_adds_zeros_on_the_right():
     tokens = torch.randn(2, 49, 512, generator=torch.Generator().manual_seed(0))
     padded = pad_tokens(tokens, 768)

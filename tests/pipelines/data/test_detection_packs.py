@@ -111,8 +111,8 @@ def test_retinaface_mistakes_are_explained(retinaface_file, tmp_path, monkeypatc
     for weights, message in (
         (tmp_path / "absent", "no file or folder"),
         (tmp_path, "holds 3 files"),
-        (tmp_path / "junk.pth", "can be read safely"),
-        (tmp_path / "objects.pth", "can be read safely"),
+        (tmp_path / "junk.pth", "cannot be read safely"),
+        (tmp_path / "objects.pth", "cannot be read safely"),
         (tmp_path / "other.pth", "does not fit RetinaFace: it lacks"),
     ):
         with pytest.raises(AgfasError, match=message):

@@ -140,7 +140,7 @@ def test_mistakes_are_explained(weights, tmp_path):
         ("absent.pth", "no file or folder"),
         ("empty", "holds 0 files"),
         ("", "holds 4 files"),
-        ("junk.pth", "can be read safely"),
+        ("junk.pth", "cannot be read safely"),
         ("list.pth", "no state dict"),
         ("extra.pth", "has the unknown extra"),
         ("eleven.pth", "has another shape in conv_out.conv_out.weight"),
