@@ -14,7 +14,7 @@ AdamW's `weight_decay` would not.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,7 @@ class DenseBatchNorm(nn.BatchNorm1d):
         mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         normal = F.batch_norm(input, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
         with torch.no_grad():
+            cast(Tensor, self.num_batches_tracked).add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * ((len(input) - 1) / len(input)), self.momentum)
         return normal

@@ -172,6 +172,7 @@ def test_the_running_variance_after_dense_layers_is_the_biased_one() -> None:
     plain = torch.nn.BatchNorm1d(3, eps=1e-3, momentum=0.25).train()
     torch.testing.assert_close(layer(values), plain(values))
     torch.testing.assert_close(layer.running_mean, plain.running_mean)
+    assert layer.num_batches_tracked == plain.num_batches_tracked
     torch.testing.assert_close(layer.running_var, 0.75 + 0.25 * values.var(dim=0, correction=0))
 
 
