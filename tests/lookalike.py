@@ -31,7 +31,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 CUDA = torch.device("cuda", 0)
 ROOT = Path(__file__).parents[1]
@@ -240,7 +240,7 @@ class Mode(TorchDispatchMode):
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
     """One operation of ATen on inner tensors, refused or recorded where CUDA would refuse or wait."""
     seen, name = _installed[-1], func._schema.name.split("::")[1]
-    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    leaves = _tensors([args, kwargs])
     there = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
     if name == "_to_copy":
         return _to_copy(seen, func, args[0], kwargs)
@@ -269,8 +269,21 @@ def _run(func: Any, args: tuple, kwargs: dict) -> Any:
     return tree_map_only(torch.Tensor, lambda t: known.get(id(t), t if stays else DeviceTensor(t)), result)
 
 
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors in lists, tuples and dictionaries; torch's own walk over trees takes most of the time."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, list | tuple | dict):
+        return [leaf for part in (tree.values() if isinstance(tree, dict) else tree) for leaf in _tensors(part)]
+    return []
+
+
 def _inner(tree: Any) -> Any:
-    return tree_map_only(DeviceTensor, lambda tensor: tensor.inner, tree)
+    if isinstance(tree, DeviceTensor):
+        return tree.inner
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(_inner, tree))
+    return {name: _inner(part) for name, part in tree.items()} if isinstance(tree, dict) else tree
 
 
 def _is_cuda(device: Any) -> bool:
@@ -351,7 +364,7 @@ def _check_devices(func: Any, name: str, args: tuple, kwargs: dict, leaves: list
         if not isinstance(args[0], DeviceTensor):
             raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
         here = [value for value in args[2:3] if isinstance(value, torch.Tensor) and not isinstance(value, DeviceTensor)]
-    written = _written(func, args, kwargs)
+    written = _written(func, args, kwargs) if here else []
     for tensor in here:
         if tensor.dim() > 0 or name in STRICT or any(tensor is other for other in written):
             raise RuntimeError(
@@ -366,7 +379,7 @@ def _written(func: Any, args: tuple, kwargs: dict) -> list[torch.Tensor]:
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
-            written += [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+            written += _tensors(value)
     return written
 
 

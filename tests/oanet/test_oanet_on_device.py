@@ -21,15 +21,16 @@ MakeBatch = Callable[..., FaceBatch]
 
 
 def check_step(seen: Lookalike, objective: Objective, batch: FaceBatch) -> None:
-    """A training step: whatever is looked up once has been, and then nothing is waited for."""
+    """A training step, which waits for nothing; the first one may look up what then is remembered."""
     objective.to("cuda").train()
-    with torch.no_grad():
-        objective(batch, 0.5)
-    seen.clear()
-    result = objective(batch, 0.5)
-    result["loss"].backward()
-    objective.after_step(0.6)
-    assert seen.synchronisations == [], objective
+    for _ in range(2):
+        seen.clear()
+        result = objective(batch, 0.5)
+        result["loss"].backward()
+        objective.after_step(0.6)
+        if not seen.synchronisations:
+            break
+    assert seen.synchronisations == [], type(objective).__name__
     assert result["loss"].isfinite()
 
 
