@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ from pipelines.artefacts import cue_reader, detector_run, make_faces
 from pipelines.demo.answer import Judge, answer_html
 from pipelines.evaluation.scoring import score_faces
 from pipelines.experiment.config import Experiment
-from pipelines.experiment.file import build_experiment
+from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
-from pipelines.stages import chain
+from pipelines.stages import chain, inspect_dfg, probe, report
 from pipelines.verdict import FaceAntiSpoofing
 
 # One fold, and one step of everything.
@@ -80,3 +80,34 @@ def test_pictures_are_judged_and_explained(made, lookalike, tmp_path):
     photo = tmp_path / "photo.png"
     Image.fromarray(paint(320, 240, [(100, 60, 96)])).save(photo)
     assert "score" in answer_html(judge(photo))
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "bfloat16, deterministic, averaged": {
+        "generator.precondition": True, "generator.loop.mixed_precision": "bf16", "train.mixed_precision": "bf16",
+        "train.deterministic": True, "train.schedule": "plateau", "train.look_every": 1, "cue.samples": 2,
+        "cue.scheduler": "unipc", "cue.calls": 2, "cue.dtype": "bfloat16",
+    },
+    "anoddpm": {
+        "generator": {"name": "anoddpm", "loop": {"steps": 1, "batch_size": 4}},
+        "cue": {"source": "anoddpm", "timestep": 4},
+    },
+    "deep_svdd": {
+        "generator": {"name": "deep_svdd", "loop": {"steps": 2, "batch_size": 4}}, "cue": {"source": "deep_svdd"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_chains_end_too(made, lookalike, variant):
+    experiment = with_overrides(made.experiment, VARIANTS[variant])
+    chain.run(experiment, "evaluate")
+    assert (Workspace(experiment).detector() / "result.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_readers_of_an_output_folder(made, lookalike):
+    assert inspect_dfg.run(made.experiment, [41, 201], 4)
+    assert probe.run(made.experiment)
+    report.run(made.experiment.root)
