@@ -150,6 +150,19 @@ def resize(image: Tensor, side: int, antialias: bool = True) -> Tensor:
     return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=antialias)
 
 
+def resize_as_pillow(image: Tensor, side: int) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, side, side), by Pillow's default: antialiased bicubic in 8 bits.
+
+    Pillow resizes rows, then columns, and rounds to [0, 255] after each.
+    """
+    if image.shape[-2:] == (side, side):
+        return image
+    for size in ((image.shape[-2], side), (side, side)):
+        image = F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=True)
+        image = ((image.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    return image
+
+
 def resize_map(values: Tensor, side: int) -> Tensor:
     """Target maps (B, 1, H, W) in [0, 1] -> (B, 1, side, side) float32 in [0, 1]; see `resize`."""
     # The weights of antialiasing sum to one up to rounding, and cross-entropy refuses a target of 1 + 1e-7.

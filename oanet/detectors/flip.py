@@ -26,7 +26,7 @@ from oanet.clip import (
 )
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
-from oanet.trunks import resize, standardize
+from oanet.trunks import resize_as_pillow, standardize
 
 # From the paper's table of prompts, six per class, attack first.
 PROMPTS: tuple[tuple[str, ...], tuple[str, ...]] = (
@@ -77,7 +77,7 @@ class ClipDetector(Pluggable):
         self, tower: Any, image: Tensor, cue: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """(B, 3, H, W) in [-1, 1] -> class token of the image tower (B, width), and the maps of `attend`."""
-        pixels = standardize(resize(image, self.image_size))
+        pixels = standardize(resize_as_pillow(image, self.image_size))
         if not self.needs_cue:
             return tower(pixel_values=pixels).pooler_output, None
         tokens = tower.pre_layrnorm(tower.embeddings(pixels))

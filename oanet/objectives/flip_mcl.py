@@ -6,7 +6,7 @@ similar to half of its class's prompts as the other view is to the other half.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from oanet.batch import DetectorOutput, FaceBatch, send
+from oanet.batch import DetectorOutput, FaceBatch
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, check_protocol, losses
-from oanet.objectives.sa_fas import random_view, supervised_contrast
+from oanet.objectives.sa_fas import supervised_contrast
 
 
 @runtime_checkable
@@ -48,10 +48,9 @@ class _Views:
 class MultimodalContrast(Objective):
     """CE + lambda_contrastive * SimCLR + lambda_consistency * MSE of the two views' cosines with their prompts.
 
-    The cross-entropy uses the unchanged faces. The views are mirrored and cropped (by a square window; the paper varies
-    its aspect ratio) and have their colours jittered. For every face, the prompts of its class are split at random
-    between the two views. The public code draws the first half with replacement and gives the second view all prompts
-    that are left; here both halves have one size.
+    The cross-entropy uses the unchanged faces. The views are SimCLR's, as in the public code: a window of 3:4 to 4:3,
+    jittered colours (4 of 5 views), grey (1 of 5), blurred (every other one), mirrored. For every face, the prompts of
+    its class are split at random between the two views.
 
     Args:
         detector: the detector to train; see `Worded`.
@@ -64,6 +63,8 @@ class MultimodalContrast(Objective):
         min_area: smallest area of a view's window, as a share of the image.
         jitter: factor of the colour jitter, in [0, 5]: 0.4 of brightness, contrast and saturation and 0.1 of hue, in
             random order; at 5 the hue is arbitrary.
+        released: draw the first view's prompts with replacement and give the second all that were not drawn, as the
+            public code does; else both views get half of them.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MultimodalContrast(Objective):
         projection_dim: int = 256,
         min_area: float = 0.08,
         jitter: float = 1.0,
+        released: bool = False,
     ) -> None:
         super().__init__(detector, num_domains)
         check_range("[0, inf)", lambda_contrastive=lambda_contrastive, lambda_consistency=lambda_consistency)
@@ -91,7 +93,7 @@ class MultimodalContrast(Objective):
             )
         self.weights = {"contrastive": lambda_contrastive, "consistency": lambda_consistency}
         self.temperature = temperature
-        self.min_area = min_area
+        self.min_area, self.released = min_area, released
         self.colours = v2.ColorJitter(0.4 * jitter, 0.4 * jitter, 0.4 * jitter, 0.1 * jitter)
         self.projector = projector(detector.feature_dim, hidden, projection_dim)
 
@@ -110,16 +112,37 @@ class MultimodalContrast(Objective):
             self.weights,
             cross_entropy=F.cross_entropy(seen.output.logits, batch.label),
             contrastive=simclr(self.projector(seen.first), self.projector(seen.second), self.temperature),
-            consistency=disagreement(seen.first, seen.second, seen.prompts),
+            consistency=disagreement(seen.first, seen.second, seen.prompts, self.released),
         )
 
     def _view(self, batch: FaceBatch) -> Tensor:
-        """(B, 3, H, W) in [-1, 1]."""
-        view = random_view(replace(batch, cue=None), self.min_area, 0.0, self.share).image
-        drawn = [self.colours.make_params([]) for _ in range(self.share.count(len(view)))]
-        mine = self.share.rows(torch.arange(len(drawn))).tolist()
-        coloured = [self.colours.transform((face + 1) / 2, drawn[row]) for face, row in zip(view, mine, strict=True)]
-        return torch.stack(coloured) * 2 - 1
+        """(B, 3, H, W) in [-1, 1]. Each face has a seed for its draws, the same on any number of processes."""
+        seeds = torch.randint(2**62, (self.share.count(len(batch.image)),))
+        transform = view_of(batch.image.shape[-1], self.min_area, self.colours)
+        faces = []
+        with torch.random.fork_rng(devices=[]):
+            for face, seed in zip((batch.image + 1) / 2, self.share.rows(seeds).tolist(), strict=True):
+                torch.random.default_generator.manual_seed(seed)
+                faces.append(transform(face))
+        return torch.stack(faces) * 2 - 1
+
+
+def view_of(side: int, min_area: float, colours: v2.Transform) -> v2.Transform:
+    """A random view of a face (3, H, W) in [0, 1], (3, side, side).
+
+    The blur's deviation is 0.1 to 2 pixels of 224; at other sides it is that part of the face.
+    """
+    scale = side / 224
+    blur = v2.GaussianBlur(2 * round(6 * scale) + 1, (0.1 * scale, 2.0 * scale))
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(side, scale=(min_area, 1.0), antialias=True),
+            v2.RandomApply([colours], p=0.8),
+            v2.RandomGrayscale(p=0.2),
+            v2.RandomApply([blur], p=0.5),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
 
 
 def projector(dim: int, hidden: int, projection_dim: int) -> nn.Sequential:
@@ -137,19 +160,33 @@ def simclr(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return supervised_contrast(both, classes, temperature, base_temperature=temperature)
 
 
-def deal(count: int, prompts: int) -> Tensor:
-    """(count, prompts) bool: for each face, the prompts of its first view; half of them, rounded down."""
-    return torch.rand(count, prompts).argsort(dim=1) < prompts // 2  # drawn on the CPU: one seed for every device
+def deal(count: int, prompts: int, released: bool = False) -> tuple[Tensor, Tensor]:
+    """For each of `count` faces, how often either view is given each prompt of its class, (count, prompts) each.
+
+    Half of the prompts, rounded down, and the others; or, released, as many drawn with replacement, and those that were
+    not drawn.
+    """
+    if released:
+        drawn = torch.randint(prompts, (count, prompts // 2))
+        first = F.one_hot(drawn, prompts).sum(dim=1)
+        return first, (first == 0).long()
+    half = (torch.rand(count, prompts).argsort(dim=1) < prompts // 2).long()
+    return half, 1 - half
 
 
-def disagreement(first: Tensor, second: Tensor, prompts: Tensor) -> Tensor:
-    """Mean squared difference of the views' cosines, each with the mean of its half of the face's own prompts.
+def disagreement(first: Tensor, second: Tensor, prompts: Tensor, released: bool = False) -> Tensor:
+    """Mean squared difference of the views' cosines, each with the mean of its part of the face's own prompts.
 
     Args:
         first, second: (B, D), embeddings of the views.
         prompts: (B, P, D), embeddings of the prompts of each face's class.
+        released: see `deal`.
     """
-    half = send(deal(*prompts.shape[:2]), prompts.device)[:, :, None]
-    one = F.cosine_similarity(first, (prompts * half).sum(dim=1), dim=1)  # a sum has the mean's direction
-    other = F.cosine_similarity(second, (prompts * ~half).sum(dim=1), dim=1)
+    # Drawn on the CPU: one seed for every device. A sum has the mean's direction.
+    count, number = prompts.shape[:2]
+    dealt = (part.to(prompts.device)[:, :, None] for part in deal(count, number, released))
+    one, other = (
+        F.cosine_similarity(view, (prompts * part).sum(dim=1), dim=1)
+        for view, part in zip((first, second), dealt, strict=True)
+    )
     return F.mse_loss(one, other)

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms import v2
 from transformers import CLIPModel, CLIPTokenizer
 
 from oanet.batch import FaceBatch
@@ -17,8 +20,9 @@ from oanet.clip import clip_config, embed_text, prompt_ids, sizes_of, text_lengt
 from oanet.detectors import build_detector, load_detector
 from oanet.detectors.flip import PROMPTS
 from oanet.objectives import build_objective
-from oanet.objectives.flip_mcl import deal, simclr
+from oanet.objectives.flip_mcl import deal, simclr, view_of
 from oanet.presets import detector_preset
+from oanet.trunks import resize_as_pillow
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -157,9 +161,18 @@ def test_simclr_is_its_equation() -> None:
 
 
 def test_each_face_deals_half_of_its_prompts() -> None:
-    dealt = deal(200, 6)
-    assert (dealt.sum(dim=1) == 3).all()
-    assert len(torch.unique(dealt, dim=0)) == 20, "every half comes up among so many faces"
+    first, second = deal(200, 6)
+    assert (first.sum(dim=1) == 3).all()
+    assert (first + second == 1).all()
+    assert len(torch.unique(first, dim=0)) == 20, "every half comes up among so many faces"
+
+
+def test_the_public_code_deals_with_replacement() -> None:
+    first, second = deal(4000, 6, released=True)
+    assert (first.sum(dim=1) == 3).all()
+    assert torch.equal(second, (first == 0).long())
+    repeated = (first > 1).any(dim=1).double().mean().item()
+    assert repeated == pytest.approx(1 - 6 * 5 * 4 / 6**3, abs=0.03)  # 44 % of the draws
 
 
 def test_flip_mcl_is_the_sum_of_its_parts(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +188,8 @@ def test_flip_mcl_is_the_sum_of_its_parts(make_batch: MakeBatch, monkeypatch: py
     projected = objective.projector(objective.detector.embed_images(batch.image))
     torch.testing.assert_close(parts["contrastive"], simclr(projected, projected, 0.1).detach())
 
-    monkeypatch.setattr("oanet.objectives.flip_mcl.deal", lambda count, prompts: torch.arange(6).lt(3).expand(count, 6))
+    half = torch.arange(6).lt(3).long().expand(6, 6)
+    monkeypatch.setattr("oanet.objectives.flip_mcl.deal", lambda count, prompts, released: (half, 1 - half))
     detector = objective.detector
     images, prompts = detector.embed_images(batch.image).detach(), detector.embed_prompts().detach()
     squares = []
@@ -195,10 +209,27 @@ def test_views_stay_pictures_differ_and_repeat(make_batch: MakeBatch) -> None:
     assert torch.equal(objective._view(batch), first)
     assert not torch.allclose(first, second, atol=0.05)
     assert first.abs().max() <= 1 + 1e-6
-    plain: Any = build_objective("flip_mcl", tiny("flip_mcl"), 1, hidden=8, jitter=0.0, min_area=1.0)
-    view = plain._view(batch)
-    for seen, face in zip(view, batch.image, strict=True):
-        assert torch.allclose(seen, face, atol=1e-4) or torch.allclose(seen, face.flip(2), atol=1e-4)
+
+
+def test_a_view_is_that_of_the_public_code(make_batch: MakeBatch) -> None:
+    colours = v2.ColorJitter(0.4, 0.4, 0.4, 0.1)
+    crop, jitter, grey, blur, mirror = view_of(224, 0.08, colours).transforms  # type: ignore[attr-defined]
+    assert (tuple(crop.size), crop.scale, crop.ratio) == ((224, 224), (0.08, 1.0), (3 / 4, 4 / 3))
+    assert (jitter.p, grey.p, blur.p, mirror.p) == (0.8, 0.2, 0.5, 0.5)
+    assert jitter.transforms == [colours]
+    assert blur.transforms[0].sigma == [0.1, 2.0]
+    face = make_batch(1).image[0] / 2 + 0.5
+    small = view_of(64, 0.08, colours)
+    seen = torch.stack([small(face) for _ in range(60)])
+    assert seen.shape == (60, 3, 64, 64)
+    assert ((seen.amax(1) - seen.amin(1)).amax((1, 2)) < 1e-5).any(), "grey ones are among them"
+
+
+def test_pictures_are_made_smaller_as_pillow_makes_them() -> None:
+    pixels = torch.randint(256, (48, 48, 3), dtype=torch.uint8)
+    expected = torch.from_numpy(np.array(Image.fromarray(pixels.numpy()).resize((42, 42)))).permute(2, 0, 1)
+    found = resize_as_pillow((pixels.permute(2, 0, 1) / 127.5 - 1)[None], 42)[0]
+    assert ((found + 1) * 127.5 - expected).abs().max() < 1.01  # a tie of Pillow's fixed point
 
 
 @pytest.mark.parametrize(
