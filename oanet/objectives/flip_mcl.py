@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from oanet.batch import DetectorOutput, FaceBatch
+from oanet.batch import DetectorOutput, FaceBatch, send
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
 from oanet.objectives.base import Objective, check_protocol, losses
@@ -184,7 +184,7 @@ def disagreement(first: Tensor, second: Tensor, prompts: Tensor, released: bool 
     """
     # Drawn on the CPU: one seed for every device. A sum has the mean's direction.
     count, number = prompts.shape[:2]
-    dealt = (part.to(prompts.device)[:, :, None] for part in deal(count, number, released))
+    dealt = (send(part, prompts.device)[:, :, None] for part in deal(count, number, released))
     one, other = (
         F.cosine_similarity(view, (prompts * part).sum(dim=1), dim=1)
         for view, part in zip((first, second), dealt, strict=True)
