@@ -3,10 +3,10 @@
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
     resume, loader, loader-workers, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
-    freed-memory, idle-thread, processes, cost, prepare --weights yunet.onnx, prepare-memory
+    freed-memory, idle-thread, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
-replaces the benchmark's table in docs/benchmarks.md.
+replaces the benchmark's table in docs/benchmarks.md, or that of docs/scale.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from scripts.bench import CLONE
 
 BENCHMARKS = {
     "cost": "scripts.bench.cost:cost_benchmark",
+    "scale": "scripts.bench.cost:scale_table",
     "cues": "scripts.bench.cues:cues_benchmark",
     "cue-write": "scripts.bench.cue_store:write_benchmark",
     "resume": "scripts.bench.cue_store:resume_benchmark",
@@ -48,7 +49,7 @@ BENCHMARKS = {
     "prepare": "scripts.bench.prepare:prepare_benchmark",
     "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",
 }
-PAGE = CLONE / "docs" / "benchmarks.md"
+PAGE, OTHER_PAGES = CLONE / "docs" / "benchmarks.md", {"scale": CLONE / "docs" / "scale.md"}
 
 
 def main() -> None:
@@ -70,7 +71,8 @@ def main() -> None:
         rows = getattr(import_module(module), function)(**options.get(chosen.name, {}))
     except AgfasError as error:
         parser.exit(1, f"{error}\n")
-    text = f"{as_markdown(rows)}\n\n{machine()}\n"
+    # A table of estimates does not depend on the machine.
+    text = as_markdown(rows) if chosen.name in OTHER_PAGES else f"{as_markdown(rows)}\n\n{machine()}\n"
     print(text)
     if chosen.write:
         write_section(chosen.name, text)
@@ -111,12 +113,13 @@ def cpu_flags() -> str:
 def write_section(name: str, text: str) -> None:
     """Replace what is between this benchmark's markers in the page."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    page = PAGE.read_text(encoding="utf-8")
+    path = OTHER_PAGES.get(name, PAGE)
+    page = path.read_text(encoding="utf-8")
     block = f"{start}\n{text}\n{end}"
     if start not in page:
         page += f"\n## {name}\n\n{block}\n"
     page = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: block, page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ def _of_detector(experiment: Experiment, domains: int) -> tuple[Any, Makes]:
 
 @dataclass(frozen=True)
 class Generator:
-    """The parts of a De-fake Face Generator on the device `meta`.
+    """The parts of a De-fake Face Generator.
 
     Attributes:
         channels, side: of the latents.
@@ -243,14 +243,14 @@ class Generator:
 
 
 def generator(experiment: Experiment) -> Generator:
-    """The generator of an experiment without values."""
+    """The generator of an experiment; its U-Net on torch's default device, its frozen parts without values."""
     settings, size, scheduler = experiment.generator, experiment.data.size, _scheduler()
     assert isinstance(settings, GeneratorSettings)
     with torch.device("meta"):
         identity, autoencoder = _identity(experiment.identity), _autoencoder(settings.autoencoder).eval()
         channels, side = _latents(autoencoder, size)
-        unet = _unet(settings, channels, side, identity.token_dim if identity is not None else 1)
-        use_attention(unet, "eager" if settings.attention == "eager" else "sdpa")
+    unet = _unet(settings, channels, side, identity.token_dim if identity is not None else 1)
+    use_attention(unet, "eager" if settings.attention == "eager" else "sdpa")
     cells = identity.num_tokens if identity is not None else 1
     width = unet.config["cross_attention_dim"]
     return Generator(unet, autoencoder, identity, scheduler, channels, side, cells, width)
@@ -328,7 +328,9 @@ def restoring(part: Part) -> Restoring:
 
 
 def _by_generator(experiment: Experiment, faces: int) -> Restoring:
-    made, cue, size = generator(experiment), experiment.cue, experiment.data.size
+    with torch.device("meta"):
+        made = generator(experiment)
+    cue, size = experiment.cue, experiment.data.size
     unet, autoencoder, identity = made.unet.eval(), made.autoencoder.eval(), made.identity
     # nn.Module's `to`: diffusers' warns about modules to keep in float32 even if there are none.
     torch.nn.Module.to(unet, DTYPES[cue.dtype])

@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.cost import models
 from pipelines.cost.counting import DTYPES
-from pipelines.cost.estimate import step_seconds, training_memory
-from pipelines.cost.machines import GIB, machine_at_hand
-from pipelines.cost.parts import Part, left_of, parts_of_plan
+from pipelines.cost.estimate import face_seconds, step_seconds, training_memory
+from pipelines.cost.machines import GIB, machine_at_hand, machine_of
+from pipelines.cost.parts import Part, calls_of, left_of, parts_of_plan
 from pipelines.experiment.file import read_experiment
 from pipelines.training.optimizer import WeightAverage, make_optimizer
 from scripts.bench import CLONE
@@ -44,6 +44,36 @@ def cost_benchmark(steps: int = 4) -> list[dict[str, Any]]:
         A row per work and number of processes: seconds of a step and gibibytes of a process, predicted and measured.
     """
     return [_row(work, processes, steps) for work in WORK for processes in (1, 2)]
+
+
+def scale_table() -> list[dict[str, Any]]:
+    """What configs/dfg_paper.yaml costs on one, eight and sixty-four GPUs, by data sheets; nothing is run.
+
+    Returns:
+        A row per card and number: the memory of a GPU, hours of the generator's 150,000 steps, and of 200,000 cues.
+    """
+    experiment = read_experiment(CLONE / "configs" / "dfg_paper.yaml", ["profile=gpu", "output=nowhere"])
+    parts = {part.kind: part for part in left_of(parts_of_plan(experiment))}
+    generator, restoration = parts["generator"], parts["restoration"]
+    restoring = models.restoring(restoration)
+    needs = {count: models.training(generator, machine_of("h100", count)) for count in (1, 8)}
+    rows = []
+    for gpu in ("rtx4090", "a100-40", "a100-80", "h100"):
+        for count in (1, 8, 64):
+            machine = machine_of(gpu, count).in_tf32(True)
+            need = needs.get(count)
+            memory = sum(training_memory(need, machine).values()) / GIB if need else None
+            hours = generator.amount * step_seconds(need, machine) / 3600 if need else None
+            cues = 200_000 * face_seconds(restoring, machine, [calls_of(experiment, 801)], plain=True) / 3600
+            rows.append(
+                {
+                    "benchmark": "scale", "gpu": gpu, "gpus": count,
+                    "generator, GiB of a GPU": "–" if memory is None else f"{memory:.1f} of {machine.memory / GIB:.1f}",
+                    "generator, 150,000 steps": "at most 32 GPUs" if hours is None else f"{hours:.1f} h",
+                    "200,000 cues at t = 801": f"{cues:.1f} h" if cues >= 1 else f"{60 * cues:.0f} min",
+                }
+            )  # fmt: skip
+    return rows
 
 
 def _row(work: str, processes: int, steps: int) -> dict[str, Any]:

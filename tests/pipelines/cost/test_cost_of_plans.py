@@ -20,6 +20,7 @@ from pipelines.cost.parts import calls_of, left_of, parts_of_cues, parts_of_plan
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, read_experiment, with_overrides
+from scripts.bench.cost import scale_table
 
 PAPER = Path(__file__).parents[3] / "configs" / "dfg_paper.yaml"
 A100, H100 = machine_of("a100-40"), machine_of("h100")
@@ -151,3 +152,11 @@ def test_a_source_of_others_has_no_known_cost(tmp_path, monkeypatch):
     lines: list[str] = []
     models.print_costs(parts_of_cues(experiment, [801], all_faces=True), "h100", None, lines.append)
     assert "its cost is unknown" in lines[1]
+
+
+@pytest.mark.slow
+def test_the_pages_table_is_that_of_the_command():
+    page = (PAPER.parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    for row in scale_table():
+        values = [str(value) for name, value in row.items() if name != "benchmark"]
+        assert f"| {' | '.join(values)} |" in page
