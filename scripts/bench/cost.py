@@ -27,7 +27,7 @@ from scripts.bench import CLONE
 from scripts.bench.turns import plain_environment
 
 # The compact generator on faces of 256 pixels, and the detector of the small experiments.
-_COMPACT = ["generator.loop.batch_size=4", "generator.loop.mixed_precision='no'"]
+_COMPACT = ["generator.loop.batch_size=2", "generator.loop.mixed_precision='no'"]
 WORK: dict[str, tuple[str, str, list[str]]] = {
     "compact generator": ("generator", "dfg_compact.yaml", _COMPACT),
     "compact generator, checkpointed": (
@@ -37,7 +37,7 @@ WORK: dict[str, tuple[str, str, list[str]]] = {
 }  # fmt: skip
 
 
-def cost_benchmark(steps: int = 4) -> list[dict[str, Any]]:
+def cost_benchmark(steps: int = 2) -> list[dict[str, Any]]:
     """Run optimiser steps of real models in fresh processes.
 
     Returns:
