@@ -302,7 +302,7 @@ def test_the_centre_is_fixed_when_the_pretraining_ends(root, tmp_path, monkeypat
     changed = baseline("deep_svdd", loop={**LOOP, "steps": 4}, pretraining=0.75)
     experiment = with_overrides(base(root), {"output": str(tmp_path), "cue.source": "deep_svdd", "generator": changed})
     folder = train_dfg.run(experiment, make_faces(experiment))
-    assert seen == [(0.0, False), (0.25, False), (0.5, False), (0.75, True)]
+    assert seen == [(0.25, False), (0.5, False), (0.75, False), (1.0, True)]
     from dfg.baselines import load_baseline
 
     assert load_baseline(folder / "model").center.abs().min() >= 0.1 - 1e-6

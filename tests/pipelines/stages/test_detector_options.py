@@ -11,6 +11,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment
 from pipelines.experiment.plan import expand
+from pipelines.experiment.untrained import build_detector
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import train_detector
 
@@ -39,7 +40,7 @@ def test_new_options_leave_old_names_as_they_were() -> None:
 
 def test_the_cues_form_decides_the_channels() -> None:
     given = experiment({"name": "flip_v", "preset": "tiny", "cue": True}, cue={"form": "two_part"})
-    assert train_detector._build_detector(given).config["cue_channels"] == 6
+    assert build_detector(given).config["cue_channels"] == 6
 
 
 def test_detector_and_objective_by_their_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,7 @@ class Loss(ERM):
     )
     assert not Workspace(given).needs_cue()
     train_detector.check_options(given)
-    detector = train_detector._build_detector(given)
+    detector = build_detector(given)
     assert (type(detector).__name__, detector.config["width"]) == ("Mine", 8)
     with pytest.raises(AgfasError, match="did you mean 'width'"):
         experiment({"name": "methods_of_mine:Mine", "widht": 8})
