@@ -74,6 +74,7 @@ def test_contenders_take_turns_after_a_run_that_does_not_count():
     assert timings.seconds == {"A": [3.0, 6.0], "B": [4.0, 5.0]}
 
 
+@pytest.mark.slow
 def test_a_trained_generator_is_judged_in_processes_of_their_own(tmp_path):
     build_generator(TINY).save_pretrained(tmp_path)
     options = {"timestep": 21, "count": 1, "batch_size": 1, "repeats": 1, "contenders": ["ours, the same calls"]}

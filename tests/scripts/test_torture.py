@@ -14,6 +14,7 @@ from scripts.torture.worker import Orders, job, open_stores
 TASKS = 3
 
 
+@pytest.mark.slow
 def test_a_short_torture_finds_nothing(tmp_path):
     report = program.torture(kills=20, seed=1, folder=tmp_path, tasks=30)
     assert report.violations == []

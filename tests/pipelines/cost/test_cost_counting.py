@@ -101,6 +101,7 @@ def test_bytes_alive_are_those_of_a_real_step(model):
     assert fake.left >= 4 * number_of(build().parameters())  # the gradients
 
 
+@pytest.mark.slow
 def test_checkpointing_and_lower_precision_need_less_memory_and_micro_batches_do_too(monkeypatch):
     monkeypatch.setattr("test_cost_counting.FACES", 32)  # enough that activations outweigh gradients
     whole, checkpointed = counted("U-Net"), counted("U-Net, checkpointed")

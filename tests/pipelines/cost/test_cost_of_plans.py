@@ -36,23 +36,27 @@ def paper():
     return models.training(part(read_experiment(PAPER), "generator"), A100)
 
 
+@pytest.mark.slow
 def test_the_papers_generator_is_stable_diffusions(paper):
     assert paper.parameters == paper.trained == 859_520_964
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("checkpointed", "gibibytes"), [(True, 20.2), (False, 24.8)])
 def test_memory_is_that_of_the_audit(paper, checkpointed, gibibytes):
     step = paper.step if checkpointed else paper.other
     assert sum(training_memory(paper, A100, step).values()) / GIB == pytest.approx(gibibytes, rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("machine", "hours"), [(A100, 7.5), (H100, 4.0)], ids=["A100", "H100"])
 def test_hours_of_training_are_within_a_factor_of_two_of_the_audits(paper, machine, hours):
     found = 150_000 * step_seconds(paper, machine) / 3600
     assert hours / 2 < found < hours * 2
 
 
-@pytest.mark.parametrize(("dtype", "hours"), [("float32", 16.0), pytest.param("bfloat16", 4.7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "hours"), [("float32", 16.0), ("bfloat16", 4.7)])
 def test_hours_of_cues_are_within_a_factor_of_two_of_the_audits(dtype, hours):
     experiment = with_overrides(read_experiment(PAPER), {"cue.dtype": dtype})
     restoration = part(experiment, "restoration")
@@ -117,6 +121,7 @@ def test_more_gpus_than_faces_are_refused(tmp_path):
         models.training(part(experiment, "detector"), machine_of("h100", 64))
 
 
+@pytest.mark.slow
 def test_a_card_that_is_too_small_says_what_to_change(monkeypatch, tmp_path):
     monkeypatch.setitem(GPUS, "rtx4090", replace(GPUS["rtx4090"], memory=0.001))
     experiment, lines = build_experiment(chain_settings(tmp_path), "a test"), list[str]()
@@ -126,6 +131,7 @@ def test_a_card_that_is_too_small_says_what_to_change(monkeypatch, tmp_path):
     assert "generator.loop.mixed_precision=bf16; or generator.loop.gradient_accumulation=2" in text
 
 
+@pytest.mark.slow
 def test_the_command_prints_plan_parts_and_total(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(chain_settings(tmp_path / "out")))
     done = CliRunner().invoke(app, ["train", str(tmp_path / "a.yaml"), "--dry-run", "--gpu", "h100", "--gpus", "2"])

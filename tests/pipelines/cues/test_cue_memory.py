@@ -71,6 +71,7 @@ def growths(root, *runs):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_memory_is_flat_over_five_thousand_cues_and_a_source_that_hoards_is_seen(tmp_path):
     flat, hoarding = growths(tmp_path, (5_000, False), (4_000, True))

@@ -169,7 +169,9 @@ def test_running_again_makes_nothing_and_other_rows_keep_their_numbers(copied):
     again = replace(asked, only=ROWS[:1])
     assert reproduce.run(again) == path
     assert {item: item.stat().st_mtime_ns for item in path.parents[1].glob("detectors/*/*/done.json")} == before
-    assert [(part.name, part.done, part.total, part.amount) for part in reproduce.plan(again)] == [("ssdg_r", 2, 2, 0)] * 2
+    assert [(part.name, part.done, part.total, part.amount) for part in reproduce.plan(again)] == [
+        ("ssdg_r", 2, 2, 0)
+    ] * 2
     assert "SSAN-R [25]: ours, honest rule" in path.read_text(encoding="utf-8")
 
 
