@@ -75,14 +75,20 @@ def test_everything_trains_alike_in_float64(everything, processes):
         assert_equal_weights(one, several, name, rtol=1e-8, atol=1e-10)
 
 
+# Their ReLUs come before the batch norm, which leaves channels that are nearly constant: torch's float32 variance of such a
+# channel, for one process as for several, is off by more than the others'. In float64 they are as equal as the others.
+ROUNDED_MORE = (1e-3, 1e-2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3, 4])
 def test_everything_begins_alike_in_float32(everything, processes):
     one, several = everything("float32", 1, 3), everything("float32", processes, 3)
     for name in names(one):
         expected, found = losses(one, name), losses(several, name)
-        assert found[0] == pytest.approx(expected[0], rel=1e-5)
-        assert found[2] == pytest.approx(expected[2], rel=1e-3)
+        first, third = ROUNDED_MORE if name.startswith(("attacknet_v1-", "livenessnet-")) else (1e-5, 1e-3)
+        assert found[0] == pytest.approx(expected[0], rel=first), name
+        assert found[2] == pytest.approx(expected[2], rel=third), name
 
 
 SMALL_BATCH = """
