@@ -7,7 +7,6 @@ statistics of batch normalisation, the random numbers of dropout, and losses tha
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from oanet.objectives.base import Share
 from pipelines.errors import AgfasError
 from pipelines.processes import on_cpu
+from pipelines.streams import stream
 
 # Odd constants of 32-bit integer hashes: the golden ratio, and the two of Wellons' `lowbias32`.
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B1 - 2**32, 0x7FEB352D, 0x846CA68B - 2**32
@@ -167,16 +167,11 @@ class PlacedDropout(nn.Module):
 
     def _kept(self, elements: int, positions: Tensor) -> Tensor:
         """(rows, elements) bool."""
-        call = stable_int32(f"{self.place.seed}:{self.place.calls}")
+        call = int(stream(self.place.seed, "dropout", self.place.calls).integers(-(2**31), 2**31))
         key = _mix(positions * _GOLDEN + call)[:, None]
         element = torch.arange(elements, device=positions.device, dtype=torch.int32)
         bits = _mix(element * _GOLDEN + key, _mix(key + call))
         return bits >= int(self.p * 2**32) - 2**31
-
-
-def stable_int32(text: str) -> int:
-    """A 32-bit hash of a text, the same in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big", signed=True)
 
 
 def _mix(bits: Tensor, key: Tensor | None = None) -> Tensor:

@@ -24,26 +24,15 @@ def unet(checkpointed: bool = False) -> torch.nn.Module:
     return net
 
 
-class OfUnet(torch.nn.Module):
-    """The loss of a U-Net."""
+class Squares(torch.nn.Module):
+    """The mean square of one field of a network's output, as a loss."""
 
-    def __init__(self, net: torch.nn.Module) -> None:
+    def __init__(self, net: torch.nn.Module, field: str) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.field = net, field
 
     def forward(self, batch, progress):
-        return {"loss": self.net(*batch).sample.square().mean()}
-
-
-class OfDetector(torch.nn.Module):
-    """The loss of a detector with a cue."""
-
-    def __init__(self, net: torch.nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, batch, progress):
-        return {"loss": self.net(*batch).logits.square().mean()}
+        return {"loss": getattr(self.net(*batch), self.field).square().mean()}
 
 
 def latents():
@@ -55,9 +44,9 @@ def faces():
 
 
 MODELS = {
-    "U-Net": (lambda: OfUnet(unet()), latents),
-    "U-Net, checkpointed": (lambda: OfUnet(unet(checkpointed=True)), latents),
-    "OA-Net": (lambda: OfDetector(build_detector("oanet", preset="tiny")), faces),
+    "U-Net": (lambda: Squares(unet(), "sample"), latents),
+    "U-Net, checkpointed": (lambda: Squares(unet(checkpointed=True), "sample"), latents),
+    "OA-Net": (lambda: Squares(build_detector("oanet", preset="tiny"), "logits"), faces),
 }
 
 
@@ -112,7 +101,7 @@ def test_checkpointing_and_lower_precision_need_less_memory_and_micro_batches_do
     # A GPU keeps norms in float32.
     assert half.peak < counted("U-Net", "bf16", gpu=True).peak < whole.peak
     with torch.device("meta"):
-        objective = OfUnet(unet())
+        objective = Squares(unet(), "sample")
     with fake_tensors():
         parts = list(zip(*(part.split(16) for part in latents()), strict=True))
         several = step_of(as_fake(objective), parts, "no", False)
