@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything to run on a machine with a GPU, in about ten minutes: what the card computes is compared with the
+# Everything to run on a machine with a GPU, meant to take ten minutes: what the card computes is compared with the
 # processor, what --dry-run predicts with what the card takes; a table of all checks comes last.
 #   bash scripts/gpu_check.sh                 install if needed, then check the first GPU
 #   bash scripts/gpu_check.sh --device cpu    the processor against itself, which tests the checks

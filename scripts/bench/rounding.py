@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dfg.pipeline import DeFakePipeline
 from dfg.speed import Speed
 from pipelines.cues.rounding import BFLOAT16, FLOAT32, TF32
+from pipelines.errors import AgfasError
 from pipelines.pixels import to_uint8, to_unit_range
 from scripts.bench.recipe_contender import bench_faces, pixels_of
 
@@ -45,7 +46,7 @@ def rounded(values: torch.Tensor) -> torch.Tensor:
 
 
 def rounding_benchmark(
-    generator: Path, timesteps: Sequence[int] = (201, 801), count: int = 4, pictures: Path | None = None
+    generator: Path | None, timesteps: Sequence[int] = (201, 801), count: int = 4, pictures: Path | None = None
 ) -> list[dict[str, Any]]:
     """Compare restorations of a trained generator face by face: what `agfas cues --verify` must allow and must find.
 
@@ -59,7 +60,12 @@ def rounding_benchmark(
     Returns:
         A row per comparison and t: levels and share of values of the face that differs most, of the one that differs
         least, and the bound of `pipelines.cues.rounding`.
+
+    Raises:
+        AgfasError: no generator.
     """
+    if generator is None:
+        raise AgfasError("The benchmark `cue-rounding` needs a trained generator: name its folder with --generator.")
     faces = bench_faces(count, pixels_of(DeFakePipeline.from_pretrained(str(generator)))).images
     if pictures is not None:
         faces = np.asarray(np.load(pictures, mmap_mode="r")[:count])
