@@ -56,12 +56,18 @@ class DetectorOutput:
         attention: per block (B, heads, T, N), the attention of the T image tokens (class token first) to the N cue
             tokens, rows summing to one; None unless requested by `need_weights`, and without cross-attention.
         maps: predicted maps by name, such as `depth` (B, 1, 32, 32); None for detectors that predict none.
+        patches: (B, N, C), final patch tokens of a ViT after its last norm, in row-major order; None unless requested
+            by `see_patches`, see `oanet.patches`.
+        patch_attention: (B, N) float32 without gradient, the last block's attention of the class token to them: the
+            mean of the heads' softmax over all tokens, so that a row sums to less than one; None as `patches`.
     """
 
     logits: Tensor
     features: Tensor
     attention: tuple[Tensor, ...] | None = None
     maps: dict[str, Tensor] | None = None
+    patches: Tensor | None = None
+    patch_attention: Tensor | None = None
 
     @property
     def probability_bonafide(self) -> Tensor:

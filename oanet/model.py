@@ -10,10 +10,11 @@ from oanet.attention import VIT_HALVES, Pluggable, embed
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
+from oanet.patches import ViTDetector
 from oanet.trunks import antialiases, build_vit, fit_image, pool
 
 
-class OANet(Pluggable):
+class OANet(ViTDetector, Pluggable):
     """A ViT on the image, each block of which also attends to the cue's tokens.
 
     Each block computes h = h + SA(LN1(h)); h = h + CA(LNx(h), cue); h = h + MLP(LN2(h)). CA's output starts at zero,

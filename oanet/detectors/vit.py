@@ -19,12 +19,13 @@ from torch import Tensor
 from oanet.attention import VIT_HALVES, Pluggable, embed
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
-from oanet.detectors.base import Detector, check_cue
+from oanet.detectors.base import check_cue
 from oanet.head import LivenessHead, build_head
+from oanet.patches import ViTDetector
 from oanet.trunks import antialiases, build_vit, fit_image, pool, resize
 
 
-class ImageOnly(Detector):
+class ImageOnly(ViTDetector):
     """ViT on the image, then the shared head: the baseline that a cue must beat (AG-FAS, Table IV).
 
     Full size: 85,798,656 (ViT-B/16) + 393,728 (embedder) + 1,026 (classifier) parameters. With equal weights its
@@ -62,7 +63,7 @@ class ImageOnly(Detector):
         return DetectorOutput(*self.head(pool(self.vit, tokens)))
 
 
-class ResidualOnly(Detector):
+class ResidualOnly(ViTDetector):
     """ViT on the cue, then the shared head; the image is ignored (AG-FAS, Table V, "only residual").
 
     Attributes:
@@ -140,7 +141,7 @@ class DDMStar(DualBranch):
     name = "ddm_star"
 
 
-class ViT(Pluggable):
+class ViT(ViTDetector, Pluggable):
     """ViT on the image with a choice of heads, optionally conditioned on the cue.
 
     The head `embedding` makes it `image_only`, and with `cue` it is `oanet`. `bottleneck` is the head of the ViT
