@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.files import csv_text
 from pipelines.report.cells import MISSING, Cell, Row, Table, texts, to_markdown
 from pipelines.report.contents import Target
+from pipelines.reproduce.deviations import as_lines, deviations_of
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.settings import RUNNING_BEST
 from pipelines.reproduce.values import Entry, MadeTable, Ours, one_video
@@ -18,7 +19,8 @@ from pipelines.reproduce.values import Entry, MadeTable, Ours, one_video
 
 def as_markdown(table: MadeTable) -> str:
     """For each row the paper's line, ours under both rules, and the differences in videos."""
-    parts = [f"# {heading(table)}", _warning(table), *(to_markdown(part) for part in as_tables(table)), _notes(table)]
+    tables = [to_markdown(part) for part in as_tables(table)]
+    parts = [f"# {heading(table)}", _warning(table), *tables, _notes(table)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -197,6 +199,7 @@ def _notes(table: MadeTable) -> str:
         *([f"Overrides of the command line: {changed}."] if changed else []),
         *(f"{note.rstrip('.')}." for note in (*table.printed.notes, *recipe.table.notes)),
         *(f"Not run here: {row.label}: {row.absent}." for row in table.rows if row.absent),
+        *(f"Differs: {line}" for line in as_lines(deviations_of(table.name.partition("/")[0], table.rows))),
     ]
     return "\n".join(f"- {note}" for note in notes)
 

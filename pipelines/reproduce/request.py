@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.errors import AgfasError, nearest
 from pipelines.experiment.file import read_override
 from pipelines.reproduce import ground as grounds
+from pipelines.reproduce.deviations import as_lines, deviations_of
 from pipelines.reproduce.ground import SYNTHETIC, Ground
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.rows import PlannedRow, Recipe, takes_live
@@ -83,14 +84,16 @@ def make_recipe(asked: Asked) -> Recipe:
 
 
 def plan_lines(recipe: Recipe, rows: list[PlannedRow]) -> list[str]:
-    """What the table needs, and which rows are run."""
+    """What the table needs, which rows are run, and what differs from the papers and their public code."""
     title = f"{recipe.table.table}: {read_papers().table(recipe.table.table).title}, on {recipe.ground.title}"
     lines = [title, *_needs(recipe.ground)]
     places = ", ".join(f"{name} = {domain}" for name, domain in recipe.ground.domains.items())
     if not recipe.ground.own:
         lines.append(f"In place of the paper's datasets: {places}. No number is comparable with the paper's.")
     lines += [f"row {row.label}: {row.absent or _counted(len(row.planned))}" for row in rows]
-    return [*lines, f"Output: {recipe.root}"]
+    paper = recipe.table.table.partition("/")[0]
+    differs = [f"differs: {line}" for line in as_lines(deviations_of(paper, rows))]
+    return [*lines, *differs, f"Output: {recipe.root}"]
 
 
 def _counted(experiments: int) -> str:
