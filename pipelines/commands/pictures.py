@@ -68,6 +68,9 @@ def prepare(
     frame_rule: Annotated[
         str | None, typer.Option(help="uniform, released_train or released_test. Default: uniform.")
     ] = None,
+    keep_picture: Annotated[
+        bool | None, typer.Option("--keep-picture", help="Keep whole pictures, for networks with their own crop.")
+    ] = None,
     all_faces: Annotated[
         bool | None, typer.Option("--all-faces", help="Every face in a picture, not only the largest.")
     ] = None,
@@ -98,6 +101,7 @@ def prepare(
         "template": template,
         "frames": frames,
         "frame_rule": frame_rule,
+        "keep_picture": keep_picture,
         "all_faces": all_faces,
         "max_yaw": max_yaw,
         "max_pitch": max_pitch,

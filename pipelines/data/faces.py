@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from pipelines.blocks import Job, SharedArray, share
 from pipelines.data.crop import resized_mask, to_square
+from pipelines.data.images import decode_picture
 from pipelines.data.records import load_faces, open_table, read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.processes import threads
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # The attribute of each column in `Faces` is its plural.
 _COLUMNS = ("key", "label", "domain", "subject", "video", "attack_type", "split")
@@ -61,6 +66,50 @@ class Faces:
         """Side of the crops in pixels."""
         return int(self.images.shape[1])
 
+    @property
+    def boxes(self) -> np.ndarray | None:
+        """(N, 4) float32: left, top, width, height of each face in pixels of the picture that it was cut from.
+
+        NaN for records without; None if no record has one.
+        """
+        return self._places("box", (4,))
+
+    @property
+    def points(self) -> np.ndarray | None:
+        """(N, 5, 2) float32: the landmarks of each face in pixels of the picture that it was cut from; as `boxes`."""
+        return self._places("points", (5, 2))
+
+    @property
+    def has_picture(self) -> np.ndarray:
+        """(N,) bool: whether `agfas prepare --keep-picture` kept the picture around each face."""
+        column = _column(self.folder, self.fingerprint, "picture")
+        return np.zeros(len(self), dtype=bool) if column is None else np.asarray(column.is_valid())
+
+    def picture(self, row: int) -> np.ndarray | None:
+        """The whole picture or frame that a face was cut from, (H, W, 3) uint8 RGB, upright; None if it was not kept.
+
+        Raises:
+            AgfasError: it cannot be decoded.
+        """
+        column = _column(self.folder, self.fingerprint, "picture")
+        stored = None if column is None else column[row].as_py()
+        if stored is None:
+            return None
+        try:
+            return decode_picture(stored["bytes"])
+        except Exception as error:  # decoders raise OSError, ValueError, struct.error, ... on damaged bytes
+            raise AgfasError(
+                f"The picture of row {row} of {self.folder} cannot be decoded ({error}). Make the dataset again."
+            ) from error
+
+    def _places(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        column = _column(self.folder, self.fingerprint, name)
+        if column is None:
+            return None
+        absent = np.full(shape, np.nan).tolist()
+        rows = [absent if row is None else row for row in column.to_pylist()]
+        return np.array(rows, dtype=np.float32).reshape(-1, *shape)
+
     def live(self, domains: list[str], splits: tuple[str, ...] = ("train",)) -> np.ndarray:
         """Indices of the bona fide faces of the given domains and splits."""
         chosen = (self.labels == 1) & np.isin(self.domains, domains) & np.isin(self.splits, splits)
@@ -80,6 +129,18 @@ def open_faces(folder: Path, size: int) -> Faces:
         folder=folder,
         masks=_decoded(folder, "mask", folder / f"masks-{size}.npy", (size, size)) if has_masks(folder) else None,
     )
+
+
+@lru_cache(maxsize=16)
+def _column(folder: Path, fingerprint: str, name: str) -> pyarrow.ChunkedArray | None:
+    """A memory-mapped column of a face dataset; None if no record has a value.
+
+    Not a member of `Faces`, which may be sent to other processes. `fingerprint` tells a dataset made anew.
+    """
+    table = open_table(folder)
+    if name not in table.column_names or table.column(name).null_count == len(table):
+        return None
+    return table.column(name)
 
 
 def has_masks(folder: Path) -> bool:

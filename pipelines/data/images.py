@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pipelines.errors import AgfasError
 
@@ -17,6 +18,8 @@ MAX_PIXELS = 89_000_000
 _ALLOWED = "Allowed are JPEG, PNG, WebP, BMP, PGM and PPM."
 _BEGINNINGS = (_PNG := b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"RIFF")
 _WIDE_MODES = ("I", "I;16", "I;16L", "I;16B")
+# EXIF orientations that are not upright.
+_TURNS = range(2, 9)
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -28,6 +31,11 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         AgfasError: no file, an empty file, another format, too many pixels, or a truncated picture.
     """
+    return read_turned(path)[0]
+
+
+def read_turned(path: Path) -> tuple[Image.Image, bool]:
+    """As `read_picture`, and whether the picture was rotated or mirrored by its EXIF orientation."""
     check_file(path, "picture")
     head = _head(path)
     if head.startswith(_PNG) and len(head) == 24:  # Pillow reads a PNG up to its first pixels before it gives the size
@@ -39,7 +47,8 @@ def read_picture(path: Path) -> Image.Image:
             with Image.open(path, formats=FORMATS) as image:
                 check_size(path, image.size)
                 image.load()
-                return to_rgb(ImageOps.exif_transpose(image))
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS
+                return to_rgb(ImageOps.exif_transpose(image)), turned
         except Image.DecompressionBombError:
             raise _too_large(path, "far too many") from None
         except UnidentifiedImageError:
@@ -50,6 +59,21 @@ def read_picture(path: Path) -> Image.Image:
             raise AgfasError(
                 f"{path} is a damaged picture and cannot be decoded ({error}). Export or copy it again."
             ) from error
+
+
+def decode_picture(content: bytes) -> np.ndarray:
+    """The bytes of a file that `read_picture` accepted, as (H, W, 3) uint8 RGB, upright."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # broken EXIF blocks
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) or (H, W) uint8 as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.blocks import Blocks
-from pipelines.data.records import CARD_NAME, COLUMNS, face_features, load_faces, read_card
+from pipelines.data.records import CARD_NAME, face_features, open_table, picture_features, read_card, write_state
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import pyarrow
+    from datasets import Features
 
 
 def joined_name(folders: Sequence[Path]) -> str:
@@ -25,12 +26,13 @@ def joined_name(folders: Sequence[Path]) -> str:
 def join_faces(folders: Sequence[Path], out: Path) -> Path:
     """Write the faces of several datasets as one dataset at `out`; an existing one is kept. One process writes it.
 
-    Keeps the columns of a face dataset, and the parsing masks if every part has them.
+    Keeps the columns of a face dataset, the parsing masks if every part has them, and the places of the faces and the
+    pictures around them of the parts that have them.
 
     Raises:
         AgfasError: a folder is not a face dataset, or two hold the same domain.
     """
-    parts = [load_faces(folder) for folder in folders]
+    parts = [open_table(folder) for folder in folders]
     _check_domains(folders, parts)
     if not (out / CARD_NAME).is_file():
         Blocks(out, 0, joined_name(folders)).finish(
@@ -39,23 +41,46 @@ def join_faces(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _write(parts: list[Dataset], folders: Sequence[Path], out: Path) -> None:
-    from datasets import Features, Image, concatenate_datasets
-
-    with_masks = all("mask" in part.column_names for part in parts)
-    features = Features({**face_features(), **({"mask": Image()} if with_masks else {})})
-    kept = [part.select_columns([*COLUMNS, *(["mask"] if with_masks else [])]).cast(features) for part in parts]
-    faces = concatenate_datasets(kept)
-    faces.save_to_disk(str(out))
+def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> None:
+    features = _features(parts)
+    names = [f"data-{number:05d}-of-{len(parts):05d}.arrow" for number in range(len(parts))]
+    out.mkdir()
+    for name, part in zip(names, parts, strict=True):
+        _copy(part, features, out / name)
+    write_state(out, names, features, joined_name(folders))
     cards = [read_card(folder) for folder in folders]
     card: dict[str, Any] = {
         "fingerprint": joined_name(folders),
-        "faces": len(faces),
+        "faces": sum(map(len, parts)),
         "joined": [str(card["fingerprint"]) for card in cards],
         "recipe": _common([card.get("recipe") or {} for card in cards]),
         "licence": "; ".join(sorted({str(card["licence"]) for card in cards if card.get("licence")})),
     }
     (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _features(parts: list[pyarrow.Table]) -> Features:
+    """The columns of the whole."""
+    from datasets import Features, Image
+
+    masks = {"mask": Image()} if all("mask" in part.column_names for part in parts) else {}
+    there = {name for part in parts for name in part.column_names}
+    pictures = {name: kind for name, kind in picture_features().items() if name in there}
+    return Features({**face_features(), **masks, **pictures})
+
+
+def _copy(part: pyarrow.Table, features: Features, path: Path) -> None:
+    """Copy the columns of a part, one batch at a time: whole pictures do not fit into memory together."""
+    import pyarrow as pa
+    from datasets.table import table_cast
+
+    schema = features.arrow_schema
+    for name in schema.names:
+        if name not in part.column_names:
+            part = part.append_column(schema.field(name), pa.nulls(len(part), schema.field(name).type))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for batch in part.select(schema.names).to_batches():
+            writer.write_table(table_cast(pa.Table.from_batches([batch]), schema))
 
 
 def _common(recipes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -64,10 +89,10 @@ def _common(recipes: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
 
 
-def _check_domains(folders: Sequence[Path], parts: list[Dataset]) -> None:
+def _check_domains(folders: Sequence[Path], parts: list[pyarrow.Table]) -> None:
     known: dict[str, Path] = {}
     for folder, part in zip(folders, parts, strict=True):
-        for domain in part.unique("domain"):
+        for domain in part.column("domain").unique().to_pylist():
             if domain in known:
                 raise AgfasError(
                     f"{known[domain]} and {folder} both hold the domain '{domain}'. Prepare one of them again with"

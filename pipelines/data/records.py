@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import AgfasError
-from pipelines.files import read_json
+from pipelines.files import read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,13 @@ GROUP_COLUMNS = ("age", "sex", "ethnicity")
 """What a dataset may record of its persons; `agfas prepare` keeps it, a face dataset need not have it.
 
 Age in years, -1 if it is not recorded; sex and ethnicity in the dataset's own words, empty if they are not recorded.
+"""
+PICTURE_COLUMNS = ("picture", "box", "points")
+"""Where the crop comes from, for networks with a crop of their own; a face dataset need not have them.
+
+picture: the whole picture or frame, upright: the file's own bytes if it is upright, else a lossless PNG; null unless
+`agfas prepare --keep-picture`. box: (4,) left, top, width, height of the face, and points: (5, 2) its landmarks in the
+order of `landmarks`, both in pixels of the upright picture; null if no face detector ran.
 """
 CARD_NAME = "face_dataset.json"
 
@@ -55,6 +62,14 @@ def face_features() -> Features:
         "landmarks": Array2D((5, 2), "float32"),
     }
     return Features({name: typed.get(name, Value("string")) for name in COLUMNS})
+
+
+def picture_features() -> Features:
+    """The types of `PICTURE_COLUMNS`."""
+    from datasets import Array2D, Features, Image, Sequence, Value
+
+    types = (Image(), Sequence(Value("float32"), length=4), Array2D((5, 2), "float32"))
+    return Features(dict(zip(PICTURE_COLUMNS, types, strict=True)))
 
 
 def face_key(domain: str, subject: str, video: str, frame: int) -> str:
@@ -134,6 +149,26 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # Arrow, datasets and json each raise their own errors on foreign files
         raise AgfasError(f"{folder} is not a readable face dataset ({error}). Create it again.") from error
+
+
+def write_state(folder: Path, names: Sequence[str], features: Features, content: str) -> None:
+    """Write what `datasets.load_from_disk` reads beside the Arrow files `names`.
+
+    `Dataset.save_to_disk` would put the time into the fingerprint, so that equal datasets would differ.
+    """
+    from datasets import DatasetInfo
+
+    DatasetInfo(features=features).write_to_directory(str(folder))
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": content,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    write_json(folder / "state.json", state)
 
 
 def _check_table(folder: Path, columns: Sequence[str], faces: int) -> None:

@@ -35,7 +35,8 @@ def contact_sheet(faces: Dataset, path: Path) -> Path:
     groups = _groups(faces)
     kinds = [NO_ATTACK, *sorted({kind for _, kind in groups} - {NO_ATTACK})]
     domains = list(dict.fromkeys(domain for domain, _ in groups))
-    own = faces[0]["image"].width
+    crops = faces.select_columns(["image"])
+    own = crops[0]["image"].width
     # Small faces are enlarged by an integer factor, large ones reduced.
     side = _SIDE if own > _SIDE else own * round(_SIDE / own)
     width = _COLUMNS * side + _GAP
@@ -47,7 +48,7 @@ def contact_sheet(faces: Dataset, path: Path) -> Path:
             indices = groups.get((domain, kind), [])
             title = f"{domain}: {'live' if kind == NO_ATTACK else kind} ({len(indices)} videos)"
             # Spread, since the first videos may all show one person.
-            _paint_group(sheet, faces, evenly_spaced(indices, _ROWS * _COLUMNS), corner, side, title)
+            _paint_group(sheet, crops, evenly_spaced(indices, _ROWS * _COLUMNS), corner, side, title)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
     return path
 
@@ -65,11 +66,11 @@ def _groups(faces: Dataset) -> dict[tuple[str, str], list[int]]:
 
 
 def _paint_group(
-    sheet: Image.Image, faces: Dataset, indices: list[int], corner: tuple[int, int], side: int, title: str
+    sheet: Image.Image, crops: Dataset, indices: list[int], corner: tuple[int, int], side: int, title: str
 ) -> None:
     ImageDraw.Draw(sheet).text((corner[0], corner[1] + 2), title, fill="black")
     for position, index in enumerate(indices):
         row, column = divmod(position, _COLUMNS)
-        face = faces[index]["image"]
+        face = crops[index]["image"]
         how = Image.Resampling.NEAREST if side % face.width == 0 else Image.Resampling.LANCZOS
         sheet.paste(face.resize((side, side), how), (corner[0] + column * side, corner[1] + _LABEL + row * side))

@@ -30,7 +30,7 @@ def run(folder: Path) -> list[str]:
     shares = ", ".join(f"{columns['split'].count(split)} {split}" for split in SPLITS)
     lines = [
         f"{folder}: {len(faces)} faces ({shares}), {subjects} subjects, {videos} videos",
-        f"fingerprint {card['fingerprint']}, crops of {faces[0]['image'].width} pixels",
+        f"fingerprint {card['fingerprint']}, crops of {faces.select_columns(['image'])[0]['image'].width} pixels",
         *as_text(count_faces(columns)),
         *_leaks(folder, card["fingerprint"]).sentences(),
     ]

@@ -31,7 +31,7 @@ from pipelines.data.prepare.dataset import write_records
 from pipelines.data.prepare.job import FACES_A_TASK, open_job, run_job
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import find_sources, read_still
-from pipelines.data.prepare.worker import record
+from pipelines.data.prepare.worker import Place, record
 from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
@@ -180,14 +180,14 @@ class _Race:
     def _run_task(self, cutter: Cutter, faces: list[SourceFace], names: list[str]) -> dict[str, bytes]:
         time_of = self.watch.time
         with time_of("decode"):
-            pictures = [read_still(face, self.pictures, self.root) for face in faces]
+            pictures = [read_still(face, self.pictures, self.root).pixels for face in faces]
         with time_of("detect"):
             found = [cutter.find(picture) for picture in pictures]
         seen = [(*parts[:3], parts[3][0]) for parts in zip(faces, names, pictures, found, strict=True) if parts[3]]
         with time_of("align, measure"):
             crops = [cutter.cut(picture, one) for _, _, picture, one in seen]
         with time_of("encode"):
-            records = [record(*seen[place][:2], 0, -1, 0, crop, "benchmark") for place, crop in enumerate(crops)]
+            records = [record(*seen[place][:2], Place(0, -1, 0), crop, "benchmark") for place, crop in enumerate(crops)]
         with time_of("write"):
             write_atomically(self.root / "task.arrow", lambda path: write_records(path, records))
         self.unsure += sum(not one or one[0].score < _SURE for one in found)

@@ -143,7 +143,12 @@ def prepare_until_killed(source: str, out: str) -> None:
     from pipelines.stages.prepare import run
 
     job.FACES_A_TASK = 4
-    run(Path(source), Path(out), PrepareRecipe(size=32, workers=2, max_refused=1), partial(StoppingDetector, Path(out)))
+    run(
+        Path(source),
+        Path(out),
+        PrepareRecipe(size=32, workers=2, max_refused=1, keep_picture=True),
+        partial(StoppingDetector, Path(out)),
+    )
 
 
 if __name__ == "__main__":

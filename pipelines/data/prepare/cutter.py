@@ -33,7 +33,7 @@ class FaceCrop:
     Attributes:
         picture: (size, size, 3) uint8 RGB.
         landmarks: (5, 2) float32 in pixels of the crop; NaN without detection.
-        face: in pixels of the source; without detection, the box of the crop with landmarks and score of NaN.
+        face: in pixels of the source; None without detection.
         pose: (3,) yaw, pitch, roll in degrees; NaN if unknown.
         quality: in [0, 1].
         mask: (size, size) uint8, 1 face, 0 background; None without a parser.
@@ -41,7 +41,7 @@ class FaceCrop:
 
     picture: np.ndarray
     landmarks: np.ndarray
-    face: DetectedFace
+    face: DetectedFace | None
     pose: tuple[float, float, float]
     quality: float
     mask: np.ndarray | None
@@ -105,9 +105,8 @@ class Cutter:
             BeyondLimit: of quality, with the measured value.
             AgfasError: the picture is not square.
         """
-        crop, (left, top, side) = self.crop.take(picture)
-        box = np.array([left, top, side, side], dtype=np.float32)
-        return self._finish(crop, _NOT_DETECTED, DetectedFace(box, _NOT_DETECTED, float("nan")), _NO_POSE)
+        crop, _ = self.crop.take(picture)
+        return self._finish(crop, _NOT_DETECTED, None, _NO_POSE)
 
     def _pose(self, picture: np.ndarray, face: DetectedFace) -> tuple[float, float, float]:
         """Yaw, pitch and roll; NaN if no head fits the landmarks and there is no limit."""
@@ -125,7 +124,7 @@ class Cutter:
         return float(found.yaw), float(found.pitch), float(found.roll)
 
     def _finish(
-        self, crop: np.ndarray, landmarks: np.ndarray, face: DetectedFace, angles: tuple[float, float, float]
+        self, crop: np.ndarray, landmarks: np.ndarray, face: DetectedFace | None, angles: tuple[float, float, float]
     ) -> FaceCrop:
         # Measured before the enhancement, which would raise every score.
         quality = float(measure_quality(crop).score)

@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.data.prepare.sources import Refusal
-from pipelines.data.records import COLUMNS, GROUP_COLUMNS, face_features
+from pipelines.data.records import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    PICTURE_COLUMNS,
+    face_features,
+    picture_features,
+    write_state,
+)
 from pipelines.errors import AgfasError
-from pipelines.files import read_json, write_json
+from pipelines.files import read_json
 from pipelines.fingerprint import canonical_json
 
 if TYPE_CHECKING:
@@ -26,21 +33,22 @@ if TYPE_CHECKING:
     from datasets import Features
 
 Record = dict[str, Any]
-_RECORDS_AT_ONCE = 16
+# Records written at once: this many, or fewer with as many bytes of pictures.
+_RECORDS_AT_ONCE, _BYTES_AT_ONCE = 64, 32_000_000
 _BYTES_A_FILE = 500_000_000
 _SIGNATURE = ("hash", "thumbnail")
 # The columns of a face dataset, then those that `prepared_features` adds, then the picture's signature.
 _TASK_COLUMNS = (
     *COLUMNS,
-    *("source", "source_frame", "box", "source_landmarks", "detector", "detector_score", "pose", "quality", "mask"),
+    *("source", "source_frame", *PICTURE_COLUMNS, "detector", "detector_score", "pose", "quality", "mask"),
     *GROUP_COLUMNS,
     *("subject_known", *_SIGNATURE),
 )
 # Arrow's plain types, which need no `datasets` in the worker processes; all other columns are strings.
 _KINDS = {
-    **dict.fromkeys(("image", "mask", "thumbnail"), "binary"),
+    **dict.fromkeys(("image", "picture", "mask", "thumbnail"), "binary"),
     **dict.fromkeys(("frame", "source_frame", "age"), "int32"),
-    **dict.fromkeys(("landmarks", "source_landmarks"), "points"),
+    **dict.fromkeys(("landmarks", "points"), "points"),
     **dict.fromkeys(("box", "pose"), "floats"),
     **dict.fromkeys(("detector_score", "quality"), "float32"),
     **{"label": "int64", "subject_known": "bool", "hash": "uint64"},
@@ -64,17 +72,16 @@ def prepared_features() -> Features:
     """Columns of a prepared dataset: those of a face dataset, and the origin of each face.
 
     source: path below SOURCE, or `column[row]` of a Hugging Face dataset. source_frame: of the video; -1 for pictures.
-    box (left, top, width, height) and source_landmarks: in pixels of the source. detector: `none` for pictures that
-    were crops already; their landmarks, score and pose are NaN. pose: yaw, pitch, roll in degrees. quality: in [0, 1].
-    mask: 255 face, 0 background; empty without a parser. age: years; -1 unknown. sex, ethnicity: as the source records
-    them; empty if unknown. subject_known: whether `subject` is a person.
+    picture, box, points: see `PICTURE_COLUMNS`. detector: `none` for pictures that were crops already; their landmarks,
+    score and pose are NaN. pose: yaw, pitch, roll in degrees. quality: in [0, 1]. mask: 255 face, 0 background; empty
+    without a parser. age: years; -1 unknown. sex, ethnicity: as the source records them; empty if unknown.
+    subject_known: whether `subject` is a person.
     """
-    from datasets import Array2D, Features, Image, Sequence, Value
+    from datasets import Features, Image, Sequence, Value
 
     typed = {
         **face_features(),
-        "box": Sequence(Value("float32"), length=4),
-        "source_landmarks": Array2D((5, 2), "float32"),
+        **picture_features(),
         "pose": Sequence(Value("float32"), length=3),
         "mask": Image(),
     }
@@ -134,10 +141,24 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write the Arrow stream of a task, a few records at a time."""
     import pyarrow as pa
 
-    schema, records = task_schema(), iter(records)
+    schema = task_schema()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        while rows := list(islice(records, _RECORDS_AT_ONCE)):
+        for rows in _batches(records):
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """The records in lists that memory can hold, whatever pictures they keep."""
+    rows: list[Record] = []
+    size = 0
+    for one in records:
+        rows.append(one)
+        size += sum(len(value) for value in one.values() if isinstance(value, bytes))
+        if len(rows) == _RECORDS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 @dataclass(frozen=True)
@@ -186,7 +207,7 @@ class TaskRecords:
 
 
 def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray, folder: Path) -> str:
-    """Write the Arrow files of a Hugging Face dataset, one task at a time.
+    """Write the Arrow files of a Hugging Face dataset, one batch of a task at a time.
 
     Args:
         records: of all tasks.
@@ -207,27 +228,26 @@ def write_dataset(records: TaskRecords, splits: Sequence[str], keep: np.ndarray,
     place = task_schema().get_field_index("split")
     for name, count in zip(names, groups, strict=True):
         with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for table in islice(tables, count):
-                stop = start + len(table)
-                table = table.set_column(place, "split", pa.array(splits[start:stop], pa.string()))
-                part = table.filter(pa.array(keep[start:stop])).drop_columns(list(_SIGNATURE))
+            for batch in (batch for table in islice(tables, count) for batch in table.to_batches()):
+                stop = start + len(batch)
+                batch = batch.set_column(place, "split", pa.array(splits[start:stop], pa.string()))
+                part = batch.filter(pa.array(keep[start:stop])).drop_columns(list(_SIGNATURE))
                 start = stop
                 if len(part):
                     _digest(digest, part)
                     writer.write_batch(_typed(part, schema))
     content = digest.hexdigest()[:16]
-    _write_state(folder, names, content)
+    write_state(folder, names, prepared_features(), content)
     return content
 
 
-def _typed(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
-    """Plain columns as the types of the dataset, in one batch."""
+def _typed(batch: pyarrow.RecordBatch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    """Plain columns as the types of the dataset."""
     import pyarrow as pa
 
     arrays = []
     for column in schema:
-        values = table.column(column.name).combine_chunks()
-        values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
+        values = batch.column(column.name)
         if isinstance(column.type, pa.ExtensionType):
             values = pa.ExtensionArray.from_storage(column.type, values.cast(column.type.storage_type))
         elif pa.types.is_struct(column.type):
@@ -239,32 +259,12 @@ def _typed(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _digest(digest: Any, table: pyarrow.Table) -> None:
-    for row in table.to_pylist():
-        pictures = [row.pop("image"), row.pop("mask") or b""]
+def _digest(digest: Any, batch: pyarrow.RecordBatch) -> None:
+    for row in batch.to_pylist():
+        pictures = [row.pop("image"), row.pop("mask") or b"", row.pop("picture") or b""]
         digest.update(canonical_json([row, [len(picture) for picture in pictures]]).encode())
         for picture in pictures:
             digest.update(picture)
-
-
-def _write_state(folder: Path, names: list[str], content: str) -> None:
-    """The files that `datasets.load_from_disk` reads beside the Arrow files.
-
-    `Dataset.save_to_disk` would put the time into the fingerprint, so that equal datasets would differ.
-    """
-    from datasets import DatasetInfo
-
-    DatasetInfo(features=prepared_features()).write_to_directory(str(folder))
-    state: dict[str, Any] = {
-        "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": content,
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-    }
-    write_json(folder / "state.json", state)
 
 
 def _check_distinct(keys: list[str]) -> None:

@@ -68,6 +68,9 @@ class PrepareRecipe(Strict):
     weights: Path | None = Field(None, description="Weights of the face detector.")
     detector_options: dict[str, Any] = Field(default_factory=dict, description="Its thresholds and sizes.")
     aligned: bool = Field(False, description="The pictures are square, aligned crops; no face is detected.")
+    keep_picture: bool = Field(
+        False, description="Keep the whole picture of each face, for networks with a crop of their own."
+    )
     all_faces: bool = Field(False, description="Keep every face of a picture. Default: the largest.")
     min_score: Unit = Field(0.0, description="Faces with a lower detection score are ignored.")
     max_yaw: float | None = Field(None, gt=0, le=90, description="Refuse faces turned further, in degrees.")

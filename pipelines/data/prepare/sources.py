@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data.images import read_picture
+from pipelines.data.images import read_turned
 from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
@@ -220,31 +220,47 @@ def _link_on_the_way(path: Path, source: Path) -> Path | None:
     return next((place for place in [*reversed(parents), path] if place.is_symlink()), None)
 
 
-def read_still(face: SourceFace, source: Path, scratch: Path) -> np.ndarray:
+@dataclass(frozen=True)
+class Still:
+    """A picture that was read.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, upright.
+        file: the bytes of its file if that is upright; None if it is not, or was not asked for.
+    """
+
+    pixels: np.ndarray
+    file: bytes | None
+
+
+def read_still(face: SourceFace, source: Path, scratch: Path, keep_file: bool = False) -> Still:
     """Read a picture file or a row of a Hugging Face dataset.
 
     Args:
         face: what to read.
         source: links below it are refused; links above it are the user's own.
         scratch: folder for the bytes of a row, so that they pass the checks of a file.
-
-    Returns:
-        (H, W, 3) uint8 RGB, upright.
+        keep_file: whether the bytes of an upright file are wanted.
 
     Raises:
         AgfasError: it cannot be read, with the reason.
     """
     if face.row < 0:
         check_source(face.path, source)
-        return np.asarray(read_picture(face.path))
+        return _read(face.path, keep_file)
     from pipelines.data.importers.hf import picture_bytes
 
     temporary = scratch / f"row-{os.getpid()}"
     try:
         temporary.write_bytes(picture_bytes(face))
-        return np.asarray(read_picture(temporary))
+        return _read(temporary, keep_file)
     except AgfasError as error:
         place = f"{face.path}, row {face.row} of {face.column},"
         raise AgfasError(str(error).replace(str(temporary), place)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, keep_file: bool) -> Still:
+    picture, turned = read_turned(path)
+    return Still(np.asarray(picture), path.read_bytes() if keep_file and not turned else None)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from pipelines.data.detection import DetectedFace, in_short
+from pipelines.data.images import png_bytes
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.leaks import signature
 from pipelines.data.prepare.cutter import BeyondLimit, Cutter, DetectorFactory, FaceCrop, follow
@@ -79,6 +82,14 @@ def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal])
                 yield outcome
 
 
+class Place(NamedTuple):
+    """Where in its source a face is: position of the frame, its number in the video (-1: a picture), person."""
+
+    frame: int
+    source_frame: int
+    person: int
+
+
 @dataclass
 class Worker:
     """Turns sources into records.
@@ -115,15 +126,16 @@ class Worker:
         return printable(reason.replace(str(face.path), self._name(face))) if face.row < 0 else printable(reason)
 
     def _still(self, face: SourceFace) -> Iterator[Record | Refusal]:
-        picture = read_still(face, self.source, self.scratch)
-        if self.cutter.detector is None:
-            yield self._one(face, face.frame, -1, 0, partial(self.cutter.take, picture))
-            return
-        found = self.cutter.find(picture)
+        still = read_still(face, self.source, self.scratch, self.cutter.recipe.keep_picture)
+        found: Sequence[DetectedFace | None] = (
+            [None] if self.cutter.detector is None else self.cutter.find(still.pixels)
+        )
         if not found:
             yield Refusal(self._name(face), -1, self._nothing(), "the picture")
+            return
+        kept = self._kept(still.pixels, still.file)
         for person, one in enumerate(found):
-            yield self._one(face, face.frame, -1, person, partial(self.cutter.cut, picture, one))
+            yield self._one(face, Place(face.frame, -1, person), still.pixels, one, kept)
 
     def _video(self, face: SourceFace) -> Iterator[Record | Refusal]:
         check_source(face.path, self.source)
@@ -133,13 +145,17 @@ class Worker:
         frames = video.read(indices)
         if self.cutter.detector is None:
             for position, index in enumerate(indices):
-                yield self._one(face, position, index, 0, partial(self.cutter.take, frames[index]))
+                picture = frames[index]
+                yield self._one(face, Place(position, index, 0), picture, None, self._kept(picture))
             return
         seen, missed = self._look(face, video, indices, frames)
         yield from missed
-        for position, person, one in follow([(p, faces) for p, (_, _, faces) in seen.items()]):
+        persons = follow([(p, faces) for p, (_, _, faces) in seen.items()])
+        for position, found in groupby(persons, itemgetter(0)):
             index, picture, _ = seen[position]
-            yield self._one(face, position, index, person, partial(self.cutter.cut, picture, one))
+            kept = self._kept(picture)
+            for _, person, one in found:
+                yield self._one(face, Place(position, index, person), picture, one, kept)
 
     def _look(
         self, face: SourceFace, video: VideoFile, indices: Sequence[int], frames: dict[int, np.ndarray]
@@ -175,22 +191,26 @@ class Worker:
                     return index, frames[index], faces
         return None
 
+    def _kept(self, picture: np.ndarray, file: bytes | None = None) -> bytes | None:
+        """What a record keeps of the whole picture: its own file, else a PNG of the pixels; None if not asked for."""
+        return (file or png_bytes(picture)) if self.cutter.recipe.keep_picture else None
+
     def _nothing(self) -> str:
         least = self.cutter.recipe.min_score
         return f"No face was found{f' with a score of at least {least:g}' if least else ''}."
 
     def _one(
-        self, face: SourceFace, frame: int, source_frame: int, person: int, make: Callable[[], FaceCrop]
+        self, face: SourceFace, place: Place, picture: np.ndarray, one: DetectedFace | None, kept: bytes | None
     ) -> Record | Refusal:
         try:
-            crop = make()
+            crop = self.cutter.take(picture) if one is None else self.cutter.cut(picture, one)
         except Exception as error:
             known, filtered = isinstance(error, AgfasError), isinstance(error, BeyondLimit)
             reason = self._relative(str(error) if known else _unforeseen(error), face)
-            tried = f"face {person}" if person else "the largest face"
-            return Refusal(self._name(face), source_frame, reason, tried, filtered=filtered)
+            tried = f"face {place.person}" if place.person else "the largest face"
+            return Refusal(self._name(face), place.source_frame, reason, tried, filtered=filtered)
         detector = self.cutter.detector.name if self.cutter.detector else NOTHING_DETECTED
-        return record(face, self._name(face), frame, source_frame, person, crop, detector)
+        return record(face, self._name(face), place, crop, detector, kept)
 
 
 def expected_faces(face: SourceFace, recipe: PrepareRecipe) -> int:
@@ -222,41 +242,35 @@ def neighbours_of(position: int, indices: Sequence[int], count: int) -> list[int
 
 
 def record(
-    face: SourceFace, name: str, frame: int, source_frame: int, person: int, crop: FaceCrop, detector: str
+    face: SourceFace, name: str, place: Place, crop: FaceCrop, detector: str, picture: bytes | None = None
 ) -> Record:
     """A row of the dataset, with the signature for finding near-duplicates.
 
     Further faces of a picture are other persons, whose scores must not be averaged with the first one's, so each gets
     its own video: `VIDEO-face1`, `VIDEO-face2`, ...
     """
-    video = f"{face.video}-face{person}" if person else face.video
+    video = f"{face.video}-face{place.person}" if place.person else face.video
     code, thumbnail = signature(Image.fromarray(crop.picture))
     return {
         **{name: getattr(face, name) for name in _FROM_SOURCE},
-        "key": face_key(face.domain, face.subject, video, frame),
-        "image": _png(crop.picture),
+        "key": face_key(face.domain, face.subject, video, place.frame),
+        "image": png_bytes(crop.picture),
         "video": video,
-        "frame": frame,
+        "frame": place.frame,
         "landmarks": crop.landmarks.tolist(),
         "source": name,
-        "source_frame": source_frame,
-        "box": crop.face.box.tolist(),
-        "source_landmarks": crop.face.landmarks.tolist(),
+        "source_frame": place.source_frame,
+        "picture": picture,
+        "box": None if crop.face is None else crop.face.box.tolist(),
+        "points": None if crop.face is None else crop.face.landmarks.tolist(),
         "detector": detector,
-        "detector_score": crop.face.score,
+        "detector_score": float("nan") if crop.face is None else crop.face.score,
         "pose": list(crop.pose),
         "quality": crop.quality,
-        "mask": None if crop.mask is None else _png(crop.mask * np.uint8(255)),
+        "mask": None if crop.mask is None else png_bytes(crop.mask * np.uint8(255)),
         "hash": code,
         "thumbnail": thumbnail.tobytes(),
     }
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """(H, W, 3) or (H, W) uint8 as the bytes of a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
 
 
 def _unforeseen(error: Exception) -> str:

@@ -59,7 +59,7 @@ def wait_for(condition, seconds: float = 300) -> None:
 def test_killed_and_run_again_it_ends_in_the_same_bytes(crowd, tmp_path, monkeypatch):
     monkeypatch.setattr(job_module, "FACES_A_TASK", 4)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    recipe = PrepareRecipe(**SMALL, max_refused=1)
+    recipe = PrepareRecipe(**SMALL, max_refused=1, keep_picture=True)
     assert run(crowd, whole, recipe, SquareDetector) == 0
     process = start(crowd, out)
     wait_for(lambda: len(markers(out)) >= 2)
