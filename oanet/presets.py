@@ -91,6 +91,7 @@ _PRESETS: dict[str, dict[str, Options]] = {
         "tiny": _TINY_PYRAMID,
         "released": {"backbone": "resnet18.tv_in1k", "released": True},
     },
+    "ssan_m": {"tiny": {"image_size": 64, "width": 16}, "released": {"released": True}},
     "auxiliary": {
         "base": {"backbone": "resnet18.tv_in1k", "maps": ["depth"]},
         "tiny": {**_TINY_PYRAMID, "maps": ["depth"], "embedding_dim": 128, "map_size": 16, "map_width": 16},

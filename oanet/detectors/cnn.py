@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,16 +105,13 @@ class SSDGM(Detector):
         check_range("[2, inf)", width=width)  # the narrowest layers have half of it
         self.image_size = image_size
         self.feature_dim = embedding_dim
-        narrow, middle = width // 2, round(width * 196 / 128)
-        stages = [(narrow, width, middle, width), (width, middle, width), (width, middle, width)]
         layers: list[nn.Module] = []
         before = 3
-        for number, stage in enumerate([*stages, (width,), (2 * width,), (4 * width,)]):
+        for number, stage in enumerate([*maddg_widths(width), (width,), (2 * width,), (4 * width,)]):
             if number:
                 layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-            for after in stage:
-                layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(True)]
-                before = after
+            layers += convolutions(before, stage)
+            before = stage[-1]
         self.trunk = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.head = LivenessHead(before, embedding_dim, bottleneck=True)
 
@@ -122,3 +120,18 @@ class SSDGM(Detector):
         pixels = standardize(resize(image, self.image_size)).contiguous(memory_format=torch.channels_last)
         features = self.trunk(pixels)  # (B, 4 * width, S / 32, S / 32)
         return DetectorOutput(*self.head(features.mean(dim=(2, 3))))
+
+
+def maddg_widths(width: int) -> tuple[tuple[int, ...], ...]:
+    """Channels of the convolutions of MADDG's three stages: 64, 128, 196, 128 | 128, 196, 128 | 128, 196, 128."""
+    block = (width, round(width * 196 / 128), width)
+    return (width // 2, *block), block, block
+
+
+def convolutions(before: int, widths: Sequence[int]) -> list[nn.Module]:
+    """3x3 convolutions without bias from each width to the next, each with BatchNorm and ReLU."""
+    layers: list[nn.Module] = []
+    for after in widths:
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        before = after
+    return layers

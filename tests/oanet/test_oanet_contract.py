@@ -31,6 +31,7 @@ DIAGONAL = [
     ("resnet18", "sa_fas"),
     ("residual_only", "label_smoothing"),
     ("ssan_r", "ssan"),
+    ("ssan_m", "ssan"),
 ]
 # The objectives' parts are as large as the paper's where nothing else is said.
 SMALL: dict[str, dict[str, Any]] = {"flip_mcl": {"hidden": 32, "projection_dim": 16}}
@@ -47,9 +48,9 @@ def refusal(detector: Detector, objective: str) -> str | None:
     if objective == "flip_mcl":
         return None if detector.name in ("flip_it", "flip_mcl") else "compares pictures with words"
     if objective == "ssan":
-        return None if detector.name == "ssan_r" else "takes content and style apart"
+        return None if detector.name in ("ssan_r", "ssan_m") else "takes content and style apart"
     if objective in ("depth", "auxiliary"):
-        return None if detector.name in ("cdcn", "cdcn_pp", "auxiliary") else "predicts the map 'depth'"
+        return None if detector.name in ("cdcn", "cdcn_pp", "ssan_m", "auxiliary") else "predicts the map 'depth'"
     if objective == "sa_fas" and not isinstance(getattr(detector, "head", None), LivenessHead | LinearHead):
         return "cannot be given a classifier per domain"
     return "does not train" if detector.name == "auxiliary" else None

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
-from oanet.detectors.ssan_r import SSANR, AdaptiveBlock, StyleReader, adaptive_instance_norm
+from oanet.detectors.ssan import SSANR, AdaptiveBlock, StyleReader, adaptive_instance_norm
 from oanet.objectives import build_objective
 from oanet.objectives.ssan import SSAN, Disentangling, assembly_contrast
 from oanet.objectives.ssdg import reversal_coefficient
@@ -44,7 +44,7 @@ def test_content_and_style_at_full_size() -> None:
         content, style = detector.disentangle(torch.zeros(1, 3, 256, 256))
         assert content.shape == (1, 256, 8, 8)
         assert style.shape == (1, 2, 256)
-        assert detector.assemble(content, style).shape == (1, 512)
+        assert detector.assemble(content, style).shape == (1, 512, 4, 4)
 
 
 def test_a_picture_too_small_for_its_maps_is_refused() -> None:
@@ -80,7 +80,7 @@ def test_style_assembly_equals_the_slow_loops() -> None:
 
 
 def test_styles_are_read_as_the_public_code_reads_them() -> None:
-    reader = StyleReader((4, 6, 8)).eval()
+    reader = StyleReader((4, 6, 8), 8).eval()
     levels = [torch.randn(2, 4, 16, 16), torch.randn(2, 6, 8, 8), torch.randn(2, 8, 4, 4)]
     one, two, three = (adapter[0].weight for adapter in reader.adapters)  # type: ignore[index, union-attr]
 
@@ -132,7 +132,7 @@ def test_a_face_is_its_content_in_its_own_style(make_batch: MakeBatch) -> None:
     image = make_batch(4).image
     detector = tiny().eval()
     content, style = detector.disentangle(image)
-    assert torch.equal(detector(image).logits, detector.classify(detector.assemble(content, style)))
+    assert torch.equal(detector(image).logits, detector.judge(detector.assemble(content, style)).logits)
     other = detector.assemble(content, style[[1, 0, 3, 2]])
     assert not torch.allclose(other, detector.assemble(content, style), atol=1e-3)
     # The style of another face is all that is taken from it.
@@ -160,15 +160,16 @@ def test_objective_equals_a_slow_computation(make_batch: MakeBatch) -> None:
     torch.manual_seed(3)
     donors = torch.randperm(8).tolist()
     content, style = detector.disentangle(batch.image)
-    own = detector.assemble(content, style).double()
+    output = detector.judge(detector.assemble(content, style))
+    own = output.features.double()
     contrast, domain = 0.0, 0.0
     for face, donor in enumerate(donors):
-        mixed = detector.assemble(content[face : face + 1], style[donor : donor + 1])[0].double()
+        mixed = detector.assemble(content[face : face + 1], style[donor : donor + 1])[0].mean(dim=(1, 2)).double()
         cosine = (own[face] @ mixed / own[face].norm() / mixed.norm()).item()
         contrast += (-1 if batch.label[face] == batch.label[donor] else 1) * cosine / 8
         scores = objective.discriminator(content[face].mean(dim=(1, 2))[None])[0].double()
         domain += (scores.exp().sum().log() - scores[batch.domain[face]]).item() / 8
-    cross_entropy = F.cross_entropy(detector.classify(own.float()), batch.label).item()
+    cross_entropy = F.cross_entropy(output.logits, batch.label).item()
     assert result["contrastive"].item() == pytest.approx(contrast, abs=1e-5)
     assert result["adversarial"].item() == pytest.approx(domain, rel=1e-5)
     total = cross_entropy + 0.5 * contrast + 0.25 * domain
@@ -203,7 +204,7 @@ def test_an_extra_face_does_not_reach_the_discriminator(make_batch: MakeBatch) -
 def test_what_is_missing_is_said() -> None:
     assert isinstance(tiny(), Disentangling)
     with pytest.raises(
-        ValueError, match=r"'image_only' has no disentangle, assemble, classify.*Use the detector 'ssan_r'"
+        ValueError, match=r"'image_only' has no disentangle, assemble, judge.*Use the detector 'ssan_r' or 'ssan_m'"
     ):
         build_objective("ssan", build_detector("image_only", preset="tiny"), 3)
     with pytest.raises(ValueError, match="Give both the same"):
