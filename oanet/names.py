@@ -46,6 +46,7 @@ DETECTORS = Registry(
         "flip_v": "oanet.detectors.flip:FlipV",
         "flip_it": "oanet.detectors.flip:FlipIT",
         "flip_mcl": "oanet.detectors.flip:FlipMCL",
+        "gd_fas": "oanet.detectors.flip:GDFAS",
         "ddm_star": "oanet.detectors.vit:DDMStar",
     },
     absent={
@@ -66,6 +67,7 @@ OBJECTIVES = Registry(
         "depth": "oanet.objectives.depth:DepthSupervision",
         "auxiliary": "oanet.objectives.auxiliary:AuxiliarySupervision",
         "flip_mcl": "oanet.objectives.flip_mcl:MultimodalContrast",
+        "gd_fas": "oanet.objectives.gd_fas:GroupScaling",
     },
     supplied=("detector", "num_domains"),
 )

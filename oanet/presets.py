@@ -99,6 +99,7 @@ _PRESETS: dict[str, dict[str, Options]] = {
     "flip_v": {"tiny": {"clip_options": _TINY_CLIP, "embedding_dim": 128, **_TINY_CUE}},
     "flip_it": {"tiny": {"clip_options": _TINY_CLIP, **_TINY_CUE}},
     "flip_mcl": {"tiny": {"clip_options": _TINY_CLIP}},
+    "gd_fas": {"tiny": {"clip_options": _TINY_CLIP}},
 }
 """Presets by detector; a missing `base` or `tiny` is the constructor's defaults."""
 

@@ -1,10 +1,12 @@
 """FLIP (Srivatsan et al., ICCV 2023): CLIP fine-tuned to separate live faces from attacks, with or without prompts.
 
-Like its public code, it feeds CLIP images standardised by ImageNet's mean and deviation, not by CLIP's own.
+GD-FAS (Jung et al., ICCV 2025) has its network and prompts. Like their public code, they feed CLIP images standardised
+by ImageNet's mean and deviation, not by CLIP's own.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +151,7 @@ class FlipIT(ClipDetector):
             weights and a vocabulary of the prompts' words, see `oanet.clip.prompt_ids`.
         clip_options: the sizes without `clip`, see `oanet.clip.clip_config`.
         cue: attend to the cue in every block of the image tower, see `oanet.attention`; its encoder starts from random
-            weights. Not with the objective `flip_mcl`, whose views have no cue.
+            weights. Not with the objectives `flip_mcl` and `gd_fas`, whose views have no cue.
         cue_channels, cue_backbone, cue_stages, cue_options: see `oanet.cue_encoder.CueEncoder`; they need `cue`.
 
     Raises:
@@ -233,6 +235,25 @@ class FlipMCL(FlipIT):
 
     def __init__(self, clip: str | None = None, clip_options: dict[str, Any] | None = None) -> None:
         super().__init__(clip, clip_options)
+
+
+class GDFAS(FlipIT):
+    """GD-FAS: `FlipIT` without a cue, whose features are the images' embeddings as they are, not as unit vectors.
+
+    All else that is trained belongs to its objective `gd_fas`, and takes no part in the score.
+
+    Args:
+        clip, clip_options: see `FlipIT`.
+    """
+
+    name = "gd_fas"
+
+    def __init__(self, clip: str | None = None, clip_options: dict[str, Any] | None = None) -> None:
+        super().__init__(clip, clip_options)
+
+    def compare(self, images: Tensor, prompts: Tensor) -> DetectorOutput:
+        """See `FlipIT.compare`."""
+        return replace(super().compare(images, prompts), features=images.float())
 
 
 def _forget(detector: FlipIT, keys: Any) -> None:

@@ -6,6 +6,7 @@ similar to half of its class's prompts as the other view is to the other half.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -23,7 +24,7 @@ from oanet.objectives.sa_fas import supervised_contrast
 
 @runtime_checkable
 class Worded(Protocol):
-    """What FLIP-MCL needs of a detector; `forward` is compare(embed_images(image), embed_prompts())."""
+    """What FLIP-MCL and GD-FAS need of a detector; `forward` is compare(embed_images(image), embed_prompts())."""
 
     def embed_images(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D)."""
@@ -85,12 +86,7 @@ class MultimodalContrast(Objective):
         check_range("(0, inf)", temperature=temperature)
         check_range("(0, 1]", min_area=min_area)
         check_range("[0, 5]", jitter=jitter)
-        check_protocol(detector, Worded, "compares pictures with words", "Use the detector 'flip_mcl' or 'flip_it'.")
-        if detector.needs_cue:
-            raise ValueError(
-                f"The objective 'flip_mcl' compares views of a face that have no cue; this {detector.name!r} needs one."
-                " Remove its option cue, or use another objective, such as 'erm'."
-            )
+        check_worded(detector, "flip_mcl")
         self.weights = {"contrastive": lambda_contrastive, "consistency": lambda_consistency}
         self.temperature = temperature
         self.min_area, self.released = min_area, released
@@ -127,6 +123,17 @@ class MultimodalContrast(Objective):
         return torch.stack(faces) * 2 - 1
 
 
+def check_worded(detector: Detector, objective: str) -> None:
+    """Raise ValueError unless the detector is `Worded` and without a cue."""
+    advice = "Use the detector 'flip_it', 'flip_mcl' or 'gd_fas'."
+    check_protocol(detector, Worded, "compares pictures with words", advice)
+    if detector.needs_cue:
+        raise ValueError(
+            f"The objective {objective!r} compares views of a face that have no cue; this {detector.name!r} needs one."
+            " Remove its option cue, or use another objective, such as 'erm'."
+        )
+
+
 def view_of(side: int, min_area: float, colours: v2.Transform) -> v2.Transform:
     """A random view of a face (3, H, W) in [0, 1], (3, side, side).
 
@@ -145,12 +152,13 @@ def view_of(side: int, min_area: float, colours: v2.Transform) -> v2.Transform:
     )
 
 
-def projector(dim: int, hidden: int, projection_dim: int) -> nn.Sequential:
-    """Three Linears; BatchNorm and ReLU follow the first two, whose bias BatchNorm would cancel."""
+def projector(dim: int, hidden: int, projection_dim: int, last_normalized: bool = False) -> nn.Sequential:
+    """Three Linears; BatchNorm and ReLU follow the first two, or all, whose bias BatchNorm would cancel."""
+    sizes = list(itertools.pairwise((dim, hidden, hidden, projection_dim)))
     layers: list[nn.Module] = []
-    for before in (dim, hidden):
-        layers += [nn.Linear(before, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(hidden, projection_dim))
+    for before, after in sizes if last_normalized else sizes[:-1]:
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, *([] if last_normalized else [nn.Linear(hidden, projection_dim)]))
 
 
 def simclr(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -151,14 +151,18 @@ def supervised_contrast(
         classes: (N,).
     """
     unit = F.normalize(features, dim=1)
-    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    return temperature / base_temperature * contrast(unit @ unit.T / temperature, classes)
+
+
+def contrast(similarity: Tensor, classes: Tensor) -> Tensor:
+    """`supervised_contrast` of any similarities (N, N), already divided by a temperature."""
+    itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
     # No face is its own positive, nor in the softmax's denominator.
-    similarity = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
-    log_share = similarity.log_softmax(dim=1).masked_fill(itself, 0.0)
+    log_share = similarity.masked_fill(itself, -torch.inf).log_softmax(dim=1).masked_fill(itself, 0.0)
     positive = (classes[:, None] == classes[None, :]) & ~itself
     count = positive.sum(dim=1)
     per_face = -(log_share * positive).sum(dim=1) / count.clamp_min(1)
-    return temperature / base_temperature * per_face.sum() / (count > 0).sum().clamp_min(1)
+    return per_face.sum() / (count > 0).sum().clamp_min(1)
 
 
 def _stack(first: FaceBatch, second: FaceBatch) -> FaceBatch:
@@ -172,9 +176,9 @@ def _stack(first: FaceBatch, second: FaceBatch) -> FaceBatch:
 def random_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Share | None = None) -> FaceBatch:
     """A random square window of each face, of image and cue alike, resized to the batch's size; without the maps.
 
-    Torch's global random stream decides mirroring (probability 1/2), the window's area (uniform in [min_area, 1] of the
-    image's), its rotation (uniform within max_degrees either way) and its centre. Outside the image both are 0: middle
-    grey, and no cue.
+    The face is turned about its centre, cropped and mirrored, as torchvision does. Torch's global random stream decides
+    the rotation (uniform within max_degrees either way), the window's area (uniform in [min_area, 1] of the image's)
+    and place, and mirroring (probability 1/2). Outside the face the image is black, and the cue 0.
 
     Args:
         batch: B faces.
@@ -186,7 +190,8 @@ def random_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Sh
     drawn = random_windows(share.count(len(batch.label)), min_area, max_degrees)
     window = send(share.rows(drawn), batch.image.device)
     cue = None if batch.cue is None else sample_windows(batch.cue, window)
-    return replace(batch, image=sample_windows(batch.image, window), cue=cue, depth=None, reflection=None, mask=None)
+    image = sample_windows(batch.image + 1, window) - 1
+    return replace(batch, image=image, cue=cue, depth=None, reflection=None, mask=None)
 
 
 def random_windows(count: int, min_area: float, max_degrees: float) -> Tensor:
@@ -195,9 +200,10 @@ def random_windows(count: int, min_area: float, max_degrees: float) -> Tensor:
     scale = (min_area + (1 - min_area) * area).sqrt()
     angle = (2 * turn - 1) * math.radians(max_degrees)
     sign = torch.where(mirror < 0.5, -1.0, 1.0)
-    across = torch.stack([sign * angle.cos(), -angle.sin(), (2 * column - 1) * (1 / scale - 1)], dim=1)
-    down = torch.stack([sign * angle.sin(), angle.cos(), (2 * row - 1) * (1 / scale - 1)], dim=1)
-    return torch.stack([across, down], dim=1) * scale.view(-1, 1, 1)
+    x, y = ((2 * place - 1) * (1 - scale) for place in (column, row))  # in the turned image
+    across = torch.stack([sign * scale * angle.cos(), -scale * angle.sin(), x * angle.cos() - y * angle.sin()], dim=1)
+    down = torch.stack([sign * scale * angle.sin(), scale * angle.cos(), x * angle.sin() + y * angle.cos()], dim=1)
+    return torch.stack([across, down], dim=1)
 
 
 def sample_windows(image: Tensor, window: Tensor) -> Tensor:

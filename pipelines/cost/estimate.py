@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _FLOAT = 4
 """Bytes of a value: weights, gradients and moments are in float32 whatever the autocast."""
 
-STATES: Mapping[str, int] = {"sgd": 1, "adamw": 2, "adamw_fused": 2}
+STATES: Mapping[str, int] = {"sgd": 1, "adam": 2, "adamw": 2, "adamw_fused": 2}
 """Values that an optimiser keeps for each weight."""
 
 # Values read and written for each weight by one step of the optimiser; only a fused one does so in one pass.
-_PASSES: Mapping[str, int] = {"sgd": 8, "adamw": 20, "adamw_fused": 7}
+_PASSES: Mapping[str, int] = {"sgd": 8, "adam": 20, "adamw": 20, "adamw_fused": 7}
 _OF_AVERAGE, _OF_CLIPPING = 3, 3
 # Operations for each tensor of weights; the GPU's are for many tensors at once.
-_STARTS: Mapping[str, int] = {"sgd": 3, "adamw": 12, "adamw_fused": 0}
+_STARTS: Mapping[str, int] = {"sgd": 3, "adam": 12, "adamw": 12, "adamw_fused": 0}
 
 # Share of a step that is its backward pass, during which gradients are exchanged.
 _BACKWARD = 2 / 3
@@ -87,7 +87,7 @@ def training_memory(need: Training, machine: Machine, step: Count | None = None)
     """
     gradients = _FLOAT * need.trained
     # The optimiser of a GPU that is not fused makes one more copy, after the activations are freed.
-    extra = gradients if need.loop.optimizer == "adamw" and machine.is_gpu else 0
+    extra = gradients if need.loop.optimizer in ("adam", "adamw") and machine.is_gpu else 0
     peak = (step or need.step).peak
     several = machine.count > 1
     return {

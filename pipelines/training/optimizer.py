@@ -12,13 +12,14 @@ from pipelines.training.settings import LoopSettings
 
 
 def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, over the trainable parameters."""
+    """SGD with momentum, Adam or AdamW over the trainable parameters."""
     parameters = [p for p in objective.parameters() if p.requires_grad]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-    return torch.optim.AdamW(
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(
         parameters,
         settings.learning_rate,
         betas=settings.betas,
@@ -28,12 +29,14 @@ def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:
-    """The rate of step `step` (from 0): linear warm-up, then constant or a cosine that ends at 0.
+    """The rate of step `step` (from 0): linear warm-up, then constant, a cosine that ends at 0, or falling in steps.
 
     `schedule: plateau` is constant here; `DevWatch.scale` lowers it.
     """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.schedule == "step":
+        return settings.learning_rate * settings.decay.factor ** (step // settings.decay.every)
     if settings.schedule != "cosine":
         return settings.learning_rate
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)

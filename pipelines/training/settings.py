@@ -13,6 +13,13 @@ MAPS = (".png", ".npz")
 """Files of target maps."""
 
 
+class DecaySettings(Strict):
+    """How `schedule: step` lowers the learning rate. The defaults are those of GD-FAS."""
+
+    every: int = Field(100, ge=1, description="Steps between two falls of the rate.")
+    factor: float = Field(0.1, gt=0, lt=1, description="Factor of the rate at each.")
+
+
 class LoopSettings(Strict):
     """Optimiser, schedule, precision and intervals of the one loop that trains every model."""
 
@@ -20,16 +27,19 @@ class LoopSettings(Strict):
     batch_size: int = Field(
         32, ge=1, description="Faces per step of the optimiser, over all processes and micro-batches."
     )
-    optimizer: Literal["sgd", "adamw", "adamw_fused"] = Field(
+    optimizer: Literal["sgd", "adam", "adamw", "adamw_fused"] = Field(
         "adamw",
-        description="`adamw_fused` reads weights and moments once, which is faster for large models; it rounds"
-        " differently.",
+        description="`adam` adds the weight decay to the gradient. `adamw_fused` reads weights and moments once, which"
+        " is faster for large models; it rounds differently.",
     )
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     momentum: Unit = Field(0.9, description="For `sgd`.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adamw` and `adamw_fused`.")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="`cosine` falls to 0 at the last step.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adam`, `adamw` and `adamw_fused`.")
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="`cosine` falls to 0 at the last step; `step` falls as `decay` says."
+    )
+    decay: Annotated[DecaySettings, Added()] = Field(DecaySettings(), description="For `schedule: step`.")
     warmup: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
     max_grad_norm: float = Field(0.0, ge=0, description="Clip the gradient's norm to this value; 0 does not clip.")
     gradient_accumulation: int = Field(
@@ -62,6 +72,12 @@ class LoopSettings(Strict):
     trackers: Annotated[list[str], Bystander()] = Field(
         [], description="accelerate trackers beside metrics.jsonl, e.g. [tensorboard]."
     )
+
+    @model_validator(mode="after")
+    def _decaying(self) -> LoopSettings:
+        if self.schedule != "step" and self.decay != DecaySettings():
+            raise ValueError("decay is used by schedule: step only: set that schedule, or remove decay")
+        return self
 
 
 class PlateauSettings(Strict):
@@ -102,10 +118,10 @@ class TrainSettings(LoopSettings):
 
     steps: int = Field(4000, ge=0, description="0 does not train and uses `detector.weights` as published.")
     batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
-    optimizer: Literal["sgd", "adamw", "adamw_fused"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "adamw_fused"] = "sgd"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = Field(  # type: ignore[assignment]
+    schedule: Literal["constant", "cosine", "step", "plateau"] = Field(  # type: ignore[assignment]
         "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stops falling."
     )
     warmup: int = Field(400, ge=0)

@@ -26,6 +26,7 @@ DIAGONAL = [
     ("auxiliary", "depth"),
     ("cdcn", "depth"),
     ("flip_mcl", "flip_mcl"),
+    ("gd_fas", "gd_fas"),
     ("image_only", "erm"),
     ("oanet", "sa_fas"),
     ("resnet18", "sa_fas"),
@@ -34,7 +35,7 @@ DIAGONAL = [
     ("ssan_m", "ssan"),
 ]
 # The objectives' parts are as large as the paper's where nothing else is said.
-SMALL: dict[str, dict[str, Any]] = {"flip_mcl": {"hidden": 32, "projection_dim": 16}}
+SMALL: dict[str, dict[str, Any]] = {name: {"hidden": 32, "projection_dim": 16} for name in ("flip_mcl", "gd_fas")}
 PRODUCT = [(name, objective) for name in TRAINABLE for objective in OBJECTIVES]
 
 
@@ -45,8 +46,8 @@ def tiny(name: str) -> Detector:
 
 def refusal(detector: Detector, objective: str) -> str | None:
     """What the error must say where the two cannot go together."""
-    if objective == "flip_mcl":
-        return None if detector.name in ("flip_it", "flip_mcl") else "compares pictures with words"
+    if objective in ("flip_mcl", "gd_fas"):
+        return None if detector.name in ("flip_it", "flip_mcl", "gd_fas") else "compares pictures with words"
     if objective == "ssan":
         return None if detector.name in ("ssan_r", "ssan_m") else "takes content and style apart"
     if objective in ("depth", "auxiliary"):

@@ -24,7 +24,7 @@ QUICK = ("image_only", "oanet", "livenessnet", "ssdg_r")
 FITTED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TRAINABLE]
 
 # CLIP's two towers at once are upset by large steps, and the scale of their logits is large already.
-RATES = {"flip_it": 5e-4, "flip_mcl": 5e-4}
+RATES = dict.fromkeys(("flip_it", "flip_mcl", "gd_fas"), 5e-4)
 
 
 def tiny(name: str, cue_channels: int = 3, seed: int = 0) -> Detector:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from oanet.batch import DetectorOutput, FaceBatch
 from oanet.detectors import build_detector, load_detector
@@ -158,10 +159,10 @@ def test_heads_read_the_feature_before_its_normalisation(make_batch: MakeBatch) 
 
 def test_image_and_cue_sample_windows_one_window(make_batch: MakeBatch) -> None:
     batch = make_batch(6)
-    batch.cue = batch.image.clone()
+    batch.cue = batch.image + 1  # outside, the image is black and the cue 0
     view = random_view(batch, 0.3, 180.0)
     assert view.cue is not None
-    assert torch.equal(view.image, view.cue)
+    torch.testing.assert_close(view.image + 1, view.cue, rtol=0, atol=1e-6)
     assert not torch.allclose(view.image, batch.image)
     assert view.key == batch.key
 
@@ -184,6 +185,28 @@ def test_windows_crop_turn_and_mirror_as_they_say() -> None:
     assert angles[:, 1, 0].abs().max() <= math.sin(math.radians(30)) + 1e-6
 
 
+def test_a_face_is_turned_before_it_is_cropped_as_torchvision_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter turn, then the window of half the side in the middle of the right edge."""
+    drawn = torch.tensor([[0.9], [0.25], [0.75], [1.0], [0.5]])  # mirror, area of [0, 1], turn, column, row
+    monkeypatch.setattr(torch, "rand", lambda *_: drawn)
+    picture = torch.arange(64.0).view(1, 1, 8, 8)
+    turned = picture.rot90(1, (2, 3))
+    centre = random_windows(1, 1e-9, 180.0)[0, :, 2]
+    torch.testing.assert_close(centre, torch.tensor([0.0, 0.5]))
+    found = sample_windows(picture, random_windows(1, 1e-9, 180.0))
+    expected = F.interpolate(turned[..., 2:6, 4:], (8, 8), mode="bilinear")
+    torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])  # the window's edge reads beyond it
+
+
+def test_outside_a_turned_face_is_black(make_batch: MakeBatch) -> None:
+    batch = make_batch(8)
+    batch.image = torch.ones_like(batch.image)
+    view = random_view(batch, 1.0, 180.0).image
+    corners = view[:, :, ::63, ::63]
+    assert (corners.amin(dim=(1, 2, 3)) < -0.99).any()
+    torch.testing.assert_close(view[:, :, 20:44, 20:44], torch.ones(8, 3, 24, 24))
+
+
 @pytest.mark.parametrize("name", ["image_only", "resnet18"])
 def test_heads_are_saved_with_the_detector(name: str, make_batch: MakeBatch, tmp_path: Path) -> None:
     batch = make_batch(6)
@@ -199,19 +222,23 @@ def test_heads_are_saved_with_the_detector(name: str, make_batch: MakeBatch, tmp
 
 
 def test_the_objective_is_the_sum_of_its_parts(make_batch: MakeBatch) -> None:
-    batch = make_batch(12)
-    objective = sa_fas(lambda_contrastive=0.3).eval()
-    torch.manual_seed(5)
+    """Features that differ: of an untrained network, all faces' are alike, and so is every loss."""
+    batch, objective = make_batch(12), sa_fas(lambda_contrastive=0.3).eval()
+    raw = torch.randn(24, objective.detector.feature_dim, generator=torch.Generator().manual_seed(2))
+    torch.nn.init.normal_(objective.heads.linear.weight, generator=torch.Generator().manual_seed(3))
+    features = normalize_feature(raw)
+    objective.detect = lambda both: DetectorOutput(torch.zeros(24, 2), features)  # type: ignore[method-assign]
     result = objective(batch, 0.5)
-    torch.manual_seed(5)
-    view = random_view(batch, 0.2, 180.0)
-    features = torch.cat([objective.detector(batch.image).features, objective.detector(view.image).features])
     label, domain = batch.label.repeat(2), batch.domain.repeat(2)
-    bce = domain_binary_cross_entropy(objective.heads(features), label, domain)
+    log_odds = objective.heads(raw).double()
+    bce = []
+    for face, (one, head) in enumerate(zip(label.tolist(), domain.tolist(), strict=True)):
+        bce.append(math.log1p(math.exp(-log_odds[face, head].item() if one else log_odds[face, head].item())))
+    means = [sum(b for b, d in zip(bce, domain.tolist(), strict=True) if d == head) / 8 for head in range(3)]
     contrast = slow_contrast(features.detach(), (domain * 2 + label).tolist(), 0.1, 0.07)
-    assert result["domain_bce"].item() == pytest.approx(bce.item(), rel=1e-4)
-    assert result["contrastive"].item() == pytest.approx(contrast, rel=1e-3)
-    assert result["loss"].item() == pytest.approx(bce.item() + 0.3 * contrast, rel=1e-3)
+    assert result["domain_bce"].item() == pytest.approx(sum(means) / 3, rel=1e-4)
+    assert result["contrastive"].item() == pytest.approx(contrast, rel=1e-4)
+    assert result["loss"].item() == pytest.approx(sum(means) / 3 + 0.3 * contrast, rel=1e-4)
     assert result["output"].logits.shape == (12, 2)
 
 

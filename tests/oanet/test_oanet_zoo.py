@@ -61,6 +61,7 @@ def running_statistics(detector: Detector) -> int:
         ("flip_v", 85_799_424 + 393_728 + 1_026),
         ("flip_it", 149_620_737),
         ("flip_mcl", 149_620_737),
+        ("gd_fas", 149_620_737),
         ("ddm_star", 2 * 85_798_656 + 1536 * 512 + 512 + 1_026),
     ],
 )

@@ -16,9 +16,11 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.stages import chain, sweep
 from pipelines.stages import report as report_stage
 from pipelines.stages.train_detector import check_options
+from pipelines.training.optimizer import learning_rate
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "objectives").glob("*.yaml"))
-ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem != "ssdg_per_target"]
+PER_TARGET = ("gd_fas", "ssdg_per_target")  # of datasets that are not here
+ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem not in PER_TARGET]
 QUICK = ("sa_fas", "label_smoothing")  # a hook after the step; a watched dev loss and an early end
 
 
@@ -39,7 +41,8 @@ def small(path: Path, root: Path) -> Experiment:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_can_be_built(path):
     for planned in expand(read_experiment(path)):
-        offline = {"detector.pretrained": False} if planned.experiment.detector.options().get("pretrained") else {}
+        fetched = planned.experiment.detector.options().keys() & {"pretrained", "clip"}
+        offline = {f"detector.{name}": False if name == "pretrained" else None for name in fetched}
         check_options(with_overrides(planned.experiment, offline))
 
 
@@ -49,14 +52,30 @@ def test_every_objective_has_a_configuration():
     assert {read_experiment(path).objective.name for path in paths} == set(OBJECTIVES)
 
 
+def of_targets(name):
+    """The objective's options for each test domain."""
+    path = next(path for path in CONFIGS if path.stem == name)
+    planned = [planned.experiment for planned in expand(read_experiment(path))]
+    for each in planned:
+        assert {*each.protocol.train, *each.protocol.test} == {"msu", "casia", "replay", "oulu"}
+    return {each.protocol.test[0]: each.objective.options() for each in planned}
+
+
 def test_ssdg_has_the_papers_weights_for_each_target():
-    path = next(path for path in CONFIGS if path.stem == "ssdg_per_target")
-    weights = {}
-    for planned in expand(read_experiment(path)):
-        (target,) = planned.experiment.protocol.test
-        options = planned.experiment.objective.options()
-        weights[target] = (options.get("lambda_triplet", 1.0), options.get("lambda_adversarial", 0.5))
+    weights = {
+        target: (options.get("lambda_triplet", 1.0), options.get("lambda_adversarial", 0.5))
+        for target, options in of_targets("ssdg_per_target").items()
+    }
     assert weights == {"msu": (1.0, 0.5), "casia": (1.0, 0.5), "replay": (1.0, 0.5), "oulu": (2.0, 0.1)}
+
+
+def test_gd_fas_has_the_papers_settings_for_each_target():
+    temperatures = {target: options["temperature"] for target, options in of_targets("gd_fas").items()}
+    assert temperatures == {"msu": 0.1, "casia": 0.1, "replay": 1.1, "oulu": 1.0}
+    train = read_experiment(next(path for path in CONFIGS if path.stem == "gd_fas")).train
+    rates = [learning_rate(train, step) for step in (0, 99, 100, 399)]
+    assert rates == pytest.approx([3e-6, 3e-6, 3e-7, 3e-9])
+    assert (train.optimizer, train.weight_decay, train.steps, train.per_cell) == ("adam", 1e-6, 400, 16)
 
 
 def trained_judged_reported(path: Path, root: Path) -> None:

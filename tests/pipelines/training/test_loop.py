@@ -28,7 +28,7 @@ class Plain(nn.Module):
         return {"loss": (self.net(batch["x"]) - batch["y"]).square().mean()}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adamw_fused"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adamw_fused"])
 def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     settings = LoopSettings(
         steps=20,
@@ -70,6 +70,17 @@ def test_fused_adamw_is_adamw_but_for_rounding(tmp_path):
         fit(model, batches, settings, Run(tmp_path / optimizer, {}), title=optimizer)
         weights[optimizer] = torch.nn.utils.parameters_to_vector(model.parameters())
     torch.testing.assert_close(weights["adamw"], weights["adamw_fused"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("adam", 2.0 - 0.1), ("adamw", 2.0 * (1 - 0.1 * 0.5))])
+def test_adam_decays_through_its_gradient_and_adamw_beside_it(optimizer, expected):
+    """Weight 2, gradient 0, rate 0.1, decay 0.5: Adam sees the gradient 0.5 * 2, and moves by the rate."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    step = make_optimizer(model, LoopSettings(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5))
+    model.weight.grad = torch.zeros(1, 1)
+    step.step()
+    assert model.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
@@ -119,6 +130,14 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_learning_rate_falls_in_steps():
+    settings = LoopSettings(steps=40, warmup=2, learning_rate=8.0, schedule="step", decay={"every": 10, "factor": 0.5})
+    rates = [learning_rate(settings, step) for step in (0, 2, 9, 10, 19, 20, 39)]
+    assert rates == [4.0, 8.0, 8.0, 4.0, 4.0, 2.0, 1.0]
+    with pytest.raises(ValueError, match="decay is used by schedule: step only"):
+        LoopSettings(decay={"every": 10})
 
 
 def test_weight_average_follows_its_formula():

@@ -57,7 +57,7 @@ def build(case: str) -> Any:
     if "/" in case:
         name, objective = case.split("/")
         detector = build_detector(name, preset="tiny", **({"cue_channels": 6} if takes_cue(name, {}) else {}))
-        small: dict[str, Any] = {"hidden": 32, "projection_dim": 16} if objective == "flip_mcl" else {}
+        small: dict[str, Any] = {"hidden": 32, "projection_dim": 16} if objective in ("flip_mcl", "gd_fas") else {}
         small |= {"alignment": 0.9} if objective == "sa_fas" else {}
         return build_objective(objective, detector, num_domains=3, **small)
     if case == "arcface":
