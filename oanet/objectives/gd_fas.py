@@ -103,12 +103,13 @@ class GroupScaling(Objective):
         per_view = F.cross_entropy(logits, label, reduction="none")
         groups = (domain + 1) * 2 + label  # those of domain -1 come first
         projected = self.projector(torch.cat([view.embedding for view in seen]))
+        one, other = projected.chunk(2)
         return losses(
             seen[0].output,
             self.weights,
             groups=scaled_by_group(per_view, groups, 2 * (self.num_domains + 1), self.softness, self.spread),
             domain=self._domain(torch.cat([view.unexplained for view in seen]), domain),
-            contrastive=simclr(*projected.chunk(2), self.contrastive_temperature),
+            contrastive=simclr(one, other, self.contrastive_temperature),
             cross_entropy=F.cross_entropy(self.classifier(projected).float(), label),
         )
 
