@@ -44,7 +44,7 @@ class GroupScaling(Objective):
         num_domains: sets how gently GS-RM tells groups apart, alpha = ln(num_domains) / 2; one domain counts as two.
         lambda_domain: factor of FOD.
         lambda_contrastive: factor of SimCLR.
-        temperature: of FOD; the paper's 0.1 for the targets M and C, 1.1 for I and 1.0 for O.
+        temperature: of FOD; in the public code 0.1 for the targets M and C, 1.1 for I and 1.0 for O.
         contrastive_temperature: of SimCLR.
         spread: beta; GS-RM's factors lie between 1 - beta / 2 and 1 + beta / 2.
         hidden: width inside the MLP, D -> hidden -> hidden -> projection_dim.
@@ -135,21 +135,21 @@ def residual(images: Tensor, words: Tensor) -> Tensor:
         return images.float() - explained
 
 
-def scaled_by_group(losses: Tensor, groups: Tensor, count: int, softness: float, spread: float) -> Tensor:
+def scaled_by_group(per_face: Tensor, groups: Tensor, count: int, softness: float, spread: float) -> Tensor:
     """Sum over the groups of s(z) l, where a group's l is its part of the mean loss (GS-RM).
 
     z standardises l among the groups that have faces (deviation of the population; held fixed), and
     s(z) = 1 + spread * (1 / (1 + exp(-z / softness)) - 1 / 2).
 
     Args:
-        losses: (N,) of the faces.
+        per_face: (N,), the losses of the faces.
         groups: (N,) in [0, count).
         count: number of groups, of which some may have no faces.
         softness: alpha; the larger, the later s reaches its bounds.
         spread: beta; their distance.
     """
     member = groups[:, None] == torch.arange(count, device=groups.device)
-    part = (losses[:, None] * member).sum(dim=0) / len(losses)  # (count,)
+    part = (per_face[:, None] * member).sum(dim=0) / len(per_face)  # (count,)
     with torch.no_grad():
         present = member.any(dim=0)
         number = present.sum()
