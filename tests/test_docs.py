@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from oanet.names import DETECTORS
 from pipelines.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -100,3 +101,9 @@ def test_the_readme_is_short_and_names_both_commands():
     assert "bash scripts/quickstart.sh" in text
     assert "bash scripts/test.sh" in text
     assert (ROOT / "docs" / "images" / "first-sight.png").stat().st_size < 400_000
+
+
+def test_detectors_are_counted():
+    counted = {"README.md": r"; (\d+) detectors are compared", "docs/layout.md": r"OA-Net and (\d+) others by name"}
+    found = [re.findall(words, (ROOT / page).read_text(encoding="utf-8")) for page, words in counted.items()]
+    assert found == [[str(len(DETECTORS.builtin))], [str(len(DETECTORS.builtin) - 1)]]
