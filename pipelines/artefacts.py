@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER
+from pipelines.data.frames import used_frames
 from pipelines.data.protocols import protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable
@@ -145,9 +146,10 @@ def open_faces(experiment: Experiment) -> Faces:
 
 def face_columns(experiment: Experiment) -> dict[str, np.ndarray]:
     """The metadata of the experiment's faces, without opening a picture."""
-    from pipelines.data.records import COLUMNS, read_columns
+    from pipelines.data.records import COLUMNS, FRAME_RULE, read_columns
 
-    return read_columns(Workspace(experiment).faces, [name for name in COLUMNS if name != "image"])
+    names = [name for name in COLUMNS if name != "image"]
+    return read_columns(Workspace(experiment).faces, names, optional=[FRAME_RULE])
 
 
 def generator_done(experiment: Experiment) -> dict[str, Any]:
@@ -234,10 +236,11 @@ def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
 
 
 def judged_rows(experiment: Experiment, columns: Columns) -> np.ndarray:
-    """(N,) bool, whether a face is of the protocol's domains: those that detectors see."""
+    """(N,) bool, whether a face is of the protocol's domains and frames: those that detectors see."""
     folds = protocol_folds(experiment.protocol, columns)
     domains = {name for fold in folds for name in (*fold.train_domains, *fold.dev_domains, *fold.test_domains)}
-    return np.isin(np.asarray(columns["domain"]), sorted(domains))
+    frames = [used_frames(columns, experiment.protocol.frames, part) for part in ("train", "test")]
+    return np.isin(np.asarray(columns["domain"]), sorted(domains)) & np.any(frames, axis=0)
 
 
 def dataset_id(experiment: Experiment, keys: Sequence[str]) -> str:

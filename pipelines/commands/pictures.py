@@ -66,7 +66,7 @@ def prepare(
     template: Annotated[str | None, typer.Option(help="Landmark template of the crop. Default: agfas.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames per video. Default: 10.")] = None,
     frame_rule: Annotated[
-        str | None, typer.Option(help="uniform, released_train or released_test. Default: uniform.")
+        str | None, typer.Option(help="uniform, released (the public code's) or both. Default: uniform.")
     ] = None,
     keep_picture: Annotated[
         bool | None, typer.Option("--keep-picture", help="Keep whole pictures, for networks with their own crop.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.artefacts import face_columns, is_whole, store_folders
+from pipelines.artefacts import face_columns, is_whole, judged_rows, store_folders
 from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP
 from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettings
 from pipelines.data.protocols import Fold, build_folds, protocol_folds
@@ -231,12 +231,12 @@ def _filled(experiment: Experiment, timesteps: Sequence[int], all_faces: bool) -
 
 
 def _faces(experiment: Experiment, folds: Sequence[Fold]) -> tuple[int, bool]:
-    """Number of faces of some folds' domains, of all without folds; and whether it is an assumption."""
+    """Number of faces that some folds use, of all without folds; and whether it is an assumption."""
     domains = {name for fold in folds for name in (*fold.train_domains, *fold.test_domains)}
     data, folder = experiment.data, Workspace(experiment).faces
     if folder.is_dir():
-        column = read_columns(folder, ["domain"])["domain"]
-        return sum(not domains or name in domains for name in column), False
+        columns = face_columns(experiment)
+        return int(judged_rows(experiment, columns).sum()) if folds else len(columns["domain"]), False
     if isinstance(data, SyntheticData):
         each = data.subjects * (data.live_videos + data.attack_videos) * data.frames
         return (len(domains) or len(data.domains)) * each, False

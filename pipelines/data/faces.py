@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.blocks import Job, SharedArray, share
 from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.images import decode_picture
-from pipelines.data.records import load_faces, open_table, read_card, read_columns
+from pipelines.data.records import FRAME_RULE, load_faces, open_table, read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.processes import threads
 
@@ -44,6 +44,8 @@ class Faces:
         fingerprint: identity of the dataset's content at this size.
         folder: of the dataset.
         masks: (N, H, W) uint8, memory-mapped, 1 face, 0 background; None if the dataset has no masks.
+        frames: (N,) int, position within the video.
+        frame_rules: (N,) object array of strings, see `FRAME_RULE`; None if the dataset does not say.
     """
 
     keys: np.ndarray
@@ -57,6 +59,8 @@ class Faces:
     fingerprint: str
     folder: Path
     masks: np.ndarray | None = None
+    frames: np.ndarray | None = None
+    frame_rules: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -117,13 +121,15 @@ class Faces:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The metadata by the records' column names."""
-        return {name: getattr(self, f"{name}s") for name in _COLUMNS}
+        columns = {name: getattr(self, f"{name}s") for name in (*_COLUMNS, "frame", FRAME_RULE)}
+        return {name: column for name, column in columns.items() if column is not None}
 
 
 def open_faces(folder: Path, size: int) -> Faces:
     """Open a face dataset with pixels of `size`; they are decoded once and memory-mapped afterwards."""
+    columns = read_columns(folder, [*_COLUMNS, "frame"], optional=[FRAME_RULE])
     return Faces(
-        **{f"{name}s": column for name, column in read_columns(folder, _COLUMNS).items()},
+        **{f"{name}s": column for name, column in columns.items()},
         images=_decoded(folder, "image", folder / f"pixels-{size}.npy", (size, size, 3)),
         fingerprint=str(read_card(folder)["fingerprint"]) + f"-{size}",
         folder=folder,

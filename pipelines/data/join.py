@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.blocks import Blocks
-from pipelines.data.records import CARD_NAME, face_features, open_table, picture_features, read_card, write_state
+from pipelines.data.records import (
+    CARD_NAME,
+    FRAME_RULE,
+    face_features,
+    open_table,
+    picture_features,
+    read_card,
+    write_state,
+)
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
@@ -26,8 +34,8 @@ def joined_name(folders: Sequence[Path]) -> str:
 def join_faces(folders: Sequence[Path], out: Path) -> Path:
     """Write the faces of several datasets as one dataset at `out`; an existing one is kept. One process writes it.
 
-    Keeps the columns of a face dataset, the parsing masks if every part has them, and the places of the faces and the
-    pictures around them of the parts that have them.
+    Keeps the columns of a face dataset, the parsing masks if every part has them, and of the parts that have them the
+    rules of the frames, the places of the faces and the pictures around them.
 
     Raises:
         AgfasError: a folder is not a face dataset, or two hold the same domain.
@@ -61,12 +69,12 @@ def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> No
 
 def _features(parts: list[pyarrow.Table]) -> Features:
     """The columns of the whole."""
-    from datasets import Features, Image
+    from datasets import Features, Image, Value
 
     masks = {"mask": Image()} if all("mask" in part.column_names for part in parts) else {}
     there = {name for part in parts for name in part.column_names}
-    pictures = {name: kind for name, kind in picture_features().items() if name in there}
-    return Features({**face_features(), **masks, **pictures})
+    optional = {FRAME_RULE: Value("string"), **picture_features()}
+    return Features({**face_features(), **masks, **{name: kind for name, kind in optional.items() if name in there}})
 
 
 def _copy(part: pyarrow.Table, features: Features, path: Path) -> None:

@@ -11,7 +11,8 @@
 | all_to_unseen | once, on a list | domains that are not in it |
 
 Every fold that tests several domains is also evaluated on each of them. In protocols whose targets are never sources,
-`train_splits` and `test_splits` choose the records of a domain that are trained on and tested.
+`train_splits` and `test_splits` choose the records of a domain that are trained on and tested. `frames` chooses
+the frames of a video.
 """
 
 from __future__ import annotations
@@ -35,7 +36,17 @@ def _domains(least: int, what: str) -> Any:
     return Field(default=None, min_length=least, description=f"{what}; default: all except `corpus`.")
 
 
-class _AcrossDomains(Strict):
+class _OfVideos(Strict):
+    """What every protocol takes of a video."""
+
+    frames: Literal["all", "uniform", "released"] = Field(
+        default="all",
+        description="Frames of each video: all that the dataset stores; the uniform ones; or as the public code lists"
+        " them, one of a training video and two of a dev or test video.",
+    )
+
+
+class _AcrossDomains(_OfVideos):
     """Targets are never sources, so `test` persons of a source are not tested and may be trained on."""
 
     train_splits: Annotated[list[Literal["train", "test"]], AfterValidator(_in_order)] = Field(
@@ -70,21 +81,21 @@ class OneAgainstOthers(_AcrossDomains):
     domains: list[str] | None = _domains(2, "Domains that take turns")
 
 
-class Within(Strict):
+class Within(_OfVideos):
     """Every domain by itself: trained on its `train` records, tested on its `test` records."""
 
     name: Literal["within"] = "within"
     domains: list[str] | None = _domains(1, "One detector each")
 
 
-class CrossMatrix(Strict):
+class CrossMatrix(_OfVideos):
     """Every domain is the only source once and all are tested, itself on its `test` records."""
 
     name: Literal["cross_matrix"] = "cross_matrix"
     domains: list[str] | None = _domains(2, "Rows and columns of the matrix")
 
 
-class Combined(Strict):
+class Combined(_OfVideos):
     """One detector for the `train` records of all domains, tested on the `test` records of each."""
 
     name: Literal["combined"] = "combined"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.data.frames import used_frames
 from pipelines.data.protocol_settings import (
     CORPUS,
     AllToUnseen,
@@ -37,6 +38,7 @@ class Fold:
             target that is also a source.
         train_splits: `train`, or `train` and `test` if no source is tested.
         test_splits: None for all, as in the papers.
+        frames: of each video, see `used_frames`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Fold:
     test_domains: tuple[str, ...]
     train_splits: tuple[str, ...] = ("train",)
     test_splits: tuple[str, ...] | None = None
+    frames: str = "all"
 
     @property
     def within_domains(self) -> tuple[str, ...]:
@@ -63,7 +66,7 @@ def build_folds(settings: AnyProtocol, available: Sequence[str]) -> tuple[Fold, 
     Raises:
         AgfasError: the dataset lacks a domain, or has too few.
     """
-    folds = _between_domains(settings, available)
+    folds = tuple(replace(fold, frames=settings.frames) for fold in _between_domains(settings, available))
     if isinstance(settings, Within | CrossMatrix | Combined):
         return folds
     trained = tuple(settings.train_splits)
@@ -155,14 +158,15 @@ def indices(columns: Mapping[str, Any], fold: Fold) -> dict[str, np.ndarray]:
     test domains in `test_splits`, or the `test` records of a test domain that is also a source.
 
     Args:
-        columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each; others are ignored.
+        columns: `label`, `domain`, `subject`, `video`, `split` of the dataset, (N,) each, and those of `used_frames`;
+            others are ignored.
 
     Returns:
         {"train": (n,) int64, "dev": ..., "test": ...}
 
     Raises:
-        AgfasError: an unknown domain or split, a part that lacks a class, a domain without the `test` records it needs,
-            or a subject or video in two parts.
+        AgfasError: an unknown domain or split, a part that lacks a class, a domain without the `test` records or the
+            frames it needs, or a subject or video in two parts.
     """
     arrays = {name: np.asarray(columns[name]) for name in PROTOCOL_COLUMNS}
     _check_split_column(arrays["split"])
@@ -174,7 +178,8 @@ def indices(columns: Mapping[str, Any], fold: Fold) -> dict[str, np.ndarray]:
         "test": np.isin(arrays["domain"], fold.test_domains) & _is_tested(arrays["domain"], arrays["split"], fold),
     }
     _check_held_out(arrays["domain"], arrays["split"], fold)
-    rows = {part: np.flatnonzero(mask) for part, mask in masks.items()}
+    rows = {part: np.flatnonzero(mask & used_frames(columns, fold.frames, part)) for part, mask in masks.items()}
+    _check_frames(arrays["domain"], masks, rows, fold)
     _check_classes(arrays["label"], rows, fold)
     for column in ("subject", "video"):
         _check_crossing(arrays["domain"], arrays[column], column, rows, fold)
@@ -229,6 +234,16 @@ def _check_held_out(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> None:
                 f"Fold '{fold.name}' trains on domain '{name}' and tests on its `test` records, but it has none"
                 f" (only {', '.join(there)}). Prepare it again with subjects in train, dev and test, or list the"
                 " domains that have them in protocol.domains."
+            )
+
+
+def _check_frames(domain: np.ndarray, masks: dict[str, np.ndarray], rows: dict[str, np.ndarray], fold: Fold) -> None:
+    for part, mask in masks.items():
+        for name in sorted(set(domain[mask].tolist()) - set(domain[rows[part]].tolist())):
+            raise AgfasError(
+                f"protocol.frames is {fold.frames}, but the domain '{name}' was prepared with frame_rule: released and"
+                " has no uniform frames. Prepare it again with --frame-rule both, or set protocol.frames to all or"
+                " released."
             )
 
 

@@ -29,6 +29,8 @@ GROUP_COLUMNS = ("age", "sex", "ethnicity")
 
 Age in years, -1 if it is not recorded; sex and ethnicity in the dataset's own words, empty if they are not recorded.
 """
+FRAME_RULE = "frame_rule"
+"""Optional column: the rules of `frames.sampled_frames` that a frame was kept for, separated by spaces."""
 PICTURE_COLUMNS = ("picture", "box", "points")
 """Where the crop comes from, for networks with a crop of their own; a face dataset need not have them.
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.data.images import check_file, check_size
-from pipelines.errors import AgfasError, nearest
+from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-RULES = ("uniform", "released_train", "released_test")
 # Video containers only: FFmpeg also opens playlists, which refer to other files and addresses.
 _CONTAINERS = "mov,mp4,3gp,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg"
 _ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with a video stream."
@@ -28,36 +27,24 @@ _ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with a vide
 _MARGIN = 16
 
 
-def frame_indices(count: int, frames: int = 10, rule: str = "uniform") -> list[int]:
-    """The frames of a video to keep, in the order of time.
+def frame_indices(count: int, frames: int = 10) -> list[int]:
+    """Frames of a video, uniform in time and in its order.
 
-    `uniform` divides the video into `frames` equal parts and takes the middle of each, frame floor((i + 1/2) count /
-    frames): evenly spaced in time for a constant frame rate, and never the very first or last frames, which often show
-    a hand at the camera. A shorter video gives all its frames.
-
-    The public AG-FAS code (its list generator) numbers the n stored frames of a video and keeps
-    (6 + j floor(n / k)) mod n for j < k, with k = 1 for training (`released_train`) and k = 2 for testing
-    (`released_test`). The stored frames are assumed to be the `frames` of `uniform`: of 10, number 6, and 6 and 1. If
-    `frames` is at least `count`, the rule applies to the frames of the video.
+    Divides the video into `frames` equal parts and takes the middle of each, frame floor((i + 1/2) count / frames):
+    evenly spaced in time for a constant frame rate, and never the very first or last frames, which often show a hand
+    at the camera. A shorter video gives all its frames.
 
     Args:
         count: frames of the video.
-        frames: number of frames to keep, or to store.
-        rule: one of `RULES`.
+        frames: number of frames to keep.
 
     Raises:
-        AgfasError: unknown rule, or fewer than one frame.
+        AgfasError: fewer than one frame.
     """
-    if rule not in RULES:
-        raise AgfasError(f"There is no frame rule {rule!r}: {nearest(rule, RULES)}")
     if count < 1 or frames < 1:
         raise AgfasError(f"frames must be at least 1, of a video with at least 1 frame; got {frames} of {count}.")
     kept = min(count, frames)
-    stored = [(2 * place + 1) * count // (2 * kept) for place in range(kept)]
-    if rule == "uniform":
-        return stored
-    chosen = 1 if rule == "released_train" else 2
-    return sorted({stored[(6 + place * (kept // chosen)) % kept] for place in range(chosen)})
+    return [(2 * place + 1) * count // (2 * kept) for place in range(kept)]
 
 
 @dataclass(frozen=True)

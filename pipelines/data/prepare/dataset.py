@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.data.prepare.sources import Refusal
 from pipelines.data.records import (
     COLUMNS,
+    FRAME_RULE,
     GROUP_COLUMNS,
     PICTURE_COLUMNS,
     face_features,
@@ -40,7 +41,7 @@ _SIGNATURE = ("hash", "thumbnail")
 # The columns of a face dataset, then those that `prepared_features` adds, then the picture's signature.
 _TASK_COLUMNS = (
     *COLUMNS,
-    *("source", "source_frame", *PICTURE_COLUMNS, "detector", "detector_score", "pose", "quality", "mask"),
+    *("source", "source_frame", FRAME_RULE, *PICTURE_COLUMNS, "detector", "detector_score", "pose", "quality", "mask"),
     *GROUP_COLUMNS,
     *("subject_known", *_SIGNATURE),
 )
@@ -72,6 +73,7 @@ def prepared_features() -> Features:
     """Columns of a prepared dataset: those of a face dataset, and the origin of each face.
 
     source: path below SOURCE, or `column[row]` of a Hugging Face dataset. source_frame: of the video; -1 for pictures.
+    frame_rule: why this frame of a video was kept; empty for pictures.
     picture, box, points: see `PICTURE_COLUMNS`. detector: `none` for pictures that were crops already; their landmarks,
     score and pose are NaN. pose: yaw, pitch, roll in degrees. quality: in [0, 1]. mask: 255 face, 0 background; empty
     without a parser. age: years; -1 unknown. sex, ethnicity: as the source records them; empty if unknown.

@@ -59,8 +59,10 @@ class PrepareRecipe(Strict):
     domain: str | None = Field(None, min_length=1, description="Name of the domain. Default: the name of SOURCE.")
     limit: int | None = Field(None, ge=1, description="Most pictures and videos, evenly spaced. Default: all.")
     frames: int = Field(10, ge=1, description="Frames of each video, uniform in time.")
-    frame_rule: Literal["uniform", "released_train", "released_test"] = Field(
-        "uniform", description="The released rules keep the 1 and 2 frames of the public code, out of `frames`."
+    frame_rule: Literal["uniform", "released", "both"] = Field(
+        "uniform",
+        description="released: the frames of the public code's lists over the whole video, one for training and two"
+        " for tests; both: beside the uniform ones. An experiment chooses with `protocol.frames`.",
     )
     size: int = Field(256, ge=16, le=2048, description="Side of the crops in pixels.")
     template: str = Field(DEFAULT_TEMPLATE, description="Positions of the five landmarks in the crop.")

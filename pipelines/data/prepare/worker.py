@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.data.detection import DetectedFace, in_short
+from pipelines.data.frames import expected_frames, sampled_frames
 from pipelines.data.images import png_bytes
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.leaks import signature
@@ -23,8 +24,8 @@ from pipelines.data.prepare.names import printable, source_name
 from pipelines.data.prepare.pool import Report, Task
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import Refusal, check_source, read_still
-from pipelines.data.records import face_key
-from pipelines.data.video import VideoFile, frame_indices, open_video
+from pipelines.data.records import FRAME_RULE, face_key
+from pipelines.data.video import VideoFile, open_video
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_json
 
@@ -83,11 +84,19 @@ def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal])
 
 
 class Place(NamedTuple):
-    """Where in its source a face is: position of the frame, its number in the video (-1: a picture), person."""
+    """Where in its source a face is.
+
+    Attributes:
+        frame: number of the record in the video.
+        source_frame: index of the frame; -1 for a picture.
+        person: from 0.
+        rules: why the frame was kept, see `FRAME_RULE`.
+    """
 
     frame: int
     source_frame: int
     person: int
+    rules: str = ""
 
 
 @dataclass
@@ -141,21 +150,23 @@ class Worker:
         check_source(face.path, self.source)
         recipe = self.cutter.recipe
         video = open_video(face.path)
-        indices = frame_indices(video.count, recipe.frames, recipe.frame_rule)
+        samples = sampled_frames(video.count, recipe.frames, recipe.frame_rule)
+        indices = [sample.source_frame for sample in samples]
         frames = video.read(indices)
         if self.cutter.detector is None:
-            for position, index in enumerate(indices):
+            for index, number, rules in samples:
                 picture = frames[index]
-                yield self._one(face, Place(position, index, 0), picture, None, self._kept(picture))
+                yield self._one(face, Place(number, index, 0, rules), picture, None, self._kept(picture))
             return
         seen, missed = self._look(face, video, indices, frames)
         yield from missed
         persons = follow([(p, faces) for p, (_, _, faces) in seen.items()])
         for position, found in groupby(persons, itemgetter(0)):
             index, picture, _ = seen[position]
+            _, number, rules = samples[position]
             kept = self._kept(picture)
             for _, person, one in found:
-                yield self._one(face, Place(position, index, person), picture, one, kept)
+                yield self._one(face, Place(number, index, person, rules), picture, one, kept)
 
     def _look(
         self, face: SourceFace, video: VideoFile, indices: Sequence[int], frames: dict[int, np.ndarray]
@@ -217,7 +228,7 @@ def expected_faces(face: SourceFace, recipe: PrepareRecipe) -> int:
     """Faces that a source should give: one for a picture, the sampled frames for a video of unknown length."""
     if not face.is_video:
         return 1
-    return {"released_train": 1, "released_test": 2}.get(recipe.frame_rule, recipe.frames)
+    return expected_frames(recipe.frames, recipe.frame_rule)
 
 
 def neighbours_of(position: int, indices: Sequence[int], count: int) -> list[int]:
@@ -260,6 +271,7 @@ def record(
         "landmarks": crop.landmarks.tolist(),
         "source": name,
         "source_frame": place.source_frame,
+        FRAME_RULE: place.rules,
         "picture": picture,
         "box": None if crop.face is None else crop.face.box.tolist(),
         "points": None if crop.face is None else crop.face.landmarks.tolist(),

@@ -178,7 +178,10 @@ def test_the_lists_enter_the_name_of_a_detector(monkeypatch):
     def key(**protocol):
         return Workspace(Experiment(protocol=LeaveOneOut(domains=["A", "B"], **protocol))).detector_key()["protocol"]
 
-    default = {"name": "leave_one_out", "domains": ["A", "B"], "train_splits": ["train"], "test_splits": None}
+    default = {
+        **{"name": "leave_one_out", "domains": ["A", "B"], "frames": "all"},
+        **{"train_splits": ["train"], "test_splits": None},
+    }
     assert key() == key(train_splits=["train"], test_splits=None) == default
     assert key(train_splits=["test", "train"]) == {**default, "train_splits": ["train", "test"]}
     assert key(test_splits=["test"]) == {**default, "test_splits": ["test"]}

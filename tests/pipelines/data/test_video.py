@@ -93,18 +93,7 @@ def test_uniform_frames_are_different_in_order_and_evenly_spaced(count):
     assert 0 <= found[0] <= found[-1] < count
 
 
-def test_the_public_codes_frames():
-    ten = frame_indices(300, 10)
-    assert frame_indices(300, 10, "released_train") == [ten[6]]
-    assert frame_indices(300, 10, "released_test") == [ten[1], ten[6]]
-    assert frame_indices(300, 300, "released_test") == [6, 156]  # counted in the video's own frames
-    assert frame_indices(4, 10, "released_train") == [6 % 4]
-    assert frame_indices(1, 10, "released_test") == [0]
-
-
 def test_mistakes_about_frames():
-    with pytest.raises(AgfasError, match="did you mean 'released_test'"):
-        frame_indices(10, 10, "released_tset")
     for count, frames in ((0, 10), (10, 0)):
         with pytest.raises(AgfasError, match="must be at least 1"):
             frame_indices(count, frames)
