@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors.base import Detector, check_cue
+from oanet.towers import Half
 
 
 class OffRealCrossAttention(nn.Module):
@@ -70,10 +69,6 @@ class OffRealCrossAttention(nn.Module):
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
-Half = Callable[[Any, Tensor], Tensor]
-"""Half of a block with its residual: block and tokens (B, T, width) -> (B, T, width)."""
-
-
 class Pluggable(Detector):
     """Base class of transformers that can be conditioned on the cue.
 
@@ -104,21 +99,6 @@ class Pluggable(Detector):
         self.cross_attention = nn.ModuleList(
             OffRealCrossAttention(dim, cue_encoder.dim, num_heads, layer_norm_eps) for _ in range(depth)
         )
-
-    def plug_into(
-        self, vit: VisionTransformer, backbone: str, layer_norm_eps: float | None, encoder: CueEncoder
-    ) -> None:
-        """`plug_in` for a timm ViT. Raises ValueError unless its blocks are timm's plain pre-norm `Block`."""
-        blocks: list[Any] = list(vit.blocks)
-        kinds = {type(block) for block in blocks}
-        if kinds != {Block}:
-            found = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise ValueError(
-                f"{backbone!r} has blocks of the kind {found}; cross-attention needs plain pre-norm blocks, such as"
-                " those of 'vit_base_patch16_224' or 'vit_small_patch14_dinov2'."
-            )
-        eps = 1e-6 if layer_norm_eps is None else layer_norm_eps
-        self.plug_in(encoder, vit.embed_dim, blocks[0].attn.num_heads, len(blocks), eps)
 
     def attend(
         self,
@@ -153,20 +133,3 @@ class Pluggable(Detector):
             if weights is not None:
                 maps.append(weights)
         return tokens, tuple(maps) if need_weights else None
-
-
-def embed(vit: VisionTransformer, image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, T, width): patches, class token and position codes, as in timm's `forward_features`."""
-    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(image))))
-
-
-def _self_attention(block: Any, tokens: Tensor) -> Tensor:
-    return tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
-
-
-def _mlp(block: Any, tokens: Tensor) -> Tensor:
-    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
-
-
-VIT_HALVES: tuple[Half, Half] = (_self_attention, _mlp)
-"""Of the blocks of a timm ViT."""

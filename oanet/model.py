@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from oanet.attention import VIT_HALVES, Pluggable, embed
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
 from oanet.head import LivenessHead
 from oanet.patches import ViTDetector
-from oanet.trunks import antialiases, build_vit, fit_image, pool
+from oanet.towers import build_vit, embed, fit_image, pool
+from oanet.trunks import antialiases
 
 
-class OANet(ViTDetector, Pluggable):
+class OANet(ViTDetector):
     """A ViT on the image, each block of which also attends to the cue's tokens.
 
     Each block computes h = h + SA(LN1(h)); h = h + CA(LNx(h), cue); h = h + MLP(LN2(h)). CA's output starts at zero,
@@ -28,8 +28,8 @@ class OANet(ViTDetector, Pluggable):
     tokens of width 512.
 
     Args:
-        backbone: timm name of a VisionTransformer with plain pre-norm blocks.
-        image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`; `pretrained` also
+        backbone: a ViT with plain pre-norm blocks; with DINOv2's four registers, T is 5 + N for N patches.
+        image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.towers.build_vit`; `pretrained` also
             applies to the cue encoder.
         embedding_dim: width of the feature.
         resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
@@ -62,11 +62,12 @@ class OANet(ViTDetector, Pluggable):
         self.vit = build_vit(backbone, image_size, 3, pretrained, stem, layer_norm_eps, backbone_options)
         self.head = LivenessHead(self.vit.num_features, embedding_dim)
         encoder = CueEncoder(cue_backbone, cue_channels, cue_stages, pretrained, cue_options)
-        self.plug_into(self.vit, backbone, layer_norm_eps, encoder)
+        self.plug_into(self.vit, backbone, encoder)
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; with `need_weights`, `attention` holds one map per block."""
-        tokens = embed(self.vit, fit_image(self.vit, image, self.image_size, self.antialias))  # (B, T, width)
-        tokens, maps = self.attend(tokens, cue, self.vit.blocks, VIT_HALVES, need_weights)
+        image = fit_image(self.vit, image, self.image_size, self.antialias)
+        tokens, halves = embed(self.vit, image)  # (B, T, width)
+        tokens, maps = self.attend(tokens, cue, self.vit.blocks, halves, need_weights)
         logits, features = self.head(pool(self.vit, self.vit.norm(tokens)))
         return DetectorOutput(logits, features, maps)

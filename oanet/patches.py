@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers import Attention, apply_rot_embed_cat
+from timm.models.eva import EvaAttention
 from torch import Tensor
 
+from oanet.attention import Pluggable
 from oanet.batch import DetectorOutput
-from oanet.detectors.base import Detector
+from oanet.cue_encoder import CueEncoder
+from oanet.towers import ViTTower, check_blocks
 
 
 @runtime_checkable
@@ -33,13 +36,21 @@ class PatchDetector(Protocol):
         """`forward` with `patches` and `patch_attention`."""
 
 
-class ViTDetector(Detector):
+class ViTDetector(Pluggable):
     """Base class of detectors made of timm's ViTs; a `PatchDetector`."""
 
-    def towers(self) -> tuple[VisionTransformer, ...]:
+    backbones = MappingProxyType({"backbone": "backbone_options", "cue_backbone": "cue_options"})
+
+    def towers(self) -> tuple[ViTTower, ...]:
         """The ViTs in the order in which their pooled vectors are concatenated."""
         vits = (getattr(self, name, None) for name in ("vit", "cue_vit"))
         return tuple(vit for vit in vits if vit is not None)
+
+    def plug_into(self, vit: ViTTower, backbone: str, encoder: CueEncoder) -> None:
+        """`plug_in` for a ViT. Raises ValueError unless its blocks are plain pre-norm ones."""
+        check_blocks(vit, backbone)
+        blocks: list[Any] = list(vit.blocks)
+        self.plug_in(encoder, vit.embed_dim, blocks[0].attn.num_heads, len(blocks), blocks[0].norm1.eps)
 
     @property
     def patch_dim(self) -> int:
@@ -73,11 +84,13 @@ class View:
         vit: that was run.
         tokens: (B, T, width), after the final norm.
         read: (B, T, width), what the last block's attention has read.
+        rope: the rotary codes of the patches, of DINOv3.
     """
 
-    vit: VisionTransformer
+    vit: ViTTower
     tokens: Tensor | None = None
     read: Tensor | None = None
+    rope: Tensor | None = None
 
     def patches(self) -> Tensor:
         """(B, N, width): the normalised tokens without class token and registers, in row-major order."""
@@ -93,30 +106,35 @@ class View:
         """(B, N) float32 in [0, 1]: the class token's attention to the patches, averaged over heads."""
         assert self.read is not None
         attention: Any = self.vit.blocks[-1].attn
-        query, key = attention.q_norm(_project(attention, self.read[:, :1], 0)), _project(attention, self.read, 1)
-        scores = (query * attention.scale) @ attention.k_norm(key).transpose(-2, -1)  # (B, heads, 1, T)
-        return scores.float().softmax(dim=-1).mean(dim=1)[:, 0, self.vit.num_prefix_tokens :]
+        prefix = self.vit.num_prefix_tokens
+        query = attention.q_norm(_project(attention, self.read[:, :1], 0))
+        key = attention.k_norm(_project(attention, self.read, 1))
+        if self.rope is not None:  # of the patches alone
+            turned = apply_rot_embed_cat(key[:, :, prefix:], self.rope, half=attention.rotate_half)
+            key = torch.cat([key[:, :, :prefix], turned], dim=2).type_as(query)
+        scores = (query * attention.scale) @ key.transpose(-2, -1)  # (B, heads, 1, T)
+        return scores.float().softmax(dim=-1).mean(dim=1)[:, 0, prefix:]
 
 
 @contextmanager
-def watched(vit: VisionTransformer) -> Iterator[View]:
+def watched(vit: ViTTower) -> Iterator[View]:
     """Keep what the ViT computes while this is open; the fused attention itself forms no map.
 
     Raises:
         ValueError: the ViT has no class token, or another kind of attention.
     """
     attention = getattr(vit.blocks[-1], "attn", None)
-    if not vit.has_class_token or not isinstance(attention, Attention):
+    if vit.cls_token is None or not isinstance(attention, Attention | EvaAttention) or attention.qkv is None:
         raise ValueError("Patch tokens are given by ViTs with a class token and plain attention in their last block.")
     view = View(vit)
 
-    def read(module: Any, inputs: tuple[Any, ...]) -> None:
-        view.read = inputs[0].detach()
+    def read(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+        view.read, view.rope = inputs[0].detach(), options.get("rope")
 
     def tokens(module: Any, inputs: Any, output: Tensor) -> None:
         view.tokens = output
 
-    handles = (attention.register_forward_pre_hook(read), vit.norm.register_forward_hook(tokens))
+    handles = (attention.register_forward_pre_hook(read, with_kwargs=True), vit.norm.register_forward_hook(tokens))
     try:
         yield view
     finally:
@@ -126,7 +144,10 @@ def watched(vit: VisionTransformer) -> Iterator[View]:
 
 def _project(attention: Any, tokens: Tensor, part: int) -> Tensor:
     """(B, T, width) -> the queries (part 0) or keys (1) of the tokens (B, heads, T, width / heads)."""
-    layer, width = attention.qkv, attention.num_heads * attention.head_dim
+    width = attention.num_heads * attention.head_dim
     rows = slice(part * width, (part + 1) * width)
-    projected = F.linear(tokens, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
+    bias = None if attention.qkv.bias is None else attention.qkv.bias[rows]
+    if part == 0 and bias is None:  # DINOv3 keeps the queries' bias, if any, beside the matrix, and has none of keys
+        bias = getattr(attention, "q_bias", None)
+    projected = F.linear(tokens, attention.qkv.weight[rows], bias)
     return projected.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)

@@ -6,6 +6,9 @@
   convolutional stem (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). The cue encoder stops at
   stride 8, so that the cue still gives the paper's 64 tokens. Convolutional networks have their paper's graph at an
   eighth to a half of its widths.
+* `dinov2`, `dinov2_small`: a ViT-B or ViT-S with four registers as DINOv2 pretrained it (Darcet et al. 2024), for the
+  ViTs alone; `dinov2_tiny` has its parts (registers, layer scale, positions of patches alone) at the size of `tiny`.
+* `dinov3`: the same of DINOv3, whose weights have a licence of their own.
 * `released`: the public code's behaviour, for detectors whose code differs from their paper.
 """
 
@@ -24,17 +27,26 @@ _TINY_RESNET: Options = {"layers": [1, 1], "channels": [24, 48], "stem_type": "d
 _TINY_RESNET_4: Options = {**_TINY_RESNET, "layers": [1, 1, 1, 1], "channels": [24, 32, 48, 64]}
 _TINY_CUE: Options = {"cue_backbone": "resnet18", "cue_stages": 2, "cue_options": _TINY_RESNET}
 
+_BASE: Options = {"backbone": "vit_base_patch16_224.orig_in21k", "image_size": 224, "embedding_dim": 512, **_BASE_CUE}
+_TINY: Options = {
+    "backbone": "vit_tiny_patch16_224",
+    "image_size": 64,
+    "stem": "conv",
+    "layer_norm_eps": 1e-6,
+    "backbone_options": {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3, "mlp_ratio": 3.0},
+    "embedding_dim": 128,
+    **_TINY_CUE,
+}
+# Both were trained with timm's own epsilon; 14 divides 224.
+_DINOV2: Options = {**_BASE, "backbone": "vit_base_patch14_reg4_dinov2.lvd142m", "layer_norm_eps": None}
+
 _VITS: dict[str, Options] = {
-    "base": {"backbone": "vit_base_patch16_224.orig_in21k", "image_size": 224, "embedding_dim": 512, **_BASE_CUE},
-    "tiny": {
-        "backbone": "vit_tiny_patch16_224",
-        "image_size": 64,
-        "stem": "conv",
-        "layer_norm_eps": 1e-6,
-        "backbone_options": {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3, "mlp_ratio": 3.0},
-        "embedding_dim": 128,
-        **_TINY_CUE,
-    },
+    "base": _BASE,
+    "tiny": _TINY,
+    "dinov2": _DINOV2,
+    "dinov2_small": {**_DINOV2, "backbone": "vit_small_patch14_reg4_dinov2.lvd142m"},
+    "dinov2_tiny": {**_TINY, "backbone": "vit_small_patch14_reg4_dinov2"},
+    "dinov3": {**_DINOV2, "backbone": "vit_base_patch16_dinov3.lvd1689m", "image_size": 256},
 }
 """Of detectors that are not in `_PRESETS`: `oanet` and the plain ViTs; each takes the options that it has."""
 

@@ -1,10 +1,9 @@
-"""Networks of timm as trunks, built by name and size, and the resizing and standardisation of their input."""
+"""Networks of timm as trunks, built by name, place and size, and the resizing and standardisation of their input."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
-import math
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,91 +11,22 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import adapt_input_conv
 from timm.models.resnet import ResNet
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from oanet.checkpoints import load_weights
 from oanet.checks import check_name
+from oanet.sources import Source, find_source, is_source
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-STEMS = ("patch", "conv")
-
-
-class ConvStem(nn.Module):
-    """A convolutional patch embedding (Xiao et al. 2021, "Early Convolutions Help Transformers See Better").
-
-    log2(patch_size) 3x3 convolutions of stride 2 with BatchNorm and ReLU, doubling in width, then a 1x1 convolution.
-    Its arguments are those of timm's PatchEmbed, which calls it as `embed_layer`.
-    """
-
-    def __init__(self, img_size: int, patch_size: int, in_chans: int, embed_dim: int, **unused: Any) -> None:
-        super().__init__()
-        halvings = int(math.log2(patch_size))
-        if 2**halvings != patch_size or img_size % patch_size:
-            raise ValueError(
-                f"patch_size = {patch_size}; the convolutional stem needs a power of two that divides the image size"
-                f" {img_size}."
-            )
-        side = img_size // patch_size
-        self.grid_size = (side, side)
-        self.num_patches = side * side
-        # The last halving reaches embed_dim, each one before it half of the next.
-        widths = [in_chans, *(embed_dim // 2 ** (halvings - 1 - i) for i in range(halvings))]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, 1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, num_patches, embed_dim)."""
-        image = image.contiguous(memory_format=torch.channels_last)
-        return self.layers(image).flatten(2).transpose(1, 2)
-
-
-def build_vit(
-    backbone: str,
-    image_size: int,
-    in_channels: int = 3,
-    pretrained: bool = False,
-    stem: str = "patch",
-    layer_norm_eps: float | None = 1e-12,
-    options: dict[str, Any] | None = None,
-) -> VisionTransformer:
-    """A timm ViT without its classifier.
-
-    Args:
-        backbone: any timm name of the VisionTransformer family, with or without a weight tag.
-        image_size: side of the square input; pretrained position codes are interpolated to it.
-        in_channels: 3, or 6 for a two-part cue.
-        pretrained: fetch timm's weights for the name.
-        stem: `patch`, the ViT's own, or `conv`, see `ConvStem`; `conv` has no pretrained weights.
-        layer_norm_eps: 1e-12 is Hugging Face's ViT, which the paper uses; None keeps timm's own.
-        options: more of timm's arguments, such as `embed_dim`, `depth`, `num_heads`, `patch_size`.
-
-    Raises:
-        ValueError: unknown name or option, or a network of another family.
-        OSError: the pretrained weights cannot be loaded.
-    """
-    check_name("stem", stem, STEMS)
-    if stem == "conv" and pretrained:
-        raise ValueError("stem 'conv' has no pretrained weights; use stem 'patch' or pretrained = False.")
-    extra = {"embed_layer": ConvStem} if stem == "conv" else {}
-    sizes = {"img_size": image_size, "in_chans": in_channels, "num_classes": 0}
-    vit = create_timm(backbone, pretrained, **sizes, **extra, **(options or {}))
-    if not isinstance(vit, VisionTransformer):
-        raise ValueError(f"{backbone!r} is a {type(vit).__name__}; a timm VisionTransformer is needed.")
-    if layer_norm_eps is not None:  # timm gives ViTs 1e-6 and has no argument for it
-        for module in vit.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.eps = layer_norm_eps
-    return vit
-
 
 def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
-    """`timm.create_model` with errors that say what to do."""
+    """`timm.create_model` with errors that say what to do; a name may also be a place, see `oanet.sources`."""
+    if is_source(name):
+        return _from_source(find_source(name), pretrained, arguments)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         hint = f" Nearest: {', '.join(close)}." if close else ""
@@ -114,6 +44,27 @@ def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
         ) from error
 
 
+def _from_source(source: Source, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    """The network of a folder and, if `pretrained`, its weights; positions and first layer are fitted to the sizes."""
+    if arguments.get("features_only"):
+        raise ValueError(f"{source.folder}: this detector needs a backbone by its timm name, such as 'resnet18'.")
+    overlay = {"pretrained_cfg_overlay": source.statistics} if source.statistics else {}
+    network: Any = create_timm(source.name, False, **{**source.options, **overlay, **arguments})
+    if not pretrained or torch.empty(0).is_meta:
+        return network
+    state = source.read()
+    module = sys.modules[type(network).__module__]
+    if hasattr(module, "checkpoint_filter_fn"):
+        state = module.checkpoint_filter_fn(state, network)
+    head, first = (network.pretrained_cfg[part] for part in ("classifier", "first_conv"))
+    state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
+    weight, wanted = f"{first}.weight", network.state_dict()
+    if weight in state and weight in wanted and state[weight].shape[1] != wanted[weight].shape[1]:
+        state[weight] = adapt_input_conv(wanted[weight].shape[1], state[weight])
+    load_weights(network, state, source.folder)
+    return network
+
+
 RESIZES = ("plain", "antialias")
 """Ways to make an image smaller. `plain` is that of AG-FAS's public code, which keeps 256 -> 224 as sharp as it was but
 aliases; `antialias` takes 44 % of the energy of a screen of 3 pixels."""
@@ -123,24 +74,6 @@ def antialiases(resize: str) -> bool:
     """Whether an option of `RESIZES` antialiases. Raises ValueError for another one."""
     check_name("resize", resize, RESIZES)
     return resize == "antialias"
-
-
-def fit_image(vit: VisionTransformer, image: Tensor, image_size: int, antialias: bool) -> Tensor:
-    """Resize an image to the ViT's side (256 -> 224 in the paper), and standardise it as in the ViT's pretraining.
-
-    Args:
-        vit: that will read it.
-        image: (B, 3, H, W) in [-1, 1].
-        image_size: the ViT's side.
-        antialias: see `RESIZES`.
-
-    Returns:
-        (B, 3, image_size, image_size). The ImageNet-21k ViTs have mean and deviation 0.5, which is [-1, 1] as it is.
-    """
-    image = resize(image, image_size, antialias)
-    statistics: Any = vit.pretrained_cfg
-    mean, deviation = statistics["mean"], statistics["std"]
-    return image if set(mean) == set(deviation) == {0.5} else standardize(image, mean, deviation)
 
 
 def resize(image: Tensor, side: int, antialias: bool = True) -> Tensor:
@@ -179,11 +112,6 @@ def standardize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Seque
 def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """(1, 3, 1, 1); kept, since a copy in every forward pass would wait for the GPU each time."""
     return torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1)
-
-
-def pool(vit: VisionTransformer, tokens: Tensor) -> Tensor:
-    """Normalised tokens (B, T, width) -> pooled vector (B, width), as the ViT pools: the class token in most."""
-    return vit.forward_head(tokens, pre_logits=True)
 
 
 def build_resnet(

@@ -7,8 +7,9 @@ import inspect
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from oanet.batch import DetectorOutput
 from oanet.head import DomainHeads, Head
 from oanet.names import DETECTORS
+from oanet.sources import by_architecture
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -28,7 +30,7 @@ Self = TypeVar("Self", bound="Detector")
 
 
 def _captures_config(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap `__init__`: it also sets `self.config` to its arguments by name, defaults included."""
+    """Wrap `__init__`: it also sets `self.config` to its arguments by name, defaults included and places resolved."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -36,7 +38,8 @@ def _captures_config(init: Callable[..., None]) -> Callable[..., None]:
         bound = signature.bind(self, *args, **options)
         bound.apply_defaults()
         init(self, *args, **options)
-        self.config = {key: value for key, value in bound.arguments.items() if key != "self"}
+        given = {key: value for key, value in bound.arguments.items() if key != "self"}
+        self.config = by_architecture(given, self.backbones)
 
     return wrapped
 
@@ -52,8 +55,9 @@ class Detector(nn.Module, ABC):
         needs_cue: whether `forward` reads the cue; set on the instance where that is an option (`cue`).
         inference_only: why the detector is evaluated with published weights and not trained here.
         presets: constructor options by preset, for detectors that are not built in.
+        backbones: the options that may name a backbone's folder or repository, and for each the option of its sizes.
         feature_dim: D of `DetectorOutput.features`.
-        config: the constructor's arguments by name.
+        config: the constructor's arguments by name, with a backbone's architecture in place of its folder.
         map_names: the predicted maps of `DetectorOutput.maps`.
         score_map: the map that the logits are computed from, if any.
         domain_heads: number of heads set by `use_domain_heads`; None for the original classifier.
@@ -63,6 +67,7 @@ class Detector(nn.Module, ABC):
     needs_cue: bool = False
     inference_only: ClassVar[str | None] = None
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    backbones: ClassVar[Mapping[str, str]] = MappingProxyType({})
     map_names: tuple[str, ...] = ()
     score_map: str | None = None
     domain_heads: int | None = None

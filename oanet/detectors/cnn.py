@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class ResNet18(Detector):
     """
 
     name = "resnet18"
+    backbones = MappingProxyType({"backbone": "backbone_options"})
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class SSDGR(Detector):
     """
 
     name = "ssdg_r"
+    backbones = MappingProxyType({"backbone": "backbone_options"})
 
     def __init__(
         self,

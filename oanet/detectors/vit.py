@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from oanet.attention import VIT_HALVES, Pluggable, embed
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors.base import check_cue
 from oanet.head import LivenessHead, build_head
 from oanet.patches import ViTDetector
-from oanet.trunks import antialiases, build_vit, fit_image, pool, resize
+from oanet.towers import build_vit, embed, fit_image, pool
+from oanet.trunks import antialiases, resize
 
 
 class ImageOnly(ViTDetector):
@@ -32,7 +32,7 @@ class ImageOnly(ViTDetector):
     logits are those of a fresh `OANet`.
 
     Args:
-        backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`.
+        backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.towers.build_vit`.
         embedding_dim: width of the feature.
         resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
     """
@@ -72,7 +72,7 @@ class ResidualOnly(ViTDetector):
     Args:
         cue_channels: 3, or 6 for a two-part cue.
         backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: of each ViT, see
-            `oanet.trunks.build_vit`.
+            `oanet.towers.build_vit`.
         embedding_dim: width of the feature.
         resize: how image and cue are made smaller, one of `oanet.trunks.RESIZES`.
     """
@@ -141,7 +141,7 @@ class DDMStar(DualBranch):
     name = "ddm_star"
 
 
-class ViT(ViTDetector, Pluggable):
+class ViT(ViTDetector):
     """ViT on the image with a choice of heads, optionally conditioned on the cue.
 
     The head `embedding` makes it `image_only`, and with `cue` it is `oanet`. `bottleneck` is the head of the ViT
@@ -150,7 +150,7 @@ class ViT(ViTDetector, Pluggable):
 
     Args:
         head: one of `oanet.head.HEADS`.
-        backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.trunks.build_vit`; the
+        backbone, image_size, pretrained, stem, layer_norm_eps, backbone_options: see `oanet.towers.build_vit`; the
             presets `base`, `small` and `ti` are ViT-B, ViT-S and ViT-Ti with 16x16 patches.
         embedding_dim: width of the feature; ignored by the head `linear`.
         resize: how the image is made smaller, one of `oanet.trunks.RESIZES`.
@@ -185,13 +185,14 @@ class ViT(ViTDetector, Pluggable):
         self.feature_dim = self.head.feature_dim
         if cue:
             encoder = CueEncoder(cue_backbone, cue_channels, cue_stages, pretrained, cue_options)
-            self.plug_into(self.vit, backbone, layer_norm_eps, encoder)
+            self.plug_into(self.vit, backbone, encoder)
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`; with `need_weights` and a cue, `attention` holds one map per block."""
         image = fit_image(self.vit, image, self.image_size, self.antialias)
         if not self.needs_cue:  # timm's own path, which takes blocks of any kind
             return DetectorOutput(*self.head(pool(self.vit, self.vit.forward_features(image))))
-        tokens, maps = self.attend(embed(self.vit, image), cue, self.vit.blocks, VIT_HALVES, need_weights)
+        tokens, halves = embed(self.vit, image)
+        tokens, maps = self.attend(tokens, cue, self.vit.blocks, halves, need_weights)
         logits, features = self.head(pool(self.vit, self.vit.norm(tokens)))
         return DetectorOutput(logits, features, maps)

@@ -13,7 +13,8 @@ from oanet.attention import OffRealCrossAttention
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors import build_detector
 from oanet.head import LivenessHead, normalize_feature
-from oanet.trunks import RESIZES, ConvStem, build_vit, fit_image, pool, resize
+from oanet.towers import ConvStem, build_vit, fit_image, pool
+from oanet.trunks import RESIZES, resize
 
 SMALL_VIT = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -142,7 +143,7 @@ def test_a_picture_that_fits_is_not_touched() -> None:
 def test_trunk_errors_teach() -> None:
     with pytest.raises(ValueError, match=r"Nearest: .*vit_base_patch16_224"):
         build_vit("vit_bas_patch16_224", 224)
-    with pytest.raises(ValueError, match="a timm VisionTransformer is needed"):
+    with pytest.raises(ValueError, match="a timm VisionTransformer or a DINOv3 is needed"):
         build_vit("pit_ti_224", 224)
     with pytest.raises(ValueError, match=r"refuses an option.*img_size"):
         build_vit("resnet18", 224)

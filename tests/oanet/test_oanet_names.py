@@ -55,7 +55,7 @@ def test_errors_name_the_nearest() -> None:
         DETECTORS.check("image_only", ["cue_channels"])
     with pytest.raises(ValueError, match="did you mean 'lambda_triplet'"):
         OBJECTIVES.check("ssdg", ["lambda_triple"])
-    with pytest.raises(ValueError, match="Allowed: base, tiny"):
+    with pytest.raises(ValueError, match="Allowed: base, dinov2, dinov2_small, dinov2_tiny, dinov3, tiny"):
         detector_preset("oanet", "huge")
     assert nearest("zzzz", DETECTORS).startswith("Allowed: ")
 

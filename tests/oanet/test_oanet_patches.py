@@ -92,6 +92,19 @@ def test_patches_and_attention(name: str, options: dict[str, Any], width: int, m
     assert isinstance(detector, PatchDetector)
 
 
+def test_attention_with_rotary_codes_is_timms_own(make_batch: MakeBatch) -> None:
+    """DINOv3, whose keys are turned: timm's attention without the fused kernel forms the map."""
+    options = {**REGISTERS, "backbone": "vit_small_patch16_dinov3_qkvb", "image_size": 64}
+    detector, batch = alive(build_detector("oanet", preset="tiny", **options)), make_batch(2)
+    attention = detector.vit.blocks[-1].attn
+    attention.fused_attn = False
+    maps: list[torch.Tensor] = []
+    attention.attn_drop.register_forward_hook(lambda *seen: maps.append(seen[2]))
+    found = detector.see_patches(batch.image, batch.cue)
+    assert found.patches.shape == (2, 16, 24)
+    torch.testing.assert_close(found.patch_attention, maps[0].mean(dim=1)[:, 0, 5:])
+
+
 def test_only_vits_have_patches(make_batch: MakeBatch) -> None:
     with pytest.raises(ValueError, match="'resnet18' has no see_patches, patch_dim, patch_grid"):
         check_protocol(build_detector("resnet18", preset="tiny"), PatchDetector, "gives patches", "Use a ViT.")
