@@ -76,6 +76,9 @@ def prepare(
     ] = None,
     max_yaw: Annotated[float | None, typer.Option(help="Refuse faces turned further, in degrees.")] = None,
     max_pitch: Annotated[float | None, typer.Option(help="Refuse faces tilted further, in degrees.")] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="paper or released: refuse faces of low quality by that rule.")
+    ] = None,
     min_quality: Annotated[float | None, typer.Option(help="Refuse faces with a lower quality score.")] = None,
     enhance: Annotated[bool | None, typer.Option("--enhance", help="Correct light and contrast of the crops.")] = None,
     parsing_weights: Annotated[Path | None, typer.Option(help="Write face masks with this BiSeNet.")] = None,
@@ -105,6 +108,7 @@ def prepare(
         "all_faces": all_faces,
         "max_yaw": max_yaw,
         "max_pitch": max_pitch,
+        "quality": quality,
         "min_quality": min_quality,
         "enhance": enhance,
         "parsing_weights": parsing_weights,

@@ -1,5 +1,5 @@
 """The enhancement chain of Kuznetsov et al. (Deep Learning Models for Robust Facial Liveness Detection, section 3.3):
-denoise, equalise, sharpen, gamma, contrast.
+denoise, equalise, sharpen, gamma, contrast; with the numbers of the paper, or as the public code computes it.
 
 It changes the texture that separates attacks from live faces, so training and testing must use the same settings.
 """
@@ -16,6 +16,9 @@ from pipelines.errors import AgfasError, nearest
 _POSITIVE = ("bilateral_color", "bilateral_space", "unsharp_sigma", "gamma", "clahe_tiles")
 _NOT_NEGATIVE = ("bilateral_diameter", "clahe_limit", "unsharp_amount")
 
+CHAINS: dict[str, dict[str, Any]] = {"paper": {}, "released": {"unsharp_amount": 0.5, "whole_levels": True}}
+"""Names of a recipe's `enhance`, as arguments of `Enhancement`."""
+
 
 @dataclass(frozen=True)
 class Enhancement:
@@ -31,6 +34,7 @@ class Enhancement:
             public code weighs the picture 1.5 and the blurred one -0.5, which is an amount of 0.5.
         gamma: v in [0, 1] becomes v^(1 / gamma); above 1 brightens, as in the public code.
         alpha, beta: finally v in [0, 255] becomes alpha v + beta, clipped to that range.
+        whole_levels: cut the result of gamma down to whole grey levels first, as the public code does.
     """
 
     bilateral_diameter: int = 9
@@ -43,6 +47,7 @@ class Enhancement:
     gamma: float = 1.2
     alpha: float = 1.1
     beta: float = 5.0
+    whole_levels: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -53,14 +58,21 @@ class Enhancement:
                 raise AgfasError(f"{name} of the enhancement must be at least 0; got {getattr(self, name)}.")
 
     @classmethod
-    def of(cls, given: bool | dict[str, Any] | None) -> Enhancement | None:
-        """The settings of a recipe's `enhance`: True for the defaults, a mapping for other values; None: off.
+    def of(cls, given: bool | str | dict[str, Any] | None) -> Enhancement | None:
+        """The settings of a recipe's `enhance`; None: off.
+
+        Args:
+            given: a name in `CHAINS`; True for `paper`; a mapping for other values than the paper's; False or None.
 
         Raises:
             AgfasError: an unknown name, or a value that is not allowed.
         """
         if given is None or given is False:
             return None
+        if isinstance(given, str):
+            if given not in CHAINS:
+                raise AgfasError(f"there is no enhancement '{given}'; {nearest(given, CHAINS)}")
+            return cls(**CHAINS[given])
         values = given if isinstance(given, dict) else {}
         allowed = [field.name for field in fields(cls)]
         for name in values:
@@ -92,6 +104,15 @@ def enhance(picture: np.ndarray, settings: Enhancement | None = None) -> np.ndar
     if chosen.unsharp_amount:
         blurred = cv2.GaussianBlur(picture, (0, 0), chosen.unsharp_sigma)
         picture = cv2.addWeighted(picture, 1 + chosen.unsharp_amount, blurred, -chosen.unsharp_amount, 0)
-    # Gamma and contrast map each grey level independently, so one table of 256 entries applies both.
+    return _levels(chosen)[picture]
+
+
+def _levels(chosen: Enhancement) -> np.ndarray:
+    """(256,) uint8: what gamma and contrast, which map each grey level independently, make of it."""
+    if chosen.whole_levels:  # in the public code's precision, which decides at halves
+        import cv2
+
+        whole = (np.power(np.arange(256, dtype=np.float32) / 255, 1 / chosen.gamma) * 255).astype(np.uint8)
+        return cv2.convertScaleAbs(whole, alpha=chosen.alpha, beta=chosen.beta).reshape(256)
     bright = 255 * np.power(np.arange(256) / 255, 1 / chosen.gamma)
-    return np.clip(np.rint(chosen.alpha * bright + chosen.beta), 0, 255).astype(np.uint8)[picture]
+    return np.clip(np.rint(chosen.alpha * bright + chosen.beta), 0, 255).astype(np.uint8)

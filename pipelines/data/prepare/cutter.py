@@ -127,12 +127,21 @@ class Cutter:
         self, crop: np.ndarray, landmarks: np.ndarray, face: DetectedFace | None, angles: tuple[float, float, float]
     ) -> FaceCrop:
         # Measured before the enhancement, which would raise every score.
-        quality = float(measure_quality(crop).score)
-        least = self.recipe.min_quality
-        if least is not None and not quality >= least:
-            raise BeyondLimit(f"The face's quality is {quality:.3f}, below the limit of {least:g}.")
+        quality = self._quality(crop)
         picture, mask = self.crop.finish(crop, self.parser)
+        if self.recipe.quality == "released" and self.crop.enhancement is not None:
+            self._quality(picture, " after the enhancement")  # the public code looks twice
         return FaceCrop(picture, landmarks, face, angles, quality, mask)
+
+    def _quality(self, crop: np.ndarray, when: str = "") -> float:
+        """The score. Raises BeyondLimit if the recipe's rule or limit refuses it."""
+        rule, least = self.recipe.quality, self.recipe.min_quality
+        found = measure_quality(crop, rule or "paper")
+        if rule is not None and found.refused:
+            raise BeyondLimit(f"The face's {found.refused}{when} (quality: {rule}).")
+        if least is not None and not found.score >= least:
+            raise BeyondLimit(f"The face's quality is {found.score:.3f}, below the limit of {least:g}.")
+        return float(found.score)
 
 
 def follow(frames: list[tuple[int, list[DetectedFace]]]) -> Iterator[tuple[int, int, DetectedFace]]:

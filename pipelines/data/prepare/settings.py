@@ -77,9 +77,15 @@ class PrepareRecipe(Strict):
     min_score: Unit = Field(0.0, description="Faces with a lower detection score are ignored.")
     max_yaw: float | None = Field(None, gt=0, le=90, description="Refuse faces turned further, in degrees.")
     max_pitch: float | None = Field(None, gt=0, le=90, description="Refuse faces tilted further, in degrees.")
+    quality: Literal["paper", "released"] | None = Field(
+        None,
+        description="Measure and limit quality by the text or the code of Kuznetsov et al. Default: measure as paper.",
+    )
     min_quality: Unit | None = Field(None, description="Refuse faces with a lower quality score.")
-    enhance: bool | dict[str, Any] = Field(
-        False, description="Apply the enhancement chain with its defaults, or with these settings."
+    enhance: bool | str | dict[str, Any] = Field(
+        False,
+        description="Enhance the crops by the text (paper, true) or the code (released) of Kuznetsov et al., or with"
+        " other settings.",
     )
     parsing_weights: Path | None = Field(None, description="Weights of the face parser, which adds face masks.")
     splits: SplitSettings = SplitSettings()

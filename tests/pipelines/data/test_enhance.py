@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.data.enhance import Enhancement, enhance
+from pipelines.data.enhance import CHAINS, Enhancement, enhance
 from pipelines.errors import AgfasError
 
 OFF = {"bilateral_diameter": 0, "clahe_limit": 0.0, "unsharp_amount": 0.0, "gamma": 1.0, "alpha": 1.0, "beta": 0.0}
@@ -104,3 +104,106 @@ def test_fingerprint_tells_every_setting():
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(AgfasError, match=f"{name} of the enhancement"):
         Enhancement(**{name: value})
+
+
+def test_the_two_names_and_what_true_means():
+    assert Enhancement.of("paper") == Enhancement.of(True) == Enhancement()
+    released = Enhancement.of("released")
+    assert released == Enhancement(unsharp_amount=0.5, whole_levels=True)
+    assert Enhancement.of(released.fingerprint()) == released
+    assert set(CHAINS) == {"paper", "released"}
+    with pytest.raises(AgfasError, match="no enhancement 'relesed'; did you mean 'released'"):
+        Enhancement.of("relesed")
+
+
+def test_released_levels_are_cut_before_contrast():
+    levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    result = enhance(levels, only(gamma=1.2, alpha=1.1, beta=5.0, whole_levels=True))[0, :, 0].astype(int)
+    for level in range(256):
+        whole = int((level / 255) ** (1 / 1.2) * 255 + 1e-9)
+        assert abs(result[level] - min(255, 1.1 * whole + 5)) <= 0.5 + 1e-6
+    paper = enhance(levels, only(gamma=1.2, alpha=1.1, beta=5.0))[0, :, 0].astype(int)
+    assert (paper != result).any()
+    assert (paper - result).min() >= 0
+    assert (paper - result).max() <= 2
+
+
+def slow_blur(values: np.ndarray, sigma: float = 2.0, radius: int = 6) -> np.ndarray:
+    """A Gaussian over 13 x 13 pixels, rows and columns one after the other; mirrored borders."""
+    kernel = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padded = np.pad(values, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="reflect")
+        values = sum(kernel[k] * padded.take(range(k, k + values.shape[axis]), axis) for k in range(2 * radius + 1))
+    return values
+
+
+def slow_equalized(lightness: np.ndarray, limit: float, tiles: int) -> np.ndarray:
+    """Contrast-limited adaptive equalisation of (H, W) uint8, whose sides are multiples of the number of tiles."""
+    height, width = lightness.shape[0] // tiles, lightness.shape[1] // tiles
+    area = height * width
+    clip = max(int(limit * area / 256), 1)
+    tables = np.empty((tiles, tiles, 256))
+    for i in range(tiles):
+        for j in range(tiles):
+            tile = lightness[i * height : (i + 1) * height, j * width : (j + 1) * width]
+            counts = np.bincount(tile.ravel(), minlength=256)
+            excess = int(np.maximum(counts - clip, 0).sum())
+            counts = np.minimum(counts, clip) + excess // 256
+            if rest := excess % 256:  # one each, at equal distances
+                counts[: rest * max(256 // rest, 1) : max(256 // rest, 1)] += 1
+            tables[i, j] = np.rint(counts.cumsum() * (255 / area))
+    out = np.empty(lightness.shape)
+    for row in range(lightness.shape[0]):
+        for column in range(lightness.shape[1]):
+            down, right = (row / height - 0.5, column / width - 0.5)
+            i, j = int(np.floor(down)), int(np.floor(right))
+            weight, level = (down - i, right - j), lightness[row, column]
+            corners = [
+                (weight[0] if a else 1 - weight[0])
+                * (weight[1] if b else 1 - weight[1])
+                * tables[np.clip(i + a, 0, tiles - 1), np.clip(j + b, 0, tiles - 1), level]
+                for a in (0, 1)
+                for b in (0, 1)
+            ]
+            out[row, column] = sum(corners)
+    return np.rint(out)
+
+
+def slow_bilateral(picture: np.ndarray, diameter: int, colour: float, space: float) -> np.ndarray:
+    """Weights of distance and of the sum of the channels' differences, in a circle."""
+    radius = diameter // 2
+    padded = np.pad(picture.astype(float), [(radius, radius), (radius, radius), (0, 0)], mode="reflect")
+    total, weights = np.zeros(picture.shape), np.zeros(picture.shape[:2])
+    for i in range(-radius, radius + 1):
+        for j in range(-radius, radius + 1):
+            if i * i + j * j > radius * radius:
+                continue
+            near = padded[radius + i :, radius + j :][: picture.shape[0], : picture.shape[1]]
+            apart = np.abs(near - picture).sum(axis=2)
+            weight = np.exp(-(i * i + j * j) / (2 * space**2) - apart**2 / (2 * colour**2))
+            total, weights = total + weight[:, :, None] * near, weights + weight
+    return np.rint(total / weights[:, :, None])
+
+
+@pytest.mark.parametrize(("name", "amount"), [("paper", 1.5), ("released", 0.5)])
+def test_both_chains_equal_the_slow_computation(name, amount):
+    rng = np.random.default_rng(1)
+    coarse = cv2.resize(rng.uniform(40, 210, (6, 8, 3)), (64, 48), interpolation=cv2.INTER_CUBIC)
+    picture = np.clip(coarse + rng.normal(0, 5, coarse.shape), 0, 255).astype(np.uint8)
+    smooth = slow_bilateral(picture, 9, 75, 75).astype(np.uint8)
+    lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
+    lab[:, :, 0] = slow_equalized(lab[:, :, 0], 3.0, 8)
+    equal = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(float)
+    sharp = np.clip(np.rint(equal + amount * (equal - np.rint(slow_blur(equal)))), 0, 255)
+    bright = (sharp / 255) ** (1 / 1.2) * 255
+    if name == "released":
+        bright = np.floor(bright + 1e-9)
+    expected = np.clip(np.rint(1.1 * bright + 5), 0, 255)
+    found = enhance(picture, Enhancement.of(name)).astype(float)
+    apart = np.abs(found - expected)
+    # A grey level of difference in the first step grows by equalisation and sharpening.
+    assert np.median(apart) == 0
+    assert apart.mean() < 0.5
+    other = enhance(picture, Enhancement.of("released" if name == "paper" else "paper")).astype(float)
+    assert np.abs(other - expected).mean() > 2

@@ -31,6 +31,8 @@ from pipelines.stages.prepare import read_recipe
         ({"aligned": True, "max_yaw": 30}, "max_yaw needs a face detector"),
         ({"aligned": True, "all_faces": True, "min_score": 0.5}, "all_faces and min_score needs"),
         ({"enhance": {"gama": 1.0}}, "no setting 'gama'; did you mean 'gamma'"),
+        ({"enhance": "papr"}, "no enhancement 'papr'; did you mean 'paper'"),
+        ({"quality": "papers"}, "'quality' = 'papers'"),
         ({"ratio": 0.5}, "'ratio' = 0.5"),
     ],
 )
@@ -77,6 +79,8 @@ def test_how_the_work_is_done_is_no_part_of_the_result():
     assert PrepareRecipe(size=128).of_the_result() != same[0].of_the_result()
     assert PrepareRecipe().crop().enhancement is None
     assert PrepareRecipe(enhance={"gamma": 1.5}).crop().enhancement.gamma == 1.5
+    assert PrepareRecipe(enhance=True).crop().enhancement == PrepareRecipe(enhance="paper").crop().enhancement
+    assert PrepareRecipe(enhance="released").crop().enhancement.unsharp_amount == 0.5
 
 
 NAMES = ["a", "..", ".", "", "a/b", "a%2Fb", "a\\b", "a b", "-rf", "ann.1", ".hidden", "é", "e\u0301", "日本", "\udcff",

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,36 @@ def test_filters_refuse_with_the_measured_value(tmp_path):
     (refusal,) = process(path, max_pitch=abs(pitch) - 0.5)
     assert f"The face's pitch is {pitch:.1f} degrees" in refusal.reason
     assert len(process(path, max_yaw=yaw + 1, max_pitch=abs(pitch) + 1, min_quality=quality - 0.01)) == 1
+
+
+def test_a_rule_refuses_by_its_own_measures_and_released_looks_twice(tmp_path, monkeypatch):
+    from pipelines.data.prepare import cutter
+    from pipelines.data.quality import measure_quality
+
+    path = save(tmp_path / "a.png", scene((40, 20, 70)))
+    (plain,) = process(path)
+    (refusal,) = process(path, quality="paper")
+    assert refusal.reason == f"The face's score is {plain['quality']:.3f}, not above 0.65 (quality: paper)."
+    assert refusal.filtered
+    (record,) = process(path, min_quality=plain["quality"] - 0.01)
+    assert record["quality"] == plain["quality"]  # without a rule: the paper's measure, and no limit of its own
+    seen = []
+
+    def measure(crop, rule):
+        seen.append(rule)
+        refused = "contrast is 9.0, not above 15" if len(seen) == 2 else ""
+        return replace(measure_quality(crop, rule), refused=refused)
+
+    monkeypatch.setattr(cutter, "measure_quality", measure)
+    (record,) = process(path, quality="released")
+    assert record["quality"] == pytest.approx(measure_quality(stored(record), "released").score)
+    seen.clear()
+    assert process(path, quality="paper", enhance="released")[0]["key"]
+    assert seen == ["paper"]
+    seen.clear()
+    (refusal,) = process(path, quality="released", enhance="released")
+    assert seen == ["released", "released"]
+    assert refusal.reason == "The face's contrast is 9.0, not above 15 after the enhancement (quality: released)."
 
 
 def test_an_unknown_pose_matters_only_to_a_limit(tmp_path, monkeypatch):
