@@ -59,9 +59,7 @@ def check_image(image: torch.Tensor) -> None:
 
 
 def encode_latents(autoencoder: Autoencoder, image: torch.Tensor) -> torch.Tensor:
-    """Encode faces to scaled latents, deterministically.
-
-    Uses the mode of the posterior. Sampling from it, as the public AG-FAS code does, gives other cues in every run.
+    """Encode faces to scaled latents, deterministically: the mode of the posterior.
 
     Args:
         autoencoder: its `scaling_factor` and `shift_factor` are applied.
@@ -70,10 +68,21 @@ def encode_latents(autoencoder: Autoencoder, image: torch.Tensor) -> torch.Tenso
     Returns:
         (B, C, h, w) float32, of roughly unit variance.
     """
+    return encode_posterior(autoencoder, image)[0]
+
+
+def encode_posterior(autoencoder: Autoencoder, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mode and standard deviation of the scaled latents' posterior, which is a Gaussian, both (B, C, h, w) float32.
+
+    Arguments as of `encode_latents`; an autoencoder without a posterior has the deviation 0.
+    """
     output = autoencoder.encode(image.to(autoencoder.dtype))
-    latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
     scale, shift = _scale_and_shift(autoencoder)
-    return (latents.float() - shift) * scale
+    if not hasattr(output, "latent_dist"):
+        latents = (output.latents.float() - shift) * scale
+        return latents, torch.zeros_like(latents)
+    posterior = output.latent_dist
+    return (posterior.mode().float() - shift) * scale, posterior.std.float() * scale
 
 
 def decode_latents(autoencoder: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
@@ -113,7 +122,7 @@ class PointDistribution:
     """A posterior of zero width, with the interface of diffusers' `DiagonalGaussianDistribution`."""
 
     def __init__(self, latents: torch.Tensor) -> None:
-        self.mean = latents
+        self.mean, self.std = latents, torch.zeros_like(latents)
 
     def mode(self) -> torch.Tensor:
         """(B, C, h, w)."""

@@ -73,6 +73,11 @@ def noise_for_keys(
     return noise_from_generators([generator_for_key(key, seed) for key in keys], shape, device, dtype)
 
 
+def posterior_keys(keys: Sequence[str]) -> list[str]:
+    """Names of the streams from which the faces' latents are drawn, beside those of their noise."""
+    return [f"posterior/{key}" for key in keys]
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Initialise modules from `seed` inside the block.

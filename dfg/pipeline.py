@@ -20,9 +20,9 @@ from PIL import Image
 # `from_pretrained` looks up a component's class by module name among the modules that are already imported.
 from dfg import taesd as _taesd  # noqa: F401
 from dfg.attention import cached_cross_attention
-from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_latents, latent_channels
+from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_posterior, latent_channels
 from dfg.identity import IdentityEncoder
-from dfg.noise import noise_for_keys, noise_from_generators, to_device
+from dfg.noise import noise_for_keys, noise_from_generators, posterior_keys, to_device
 from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
@@ -34,6 +34,9 @@ from dfg.unet import PreconditionedUNet, check_prediction
 _DEFAULT_TOKENS = 49
 
 CONDITIONS = ("identity", "none")
+
+POSTERIORS = ("mode", "sample")
+"""Which latents of the autoencoder's posterior are noised."""
 
 
 @dataclass
@@ -120,6 +123,7 @@ class DeFakePipeline(DiffusionPipeline):
         sampler: str = "ddim",
         calls: int | None = None,
         guidance_scale: float = 1.0,
+        posterior: str = "mode",
     ) -> DeFakeOutput:
         """Restore a batch of faces. Each result depends on its own face, key and seed only.
 
@@ -135,21 +139,28 @@ class DeFakePipeline(DiffusionPipeline):
             condition: `identity`, or `none` for zero tokens.
             output_type: `pt` for a tensor, `pil` for PIL images.
             progress: called as progress(done, total) after every U-Net call.
-            sampler: `ddim`, `unipc` or `dpmsolver++`; see `dfg.samplers`.
+            sampler: `ddim`, `unipc`, `dpmsolver++` or `pndm_cut`; see `dfg.samplers`.
             calls: number of evenly spaced U-Net calls from `timestep` down. Default: those of the grid.
             guidance_scale: s of classifier-free guidance; see `conditioned`.
+            posterior: `mode`, or `sample` as in the public code, from another stream of the face than its noise; at
+                `timestep` 0 always the mode.
 
         Raises:
             ValueError: an argument is out of range; names the allowed values.
         """
+        if posterior not in POSTERIORS:
+            raise ValueError(f"posterior={posterior!r} must be one of {', '.join(POSTERIORS)}.")
         if output_type not in ("pt", "pil"):
             raise ValueError(f"output_type={output_type!r} must be 'pt' or 'pil'.")
         # 1. Encode the face.
-        latents = self.encode(image)
+        latents, deviation = self.encode_posterior(image)
         # 2. Encode the identity that the U-Net is conditioned on.
         tokens = self.identity_tokens(image, condition)
         # 3. Draw noise, one stream per face.
         noise = self.draw_noise(latents, keys, generators, seed) if timestep else torch.zeros_like(latents)
+        if timestep and posterior == "sample":
+            drawn_for = None if keys is None else posterior_keys(keys)
+            latents = latents + deviation * self.draw_noise(latents, drawn_for, generators, seed)
         # 4. Noise the latents to t and denoise them.
         with self.conditioned(tokens, guidance_scale) as conditioning:
             latents = self.restore_latents(
@@ -173,8 +184,17 @@ class DeFakePipeline(DiffusionPipeline):
         Raises:
             ValueError: not a batch of RGB faces in [-1, 1].
         """
+        return self.encode_posterior(image)[0]
+
+    @torch.no_grad()
+    def encode_posterior(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mode and deviation of the latents' posterior, both (B, C, h, w) float32; `encode` gives the mode.
+
+        Raises:
+            ValueError: not a batch of RGB faces in [-1, 1].
+        """
         check_image(image)
-        return encode_latents(self.autoencoder, to_device(image, self.autoencoder.device))
+        return encode_posterior(self.autoencoder, to_device(image, self.autoencoder.device))
 
     @torch.no_grad()
     def identity_tokens(self, image: torch.Tensor, condition: str = "identity") -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Samplers from z_t to z_0: deterministic DDIM, and multistep solvers for fewer U-Net calls.
+"""Samplers from z_t to z_0: deterministic DDIM, multistep solvers for fewer U-Net calls, and the public code's PNDM.
 
 A multistep solver keeps its earlier predictions, so a new one is created for every batch and timestep. Restoration
 starts in the middle of the schedule, while diffusers' solvers always space their timesteps over all 1,000: here the
@@ -13,9 +13,12 @@ from typing import Any, Protocol
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from dfg.schedule import NoiseSchedule, ddim_step, spaced_timesteps, timesteps_from
+from dfg.schedule import NoiseSchedule, ddim_step, inference_grid, spaced_timesteps, timesteps_from
 
-SAMPLERS = ("ddim", "unipc", "dpmsolver++")
+SPACED = ("ddim", "unipc", "dpmsolver++")
+"""Samplers that take any descending timesteps."""
+
+SAMPLERS = (*SPACED, "pndm_cut")
 
 _SCHEDULE_FIELDS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
 
@@ -45,19 +48,23 @@ def open_sampler(
     """Create a sampler that starts at `timestep`.
 
     Args:
-        name: `ddim`, `unipc` (Zhao et al. 2023) or `dpmsolver++` (Lu et al. 2022, second-order multistep). With a
-            single call all three take the same step.
+        name: `ddim`, `unipc` (Zhao et al. 2023) or `dpmsolver++` (Lu et al. 2022, second-order multistep), which take
+            the same step if there is a single call; or `pndm_cut`, see `CutPndmSampler`.
         scheduler: any of diffusers'; gives the noise schedule.
         timestep: on the grid of `num_inference_steps`; see `dfg.schedule.timesteps_from`.
         num_inference_steps: size of the whole grid, of which the timesteps up to `timestep` are used.
         calls: number of evenly spaced timesteps to use instead of the grid's; see `dfg.schedule.spaced_timesteps`.
 
     Raises:
-        ValueError: an unknown sampler, `timestep` off the grid, or `calls` out of range.
+        ValueError: an unknown sampler, `timestep` off the grid, or `calls` out of range or not for this sampler.
     """
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}. Allowed: {', '.join(SAMPLERS)}.")
     timesteps = timesteps_from(scheduler, timestep, num_inference_steps)
+    if name not in SPACED:
+        if calls is not None:
+            raise ValueError(f"{name} makes the calls of its grid: leave calls out, or use {', '.join(SPACED)}.")
+        return CutPndmSampler(scheduler, timestep, num_inference_steps)
     if calls is not None and timesteps:
         timesteps = spaced_timesteps(timestep, calls)
     if name == "ddim" or not timesteps:
@@ -76,6 +83,50 @@ class DdimSampler:
         """See `Sampler.step`."""
         following = self.timesteps[index + 1] if index + 1 < len(self.timesteps) else None
         return ddim_step(self.scheduler, latents, epsilon, self.timesteps[index], following)
+
+
+class CutPndmSampler:
+    """PNDM without its Runge-Kutta calls (Liu et al. 2022, equations 9 and 12), cut as AG-FAS's public code cuts it.
+
+    The whole schedule names its second timestep twice, 981, 961, 961, 941, ..., 1: the second call only corrects the
+    first step, and after it every call is one step behind. The public code drops the timesteps above `timestep`, and so
+    the repeated one, but the sampler still takes its second call for the repetition. From 801, the call at 781 corrects
+    the step from 801; the one at 761 is given latents of level 781, and the last, at 1, ends on those of level 21.
+
+    Args:
+        scheduler: gives the noise schedule.
+        timestep: where the schedule is cut. At 999 it is whole: the latents are noised to 999, but the first call is at
+            the grid's first timestep.
+        num_inference_steps: size of the whole grid.
+    """
+
+    def __init__(self, scheduler: NoiseSchedule, timestep: int, num_inference_steps: int) -> None:
+        self.scheduler = scheduler
+        self.stride = scheduler.config["num_train_timesteps"] // num_inference_steps
+        grid = inference_grid(scheduler, num_inference_steps)
+        self.timesteps = [t for t in (*grid[:2], *grid[1:]) if t <= timestep]
+        self._first = torch.empty(0)
+        self._past: list[torch.Tensor] = []  # predicted noise of the last four calls, without the second one's
+
+    def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
+        """See `Sampler.step`."""
+        timestep = self.timesteps[index]
+        if index == 1:
+            mean = (epsilon + self._past[-1]) / 2
+            return self._move(self._first, mean, timestep + self.stride, timestep)
+        if index == 0:
+            self._first = latents
+        self._past = [*self._past[-3:], epsilon]
+        weights = _ADAMS_BASHFORTH[len(self._past) - 1]
+        slope = sum((w * past for w, past in zip(weights, self._past, strict=True)), torch.zeros_like(epsilon))
+        return self._move(latents, slope, timestep, timestep - self.stride)
+
+    def _move(self, latents: torch.Tensor, epsilon: torch.Tensor, timestep: int, following: int) -> torch.Tensor:
+        return ddim_step(self.scheduler, latents, epsilon, timestep, following if following >= 0 else None)
+
+
+_ADAMS_BASHFORTH = ((1.0,), (-1 / 2, 3 / 2), (5 / 12, -16 / 12, 23 / 12), (-9 / 24, 37 / 24, -59 / 24, 55 / 24))
+"""Weights of the last one to four predictions, the newest last."""
 
 
 class UniPcSampler:

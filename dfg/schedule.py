@@ -51,7 +51,7 @@ def timesteps_from(scheduler: NoiseSchedule, timestep: int, num_inference_steps:
 
     Args:
         scheduler: any of diffusers'. Only its config is read: Stable Diffusion's PNDM gives the same grid, without
-            the timestep that PNDM itself repeats.
+            the timestep that PNDM itself repeats; see `dfg.samplers.CutPndmSampler`.
         timestep: on the grid, or one of the two exceptions.
         num_inference_steps: size of the whole grid.
 
@@ -61,7 +61,7 @@ def timesteps_from(scheduler: NoiseSchedule, timestep: int, num_inference_steps:
     last = scheduler.config["num_train_timesteps"] - 1
     if not 1 <= num_inference_steps <= last + 1:
         raise ValueError(f"num_inference_steps={num_inference_steps} must be between 1 and {last + 1}.")
-    grid = _grid(scheduler, num_inference_steps)
+    grid = inference_grid(scheduler, num_inference_steps)
     if timestep not in {0, *grid, last}:
         nearest = sorted(sorted(grid, key=lambda t: abs(t - timestep))[:2], reverse=True)
         raise ValueError(
@@ -87,7 +87,8 @@ def spaced_timesteps(timestep: int, calls: int) -> list[int]:
     return [round(timestep * (calls - i) / calls) for i in range(calls)]
 
 
-def _grid(scheduler: NoiseSchedule, num_inference_steps: int) -> list[int]:
+def inference_grid(scheduler: NoiseSchedule, num_inference_steps: int) -> list[int]:
+    """All timesteps of `num_inference_steps`, descending."""
     ddim = DDIMScheduler.from_config(scheduler.config)
     ddim.set_timesteps(num_inference_steps)
     # steps_offset shifts the grid up by one: at 1,000 steps it would start at 1,000, which has no abar.

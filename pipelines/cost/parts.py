@@ -214,11 +214,21 @@ def calls_of(experiment: Experiment, timestep: int) -> int:
         return 1
     if maker != "dfg":
         return (cue.calls or timestep) * cue.samples
-    # The length of dfg.schedule.timesteps_from, which imports torch: the grid is 1, 1 + s, 1 + 2 s, ... with
-    # s = 1000 // num_inference_steps, and the last training timestep is a call more if it is off the grid.
-    stride = 1000 // cue.num_inference_steps
-    on_grid = (timestep - 1) // stride + 1
-    return (cue.calls or on_grid + (timestep == 999 and 998 % stride > 0)) * cue.samples
+    return (cue.calls or calls_of_grid(cue.scheduler, timestep, cue.num_inference_steps)) * cue.samples
+
+
+def calls_of_grid(sampler: str, timestep: int, num_inference_steps: int) -> int:
+    """Calls of `dfg.samplers.open_sampler`, which imports torch.
+
+    The grid is 1, 1 + s, 1 + 2 s, ... with s = 1000 // num_inference_steps. `pndm_cut` calls the second-highest twice;
+    the others make a call more at the last training timestep if it is off the grid.
+    """
+    stride = 1000 // num_inference_steps
+    size = min(num_inference_steps, 999)
+    on_grid = min((timestep - 1) // stride + 1, size)
+    if sampler == "pndm_cut":
+        return on_grid + (1 < size < on_grid + 2)
+    return on_grid + (timestep == 999 and stride * (size - 1) != 998)
 
 
 def _filled(experiment: Experiment, timesteps: Sequence[int], all_faces: bool) -> bool:

@@ -27,7 +27,8 @@ KIND, SCHEMA = "cues", 2
 
 SEED_RULE = "torch CPU generator of the first 63 bits of sha256('{seed}:{key}'), one per face"
 """How noise follows from seed and key; another rule would make other bytes. Where several numbers are drawn from one
-stream (AnoDDPM), the noise up to t comes first, then that of every step down."""
+stream (AnoDDPM), the noise up to t comes first, then that of every step down. A sample of the autoencoder's posterior
+is drawn under the key `posterior/{key}`."""
 
 
 def settings_read(maker: str, timestep: int) -> type[Strict]:

@@ -75,8 +75,15 @@ class RestorationSettings(AutoencodedSettings, AncestralSettings):
     num_inference_steps: int = Field(
         50, ge=1, le=1000, description="Grid of the sampler, for `dfg` alone; t = 801 of 50 is 41 calls."
     )
-    scheduler: Literal["ddim", "unipc", "dpmsolver++"] = Field(
-        "ddim", description="Sampler from t down; the multistep solvers need fewer calls of the U-Net."
+    scheduler: Literal["ddim", "unipc", "dpmsolver++", "pndm_cut"] = Field(
+        "ddim",
+        description="Sampler from t down; `unipc` and `dpmsolver++` need fewer calls of the U-Net. `pndm_cut` is the"
+        " public code's PNDM, started in the middle of its schedule; it takes no `calls`.",
+    )
+    posterior: Annotated[Literal["mode", "sample"], Added()] = Field(
+        "mode",
+        description="Which latents of the autoencoder's posterior are noised; `sample`, as in AG-FAS's public code, is"
+        " drawn from a stream of the face.",
     )
     guidance_scale: float = Field(
         1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the work."
@@ -84,6 +91,12 @@ class RestorationSettings(AutoencodedSettings, AncestralSettings):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number type of the U-Net.")
     compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
     attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the cue job.")
+
+    @model_validator(mode="after")
+    def _calls_of_the_grid(self) -> RestorationSettings:
+        if self.scheduler == "pndm_cut" and self.calls is not None:
+            raise ValueError("scheduler = pndm_cut makes the calls of its grid: leave calls out, or use another one")
+        return self
 
 
 class CueSettings(RestorationSettings):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from dfg.baselines.anoddpm import ancestral_steps
 from dfg.baselines.base import Baseline
-from dfg.noise import noise_for_keys
+from dfg.noise import noise_for_keys, posterior_keys
 from dfg.samplers import open_sampler
 from dfg.speed import Speed
 from pipelines.cues.custom import CueSource
@@ -41,6 +42,25 @@ class CueSweep(Protocol):
 
     def restore(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) at each of `timesteps`."""
+
+
+@dataclass(frozen=True)
+class EncodedFaces:
+    """B faces before the U-Net.
+
+    Attributes:
+        latents, deviation: mode and standard deviation of their posterior, (B, C, h, w) float32.
+        tokens: of their identity, (B, N, D); None if no t needs them.
+    """
+
+    latents: torch.Tensor
+    deviation: torch.Tensor
+    tokens: torch.Tensor | None
+
+    def drawn(self, keys: Sequence[str], seed: int) -> torch.Tensor:
+        """A sample of the posterior, from streams of their own."""
+        noise = noise_for_keys(posterior_keys(keys), tuple(self.latents.shape[1:]), seed, self.latents.device)
+        return self.latents + self.deviation * noise
 
 
 class DfgSweep:
@@ -119,37 +139,34 @@ class DfgSweep:
         return self.restore_prepared(self.prepare(image, keys, timesteps), keys, timesteps)
 
     @torch.no_grad()
-    def prepare(
-        self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Latents and identity tokens (None if no t needs them); does not use the U-Net."""
-        latents = self.pipeline.encode(image)
-        return latents, self.pipeline.identity_tokens(image, self.condition) if any(timesteps) else None
+    def prepare(self, image: torch.Tensor, keys: Sequence[str], timesteps: Sequence[int]) -> EncodedFaces:
+        """What does not use the U-Net."""
+        tokens = self.pipeline.identity_tokens(image, self.condition) if any(timesteps) else None
+        latents, deviation = self.pipeline.encode_posterior(image)
+        return EncodedFaces(latents, deviation, tokens)
 
     @torch.no_grad()
     def restore_prepared(
-        self, prepared: tuple[torch.Tensor, torch.Tensor | None], keys: Sequence[str], timesteps: Sequence[int]
+        self, prepared: EncodedFaces, keys: Sequence[str], timesteps: Sequence[int]
     ) -> dict[int, torch.Tensor]:
         """The restored faces (B, 3, H, W) in [-1, 1] at each of `timesteps`, from the result of `prepare`."""
-        latents, tokens = prepared
-        restored = {t: self.pipeline.decode(latents) for t in timesteps if t == 0}
-        if tokens is not None:
+        restored = {t: self.pipeline.decode(prepared.latents) for t in timesteps if t == 0}
+        if prepared.tokens is not None:
             # The identity's keys and values are projected once for all t, steps and samples.
-            with self.pipeline.conditioned(tokens, self.settings.guidance_scale) as conditioning:
-                restored.update({t: self._restored(latents, conditioning, t, keys) for t in timesteps if t > 0})
+            with self.pipeline.conditioned(prepared.tokens, self.settings.guidance_scale) as conditioning:
+                restored.update({t: self._restored(prepared, conditioning, t, keys) for t in timesteps if t > 0})
         return restored
 
-    def _restored(self, latents: torch.Tensor, conditioning: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
+    def _restored(self, faces: EncodedFaces, conditioning: Any, timestep: int, keys: Sequence[str]) -> torch.Tensor:
         """The mean of `samples` restorations."""
-        chosen, total = self.settings, torch.zeros((), device=latents.device)
-        for sample in range(chosen.samples):
-            noise = noise_for_keys(keys, tuple(latents.shape[1:]), chosen.seed + sample, latents.device)
+        chosen, total = self.settings, torch.zeros((), device=faces.latents.device)
+        for seed in range(chosen.seed, chosen.seed + chosen.samples):
             denoised = self.pipeline.restore_latents(
-                latents,
+                faces.drawn(keys, seed) if chosen.posterior == "sample" else faces.latents,
                 conditioning,
                 timestep,
                 chosen.num_inference_steps,
-                noise,
+                noise_for_keys(keys, tuple(faces.latents.shape[1:]), seed, faces.latents.device),
                 sampler=chosen.scheduler,
                 calls=chosen.calls,
             )

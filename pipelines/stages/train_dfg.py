@@ -176,23 +176,20 @@ def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
         return load_taesd(settings.encoder, settings.decoder)
     from diffusers import AutoencoderKL, AutoencoderTiny
 
-    folder, subfolder = settings.path, settings.subfolder
-    config = AutoencoderKL.load_config(folder, subfolder=subfolder)
+    place, subfolder = settings.path, settings.subfolder
+    config = AutoencoderKL.load_config(place, subfolder=subfolder)
     chosen = AutoencoderTiny if config.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
-    return chosen.from_pretrained(folder, subfolder=subfolder)
+    return chosen.from_pretrained(place, subfolder=subfolder, use_safetensors=_in_safetensors(place, subfolder))
 
 
 def _start_from(settings: GeneratorSettings) -> Any:
     """Published weights in diffusers' layout, from a folder or the hub; of pickled files only tensors are read."""
     from diffusers import UNet2DConditionModel
 
-    place = str(settings.unet_weights)
-    folder = Path(place, settings.unet_subfolder or "")
-    # Otherwise diffusers logs an error, since the authors' folder has no safetensors.
-    pickled = folder.is_dir() and not any(folder.glob("*.safetensors"))
+    place, subfolder = str(settings.unet_weights), settings.unet_subfolder
     try:
         return UNet2DConditionModel.from_pretrained(
-            place, subfolder=settings.unet_subfolder, use_safetensors=False if pickled else None
+            place, subfolder=subfolder, use_safetensors=_in_safetensors(place, subfolder)
         )
     except (OSError, ValueError) as error:
         raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
@@ -209,3 +206,13 @@ def _latents(
 ) -> StoredLatents:
     workspace, flip = Workspace(experiment), _settings(experiment).flip
     return store_latents(workspace.latents(), faces, indices, autoencoder, identity, workspace.latents_key(), flip)
+
+
+def _in_safetensors(place: str, subfolder: str | None) -> bool | None:
+    """The format to ask diffusers for; without it, a folder without safetensors is an error in its log.
+
+    Returns:
+        None for an id of the hub.
+    """
+    folder = Path(place, subfolder or "")
+    return any(folder.glob("diffusion_pytorch_model*.safetensors")) if folder.is_dir() else None

@@ -52,8 +52,8 @@ def set_learning_rate(optimizer: Any, rate: float) -> None:
 class WeightAverage:
     """The average w <- d w + (1 - d) theta over a model's trainable parameters theta.
 
-    At update n, d = min(decay, (1 + n) / (10 + n)): a short memory at first, so that the random initial weights are
-    forgotten soon (the rule of diffusers' `EMAModel`).
+    At update n (from 1), d = min(decay, n / (9 + n)), and 0 at the first: a short memory at first, which forgets the
+    initial weights at once. This is diffusers' `EMAModel` with its defaults.
 
     Attributes:
         shadow: the averages by parameter name, on the parameters' device.
@@ -66,7 +66,7 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Include the weights after optimiser step `step` (from 1)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, step / (9 + step)) if step > 1 else 0.0
         parameters = dict(model.named_parameters())
         shadow = list(self.shadow.values())
         current = [parameters[name].detach() for name in self.shadow]

@@ -15,7 +15,7 @@ from dfg.baselines.memae import MemAEObjective
 from dfg.noise import noise_for_keys
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
-from dfg.samplers import SAMPLERS
+from dfg.samplers import SAMPLERS, SPACED
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet
@@ -28,7 +28,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "one call": {"timestep": 801, "calls": 1},
     "guided": {"timestep": 21, "guidance_scale": 2.0},
     "unconditional": {"timestep": 21, "condition": "none"},
-    **{name: {"timestep": 801, "calls": 3, "sampler": name} for name in SAMPLERS if name != "ddim"},
+    "a sample of the posterior": {"timestep": 21, "posterior": "sample"},
+    **{name: {"timestep": 801, "calls": 3, "sampler": name} for name in SPACED if name != "ddim"},
+    **{name: {"timestep": 81, "sampler": name} for name in SAMPLERS if name not in SPACED},
 }
 
 

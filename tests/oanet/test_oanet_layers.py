@@ -83,6 +83,7 @@ def test_classifier_columns_are_unit_at_every_use() -> None:
     assert head.embedder.weight.std().item() == pytest.approx(0.005, rel=0.4)
     assert (head.embedder.bias == 0.1).all()
     assert not head.classifier.bias.any()
+    torch.testing.assert_close(head.classifier.weight.norm(dim=0), torch.ones(6))  # unit columns from the start
     pooled = torch.randn(4, 10)
     logits, features = head(pooled)
     weight = head.classifier.weight.detach()

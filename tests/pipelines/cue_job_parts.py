@@ -31,9 +31,10 @@ def some_images(count=COUNT, seed=0):
 FACES = ArrayFaces(KEYS, some_images())
 
 
-def tiny_pipeline():
-    autoencoder = PatchAutoencoder(patch_size=4, latent_channels=8)
-    autoencoder.fit(to_unit_range(some_images(32, seed=1)))
+def tiny_pipeline(autoencoder=None):
+    if autoencoder is None:
+        autoencoder = PatchAutoencoder(patch_size=4, latent_channels=8)
+        autoencoder.fit(to_unit_range(some_images(32, seed=1)))
     identity = IdentityEncoder.from_preset(
         "tiny", layers=(1, 1, 1, 1), widths=(4, 4, 4, 8), input_size=16, embedding_dim=None
     )

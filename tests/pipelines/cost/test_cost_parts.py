@@ -5,18 +5,23 @@ from __future__ import annotations
 import pytest
 from small_experiments import chain_settings
 
-from dfg.schedule import sd_scheduler, timesteps_from
+from dfg.samplers import SAMPLERS, open_sampler
+from dfg.schedule import sd_scheduler
 from pipelines.cost.parts import FACES, calls_of, left_of, measured_rates, parts_of_cues, parts_of_makers, parts_of_plan
 from pipelines.experiment.file import build_experiment
 from pipelines.files import write_json
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(
-    ("timestep", "steps"), [(801, 50), (999, 50), (1, 50), (999, 10), (801, 10), (201, 25), (700, 1000), (999, 1000)]
-)
-def test_the_calls_of_a_restoration_are_those_of_the_sampler(timestep, steps):
-    experiment = build_experiment({"cue": {"num_inference_steps": steps, "samples": 2}}, "a test")
-    assert calls_of(experiment, timestep) == 2 * len(timesteps_from(sd_scheduler(), timestep, steps))
+    ("timestep", "steps"),
+    [(801, 50), (999, 50), (981, 50), (961, 50), (941, 50), (1, 50), (999, 10), (801, 10), (201, 25), (700, 1000),
+     (999, 1000), (998, 1000), (997, 1000), (958, 30), (999, 30), (999, 1), (1, 1), (1, 2)],
+)  # fmt: skip
+def test_the_calls_of_a_restoration_are_those_of_the_sampler(timestep, steps, sampler):
+    experiment = build_experiment({"cue": {"num_inference_steps": steps, "samples": 2, "scheduler": sampler}}, "a test")
+    made = open_sampler(sampler, sd_scheduler(), timestep, steps).timesteps
+    assert calls_of(experiment, timestep) == 2 * len(made)
 
 
 def test_the_parts_of_commands(tmp_path):

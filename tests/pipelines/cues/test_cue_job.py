@@ -9,6 +9,7 @@ import pytest
 import torch
 from cue_job_parts import AUTOENCODER, COUNT, FACES, KEYS, SIZE, WEIGHTS, Blur, make, shard_bytes, tiny_pipeline
 from datasets import Dataset, Features, Image, Value
+from diffusers import AutoencoderKL
 from PIL import Image as Pictures
 
 from pipelines.cues.custom import CueSource
@@ -57,7 +58,7 @@ def test_cues_are_the_pipelines_own(tmp_path, pipeline, sweep):
 
 
 def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
-    counts = dict.fromkeys(("encode", "identity_tokens", "restore_latents", "decode"), 0)
+    counts = dict.fromkeys(("encode_posterior", "identity_tokens", "restore_latents", "decode"), 0)
     pipeline = tiny_pipeline()
     for name in counts:
         method = getattr(pipeline, name)
@@ -71,13 +72,13 @@ def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
     make(tmp_path, sweep, batch_size=4, shard_size=4)
     faces = 12  # the last batch is filled up to four
     assert counts == {
-        "encode": faces,
+        "encode_posterior": faces,
         "identity_tokens": faces,
         "restore_latents": 3 * faces,
         "decode": 4 * faces,
     }
     make(tmp_path, sweep)
-    assert counts["encode"] == faces
+    assert counts["encode_posterior"] == faces
 
 
 def test_a_sweep_gives_the_bytes_of_its_single_sources(tmp_path, pipeline, sweep):
@@ -234,7 +235,27 @@ def test_identity_names_the_store_and_nothing_else_does(tmp_path, pipeline):
     one = folder()
     assert folder() == one
     others = {folder(timestep=301), folder(num_inference_steps=5), folder(seed=1), folder(weights="v")}
-    assert len(others | {one}) == 5
+    others |= {folder(posterior="sample"), folder(scheduler="pndm_cut")}
+    assert len(others | {one}) == 7
+
+
+def test_the_released_sampling_is_the_pipelines_own():
+    kl = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, latent_channels=8,
+    ).eval()  # fmt: skip
+    pipeline, image = tiny_pipeline(kl), to_unit_range(FACES.images[:2])
+    settings = RestorationSettings(num_inference_steps=10, scheduler="pndm_cut", posterior="sample", seed=5, samples=2)
+    sweep = DfgSweep(pipeline, [0, 201], WEIGHTS, AUTOENCODER, settings)
+    found = sweep.restore(image, KEYS[:2], [0, 201])
+    options = {"timestep": 201, "num_inference_steps": 10, "keys": KEYS[:2], "sampler": "pndm_cut"}
+    each = [pipeline(image, **options, posterior="sample", seed=seed).image for seed in (5, 6)]
+    torch.testing.assert_close(found[201], (each[0] + each[1]) / 2)
+    assert not torch.allclose(found[201], sum(pipeline(image, **options, seed=seed).image for seed in (5, 6)) / 2)
+    torch.testing.assert_close(found[0], pipeline(image, timestep=0).image)
+    assert "posterior" not in sweep.fingerprint(0)
+    assert sweep.fingerprint(201)["posterior"] == "sample"
+    assert "posterior" not in DfgSweep(pipeline, [201], WEIGHTS, settings=TEN).fingerprint(201)  # older stores stay
 
 
 def test_the_weights_hash_covers_the_noise_schedule(tmp_path, pipeline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
+from diffusers import AutoencoderKL
 from output_folder import make_experiment, write_faces
 from training_parts import SMALL_UNET, WHOLE, Killed, Views
 
@@ -23,6 +25,7 @@ from pipelines.artefacts import load_maker, make_faces, open_sweep
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
+from pipelines.experiment.generator import PretrainedAutoencoder
 from pipelines.experiment.workspace import Workspace
 from pipelines.fingerprint import fingerprint
 from pipelines.stages import train_dfg, train_identity
@@ -363,6 +366,22 @@ def test_the_public_checkpoints_layout_loads_as_it_is(root, public):
     assert pipeline.identity_tokens(image).shape == (1, 49, 768)
     restored = open_sweep(experiment, [801]).restore(image, ["a"], [801])[801]
     assert restored.shape == image.shape
+
+
+def test_pickled_weights_of_an_autoencoder_load_without_a_word_in_the_log(public, caplog, capfd):
+    place = public / "stable-diffusion-v1-5"
+    kept = AutoencoderKL.from_pretrained(place, subfolder="vae")
+    (place / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    kept.save_pretrained(place / "vae", safe_serialization=False)
+    settings = PretrainedAutoencoder(name="pretrained", path=str(place))
+    log = logging.getLogger("diffusers")
+    log.addHandler(caplog.handler)  # diffusers' loggers do not propagate
+    try:
+        loaded = train_dfg.build_autoencoder(settings, None, np.array([]))
+    finally:
+        log.removeHandler(caplog.handler)
+    assert caplog.text + capfd.readouterr().err == ""
+    assert all(torch.equal(value, kept.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
 def test_a_checkpoint_that_is_not_there_is_one_sentence(root, encoder, tmp_path):

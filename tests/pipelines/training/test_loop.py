@@ -8,6 +8,7 @@ import os
 import pytest
 import torch
 from accelerate import tracking
+from diffusers.training_utils import EMAModel
 from torch import nn
 from training_parts import Killed, Regression, batches
 
@@ -140,20 +141,32 @@ def test_learning_rate_falls_in_steps():
         LoopSettings(decay={"every": 10})
 
 
-def test_weight_average_follows_its_formula():
-    model = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        model.weight.fill_(0.0)
-    average = WeightAverage(model, decay=0.5)
-    expected = 0.0
-    for step in range(1, 6):
+def test_progress_counts_from_one_as_the_reversal_of_ssdg_and_ag_fas(tmp_path):
+    seen = []
+
+    class Watched(Plain):
+        def forward(self, batch, progress=0.0):
+            seen.append(progress)
+            return super().forward(batch)
+
+    fit(Watched(), batches, LoopSettings(steps=4, batch_size=8), Run(tmp_path / "run", {}), title="watched")
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_weight_average_is_that_of_diffusers_at_every_step():
+    model = nn.Linear(3, 2).double()
+    average = WeightAverage(model, decay=0.98)
+    theirs = EMAModel(model.parameters(), decay=0.98)
+    for step in range(1, 600):  # from 441 on, the decay is 0.98
         with torch.no_grad():
-            model.weight.fill_(float(step))
+            for parameter in model.parameters():
+                parameter.normal_()
         average.update(model, step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * step
-    average.copy_to(model)
-    assert model.weight.item() == pytest.approx(expected, rel=1e-6)
+        theirs.step(model.parameters())
+        for one, other in zip(average.shadow.values(), theirs.shadow_params, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
+        if step == 1:
+            assert all(torch.equal(average.shadow[name], p) for name, p in model.named_parameters())
 
 
 def test_a_run_folder_of_another_configuration_is_refused(tmp_path):
