@@ -21,6 +21,7 @@ class FaceBatch:
         depth: (B, 1, h, w) in [0, 1], depth of live faces (1 is nearest), zero for attacks; None if not available.
         reflection: (B, 1, h, w) in [0, 1], reflection of attacks, zero for live faces; None if not available.
         mask: (B, 1, h, w), 1 where face parsing found the face, 0 elsewhere; None if not available.
+        patches: (B, N) int64, labels of the patches of a square grid, row by row; None if all are the face's.
     """
 
     image: Tensor
@@ -31,6 +32,7 @@ class FaceBatch:
     depth: Tensor | None = None
     reflection: Tensor | None = None
     mask: Tensor | None = None
+    patches: Tensor | None = None
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """The same batch with its tensors on `device`."""

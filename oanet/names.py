@@ -68,9 +68,24 @@ OBJECTIVES = Registry(
         "auxiliary": "oanet.objectives.auxiliary:AuxiliarySupervision",
         "flip_mcl": "oanet.objectives.flip_mcl:MultimodalContrast",
         "gd_fas": "oanet.objectives.gd_fas:GroupScaling",
+        "apl": "oanet.objectives.apl:AttentionPatchLoss",
     },
     supplied=("detector", "num_domains"),
 )
+
+
+def check_objective(name: str, options: Mapping[str, Any]) -> None:
+    """Check an objective's name and options, and those of its `base`, if it has one that is an objective itself.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
+    OBJECTIVES.check(name, options)
+    base = options.get("base")
+    if isinstance(base, Mapping):
+        check_objective(base.get("name", "erm"), {option: base[option] for option in base if option != "name"})
+    elif base is not None:
+        raise ValueError(f"base = {base!r} of the objective {name!r}; give a block such as {{name: ssdg}}.")
 
 
 def takes_cue(name: str, options: Mapping[str, Any]) -> bool:

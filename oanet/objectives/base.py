@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class Objective(nn.Module, ABC):
         needed_maps: those it requires.
     """
 
-    needs_both_labels: ClassVar[bool] = False
+    needs_both_labels: bool = False
     trained_maps: tuple[str, ...] = ()
     wanted_maps: tuple[str, ...] = ()
     needed_maps: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ class SAFAS(Objective):
         max_degrees: largest rotation of a view.
     """
 
-    needs_both_labels: ClassVar[bool] = True
+    needs_both_labels = True
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ def random_view(batch: FaceBatch, min_area: float, max_degrees: float, share: Sh
     window = send(share.rows(drawn), batch.image.device)
     cue = None if batch.cue is None else sample_windows(batch.cue, window)
     image = sample_windows(batch.image + 1, window) - 1
-    return replace(batch, image=image, cue=cue, depth=None, reflection=None, mask=None)
+    return replace(batch, image=image, cue=cue, depth=None, reflection=None, mask=None, patches=None)
 
 
 def random_windows(count: int, min_area: float, max_degrees: float) -> Tensor:

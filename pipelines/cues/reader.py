@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -115,6 +115,8 @@ class CueReader:
         image_flips: np.ndarray | None = None,
         cue_flips: np.ndarray | None = None,
         offsets: np.ndarray | None = None,
+        faces: np.ndarray | None = None,
+        alike: Callable[[int, np.ndarray], np.ndarray] | None = None,
     ) -> torch.Tensor:
         """The cues of the faces at `indices`, (B, C, H, W) float32.
 
@@ -124,6 +126,8 @@ class CueReader:
             cue_flips: (B,) bool, the same for the restorations. Equal flips give the mirrored cue; unequal
                 flips compare a face with its mirror image, as the public code does by mistake.
             offsets: (B, 2) int, rows and columns by which each cue is shifted; see `pipelines.pixels.place_moved`.
+            faces: (B, H, W, 3) uint8, changed faces instead of those stored.
+            alike: from a face's place in the batch and its restoration to the restoration as changed with the face.
         """
         indices = np.asarray(indices)
         if self.kind == "zero":
@@ -134,7 +138,11 @@ class CueReader:
             noise = _mirrored(noise if masks is None else noise * torch.from_numpy(masks)[:, None], cue_flips)
             return noise if offsets is None else _moved(noise, offsets)
         # Face by face: the inputs of one cue fit the processor's cache, those of a batch do not.
-        pictures = (*self.cues(indices), self._masks(self._givers(indices)))
+        stored, restored, autoencoded = self.cues(indices)
+        if alike is not None:
+            restored = np.stack([alike(place, one) for place, one in enumerate(restored)])
+        masks = self._masks(self._givers(indices))
+        pictures = (stored if faces is None else faces, restored, autoencoded, masks)
         cues = empty((len(indices), *self._size(), self.channels))
         for place in range(len(indices)):
             cue = self._form(place, *pictures, _at(image_flips, place), _at(cue_flips, place)).permute(1, 2, 0)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, OBJECTIVES, takes_cue
+from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, check_objective, takes_cue
 from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.evaluation.settings import EvaluateSettings
@@ -96,7 +96,7 @@ class ObjectiveSettings(BaseModel):
 
     @model_validator(mode="after")
     def _known_name(self) -> ObjectiveSettings:
-        OBJECTIVES.check(self.name, self.options())
+        check_objective(self.name, self.options())
         return self
 
     def options(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipelines.settings import Strict
 
 DATA = Path(__file__).with_name("deviations.yaml")
 
-KINDS = ("paper", "detector", "objective", "cue")
+KINDS = ("paper", "detector", "objective", "cue", "augment")
 
 _Text = Annotated[str, StringConstraints(min_length=2, strip_whitespace=True)]
 
@@ -70,6 +70,7 @@ def read_deviations() -> Deviations:
 def parts_of_experiment(experiment: Experiment) -> set[str]:
     """What an experiment is made of, as `Group.used_by` names it."""
     parts = {f"detector:{experiment.detector.name}", f"objective:{experiment.objective.name}"}
+    parts |= {f"augment:{name}" for name, value in experiment.train.augment if value is not None}
     reads_cue = takes_cue(experiment.detector.name, experiment.detector.options())
     return parts | ({f"cue:{experiment.cue.source}"} if reads_cue else set())
 

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from oanet.detectors import Detector
 from oanet.objectives import Objective
+from oanet.patches import PatchDetector
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces, open_faces
 from pipelines.data.protocol_settings import CORPUS
@@ -20,8 +22,10 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.processes import rank_and_world, spread
 from pipelines.training.balanced import BalancedBatches, ExtraLive
+from pipelines.training.fas_aug import FasAug
 from pipelines.training.maps import TargetMaps, target_maps
 from pipelines.training.parallel import shares
+from pipelines.training.pda import Pda
 from pipelines.training.watch import DevWatch
 
 
@@ -65,6 +69,63 @@ def check_extra_live(experiment: Experiment, objective: Objective) -> None:
         )
 
 
+def check_augment(experiment: Experiment, objective: Objective) -> None:
+    """Refuse changes of faces that the cue, the objective, extra live faces or the detector's patches do not allow.
+
+    Raises:
+        AgfasError: says what to change.
+    """
+    _check_fas_aug(experiment, objective)
+    pda = experiment.train.augment.pda
+    if pda is not None:
+        grid, own = pda.grid, patch_side(objective.detector)
+        if grid is None and own is None:
+            raise AgfasError(
+                f"train.augment.pda: the detector '{experiment.detector.name}' has no square grid of patches to take"
+                " over. Set train.augment.pda.grid, for example 14."
+            )
+        if experiment.objective.name == "apl" and grid not in (None, own):
+            raise AgfasError(
+                f"train.augment.pda.grid = {grid}, but the objective apl classifies the detector's {own} x {own}"
+                " patches. Leave the grid out."
+            )
+
+
+def _check_fas_aug(experiment: Experiment, objective: Objective) -> None:
+    settings, extra = experiment.train.augment.fas_aug, experiment.train.extra_live
+    if settings is None:
+        return
+    if Workspace(experiment).needs_cue():
+        if settings.cue == "refuse":
+            raise AgfasError(
+                f"train.augment.fas_aug: the detector '{experiment.detector.name}' takes a cue, and the restorations"
+                " are those of unchanged faces. Use a detector of the picture alone, such as image_only, or set"
+                " train.augment.fas_aug.cue = trace, which says what the cue then is."
+            )
+        if experiment.cue.form != "residual" or experiment.cue.source == "shuffled":
+            raise AgfasError(
+                "train.augment.fas_aug.cue = trace changes the residual of a face and its own restoration: set"
+                f" cue.form = residual (not {experiment.cue.form}), and another cue.source than shuffled."
+            )
+    if extra is not None and extra.domain == "none":
+        raise AgfasError(
+            "train.augment.fas_aug makes attacks of live faces, and an attack needs a domain: set"
+            " train.extra_live.domain = own."
+        )
+    if "reflection" in objective.needed_maps:
+        raise AgfasError(
+            "train.augment.fas_aug makes attacks of live faces, which have no reflection maps. Set"
+            " objective.reflection_target = ellipse, or leave one of the two out."
+        )
+
+
+def patch_side(detector: Detector) -> int | None:
+    """Patches in a row and a column of the detector's square grid; None if it has none."""
+    if not isinstance(detector, PatchDetector) or len(set(detector.patch_grid)) > 1:
+        return None
+    return detector.patch_grid[0]
+
+
 def make_batches(
     experiment: Experiment,
     faces: Faces,
@@ -82,7 +143,7 @@ def make_batches(
     Raises:
         AgfasError: missing extra faces or maps, or extra faces from the protocol's own domains.
     """
-    settings = experiment.train
+    settings, augment = experiment.train, experiment.train.augment
     maps = _maps(experiment, faces, rows, objective)
     extra = _extra_live(experiment, faces, fold, objective)
     lacking = sorted(set(maps) - set(extra.maps)) if extra is not None else []
@@ -102,6 +163,8 @@ def make_batches(
         settings.shift,
         maps,
         extra,
+        None if augment.fas_aug is None else FasAug(augment.fas_aug, experiment.seed),
+        None if augment.pda is None else Pda(augment.pda, patch_side(objective.detector) or 0, experiment.seed),
     )
 
 

@@ -18,7 +18,7 @@ from pipelines.experiment.untrained import build_detector, build_training
 from pipelines.experiment.workspace import Workspace
 from pipelines.memory import free_models
 from pipelines.processes import gather_objects, is_main, wait
-from pipelines.stages.detector_batches import check_extra_live, count_domains, make_batches, make_watch
+from pipelines.stages.detector_batches import check_augment, check_extra_live, count_domains, make_batches, make_watch
 from pipelines.training.loop import fit
 from pipelines.training.run import Run, snapshot_folder
 
@@ -50,7 +50,9 @@ def check_options(experiment: Experiment) -> None:
         if experiment.train.steps == 0:
             build_detector(experiment)
         else:
-            check_extra_live(experiment, build_training(experiment, num_domains=2))
+            objective = build_training(experiment, num_domains=2)
+            check_extra_live(experiment, objective)
+            check_augment(experiment, objective)
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:

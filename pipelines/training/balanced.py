@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from pipelines.errors import AgfasError
 from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.streams import stream
 from pipelines.training.batches import Order
+from pipelines.training.fas_aug import FasAug, FasAugPlan
 from pipelines.training.maps import TargetMaps
+from pipelines.training.pda import Pda
 
 
 class CueMaker(Protocol):
@@ -27,8 +30,10 @@ class CueMaker(Protocol):
         image_flips: np.ndarray | None = None,
         cue_flips: np.ndarray | None = None,
         offsets: np.ndarray | None = None,
+        faces: np.ndarray | None = None,
+        alike: Callable[[int, np.ndarray], np.ndarray] | None = None,
     ) -> torch.Tensor:
-        """Cues (B, 3, H, W) of the faces at `indices`, from mirrored faces and restorations, each cue shifted."""
+        """Cues (B, 3, H, W) of the faces at `indices`, from changed faces and restorations, each cue shifted."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class _Cell:
     members: np.ndarray
     order: Order
     number: int
+    label: int
     count: int
     maps: dict[str, TargetMaps]
 
@@ -69,6 +75,13 @@ class _Part:
     cell: _Cell
     rows: np.ndarray
     where: np.ndarray
+
+
+class _Changed(TypedDict, total=False):
+    """Arguments of `CueMaker.batch` for changed faces."""
+
+    faces: np.ndarray
+    alike: Callable[[int, np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -90,6 +103,8 @@ class BalancedBatches:
         shift: largest shift of face and cue in pixels; edges are repeated.
         maps: target maps by their name in `FaceBatch`; transformed like the face.
         extra: extra live faces, if any.
+        fas_aug: changes of faces, before they are mirrored and shifted.
+        pda: mixtures of attacks and live faces, after everything else.
         arrangement: cell and place within it of every position of the global batch.
     """
 
@@ -103,6 +118,8 @@ class BalancedBatches:
     shift: int = 0
     maps: dict[str, TargetMaps] = field(default_factory=dict)
     extra: ExtraLive | None = None
+    fas_aug: FasAug | None = None
+    pda: Pda | None = None
     cells: list[_Cell] = field(init=False)
     arrangement: tuple[np.ndarray, np.ndarray] = field(init=False)
 
@@ -114,12 +131,12 @@ class BalancedBatches:
                 chosen = (self.faces.domains[self.indices] == domain) & (self.faces.labels[self.indices] == label)
                 members = self.indices[chosen]
                 order = Order(len(members), self.seed, f"{domain}/{label}")
-                self.cells.append(_Cell(self.faces, members, order, number, count, self.maps))
+                self.cells.append(_Cell(self.faces, members, order, number, label, count, self.maps))
         if self.extra is not None:
             extra = self.extra
             count = len(self.domains) * (self.per_cell - live)
             order = Order(len(extra.indices), self.seed, "extra-live")
-            self.cells.append(_Cell(extra.faces, extra.indices, order, extra.number, count, extra.maps))
+            self.cells.append(_Cell(extra.faces, extra.indices, order, extra.number, BONAFIDE, count, extra.maps))
         self.arrangement = _interleaved([cell.count for cell in self.cells])
 
     @property
@@ -129,32 +146,62 @@ class BalancedBatches:
 
     def __call__(self, step: int, rows: slice) -> FaceBatch:
         """These rows of the batch of a step."""
-        number, place = (column[rows] for column in self.arrangement)
+        own = np.arange(self.size)[rows]
+        changes = self._changes(step)
+        if self.pda is None:
+            return self._augmented(own, step, changes)
+        labels = self._of_cells("label")
+        mixtures = self.pda.plan(step, labels if changes is None else np.where(changes.flips, ATTACK, labels))
+        positions = mixtures.with_partners(own)
+        return self.pda.mixed(self._augmented(positions, step, changes), mixtures, positions, len(own))
+
+    def _changes(self, step: int) -> FasAugPlan | None:
+        """What FAS-Aug does to every face of the global batch."""
+        if self.fas_aug is None:
+            return None
+        members = np.array([len(cell.members) for cell in self.cells])[self.arrangement[0]]
+        passes = (step * self._of_cells("count") + self.arrangement[1]) // members
+        return self.fas_aug.plan(step, self._of_cells("number"), passes)
+
+    def _of_cells(self, name: str) -> np.ndarray:
+        """A number of its cell for every position of the global batch."""
+        return np.array([getattr(cell, name) for cell in self.cells])[self.arrangement[0]]
+
+    def _parts(self, positions: np.ndarray, step: int) -> list[_Part]:
+        number, place = (column[positions] for column in self.arrangement)
         parts = []
         for index, cell in enumerate(self.cells):
             where = np.flatnonzero(number == index)
             if len(where):
                 chosen = cell.order.take(step * cell.count, cell.count)[place[where]]
                 parts.append(_Part(cell, cell.members[chosen], where))
-        return self._augmented(parts, rows, step)
+        return parts
 
-    def _augmented(self, parts: list[_Part], rows: slice, step: int) -> FaceBatch:
-        """The faces of these parts, with the flips and shifts of their rows of the global batch."""
+    def _augmented(self, positions: np.ndarray, step: int, changes: FasAugPlan | None) -> FaceBatch:
+        """The faces at these positions of the global batch, with its changes, flips and shifts."""
+        parts = self._parts(positions, step)
         draws = stream(self.seed, "augment", step, 0)
         flips = draws.random((2, self.size)) < (0.0 if self.flip == "none" else 0.5)
         if self.flip == "shared":
             flips[1] = flips[0]
-        offsets = draws.integers(-self.shift, self.shift + 1, (self.size, 2))[rows] if self.shift else None
-        flips = flips[:, rows]
-        image = to_unit_batch(_column(parts, "images"), flips[0], offsets)
+        offsets = draws.integers(-self.shift, self.shift + 1, (self.size, 2))[positions] if self.shift else None
+        flips = flips[:, positions]
+        pictures, labels = _column(parts, "images"), _column(parts, "labels")
+        changed: _Changed = {}
+        if changes is not None and self.fas_aug is not None:
+            of_both = self.fas_aug.apply(changes, step, positions, pictures)
+            changed = {"faces": pictures, "alike": lambda place, restored: of_both[place](restored)}
+            labels = np.where(changes.flips[positions], ATTACK, labels)
+        image = to_unit_batch(pictures, flips[0], offsets)
         cue = None
         if self.cues is not None:
-            cue = self.cues.batch(_merged(parts, [part.rows for part in parts]), flips[0], flips[1], offsets)
+            rows = _merged(parts, [part.rows for part in parts])
+            cue = self.cues.batch(rows, flips[0], flips[1], offsets, **changed)
         numbers = [np.full(len(part.rows), part.cell.number) for part in parts]
         return FaceBatch(
             image=image,
             cue=cue,
-            label=torch.from_numpy(_column(parts, "labels")),
+            label=torch.from_numpy(labels),
             domain=torch.from_numpy(_merged(parts, numbers)),
             key=[str(key) for key in _column(parts, "keys")],
             **self._maps(parts, flips[0], offsets),

@@ -113,6 +113,46 @@ class ExtraLiveSettings(Strict):
     )
 
 
+class FasAugSettings(Strict):
+    """FAS-Aug (Cai et al., IJCV 2024): changes of faces, five of eight of which make an attack of a live face."""
+
+    probability: Unit = Field(
+        0.5, description="Share of the faces that are changed; half in the public code, a fifth in arXiv 2505.24402."
+    )
+    operators: Literal[1, 2] = Field(2, description="Operators in turn on a face; 1 in arXiv 2505.24402.")
+    sub_policies: int = Field(
+        5,
+        ge=0,
+        description="Sub-policies that a domain has in one pass over its faces, each of fixed operators and strengths;"
+        " 0 draws one anew for every face.",
+    )
+    cue: Literal["refuse", "trace"] = Field(
+        "refuse",
+        description="For a detector with a cue, whose restorations are of the unchanged faces. `refuse`: an error."
+        " `trace`: what keeps the label changes face and restoration alike; the trace of an attack changes the face"
+        " alone, so that the cue shows it, as that of a generator which takes every trace out would.",
+    )
+
+
+class PdaSettings(Strict):
+    """Patch-wise augmentation (arXiv 2505.24402): patches of attacks are replaced by those of live faces in place."""
+
+    probability: Unit = Field(0.2, description="Share of the attacks that receive patches.")
+    ratio: float = Field(
+        0.25, gt=0, lt=1, description="Share of an attack's patches that are replaced; not published, 0.25 is ours."
+    )
+    grid: int | None = Field(
+        None, ge=2, description="Patches in a row and a column. Default: those of the detector's transformer."
+    )
+
+
+class AugmentSettings(Strict):
+    """Changes of the training faces beside mirroring and shifting."""
+
+    fas_aug: FasAugSettings | None = None
+    pda: PdaSettings | None = None
+
+
 class TrainSettings(LoopSettings):
     """The detector's training. The defaults are the paper's; `per_cell` determines the batch size."""
 
@@ -134,6 +174,7 @@ class TrainSettings(LoopSettings):
         " by mistake.",
     )
     shift: int = Field(0, ge=0, description="Largest random shift in pixels, the same for face and cue.")
+    augment: Annotated[AugmentSettings, Added()] = AugmentSettings()
     evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
     plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
     early_stopping: EarlyStoppingSettings | None = None

@@ -16,6 +16,7 @@ from oanet.detectors import Detector, build_detector, load_detector
 from oanet.head import LinearHead, LivenessHead
 from oanet.names import OBJECTIVES
 from oanet.objectives import Objective, build_objective
+from oanet.patches import PatchDetector
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -27,6 +28,7 @@ DIAGONAL = [
     ("cdcn", "depth"),
     ("flip_mcl", "flip_mcl"),
     ("gd_fas", "gd_fas"),
+    ("dual_branch", "apl"),
     ("image_only", "erm"),
     ("oanet", "sa_fas"),
     ("resnet18", "sa_fas"),
@@ -50,6 +52,8 @@ def refusal(detector: Detector, objective: str) -> str | None:
         return None if detector.name in ("flip_it", "flip_mcl", "gd_fas") else "compares pictures with words"
     if objective == "ssan":
         return None if detector.name in ("ssan_r", "ssan_m") else "takes content and style apart"
+    if objective == "apl":
+        return None if isinstance(detector, PatchDetector) else "gives its patch tokens"
     if objective in ("depth", "auxiliary"):
         return None if detector.name in ("cdcn", "cdcn_pp", "ssan_m", "auxiliary") else "predicts the map 'depth'"
     if objective == "sa_fas" and not isinstance(getattr(detector, "head", None), LivenessHead | LinearHead):

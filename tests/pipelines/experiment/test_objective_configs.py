@@ -19,8 +19,8 @@ from pipelines.stages.train_detector import check_options
 from pipelines.training.optimizer import learning_rate
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "objectives").glob("*.yaml"))
-PER_TARGET = ("gd_fas", "ssdg_per_target")  # of datasets that are not here
-ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem not in PER_TARGET]
+ON_OTHERS = ("fas_vit", "gd_fas", "ssdg_per_target")  # of datasets that are not here
+ON_THE_BENCHMARK = [path for path in CONFIGS if path.stem not in ON_OTHERS]
 QUICK = ("sa_fas", "label_smoothing")  # a hook after the step; a watched dev loss and an early end
 
 

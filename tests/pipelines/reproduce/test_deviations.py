@@ -17,6 +17,7 @@ from pipelines.reproduce.deviations import Deviation, as_page, read_deviations
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.request import Asked, make_recipe, plan_lines
 from pipelines.reproduce.rows import plan_rows
+from pipelines.training.settings import AugmentSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,6 +37,7 @@ def test_groups_name_parts_that_exist():
         "detector": DETECTORS.builtin,
         "objective": OBJECTIVES.builtin,
         "cue": BUILTIN_SOURCES,
+        "augment": AugmentSettings.model_fields,
     }
     for group in read_deviations().groups:
         for kind, name in (part.split(":") for part in group.used_by):

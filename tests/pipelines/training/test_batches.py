@@ -40,8 +40,8 @@ class Picture:
     def __init__(self, faces: Faces) -> None:
         self.faces = faces
 
-    def batch(self, indices, image_flips=None, cue_flips=None, offsets=None):
-        return to_unit_batch(self.faces.images[indices], cue_flips, offsets)
+    def batch(self, indices, image_flips=None, cue_flips=None, offsets=None, faces=None, alike=None):
+        return to_unit_batch(self.faces.images[indices] if faces is None else faces, cue_flips, offsets)
 
 
 def balanced(faces: Faces, **options) -> BalancedBatches:
