@@ -75,6 +75,7 @@ class LivenessHead(Head):
         nn.init.normal_(self.embedder.weight, std=0.005)
         nn.init.constant_(self.embedder.bias, 0.1)
         nn.init.zeros_(self.classifier.bias)
+        nn.init.normal_(self.classifier.weight)  # columns of every direction
         with torch.no_grad():
             self.classifier.weight.copy_(F.normalize(self.classifier.weight, dim=0))
 

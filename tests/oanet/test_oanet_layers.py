@@ -84,6 +84,9 @@ def test_classifier_columns_are_unit_at_every_use() -> None:
     assert (head.embedder.bias == 0.1).all()
     assert not head.classifier.bias.any()
     torch.testing.assert_close(head.classifier.weight.norm(dim=0), torch.ones(6))  # unit columns from the start
+    wide = LivenessHead(1, 20_000).classifier.weight
+    diagonal = (wide[0].abs() - wide[1].abs()).abs() < 0.2  # as often as angles of any direction have it
+    assert diagonal.float().mean().item() == pytest.approx(0.180, abs=0.012)
     pooled = torch.randn(4, 10)
     logits, features = head(pooled)
     weight = head.classifier.weight.detach()

@@ -27,7 +27,7 @@ TESTED = {"O": 3600, "I": 840, "M": 280, "C": 600}
 def records(frames: int) -> dict[str, np.ndarray]:
     """The columns of a prepared dataset with these videos."""
     rows = [
-        (domain, split, label, f"{split}-{label}-{number}", frame)
+        (domain, split, label, f"{domain}-{split}-{label}-{number}", frame)
         for domain, splits in VIDEOS.items()
         for split, counts in splits.items()
         for label, count in zip((1, 0), counts, strict=True)
@@ -40,10 +40,12 @@ def records(frames: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("target", TESTED)
 def test_the_lists_have_ssdgs_numbers_of_videos(target):
-    columns = records(frames=1)
+    columns = records(frames=10)
     protocol = read_experiment(ROOT / "configs" / "released.yaml").protocol
     fold = next(fold for fold in build_folds(protocol, list(VIDEOS)) if fold.name == f"to_{target}")
     rows = indices(columns, fold)
-    assert (len(rows["train"]), len(rows["test"])) == (TRAINED[target], TESTED[target])
+    assert len(rows["train"]) == len(set(columns["video"][rows["train"]])) == TRAINED[target]
+    assert len(rows["test"]) == 2 * len(set(columns["video"][rows["test"]])) == 2 * TESTED[target]
+    assert [set(columns["frame"][rows[part]].tolist()) for part in ("train", "test")] == [{6}, {1, 6}]
     assert set(columns["split"][rows["train"]]) == set(columns["split"][rows["test"]]) == {"train", "test"}
     assert target not in columns["domain"][rows["train"]]
