@@ -174,10 +174,11 @@ class FlipIT(ClipDetector):
         super().__init__(clip, clip_options)
         self.feature_dim = self.clip_sizes["projection_dim"]
         self.clip = build_clip(clip, self.clip_config)
-        ids = prompt_ids(clip, self.clip_config, [text for texts in PROMPTS for text in texts])
-        self.register_buffer("prompt_ids", ids)
+        with torch.device("cpu"):  # the length is a value, which tensors of the meta device have not
+            ids = prompt_ids(clip, self.clip_config, [text for texts in PROMPTS for text in texts])
+            self._length: int | None = text_length(ids)  # kept, since a look waits for a GPU; None after new prompts
+        self.register_buffer("prompt_ids", ids.to(torch.empty(0).device))
         self._embedded: Tensor | None = None  # the prompts' embeddings in evaluation
-        self._length: int | None = None  # of the longest prompt; looked up once, since a look waits for a GPU
         if cue:
             self.plug_into_tower(CueEncoder(cue_backbone, cue_channels, cue_stages, options=cue_options))
         self.register_load_state_dict_post_hook(_forget)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from oanet.detectors import build_detector
 from oanet.names import DETECTORS
+from oanet.objectives import build_objective
 from pipelines.cli import app
 from pipelines.cost import models
 from pipelines.cost.estimate import face_seconds, step_seconds, training_memory
@@ -103,6 +104,19 @@ def test_parameters_of_a_tiny_detector_are_those_of_the_real_one(name, tmp_path)
         pytest.skip("not trained, or not by this objective")
     need = models.training(part(build_experiment(settings, "a test"), "detector"), A100)
     assert need.parameters == real.num_parameters()
+
+
+def test_a_detector_of_words_is_counted_with_its_losses(tmp_path):
+    options = {"hidden": 32, "projection_dim": 16}
+    settings = {
+        **chain_settings(tmp_path),
+        "detector": {"name": "gd_fas", "preset": "tiny"},
+        "objective": {"name": "gd_fas", **options},
+    }
+    need = models.training(part(build_experiment(settings, "a test"), "detector"), A100)
+    real = build_objective("gd_fas", build_detector("gd_fas", preset="tiny"), 2, **options)
+    assert need.parameters == sum(p.numel() for p in real.parameters())
+    assert not need.alone
 
 
 @pytest.mark.parametrize("name", slow_but_some(["memae", "deep_svdd", "anoddpm"]))
