@@ -62,6 +62,7 @@ class DetectorOutput:
             by `see_patches`, see `oanet.patches`.
         patch_attention: (B, N) float32 without gradient, the last block's attention of the class token to them: the
             mean of the heads' softmax over all tokens, so that a row sums to less than one; None as `patches`.
+        attack_classes: (B, K), the probability of each of several kinds of attack; None for detectors of two classes.
     """
 
     logits: Tensor
@@ -70,6 +71,7 @@ class DetectorOutput:
     maps: dict[str, Tensor] | None = None
     patches: Tensor | None = None
     patch_attention: Tensor | None = None
+    attack_classes: Tensor | None = None
 
     @property
     def probability_bonafide(self) -> Tensor:

@@ -40,6 +40,7 @@ DETECTORS = Registry(
         "cdcn": "oanet.detectors.cdcn:CDCN",
         "cdcn_pp": "oanet.detectors.cdcn:CDCNpp",
         "minifasnet": "oanet.detectors.minifasnet:MiniFASNet",
+        "insightface_liveness": "oanet.detectors.insightface_liveness:InsightfaceLiveness",
         "ssan_r": "oanet.detectors.ssan:SSANR",
         "ssan_m": "oanet.detectors.ssan:SSANM",
         "auxiliary": "oanet.detectors.auxiliary:Auxiliary",

@@ -98,6 +98,7 @@ _PRESETS: dict[str, dict[str, Options]] = {
     "cdcn": {"tiny": {"image_size": 64, "width": 16}},
     "cdcn_pp": {"tiny": {"image_size": 64, "width": 16}},
     "minifasnet": {},  # fixed by its published weights, and small
+    "insightface_liveness": {},  # whatever its file holds
     "ssan_r": {
         "base": {"backbone": "resnet18.tv_in1k"},
         "tiny": _TINY_PYRAMID,

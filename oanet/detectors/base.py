@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from oanet.batch import DetectorOutput
 from oanet.head import DomainHeads, Head
 from oanet.names import DETECTORS
 from oanet.sources import by_architecture
+from oanet.published import Decision
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -48,7 +50,8 @@ class Detector(nn.Module, ABC):
     """Classifies faces as live or attack, from the image, its cue, or both.
 
     A subclass sets `name` and `feature_dim`, takes JSON values as constructor arguments, and implements `forward`.
-    `needs_cue`, `inference_only` and `presets` must be literals: a config is checked by the class's source.
+    `needs_cue`, `inference_only`, `presets`, `sees`, `sees_published` and `published` must be literals: a config is
+    checked by the class's source.
 
     Attributes:
         name: short name, for messages; in configs if it is registered.
@@ -56,6 +59,11 @@ class Detector(nn.Module, ABC):
         inference_only: why the detector is evaluated with published weights and not trained here.
         presets: constructor options by preset, for detectors that are not built in.
         backbones: the options that may name a backbone's folder or repository, and for each the option of its sizes.
+        sees: what `look` needs: `crop`, the aligned crop alone; `picture`, the whole picture; `box` and `points`, the
+            picture with the face's box or five points. Set on the instance where that is an option (`sees`).
+        sees_published: what it sees with its published `weights`, if that is something else.
+        published: of a network with published weights, the fields of `oanet.published.Publication`.
+        decision: the rule that came with the published weights; None without.
         feature_dim: D of `DetectorOutput.features`.
         config: the constructor's arguments by name, with a backbone's architecture in place of its folder.
         map_names: the predicted maps of `DetectorOutput.maps`.
@@ -68,6 +76,10 @@ class Detector(nn.Module, ABC):
     inference_only: ClassVar[str | None] = None
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     backbones: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    sees: str = "crop"
+    sees_published: ClassVar[str | None] = None
+    published: ClassVar[dict[str, Any] | None] = None
+    decision: Decision | None = None
     map_names: tuple[str, ...] = ()
     score_map: str | None = None
     domain_heads: int | None = None
@@ -84,13 +96,41 @@ class Detector(nn.Module, ABC):
         """Classify B faces.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1], RGB, any size; networks of a fixed size resize it.
+            image: (B, 3, H, W) in [-1, 1], RGB, any size; networks of a fixed size resize it. For a detector that
+                sees more than the crop: what `look` made of each face, (B, C, H, W) in [-1, 1].
             cue: (B, cue_channels, H, W) from `oanet.cue.form_cue`; ignored unless `needs_cue`.
             need_weights: fill `DetectorOutput.attention`, if there is cross-attention.
 
         Raises:
             ValueError: the cue is missing, or has another number of channels than `cue_channels`.
         """
+
+    def look(self, picture: np.ndarray, box: np.ndarray | None = None, points: np.ndarray | None = None) -> np.ndarray:
+        """What the detector sees of a face, cut and resized as it was made for: the crop itself by default.
+
+        Args:
+            picture: (H, W, 3) uint8, RGB, upright: the crop, or the whole picture, as `sees` says.
+            box: (4,) left, top, width and height of the face in pixels of the picture.
+            points: (5, 2) left and right eye, nose, left and right mouth corner, in pixels of the picture.
+
+        Returns:
+            (H, W, C) uint8, RGB; several crops lie one behind another in the channels.
+
+        Raises:
+            ValueError: the box or the points are missing, or are no face's; `RejectedInput` as the publisher rejects.
+        """
+        return picture
+
+    def look_at_nobody(self) -> np.ndarray:
+        """What the detector sees, (H, W, C) uint8, of a grey picture as if a face filled its middle."""
+        shares = np.array([(0.35, 0.28), (0.66, 0.28), (0.5, 0.5), (0.38, 0.72), (0.62, 0.72)])
+        grey = np.full((128, 128, 3), 128, dtype=np.uint8)
+        return self.look(grey, np.array([32.0, 32.0, 64.0, 64.0]), shares * 64 + 32)
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a file holds published weights of this detector, by its content."""
+        return False
 
     def penalty(self) -> Tensor | None:
         """What the method adds to every loss of its weights, a scalar; None by default."""

@@ -1,11 +1,8 @@
 """Silent-Face's two networks with their published weights (Minivision, 2020), for comparison; not trained here.
 
-Each takes 80x80 pixels, BGR in 0..255, of a crop around the face box: MiniFASNetV2 one of 2.7 times the box, V1SE one
-of 4.0 times. Class 1 of 3 is a real face; the score is the mean of the two networks' P(real). Wrong crops, RGB, or
-values in 0..1 are the usual reasons for poor results.
-
-Face datasets hold aligned crops, and both networks get the whole of them, which is neither 2.7 nor 4.0 boxes wide:
-results on them understate the networks. For whole images, use `crop_around` and `classify_crops`.
+Each takes 80x80 pixels, BGR in 0..255, which it cuts out of the whole picture around the face box: MiniFASNetV2 2.7
+times the box, V1SE 4.0 times. Class 1 of 3 is a real face; the score is the mean of the two networks' P(real), and the
+published decision is the most probable class. Aligned crops, RGB, or values in 0..1 give another network's scores.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,6 +24,7 @@ from oanet.checkpoints import load_weights, read_checkpoint
 from oanet.checks import check_name
 from oanet.detectors.base import Detector
 from oanet.head import normalize_feature
+from oanet.published import Decision
 
 SIDE = 80
 REAL = 1
@@ -56,8 +55,22 @@ class MiniFASNet(Detector):
     """
 
     name = "minifasnet"
+    sees = "box"
     inference_only: ClassVar[str | None] = (
         "its training needs two crops of the whole image and a Fourier head that the published weights lack"
+    )
+    published: ClassVar[dict[str, Any] | None] = {
+        "title": "MiniFASNetV2 and V1SE of Silent-Face-Anti-Spoofing (Minivision, 2020)",
+        "files": "2.7_80x80_MiniFASNetV2.pth and 4_0_0_80x80_MiniFASNetV1SE.pth from resources/anti_spoof_models of"
+        " github.com/minivision-ai/Silent-Face-Anti-Spoofing",
+        "licence": "Apache-2.0",
+        "trained_on": "pictures of its publisher, some five million of each class, which are not public",
+        "count": 2,
+    }
+    decision = Decision(
+        0.5,
+        "publisher's rule: the class 'real' is the most probable of three; nothing was tuned for it that is published",
+        by_class=True,
     )
 
     def __init__(self, weights: Sequence[str] | None = None, networks: Sequence[str] | None = None) -> None:
@@ -91,30 +104,52 @@ class MiniFASNet(Detector):
         self.config = {**self.config, "networks": list(self.networks)}
         super().save_pretrained(folder)
 
-    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
-        """See `Detector.forward`; every network gets the whole image."""
-        return self.classify_crops([image] * len(self.networks))
+    def look(self, picture: np.ndarray, box: np.ndarray | None = None, points: np.ndarray | None = None) -> np.ndarray:
+        """The crop of each network as the public program cuts it: (80, 80, 3 x networks), in the order of `networks`.
 
-    def classify_crops(self, crops: Sequence[Tensor]) -> DetectorOutput:
-        """The output for B faces from one crop per network, in the order of `networks`.
-
-        Args:
-            crops: (B, 3, H, W) in [-1, 1], RGB, any size, see `crop_around`.
+        See `Detector.look`.
         """
+        if box is None:
+            raise ValueError(f"{self.name!r} cuts its crops around the face's box, which is missing.")
+        height, width = picture.shape[:2]
+        crops = []
+        for network in self.networks:
+            left, top, right, bottom = crop_box(width, height, box, SCALES[network])
+            # OpenCV's resize of bytes rounds to bytes; one of floats moves P(real) by up to 0.04.
+            crops.append(cv2.resize(np.ascontiguousarray(picture[top:bottom, left:right]), (SIDE, SIDE)))
+        return np.concatenate(crops, axis=2)
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """See `Detector.recognises`."""
+        if path.suffix not in (".pth", ".pt"):
+            return False
+        try:
+            state = read_checkpoint(path)
+        except ValueError:
+            return False
+        return isinstance(state, dict) and any(str(name).endswith("conv_6_dw.conv.weight") for name in state)
+
+    def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
+        """See `Detector.forward`; `image` is (B, 3 x networks, 80, 80) of `look`."""
+        wanted = (3 * len(self.networks), SIDE, SIDE)
+        if image.shape[1:] != wanted:
+            raise ValueError(
+                f"{self.name!r} takes its own crops, {wanted}, and not {tuple(image.shape[1:])}: make them from the"
+                " whole picture and the face's box with `look`."
+            )
         logs, embeddings = [], []
-        for network, crop in zip(self.networks.values(), crops, strict=True):
-            # Without antialiasing, as OpenCV's resize in the public program.
-            small = F.interpolate(crop, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-            logits, embedding = network((small.flip(1) + 1) * 127.5)  # BGR in 0..255, as OpenCV reads a file
+        for network, crop in zip(self.networks.values(), image.split(3, dim=1), strict=True):
+            # BGR in 0..255, as OpenCV reads a file; rounded, because the way through [-1, 1] costs the last bits.
+            logits, embedding = network(((crop.flip(1) + 1) * 127.5).round())
             logs.append(logits.float().log_softmax(dim=1))
             embeddings.append(embedding.float())
         # The mean of the networks' probabilities, in logarithms.
-        every = torch.stack(logs) - math.log(len(logs))  # (networks, B, 3)
-        attack = torch.cat([every[..., :REAL], every[..., REAL + 1 :]], dim=-1)
-        attack = attack.permute(1, 0, 2).flatten(1).logsumexp(dim=1)
-        bonafide = every[..., REAL].logsumexp(dim=0)
+        classes = (torch.stack(logs) - math.log(len(logs))).logsumexp(dim=0)  # (B, 3)
+        attacks = torch.cat([classes[:, :REAL], classes[:, REAL + 1 :]], dim=1)
+        logits = torch.stack([attacks.logsumexp(dim=1), classes[:, REAL]], dim=1)
         features = normalize_feature(torch.cat(embeddings, dim=1))
-        return DetectorOutput(torch.stack([attack, bonafide], dim=1), features)
+        return DetectorOutput(logits, features, attack_classes=attacks.exp())
 
 
 class MiniFASNetwork(nn.Module):
@@ -204,9 +239,7 @@ def _stage(before: int, widths: Sequence[int], channels: int, excited: bool) -> 
     return halving, nn.Sequential(OrderedDict(model=nn.Sequential(*rest)))  # named as in the published files
 
 
-def crop_box(
-    width: int, height: int, box: tuple[float, float, float, float], scale: float
-) -> tuple[int, int, int, int]:
+def crop_box(width: int, height: int, box: Sequence[float] | np.ndarray, scale: float) -> tuple[int, int, int, int]:
     """The crop for a face box, by the public program's rule.
 
     The box is scaled about its centre by `scale`, or by less if the image is too small, and shifted inside the image.
@@ -220,32 +253,19 @@ def crop_box(
         left, top, right, bottom; right and bottom are exclusive.
 
     Raises:
-        ValueError: the box is empty, or wholly outside the image.
+        ValueError: the box is not finite, is empty, or is wholly outside the image.
     """
-    left, top, box_width, box_height = box
+    left, top, box_width, box_height = place = tuple(float(value) for value in box)
+    if not all(map(math.isfinite, place)):
+        raise ValueError(f"The face box {place} is not finite.")
     if box_width <= 0 or box_height <= 0:
-        raise ValueError(f"The face box {box} has no extent; left, top, width and height are expected.")
+        raise ValueError(f"The face box {place} has no extent; left, top, width and height are expected.")
     if left >= width or top >= height or left + box_width <= 0 or top + box_height <= 0:
-        raise ValueError(f"The face box {box} is outside the image of {width}x{height} pixels.")
+        raise ValueError(f"The face box {place} is outside the image of {width}x{height} pixels.")
     scale = min(scale, (width - 1) / box_width, (height - 1) / box_height)
     horizontal = _span(left + box_width / 2, box_width * scale, width - 1)
     vertical = _span(top + box_height / 2, box_height * scale, height - 1)
     return horizontal[0], vertical[0], horizontal[1], vertical[1]
-
-
-def crop_around(image: np.ndarray, box: tuple[float, float, float, float], scale: float) -> Tensor:
-    """The crop of a face in a whole image, for `MiniFASNet.classify_crops`.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        box, scale: see `crop_box`.
-
-    Returns:
-        (1, 3, h, w) in [-1, 1], RGB.
-    """
-    left, top, right, bottom = crop_box(image.shape[1], image.shape[0], box, scale)
-    crop = np.ascontiguousarray(image[top:bottom, left:right])
-    return torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _span(middle: float, length: float, last: int) -> tuple[int, int]:

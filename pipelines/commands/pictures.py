@@ -14,6 +14,24 @@ FaceDetector = Annotated[
     str | None, typer.Option("--face-detector", help="Face detector: yunet, insightface or retinaface.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
+PublishedWeights = Annotated[
+    Path | None,
+    typer.Option(
+        help="The face detector's weights, a file or a folder; with --published the folder that holds the published"
+        " files too."
+    ),
+]
+FaceWeights = Annotated[
+    Path | None,
+    typer.Option(help="With --published: the face detector's weights. Default: found in the folder of --weights."),
+]
+Published = Annotated[
+    str | None,
+    typer.Option(
+        help="A published network, instead of --run: minifasnet, liveness_vit or insightface_liveness. --weights names"
+        " the folder with its files."
+    ),
+]
 ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
 Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")]
 Run = Annotated[Path | None, typer.Option(help="Output folder of a quickstart, a sweep or a single experiment.")]
@@ -134,11 +152,13 @@ def detect(
     paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
     run: Run = None,
     model: Model = None,
+    published: Published = None,
     label: Label = None,
     fold: Fold = None,
     aligned: Aligned = False,
     face_detector: FaceDetector = None,
-    weights: Weights = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
     parsing_weights: ParsingWeights = None,
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Every face in a picture, not only the largest, which decides.")
@@ -151,7 +171,8 @@ def detect(
     """Decide whether the faces in pictures and videos are live."""
     from pipelines.stages import detect as stage
 
-    detector = stage.open_detector(run, model, label, fold, face_detector, weights, parsing_weights)
+    where = stage.Place(run, model, published, label, fold)
+    detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
     text, refused = stage.run(
         paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
     )
@@ -164,11 +185,13 @@ def detect(
 def demo(
     run: Run = None,
     model: Model = None,
+    published: Published = None,
     label: Label = None,
     fold: Fold = None,
     aligned: Aligned = False,
     face_detector: FaceDetector = None,
-    weights: Weights = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
     parsing_weights: ParsingWeights = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
@@ -180,26 +203,32 @@ def demo(
     from functools import partial
 
     from pipelines.stages import demo as stage
-    from pipelines.stages.detect import open_detector
+    from pipelines.stages.detect import Place, open_detector
 
-    opened = partial(open_detector, run, model, label, fold, face_detector, weights, parsing_weights)
+    where = Place(run, model, published, label, fold)
+    opened = partial(open_detector, where, face_detector, weights, face_weights, parsing_weights)
     stage.run(opened, host, port, aligned, typer.echo)
 
 
 def save_model(
-    run: Annotated[Path, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")],
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")
+    ] = None,
+    published: Published = None,
     label: Label = None,
     fold: Fold = None,
     face_detector: FaceDetector = None,
-    weights: Weights = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
     parsing_weights: ParsingWeights = None,
 ) -> None:
-    """Save a trained detector as one folder.
+    """Save a trained detector, or a published one, as one folder.
 
     The folder has everything that the detector needs, and a model card.
     """
     from pipelines.stages import detect as stage
 
-    detector = stage.open_detector(run, None, label, fold, face_detector, weights, parsing_weights)
+    where = stage.Place(run, None, published, label, fold)
+    detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
     typer.echo(stage.save_model(detector, out))

@@ -16,7 +16,7 @@ from pipelines.markdown import join_names
 from pipelines.templates import data_uri, load_template
 from pipelines.verdict.answers import NO_FACE, REFUSED, RULE, FaceVerdict, Verdict
 from pipelines.verdict.card import warnings
-from pipelines.verdict.settings import About, ModelSettings
+from pipelines.verdict.settings import About, Measured, ModelSettings
 
 if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
@@ -64,7 +64,8 @@ class Judge:
     @property
     def finds_faces(self) -> bool:
         """Whether whole photographs can be judged, not only crops."""
-        return self.detector.loaded.detector is not None and not self.aligned
+        settings, loaded = self.detector.settings, self.detector.loaded
+        return settings.sees == "picture" or (loaded.detector is not None and not self.aligned)
 
     def warm_up(self) -> list[str]:
         """Judge a grey picture, so that the first visitor does not wait for lazy loading.
@@ -73,11 +74,10 @@ class Judge:
             Names of the panels that this detector has.
         """
         grey = np.full((_WARM_SIDE, _WARM_SIDE, 3), 128, np.uint8)
-        verdict = self.detector(grey, aligned=True, panels=True)[0]
-        answer_html(Answer(verdict, 0.0))
-        if self.finds_faces:
-            self.detector(grey)
-        return list(verdict.panels)
+        face = self.detector.rehearse()
+        verdict = self.detector(grey, aligned=self.aligned or not self.finds_faces)[0]
+        answer_html(Answer(replace(verdict, faces=(face,)), 0.0))
+        return list(face.panels)
 
     def __call__(self, path: Path) -> Answer:
         """Judge a file, whatever it holds. An unexpected error becomes a refusal, and its traceback is printed."""
@@ -163,12 +163,14 @@ def limits(settings: ModelSettings, about: About) -> list[str]:
     return [
         *warnings(settings, about),
         _training(about),
-        _errors(about),
+        _errors(about.measured),
         "The score ranks faces; it is not the probability of being live.",
     ]
 
 
 def _training(about: About) -> str:
+    if about.published is not None:
+        return f"It is {about.published.title}, as published: trained on {about.published.trained_on}."
     faces = sum(count.faces for count in about.counts if count.split == "train")
     return (
         f"It was trained on {faces:,} faces of {about.dataset} ({join_names(about.train_domains)}): live ones and the"
@@ -176,8 +178,9 @@ def _training(about: About) -> str:
     )
 
 
-def _errors(about: About) -> str:
-    measured = about.measured
+def _errors(measured: Measured | None) -> str:
+    if measured is None:
+        return "Its error rates were not measured here."
     return (
         f"On the test videos of {join_names(measured.domains)} it called {100 * measured.bpcer:.1f} % of"
         f" {measured.live_videos} live videos attacks and {100 * measured.far:.1f} % of {measured.attack_videos} attack"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import torch
 
 from dfg.noise import to_device
 from dfg.speed import use_tf32
+from pipelines.errors import AgfasError
+from pipelines.evaluation.sight import look
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device
 
@@ -32,14 +35,26 @@ def answers(
         reader: of its cues; None for a detector without.
         rows: (n,) indices of the faces.
         batch_size: faces judged at once.
+
+    A face that the publisher of a network rejects as an input gets the score 0: it is not accepted as live.
+
+    Raises:
+        AgfasError: a face is not what the detector takes, or its output is no probability.
     """
     use_tf32(False)  # scores are float32, in whatever arithmetic the detector was trained
     detector = detector.to(device()).eval()
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        image = to_device(to_unit_range(faces.images[part]), device())
+        seen, rejected = look(detector, faces, part)
+        image = to_device(to_unit_range(seen), device())
         cue = None if reader is None else to_device(reader.batch(part), device())
-        yield part, detector(image, cue)
+        try:
+            output = detector(image, cue)
+        except ValueError as error:
+            raise AgfasError(str(error)) from error
+        if rejected.any():
+            output.logits[torch.from_numpy(rejected)] = output.logits.new_tensor((0.0, -math.inf))
+        yield part, output
 
 
 def score_faces(

@@ -16,6 +16,9 @@ SOURCE_RULES = ("source_dev_eer", "source_dev_min_acer", "source_dev_min_hter")
 
 THRESHOLD_RULES = (*SOURCE_RULES, "target_eer")
 
+PUBLISHED_RULE = "published"
+"""The threshold that came with published weights; it exists for no other detector."""
+
 HONEST_RULES = tuple(f"{selection}/{threshold}" for selection in SELECTION_RULES[:2] for threshold in SOURCE_RULES)
 """Pairs of rules, `SELECTION/THRESHOLD`, that never look at the target."""
 

@@ -165,7 +165,8 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _trained_or_published(self) -> Experiment:
-        check_published(self.detector.name, self.detector.options().get("weights"), self.train.steps)
+        options = self.detector.options()
+        check_published(self.detector.name, options.get("weights"), options.get("sees"), self.train.steps)
         return self
 
     def _check_baseline_cue(self) -> None:

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import DETECTORS, inference_only
+from oanet.published import CROP
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import content_sha256
 
 
-def check_published(detector: str, weights: Any, steps: int) -> None:
+def check_published(detector: str, weights: Any, sees: str | None, steps: int) -> None:
     """Raise ValueError if training and weights contradict each other.
 
     Args:
         detector: its name.
         weights: `detector.weights`, or None.
+        sees: `detector.sees`, or None.
         steps: `train.steps`.
     """
     if steps == 0 and not weights:
@@ -23,6 +25,11 @@ def check_published(detector: str, weights: Any, steps: int) -> None:
         raise ValueError(
             f"train.steps = 0 uses a detector with published weights, but detector.weights of '{detector}' is not"
             f" given; detectors with published weights: {', '.join(with_weights)}. To train one, give 1 step or more"
+        )
+    if steps > 0 and sees not in (None, CROP):
+        raise ValueError(
+            f"detector.sees = {sees} is for published weights that are judged as they are; training reads aligned"
+            " crops. Leave it out, or set train.steps: 0"
         )
     why = inference_only(detector)
     if steps > 0 and why is not None:

@@ -10,8 +10,9 @@ from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
 from oanet.detectors import Detector
 from oanet.detectors import build_detector as build_by_name
-from oanet.names import CUE_CHANNELS
+from oanet.names import CUE_CHANNELS, DETECTORS
 from oanet.objectives import Objective, build_objective
+from oanet.published import CROP
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, DeepSvddSettings, MemaeSettings
@@ -26,6 +27,8 @@ def build_detector(experiment: Experiment) -> Detector:
     """
     try:
         options = experiment.detector.options()
+        if experiment.train.steps and "sees" in DETECTORS.options(experiment.detector.name):
+            options.setdefault("sees", CROP)  # published weights that are trained further learn the crops
         if Workspace(experiment).needs_cue():
             options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
         return build_by_name(experiment.detector.name, seed=experiment.seed, **options)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from oanet.names import takes_cue
+from oanet.published import CROP, sight
 from pipelines.cues.identity import cue_restoration, input_identity
 from pipelines.cues.settings import CONTROLS
 from pipelines.data.protocol_settings import CORPUS
@@ -127,7 +128,9 @@ class Workspace:
             "protocol": decisive(experiment.protocol, "protocol"),
         }
         if experiment.train.steps == 0:
-            return {**always, "train": {"steps": 0}}
+            # Scores of the crop, which such detectors once were given, are not theirs.
+            sees = sight(experiment.detector.name, experiment.detector.options())
+            return {**always, "train": {"steps": 0}, **({"sees": sees} if sees != CROP else {})}
         return {
             **always,
             "cue": self._cue_key(),

@@ -70,6 +70,7 @@ def _made(experiment: Experiment, last: str) -> Faces:
     if last == "train-dfg":
         train_dfg.run(experiment, opened)
         return opened
+    train_detector.check_faces(experiment, opened)
     for fold in protocol_folds(experiment.protocol, opened.columns()):
         indices(opened.columns(), fold)
         detector_batches.check_shares(experiment, fold)

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oanet.published import publication, published_names
 from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_text
@@ -20,34 +21,78 @@ if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a detector comes from: a run, a saved folder, or its publisher.
+
+    Attributes:
+        run: output folder of a run.
+        model: a folder of `agfas save-model`.
+        published: name of a published network.
+        label, fold: choose among the detectors of a run.
+    """
+
+    run: Path | None = None
+    model: Path | None = None
+    published: str | None = None
+    label: str | None = None
+    fold: str | None = None
+
+
 def open_detector(
-    run: Path | None,
-    model: Path | None,
-    label: str | None = None,
-    fold: str | None = None,
+    place: Place,
     face_detector: str | None = None,
     weights: Path | None = None,
+    face_weights: Path | None = None,
     parsing_weights: Path | None = None,
 ) -> FaceAntiSpoofing:
-    """The detector of a run or of a saved folder.
+    """The detector of a run, of a saved folder, or as published.
 
     Raises:
-        AgfasError: not exactly one of the two, or `label` or `fold` for a saved folder.
+        AgfasError: not exactly one of the three, or options of another one.
     """
     from pipelines.verdict import FaceAntiSpoofing
 
-    if (run is None) == (model is None):
-        raise AgfasError("Give either --run, an output folder, or --model, a folder of `agfas save-model`.")
-    if run is not None:
-        return FaceAntiSpoofing.from_run(
-            run, label, fold, face_detector=face_detector, weights=weights, face_parser=parsing_weights
+    if sum(given is not None for given in (place.run, place.model, place.published)) != 1:
+        raise AgfasError(
+            "Give either --run, an output folder; --model, a folder of `agfas save-model`; or --published, the name of"
+            f" a published network ({', '.join(published_names())}), with its files' folder as --weights."
         )
-    if label is not None or fold is not None:
-        raise AgfasError("--label and --fold choose among the detectors of a run; a saved folder holds only one.")
-    assert model is not None
+    if place.run is None and (place.label is not None or place.fold is not None):
+        raise AgfasError("--label and --fold choose among the detectors of a run; here is only one.")
+    if place.published is not None:
+        return _open_published(place.published, face_detector, weights, face_weights, parsing_weights)
+    if face_weights is not None:
+        raise AgfasError("--face-weights goes with --published; here --weights are the face detector's.")
+    if place.run is not None:
+        return FaceAntiSpoofing.from_run(
+            place.run, place.label, place.fold,
+            face_detector=face_detector, weights=weights, face_parser=parsing_weights,
+        )  # fmt: skip
+    assert place.model is not None
     return FaceAntiSpoofing.from_pretrained(
-        model, face_detector=face_detector, weights=weights, face_parser=parsing_weights
+        place.model, face_detector=face_detector, weights=weights, face_parser=parsing_weights
     )
+
+
+def _open_published(
+    name: str,
+    face_detector: str | None,
+    weights: Path | None,
+    face_weights: Path | None,
+    parsing_weights: Path | None,
+) -> FaceAntiSpoofing:
+    from pipelines.verdict import FaceAntiSpoofing
+
+    try:
+        known = publication(name)
+    except ValueError as error:
+        raise AgfasError(f"--published: {error}") from None
+    if parsing_weights is not None:
+        raise AgfasError("--parsing-weights goes with a detector whose cue is masked; a published network has no cue.")
+    if weights is None:
+        raise AgfasError(f"--published {name} needs --weights, the folder that holds {known.files}.")
+    return FaceAntiSpoofing.from_published(name, weights, face_detector=face_detector, face_weights=face_weights)
 
 
 def save_model(detector: FaceAntiSpoofing, out: Path) -> str:

@@ -70,6 +70,8 @@ def run_planned(planned: list[Planned], jobs: int = 1) -> None:
         train_detector.check_options(item.experiment)
     for group in _by_dataset(planned):
         opened = make_faces(group[0].experiment)
+        for item in group:
+            train_detector.check_faces(item.experiment, opened)
         if is_main():
             record(group[0].experiment.root, group)
         chain.prepare_cues([item.experiment for item in group], opened)

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
-from pipelines.artefacts import DetectorRun, cue_reader
+from oanet.published import CROP, sight
+from pipelines.artefacts import DetectorRun, cue_reader, judged_rows
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
+from pipelines.evaluation.sight import check_sight
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.untrained import build_detector, build_training
 from pipelines.experiment.workspace import Workspace
@@ -53,6 +55,13 @@ def check_options(experiment: Experiment) -> None:
             objective = build_training(experiment, num_domains=2)
             check_extra_live(experiment, objective)
             check_augment(experiment, objective)
+
+
+def check_faces(experiment: Experiment, faces: Faces) -> None:
+    """Refuse faces that cannot give the detector its input, before anything long begins."""
+    detector = experiment.detector
+    sees = sight(detector.name, detector.options()) if experiment.train.steps == 0 else CROP
+    check_sight(detector.name, sees, faces, judged_rows(experiment, faces.columns()))
 
 
 def snapshot_steps(experiment: Experiment) -> list[int]:

@@ -33,6 +33,7 @@ class FaceVerdict:
         box: left, top, width, height in pixels of the upright picture; None for a picture that is a crop.
         landmarks: five points x, y in pixels of the upright picture, in the order of `DetectedFace`; None for a crop.
         detection_score: the face detector's confidence in [0, 1]; None for a crop.
+        attack_classes: probability of each kind of attack, of a detector that tells several apart; else empty.
         panels: pictures (size, size, 3) uint8 by name: `face`, and the available ones of `restoration`, `cue` and
             `attention`; empty without `panels=True`.
     """
@@ -42,6 +43,7 @@ class FaceVerdict:
     box: tuple[float, float, float, float] | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
     detection_score: float | None = None
+    attack_classes: tuple[float, ...] = ()
     panels: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class FaceVerdict:
             "box": None if self.box is None else list(self.box),
             "landmarks": None if self.landmarks is None else [list(point) for point in self.landmarks],
             "detection_score": self.detection_score,
+            **({"attack_classes": list(self.attack_classes)} if self.attack_classes else {}),
         }
 
 
@@ -92,7 +95,7 @@ class Verdict:
         verdict: `live`, `attack`, `no face` or `refused`.
         reason: one sentence: score against threshold, or why there is no score.
         score: of the largest face in [0, 1]; for a video the mean over the frames with a face; else None.
-        threshold: live is score >= threshold.
+        threshold: live is score >= threshold; of a decision by class, the probability of the likeliest attack.
         threshold_origin: the scores that the threshold was chosen on, in words.
         faces: the judged faces of a picture, the largest first: only that one, or all with `all_faces=True`.
         frames: of a video, in order.
@@ -165,7 +168,7 @@ def as_table(verdicts: Sequence[Verdict], settings: ModelSettings, extra: Sequen
         [
             *(line.rstrip() for line in lines),
             "",
-            f"live where the score is at least {settings.threshold.value:.4f}: {settings.threshold.origin}",
+            settings.threshold.words,
             f"detector: {settings.label}, {settings.fold}",
             *(f"note: {note}{_times(count, len(verdicts))}" for note, count in notes.items()),
             *extra,

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from oanet.published import CROP, PICTURE
 from pipelines.errors import AgfasError
 from pipelines.verdict.answers import ATTACK, LIVE, NO_FACE, REFUSED, FaceVerdict, FrameVerdict, Verdict
 from pipelines.verdict.crops import (
@@ -35,7 +36,7 @@ Self = TypeVar("Self", bound="FaceAntiSpoofing")
 class FaceAntiSpoofing:
     """Judges whether the faces in pictures and videos are live.
 
-    Made by `from_run` or `from_pretrained`, which give the class they are called on.
+    Made by `from_run`, `from_pretrained` or `from_published`, which give the class they are called on.
 
     Args:
         settings: everything that decides a score besides the weights.
@@ -120,6 +121,33 @@ class FaceAntiSpoofing:
 
         return cls(*open_folder(Path(folder), face_detector, weights, face_parser), batch_size)
 
+    @classmethod
+    def from_published(
+        cls: type[Self],
+        name: str,
+        weights: str | Path,
+        *,
+        face_detector: GivenDetector = None,
+        face_weights: str | Path | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Self:
+        """A published network with its publisher's weights, input and decision, without any training here.
+
+        Args:
+            name: of `oanet.published.published_names`.
+            weights: the published file, or a folder with it, known by its content.
+            face_detector: by name or as an object; a network that sees the whole picture needs none.
+            face_weights: for a face detector given by name; default: found in the folder `weights`.
+            batch_size: faces judged at once.
+
+        Raises:
+            AgfasError: an unknown name, or files that are missing or of another network.
+        """
+        from pipelines.verdict.published import open_published
+
+        place = Path(weights)
+        return cls(*open_published(name, place, face_detector, face_weights), batch_size)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write one folder with detector, generator, face detector, settings and a model card.
 
@@ -146,7 +174,8 @@ class FaceAntiSpoofing:
 
         Args:
             pictures: one or many: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
-            all_faces: judge every face; the largest still decides the picture's verdict.
+            all_faces: judge every face; the largest still decides the picture's verdict. A network that sees the whole
+                picture has one score for all.
             aligned: use every picture as an aligned crop, without the face detector.
             panels: fill `FaceVerdict.panels` and `Verdict.photo`, for overlays.
 
@@ -154,7 +183,7 @@ class FaceAntiSpoofing:
             One verdict per picture, in order. A picture that cannot be read or judged is `refused`, with the reason.
 
         Raises:
-            AgfasError: a value that is neither a path, an image nor an array.
+            AgfasError: a value that is neither a path, an image nor an array, or a network that needs a face detector.
         """
         cropper = self._cropper(aligned)
         given = as_given(pictures)
@@ -176,7 +205,7 @@ class FaceAntiSpoofing:
     ) -> Verdict:
         """Judge a video by the mean score of frames that are evenly spaced in time; arguments as for pictures.
 
-        Frames without a face are ignored. A video that cannot be read is `refused`.
+        Frames without a face that can be judged are ignored. A video that cannot be read is `refused`.
 
         Raises:
             AgfasError: `frames` is below 1.
@@ -189,10 +218,13 @@ class FaceAntiSpoofing:
         try:
             video = open_video(Path(path))
             pictures = video.read(frame_indices(video.count, frames))
-            order = sorted(pictures)
-            crops = [cropper(pictures[index], all_faces)[0] for index in order]
         except AgfasError as error:
             return self.refusal(str(path), str(error))
+        order = sorted(pictures)
+        looks = [_look(GivenPicture("", pictures[index]), cropper, all_faces) for index in order]
+        if looks and all(look.refused for look in looks):
+            return self.refusal(str(path), looks[0].refused)
+        crops = [look.crops for look in looks]
         judged = [
             FrameVerdict(
                 index,
@@ -210,9 +242,17 @@ class FaceAntiSpoofing:
         threshold = self.settings.threshold
         return Verdict(source, REFUSED, reason, None, threshold.value, threshold.origin)
 
+    def rehearse(self) -> FaceVerdict:
+        """Judge a grey picture as if a face filled its middle, with panels; it loads what is loaded lazily."""
+        side = self.settings.face.size
+        crop = np.full((side, side, 3), 128, np.uint8)
+        pixels = crop if self.settings.sees == CROP else self.scorer.detector.look_at_nobody()
+        mask = np.ones((side, side), np.uint8) if self.settings.needs_mask else None
+        return self._judge([[Crop(pixels, mask=mask)]], panels=True)[0][0]
+
     def _cropper(self, aligned: bool) -> Cropper:
         parser = self.loaded.parser if self.settings.needs_mask else None
-        return Cropper(self.settings.face, None if aligned else self.loaded.detector, parser)
+        return Cropper(self.settings.face, self.scorer.detector, None if aligned else self.loaded.detector, parser)
 
     def _judge(self, crops: Sequence[Sequence[Crop]], panels: bool) -> list[list[FaceVerdict]]:
         """The faces of several pictures, judged in common batches."""
@@ -221,58 +261,77 @@ class FaceAntiSpoofing:
         for start in range(0, len(flat), self.batch_size):
             part = flat[start : start + self.batch_size]
             scored = self.scorer(np.stack([crop.pixels for crop in part]), _masks(part), panels)
-            for crop, score, seen in zip(part, scored.scores, scored.panels, strict=True):
-                verdicts.append(self._face_verdict(crop, float(score), seen))
+            for crop, score, classes, seen in zip(
+                part, scored.scores, scored.attack_classes, scored.panels, strict=True
+            ):
+                verdicts.append(self._face_verdict(crop, float(score), tuple(classes.tolist()), seen))
         remaining = iter(verdicts)
         return [[next(remaining) for _ in group] for group in crops]
 
-    def _face_verdict(self, crop: Crop, score: float, panels: dict[str, np.ndarray]) -> FaceVerdict:
+    def _face_verdict(
+        self, crop: Crop, score: float, classes: tuple[float, ...], panels: dict[str, np.ndarray]
+    ) -> FaceVerdict:
         if not math.isfinite(score):
             raise AgfasError("The detector's score is not finite: its weights are broken. Train it again.")
-        verdict, face = self._word(score), crop.face
+        verdict, face = self._word(score, self._limit(classes)), crop.face
         if face is None:
-            return FaceVerdict(verdict, score, panels=panels)
+            return FaceVerdict(verdict, score, attack_classes=classes, panels=panels)
         left, top, width, height = (float(value) for value in face.box)
         landmarks = tuple((float(x), float(y)) for x, y in face.landmarks)
-        return FaceVerdict(verdict, score, (left, top, width, height), landmarks, float(face.score), panels)
+        place = (left, top, width, height)
+        return FaceVerdict(verdict, score, place, landmarks, float(face.score), classes, panels)
 
     def _picture_verdict(self, look: _Look, faces: list[FaceVerdict], cropper: Cropper, panels: bool) -> Verdict:
         if look.refused:
             return self.refusal(look.source, look.refused)
-        verdict = self._answer(look.source, faces[0].score if faces else None, cropper)
+        score, classes = (faces[0].score, faces[0].attack_classes) if faces else (None, ())
+        verdict = self._answer(look.source, score, classes, cropper)
         notes = self._notes(cropper) if faces else ()
-        if look.found > len(faces):
+        if look.found > len(faces) and not cropper.sees_whole:
             notes += (f"{look.found} faces were found; the largest was judged",)
         return replace(verdict, faces=tuple(faces), photo=look.photo if panels else None, notes=notes)
 
     def _video_verdict(self, source: str, frames: list[FrameVerdict], cropper: Cropper) -> Verdict:
         scores = [frame.score for frame in frames if frame.score is not None]
-        # fsum is exact, so the mean does not depend on how frames were batched.
-        verdict = self._answer(source, math.fsum(scores) / len(scores) if scores else None, cropper)
+        classes = [frame.faces[0].attack_classes for frame in frames if frame.faces]
+        means = tuple(_mean(values) for values in zip(*classes, strict=True))
+        verdict = self._answer(source, _mean(scores) if scores else None, means, cropper)
         missing = len(frames) - len(scores)
         reason = f"{verdict.reason}, the mean of {len(scores)} frames" if scores else verdict.reason
         notes = self._notes(cropper) if scores else ()
         if scores and missing:
-            notes += (f"{missing} of {len(frames)} frames show no face and are ignored",)
+            notes += (f"{missing} of {len(frames)} frames show no face that can be judged, and are ignored",)
         return replace(verdict, reason=reason, frames=tuple(frames), notes=notes)
 
-    def _answer(self, source: str, score: float | None, cropper: Cropper) -> Verdict:
+    def _answer(self, source: str, score: float | None, classes: tuple[float, ...], cropper: Cropper) -> Verdict:
         threshold = self.settings.threshold
         if score is None:
             name = "no face detector" if cropper.detector is None else cropper.detector.name
             return Verdict(source, NO_FACE, f"{name} found no face", None, threshold.value, threshold.origin)
-        sign = ">=" if score >= threshold.value else "<"
-        reason = f"score {score:.4f} {sign} threshold {threshold.value:.4f}"
-        return Verdict(source, self._word(score), reason, score, threshold.value, threshold.origin)
+        limit = self._limit(classes)
+        sign = ">=" if score >= limit else "<"
+        what = f"{limit:.4f} of the likeliest attack" if threshold.by_class else f"threshold {limit:.4f}"
+        reason = f"score {score:.4f} {sign} {what}"
+        return Verdict(source, self._word(score, limit), reason, score, limit, threshold.origin)
 
-    def _word(self, score: float) -> str:
-        return LIVE if score >= self.settings.threshold.value else ATTACK
+    def _limit(self, classes: tuple[float, ...]) -> float:
+        """The score from which a face is live, given the probability of each kind of attack."""
+        threshold = self.settings.threshold
+        return max(classes, default=threshold.value) if threshold.by_class else threshold.value
+
+    @staticmethod
+    def _word(score: float, limit: float) -> str:
+        return LIVE if score >= limit else ATTACK
 
     def _notes(self, cropper: Cropper) -> tuple[str, ...]:
         """Caveats on every score of this detector."""
         face, notes = self.settings.face, []
         if self.settings.is_control:
             notes.append("this detector is a control of an experiment; do not rely on it")
+        if self.settings.sees == PICTURE and cropper.detector is not None:
+            notes.append("the score is of the whole picture, whichever face is in it")
+        if self.settings.sees != CROP:
+            return tuple(notes)
         if cropper.detector is not None and not face.template_known:
             notes.append(
                 f"the dataset does not record how its crops were aligned; the template '{face.template}' was taken, and"
@@ -304,6 +363,11 @@ def _look(item: GivenPicture, cropper: Cropper, all_faces: bool) -> _Look:
         words = " ".join(str(error).split())[:200]
         return _Look(item.source, refused=f"it could not be processed ({type(error).__name__}: {words})")
     return _Look(item.source, photo, crops, found)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """fsum is exact, so the mean of a video's frames does not depend on how they were batched."""
+    return math.fsum(values) / len(values)
 
 
 def _masks(crops: Sequence[Crop]) -> np.ndarray | None:

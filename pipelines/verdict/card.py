@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from oanet.published import publication, published_names
 from pipelines.cues.settings import CONTROLS, CueSettings
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
@@ -21,11 +22,19 @@ _OPTIMISTIC = (
 )
 
 
+SIGHTS = {
+    "picture": "It sees the whole picture, resized and cut as its publisher's program does it.",
+    "box": "It cuts its own crops out of the whole picture around the face's box, by its publisher's rule.",
+    "points": "It cuts its own crop out of the whole picture by the face's five points, by its publisher's rule.",
+}
+"""What a network sees that does not judge the aligned crop, by `ModelSettings.sees`."""
+
+
 def model_card(saved: SavedModel) -> str:
     """README.md of a saved model, made from its settings alone."""
     from huggingface_hub import ModelCardData
 
-    settings, about = saved.settings, saved.about
+    settings, about, measured = saved.settings, saved.about, saved.about.measured
     open_source = all(part.licence.startswith("Apache-2.0") for part in about.parts)
     return render_card(
         TEMPLATE,
@@ -33,15 +42,16 @@ def model_card(saved: SavedModel) -> str:
         settings=settings,
         threshold=settings.threshold,
         about=about,
-        measured=about.measured,
+        measured=measured,
         rule=RULE,
+        sight=SIGHTS.get(settings.sees, ""),
         cue=_cue_words(settings.cue),
-        shared=[domain for domain in about.measured.domains if domain in about.train_domains],
+        shared=[domain for domain in measured.domains if domain in about.train_domains] if measured else [],
         counts=_count_rows(about),
         optimistic=_OPTIMISTIC,
         warnings=warnings(settings, about),
-        rates=_rate_rows(about.measured),
-        certain=_never_certain(about.measured),
+        rates=_rate_rows(measured) if measured else [],
+        certain=_never_certain(measured) if measured else [],
         parts=[(part.what, part.source, part.licence) for part in about.parts],
         made=_made_rows(settings, about),
     )
@@ -50,7 +60,8 @@ def model_card(saved: SavedModel) -> str:
 def warnings(settings: ModelSettings, about: About) -> list[str]:
     """Reasons not to rely on a verdict, the most serious first; the demo shows them too."""
     reasons = {
-        "It was trained on computer-drawn faces: its verdict on a photograph of a person means nothing.": about.drawn,
+        "It was trained on computer-drawn faces: its verdict on a photograph of a person means nothing.": about.drawn
+        and about.published is None,
         "It is a control of an experiment. Do not rely on it.": settings.is_control,
         _OPTIMISTIC: not settings.threshold.honest,
     }
@@ -138,8 +149,11 @@ def _made_rows(settings: ModelSettings, about: About) -> list[tuple[str, str]]:
     checkpoint = f"checkpoint of step {threshold.step}, rule '{threshold.selection}'"
     return [
         ("detector", f"{settings.detector}, {about.parameters:,} parameters"),
-        ("objective", about.objective),
-        ("training", f"{about.steps} steps, seed {about.seed}; {checkpoint}"),
+        *(
+            []
+            if about.published
+            else [("objective", about.objective), ("training", f"{about.steps} steps, seed {about.seed}; {checkpoint}")]
+        ),
         ("threshold", f"{threshold.value!r}, rule '{threshold.rule}'"),
         ("crop", f"{size} x {size} pixels, 8-bit RGB, (pixel - 127.5) / 127.5"),
         *([("cue", f"{cue.source}, form {cue.form}, normalised: {cue.normalize}")] if cue else []),
@@ -171,8 +185,7 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
     """
     parts = [
         Part(what="this program", source="AG-FAS", licence="Apache-2.0"),
-        *_faces(experiment, card),
-        Part(what="detector", source=f"{settings.detector}, trained by this run", licence=_OURS),
+        *_detector(experiment, card, settings),
         *_backbone(experiment),
     ]
     if settings.needs_generator:
@@ -186,6 +199,17 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
         parser = settings.face_parser
         parts.append(Part(what="face parser", source=parser.name, licence=parser.licence))
     return parts
+
+
+def _detector(experiment: Experiment, card: dict[str, Any], settings: ModelSettings) -> list[Part]:
+    """The detector with the faces that it was trained on, or as published."""
+    if experiment.train.steps:
+        trained = Part(what="detector", source=f"{settings.detector}, trained by this run", licence=_OURS)
+        return [*_faces(experiment, card), trained]
+    if settings.detector in published_names():
+        known = publication(settings.detector)
+        return [Part(what="detector", source=known.title, licence=known.licence)]
+    return [Part(what="detector", source=settings.detector, licence=_PUBLISHER)]
 
 
 def _faces(experiment: Experiment, card: dict[str, Any]) -> list[Part]:

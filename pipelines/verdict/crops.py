@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from oanet.published import BOX, CROP, PICTURE, POINTS
 from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized_mask, to_square
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
@@ -19,6 +20,9 @@ from pipelines.data.importers.source import VIDEO_SUFFIXES
 from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
 from pipelines.verdict.settings import FaceSettings, LoadedPart
+
+if TYPE_CHECKING:
+    from oanet.detectors.base import Detector
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
@@ -153,8 +157,8 @@ class Crop:
     """One face as the models see it.
 
     Attributes:
-        pixels: (size, size, 3) uint8.
-        face: the detection; None if the picture was a crop already.
+        pixels: (size, size, 3) uint8; of a network that makes its own input, that input (H, W, C), see `Detector.look`.
+        face: the detection; None if the picture was a crop already, or is seen whole and was not searched.
         mask: (size, size) uint8, 1 face, 0 background; None without a parser.
     """
 
@@ -165,43 +169,75 @@ class Crop:
 
 @dataclass(frozen=True)
 class Cropper:
-    """Makes crops like those of the training data.
+    """Makes what a network sees: crops like those of the training data, or the network's own.
 
     Attributes:
         settings: template, sizes, enhancement.
-        detector: finds faces; None: every picture is a crop.
+        network: judges; its `sees` says which of both.
+        detector: finds faces; None: every picture is a crop, or is seen whole.
         parser: makes masks; None: no masks.
+
+    Raises:
+        AgfasError: the network needs a face's place, and there is no face detector.
     """
 
     settings: FaceSettings
+    network: Detector
     detector: FaceDetector | None = None
     parser: Parser | None = None
 
+    def __post_init__(self) -> None:
+        if self.detector is None and self.network.sees in (BOX, POINTS):
+            raise AgfasError(
+                f"'{self.network.name}' cuts its own input out of whole pictures, around the face that a face detector"
+                " finds, so it cannot judge aligned crops: leave --aligned out, and name a face detector, for example"
+                " --face-detector yunet."
+            )
+
     @property
-    def recipe(self) -> CropRecipe:
-        """The recipe at the size at which the training's crops were cut."""
-        face = self.settings
-        return CropRecipe(face.crop_size, face.template, face.min_score, Enhancement.of(face.enhancement))
+    def sees_whole(self) -> bool:
+        """Whether the network sees the whole picture, so that all faces in it have one score."""
+        return self.network.sees == PICTURE
 
     def __call__(self, photo: np.ndarray, all_faces: bool = False) -> tuple[list[Crop], int]:
-        """Crop the largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
+        """The largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
 
         Returns:
             The crops, and the number of faces found.
 
         Raises:
-            AgfasError: the picture is not square and there is no detector, or a face cannot be aligned.
+            AgfasError: the picture is not square and there is no detector, or a face cannot be aligned or cut.
         """
-        recipe = self.recipe
         if self.detector is None:
-            return [self._finish(recipe, recipe.take(photo)[0])], 1
-        found = recipe.choose(self.detector(photo))
-        chosen = found if all_faces else found[:1]
-        return [self._finish(recipe, recipe.align(photo, face).picture, face) for face in chosen], len(found)
+            return [self._alone(photo)], 1
+        found = self._recipe.choose(self.detector(photo))
+        chosen = found if all_faces and not self.sees_whole else found[:1]
+        return [self._crop(photo, face) for face in chosen], len(found)
 
-    def _finish(self, recipe: CropRecipe, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
+    @property
+    def _recipe(self) -> CropRecipe:
+        """The recipe at the size at which the training's crops were cut."""
+        face = self.settings
+        return CropRecipe(face.crop_size, face.template, face.min_score, Enhancement.of(face.enhancement))
+
+    def _alone(self, photo: np.ndarray) -> Crop:
+        """A picture that is a crop already, or that is seen whole."""
+        return Crop(self._look(photo)) if self.sees_whole else self._finish(self._recipe.take(photo)[0])
+
+    def _crop(self, photo: np.ndarray, face: DetectedFace) -> Crop:
+        if self.network.sees == CROP:
+            return self._finish(self._recipe.align(photo, face).picture, face)
+        return Crop(self._look(photo, face.box, face.landmarks), face)
+
+    def _look(self, photo: np.ndarray, box: np.ndarray | None = None, points: np.ndarray | None = None) -> np.ndarray:
+        try:
+            return self.network.look(photo, box, points)
+        except ValueError as error:
+            raise AgfasError(str(error)) from error
+
+    def _finish(self, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
         """Parse, enhance, and resize from the size of the dataset to that of the models."""
-        pixels, mask = recipe.finish(crop, self.parser)
+        pixels, mask = self._recipe.finish(crop, self.parser)
         size = self.settings.size
         return Crop(to_square(pixels, size), face, None if mask is None else resized_mask(mask, size))
 

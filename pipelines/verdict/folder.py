@@ -172,8 +172,8 @@ def open_folder(
     saved = read_saved(folder)
     loaded = _load_parts(folder, saved.settings, face_detector, weights, face_parser)
     parts = {"face_detector": loaded.detector_part, "face_parser": loaded.parser_part}
-    settings = saved.settings.model_copy(update=parts)
     detector = load_detector(folder / DETECTOR)
+    settings = saved.settings.model_copy(update={**parts, "sees": detector.sees})
     if settings.needs_generator:
         maker, sha256 = _load_maker(folder / GENERATOR, settings), folder_sha256(folder / GENERATOR)
         scorer = Scorer(detector, settings.cue, maker, sha256)

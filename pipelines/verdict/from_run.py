@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,25 +18,30 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.judge import own_numbers
 from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.settings import PUBLISHED_RULE
 from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.processes import package_versions
 from pipelines.verdict.card import parts_of
 from pipelines.verdict.crops import Loaded, face_settings
+from pipelines.verdict.published import PACKAGES, published_facts, published_settings
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, Count, GeneratorFacts, Measured, ModelSettings, ThresholdSettings
 
+if TYPE_CHECKING:
+    from oanet.detectors import Detector
+
 _RATES = ("hter", "far", "bpcer", "acer", "auc")
-_PACKAGES = ("agfas", "torch", "diffusers", "timm")
 
 
 def open_run(run: Path, label: str | None, fold: str | None, loaded: Loaded) -> Parts:
     """See `FaceAntiSpoofing.from_run`."""
     planned = choose_experiment(read_plan(run), label)
     chosen, numbers = choose_fold(planned, fold)
-    settings = _settings(planned, chosen, numbers, loaded)
-    return Parts(settings, _scorer(planned, settings), partial(describe, planned, settings), loaded)
+    detector = detector_run(planned.experiment, chosen).load(numbers["step"])
+    settings = _settings(planned, chosen, numbers, detector, loaded)
+    return Parts(settings, _scorer(planned, detector, settings), partial(describe, planned, settings), loaded)
 
 
 def finished_experiments(plan: Sequence[Planned], label: str | None) -> list[Planned]:
@@ -94,14 +99,19 @@ def _preference(item: Planned) -> int:
     return 2 if workspace.is_control() else 0
 
 
-def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Loaded) -> ModelSettings:
+def _settings(
+    planned: Planned, fold: str, numbers: dict[str, Any], detector: Detector, loaded: Loaded
+) -> ModelSettings:
     experiment = planned.experiment
     workspace = Workspace(experiment)
     rules = experiment.evaluate
+    if rules.threshold == PUBLISHED_RULE:
+        return published_settings(planned.title, fold, detector, loaded)
     return ModelSettings(
         label=planned.title,
         fold=fold,
         detector=experiment.detector.name,
+        sees=detector.sees,
         face=face_settings(read_card(workspace.faces), workspace.size),
         cue=experiment.cue if workspace.needs_cue() else None,
         threshold=ThresholdSettings(
@@ -116,9 +126,8 @@ def _settings(planned: Planned, fold: str, numbers: dict[str, Any], loaded: Load
     )
 
 
-def _scorer(planned: Planned, settings: ModelSettings) -> Scorer:
+def _scorer(planned: Planned, detector: Detector, settings: ModelSettings) -> Scorer:
     experiment = planned.experiment
-    detector = detector_run(experiment, settings.fold).load(settings.threshold.step)
     if not settings.needs_generator:
         return Scorer(detector, settings.cue)
     return Scorer(detector, settings.cue, load_maker(experiment), generator_done(experiment)["weights_sha256"])
@@ -139,7 +148,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         dataset_fingerprint=str(card["fingerprint"]),
         drawn=experiment.data.name == "synthetic" or card.get("kind") == "synthetic",
         train_domains=list(fold.train_domains),
-        counts=_counts(columns, fold),
+        counts=_counts(columns, fold, trained=experiment.train.steps > 0),
         objective=experiment.objective.name,
         seed=experiment.seed,
         steps=experiment.train.steps,
@@ -147,7 +156,8 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         generator=_generator_facts(planned) if settings.needs_generator else None,
         measured=_measured(planned, fold),
         parts=parts_of(experiment, card, settings),
-        versions={"python": platform.python_version(), **package_versions(_PACKAGES)},
+        versions={"python": platform.python_version(), **package_versions(PACKAGES)},
+        published=published_facts(experiment.detector.name) if experiment.train.steps == 0 else None,
     )
 
 
@@ -158,9 +168,9 @@ def _dataset_name(planned: Planned) -> str:
     return data.title
 
 
-def _counts(columns: dict[str, np.ndarray], fold: Fold) -> list[Count]:
+def _counts(columns: dict[str, np.ndarray], fold: Fold, trained: bool) -> list[Count]:
     """Faces by domain and kind: training faces first, then those that the threshold was chosen on."""
-    used = (*fold.train_splits, "dev")
+    used = (*fold.train_splits, "dev") if trained else ("dev",)
     chosen = np.isin(columns["domain"], fold.train_domains) & np.isin(columns["split"], used)
     cells: dict[tuple[str, str, Literal["train", "dev"]], list[int]] = defaultdict(list)
     for row in np.flatnonzero(chosen).tolist():

@@ -39,12 +39,13 @@ def draw_panels(
     """The available ones of `face`, `restoration`, `cue` and `attention`, each (H, W, 3) uint8.
 
     Args:
-        face: (H, W, 3) uint8.
+        face: (H, W, 3 n) uint8, n crops one behind another; the first is `face`, the others `face, crop 2` and so on.
         restored: (H, W, 3) uint8.
         cue: (C, H, W) float; see `draw_cue`.
         attention: see `draw_attention`.
     """
-    panels = {"face": face}
+    face, *others = np.split(face, face.shape[2] // 3, axis=2)
+    panels = {"face": face, **{f"face, crop {number}": crop for number, crop in enumerate(others, start=2)}}
     if restored is not None:
         panels["restoration"] = restored
     if cue is not None:

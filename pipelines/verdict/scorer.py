@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.artefacts import on_device
 from pipelines.cues.settings import AUTOENCODER, MAKERS, CueSettings
+from pipelines.errors import AgfasError
 from pipelines.verdict.crops import Loaded
 from pipelines.verdict.settings import About, ModelSettings
 
@@ -32,10 +33,12 @@ class Scored:
     Attributes:
         scores: (B,) float64, probability of a live face.
         panels: what the detector saw of each crop, (H, W, 3) uint8 by name; empty without `panels=True`.
+        attack_classes: (B, K) probability of each kind of attack; K = 0 for detectors of two classes.
     """
 
     scores: np.ndarray
     panels: list[dict[str, np.ndarray]]
+    attack_classes: np.ndarray
 
 
 class Scorer:
@@ -78,12 +81,12 @@ class Scorer:
         their file names. Another number of crops in a batch may change a restoration by one grey level.
 
         Args:
-            crops: (B, H, W, 3) uint8, aligned, of the training's size.
+            crops: (B, H, W, 3) uint8, aligned, of the training's size; or (B, H, W, C) of the detector's own `look`.
             masks: (B, H, W) uint8, 1 on the face, for a cue with `mask: face`.
             panels: whether to draw what the detector saw.
 
         Raises:
-            AgfasError: a restoration has values that are not finite.
+            AgfasError: a restoration has values that are not finite, or the detector refuses its input or output.
         """
         import torch
 
@@ -96,9 +99,15 @@ class Scorer:
         cue = None if reader is None else reader.batch(rows)
         with torch.no_grad():
             on_device = None if cue is None else cue.to(self.device)
-            scores = self.detector(image, on_device).probability_bonafide.double().cpu().numpy()
+            try:
+                output = self.detector(image, on_device)
+            except ValueError as error:
+                raise AgfasError(str(error)) from error
+            scores = output.probability_bonafide.double().cpu().numpy()
+            kinds = output.attack_classes
+            classes = np.empty((len(crops), 0)) if kinds is None else kinds.double().cpu().numpy()
             if not panels:
-                return Scored(scores, [{} for _ in crops])
+                return Scored(scores, [{} for _ in crops], classes)
             # A second pass: with `need_weights` attention runs in other kernels, whose rounding would make a score
             # depend on whether panels are drawn.
             maps = self.detector(image, on_device, need_weights=True).attention
@@ -112,7 +121,7 @@ class Scorer:
             )
             for row in rows
         ]
-        return Scored(scores, drawn)
+        return Scored(scores, drawn, classes)
 
     def _reader(self, crops: np.ndarray, masks: np.ndarray | None) -> CueReader | None:
         """The reader of the crops' cues, restored here instead of by the cue job."""

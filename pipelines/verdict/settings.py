@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator
 
 from pipelines.cues.settings import CONTROLS, CueSettings
-from pipelines.evaluation.settings import SOURCE_RULES
+from pipelines.evaluation.settings import PUBLISHED_RULE, SOURCE_RULES
 from pipelines.settings import Strict
 
 VERSION: Final = 2
@@ -34,11 +34,18 @@ class ThresholdSettings(Strict):
     selection: str = Field(description="Name of the rule that chose the checkpoint.")
     step: int = Field(description="Training step of the checkpoint.")
     origin: str = Field(description="The scores that the threshold was chosen on, in words.")
+    by_class: bool = Field(False, description="Live is instead the most probable of several classes.")
 
     @property
     def honest(self) -> bool:
         """Whether threshold and checkpoint were chosen without the videos that the error rates are measured on."""
-        return self.rule in SOURCE_RULES and self.selection != "oracle"
+        return self.rule in (*SOURCE_RULES, PUBLISHED_RULE) and self.selection != "oracle"
+
+    @property
+    def words(self) -> str:
+        """When a face is live, and whose rule that is."""
+        when = "no kind of attack is more probable" if self.by_class else f"the score is at least {self.value:.4f}"
+        return f"live where {when}: {self.origin}"
 
 
 class LoadedPart(Strict):
@@ -97,8 +104,15 @@ class Part(Strict):
     licence: str
 
 
+class PublishedFacts(Strict):
+    """Where weights come from that this program did not train."""
+
+    title: str
+    trained_on: str
+
+
 class About(Strict):
-    """What the model card states about the run."""
+    """What the model card states about the run, or about published weights."""
 
     dataset: str
     dataset_fingerprint: str
@@ -110,9 +124,10 @@ class About(Strict):
     steps: int
     parameters: int
     generator: GeneratorFacts | None
-    measured: Measured
+    measured: Measured | None = Field(description="None: nothing was measured here.")
     parts: list[Part]
     versions: dict[str, str]
+    published: PublishedFacts | None = Field(None, description="Of weights that this program did not train.")
 
     @property
     def attack_types(self) -> list[str]:
@@ -126,6 +141,7 @@ class ModelSettings(Strict):
     label: str = Field(description="Title of the experiment.")
     fold: str = Field(description="The protocol's fold that the detector was trained on.")
     detector: str = Field(description="Name of the detector's class.")
+    sees: Literal["crop", "picture", "box", "points"] = Field("crop", description="See `Detector.sees`.")
     face: FaceSettings
     cue: CueSettings | None = Field(description="How the second input is made; None: the detector takes no cue.")
     threshold: ThresholdSettings
