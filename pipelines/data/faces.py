@@ -76,12 +76,12 @@ class Faces:
 
         NaN for records without; None if no record has one.
         """
-        return self._places("box", (4,))
+        return _places(self.folder, self.fingerprint, "box", (4,))
 
     @property
     def points(self) -> np.ndarray | None:
         """(N, 5, 2) float32: the landmarks of each face in pixels of the picture that it was cut from; as `boxes`."""
-        return self._places("points", (5, 2))
+        return _places(self.folder, self.fingerprint, "points", (5, 2))
 
     @property
     def has_picture(self) -> np.ndarray:
@@ -105,14 +105,6 @@ class Faces:
             raise AgfasError(
                 f"The picture of row {row} of {self.folder} cannot be decoded ({error}). Make the dataset again."
             ) from error
-
-    def _places(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        column = _column(self.folder, self.fingerprint, name)
-        if column is None:
-            return None
-        absent = np.full(shape, np.nan).tolist()
-        rows = [absent if row is None else row for row in column.to_pylist()]
-        return np.array(rows, dtype=np.float32).reshape(-1, *shape)
 
     def live(self, domains: list[str], splits: tuple[str, ...] = ("train",)) -> np.ndarray:
         """Indices of the bona fide faces of the given domains and splits."""
@@ -147,6 +139,17 @@ def _column(folder: Path, fingerprint: str, name: str) -> pyarrow.ChunkedArray |
     if name not in table.column_names or table.column(name).null_count == len(table):
         return None
     return table.column(name)
+
+
+@lru_cache(maxsize=8)
+def _places(folder: Path, fingerprint: str, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A column of coordinates as one array, NaN for records without; kept, since every batch reads it."""
+    column = _column(folder, fingerprint, name)
+    if column is None:
+        return None
+    absent = np.full(shape, np.nan).tolist()
+    rows = [absent if row is None else row for row in column.to_pylist()]
+    return np.array(rows, dtype=np.float32).reshape(-1, *shape)
 
 
 def has_masks(folder: Path) -> bool:

@@ -252,7 +252,7 @@ class FaceAntiSpoofing:
 
     def _cropper(self, aligned: bool) -> Cropper:
         parser = self.loaded.parser if self.settings.needs_mask else None
-        return Cropper(self.settings.face, self.scorer.detector, None if aligned else self.loaded.detector, parser)
+        return Cropper(self.settings.face, None if aligned else self.loaded.detector, parser, self.scorer.detector)
 
     def _judge(self, crops: Sequence[Sequence[Crop]], panels: bool) -> list[list[FaceVerdict]]:
         """The faces of several pictures, judged in common batches."""

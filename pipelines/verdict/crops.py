@@ -173,21 +173,21 @@ class Cropper:
 
     Attributes:
         settings: template, sizes, enhancement.
-        network: judges; its `sees` says which of both.
         detector: finds faces; None: every picture is a crop, or is seen whole.
         parser: makes masks; None: no masks.
+        network: makes its own input if it sees more than the crop; None: it sees the crop.
 
     Raises:
         AgfasError: the network needs a face's place, and there is no face detector.
     """
 
     settings: FaceSettings
-    network: Detector
     detector: FaceDetector | None = None
     parser: Parser | None = None
+    network: Detector | None = None
 
     def __post_init__(self) -> None:
-        if self.detector is None and self.network.sees in (BOX, POINTS):
+        if self.network is not None and self.network.sees in (BOX, POINTS) and self.detector is None:
             raise AgfasError(
                 f"'{self.network.name}' cuts its own input out of whole pictures, around the face that a face detector"
                 " finds, so it cannot judge aligned crops: leave --aligned out, and name a face detector, for example"
@@ -197,7 +197,7 @@ class Cropper:
     @property
     def sees_whole(self) -> bool:
         """Whether the network sees the whole picture, so that all faces in it have one score."""
-        return self.network.sees == PICTURE
+        return self.network is not None and self.network.sees == PICTURE
 
     def __call__(self, photo: np.ndarray, all_faces: bool = False) -> tuple[list[Crop], int]:
         """The largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
@@ -210,34 +210,33 @@ class Cropper:
         """
         if self.detector is None:
             return [self._alone(photo)], 1
-        found = self._recipe.choose(self.detector(photo))
+        found = self.recipe.choose(self.detector(photo))
         chosen = found if all_faces and not self.sees_whole else found[:1]
         return [self._crop(photo, face) for face in chosen], len(found)
 
     @property
-    def _recipe(self) -> CropRecipe:
+    def recipe(self) -> CropRecipe:
         """The recipe at the size at which the training's crops were cut."""
         face = self.settings
         return CropRecipe(face.crop_size, face.template, face.min_score, Enhancement.of(face.enhancement))
 
     def _alone(self, photo: np.ndarray) -> Crop:
         """A picture that is a crop already, or that is seen whole."""
-        return Crop(self._look(photo)) if self.sees_whole else self._finish(self._recipe.take(photo)[0])
+        if self.network is not None and self.sees_whole:
+            return Crop(self.network.look(photo))
+        return self._finish(self.recipe.take(photo)[0])
 
     def _crop(self, photo: np.ndarray, face: DetectedFace) -> Crop:
-        if self.network.sees == CROP:
-            return self._finish(self._recipe.align(photo, face).picture, face)
-        return Crop(self._look(photo, face.box, face.landmarks), face)
-
-    def _look(self, photo: np.ndarray, box: np.ndarray | None = None, points: np.ndarray | None = None) -> np.ndarray:
+        if self.network is None or self.network.sees == CROP:
+            return self._finish(self.recipe.align(photo, face).picture, face)
         try:
-            return self.network.look(photo, box, points)
+            return Crop(self.network.look(photo, face.box, face.landmarks), face)
         except ValueError as error:
             raise AgfasError(str(error)) from error
 
     def _finish(self, crop: np.ndarray, face: DetectedFace | None = None) -> Crop:
         """Parse, enhance, and resize from the size of the dataset to that of the models."""
-        pixels, mask = self._recipe.finish(crop, self.parser)
+        pixels, mask = self.recipe.finish(crop, self.parser)
         size = self.settings.size
         return Crop(to_square(pixels, size), face, None if mask is None else resized_mask(mask, size))
 

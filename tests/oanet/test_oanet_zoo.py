@@ -108,7 +108,7 @@ def test_every_parameter_learns_and_a_batch_is_its_singles(name: str, make_batch
     torch.testing.assert_close(together.features, torch.cat([one.features for one in alone]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", [name for name in ZOO if name != "minifasnet"])  # which cuts its own input
 def test_pictures_of_another_size_are_resized(name: str) -> None:
     detector = build_detector(name, preset="tiny").eval()
     smooth = torch.linspace(-1, 1, 48).view(1, 1, 48, 1).expand(2, 3, 48, 48)

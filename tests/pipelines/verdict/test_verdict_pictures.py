@@ -218,7 +218,7 @@ def test_video_is_the_mean_over_the_frames_that_show_a_face(detecting, tmp_path)
     assert [f.score for f in verdict.frames if f.score is not None] == pytest.approx(shown, abs=1e-6)
     assert verdict.score == pytest.approx(np.mean(shown), abs=1e-6)
     assert verdict.reason.endswith("the mean of 4 frames")
-    assert verdict.notes[-1] == "1 of 5 frames show no face and are ignored"
+    assert verdict.notes[-1] == "1 of 5 frames show no face that can be judged, and are ignored"
     assert np.array_equal(verdict.frames[2].photo, frames[2])
     assert len(detecting.judge_video(path, frames=2).frames) == 2
 
