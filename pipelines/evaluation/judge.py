@@ -23,8 +23,15 @@ from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
-from pipelines.evaluation.settings import PAPERS_RULE, SELECTION_RULES, SOURCE_RULES, THRESHOLD_RULES, EvaluateSettings
-from pipelines.evaluation.thresholds import choose_threshold
+from pipelines.evaluation.settings import (
+    PAPERS_RULE,
+    PUBLISHED_RULE,
+    SELECTION_RULES,
+    SOURCE_RULES,
+    THRESHOLD_RULES,
+    EvaluateSettings,
+)
+from pipelines.evaluation.thresholds import Threshold, choose_threshold
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
 from pipelines.training.run import score_path, steps_in
@@ -55,7 +62,7 @@ def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:
     if known.get("key") == key:
         return known
     names = sorted({path.parent.parent.name for path in tables})
-    folds = {name: judge_all(load_checkpoints(folder / name), settings) for name in names}
+    folds = {name: judge_all(load_checkpoints(folder / name), settings, _published(folder / name)) for name in names}
     result = {"key": key, "honest": settings.rules, "papers": PAPERS_RULE, "folds": folds, "mean": _means(folds)}
     write_json(path, result)
     return result
@@ -98,19 +105,43 @@ def load_checkpoints(fold_folder: Path) -> list[CheckpointScores]:
     ]
 
 
-def judge_all(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """The numbers of a fold and, if it tests several domains, of each domain under `domains`."""
+def _published(fold_folder: Path) -> Threshold | None:
+    """The threshold that came with a fold's published weights."""
+    path = fold_folder / "done.json"
+    known = read_json(path).get(PUBLISHED_RULE) if path.is_file() else None
+    return None if known is None else Threshold(known["threshold"], PUBLISHED_RULE, known["origin"])
+
+
+def judge_all(
+    checkpoints: list[CheckpointScores], settings: EvaluateSettings, published: Threshold | None = None
+) -> dict[str, Any]:
+    """The numbers of a fold and, if it tests several domains, of each domain under `domains`.
+
+    Raises:
+        AgfasError: the settings name the published threshold, and there is none.
+    """
+    if settings.threshold == PUBLISHED_RULE and published is None:
+        raise AgfasError(
+            "evaluate.threshold = published needs a detector whose published weights have a threshold: set"
+            " detector.weights of such a one, and train.steps = 0."
+        )
     domains = sorted(set(checkpoints[-1].target.domain.tolist()))
-    judged = judge_fold(checkpoints, settings)
+    judged = judge_fold(checkpoints, settings, published)
     if len(domains) > 1:
-        judged["domains"] = {domain: _judge_domain(checkpoints, domain, settings) for domain in domains}
+        judged["domains"] = {domain: _judge_domain(checkpoints, domain, settings, published) for domain in domains}
     return judged
 
 
-def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) -> dict[str, Any]:
-    """The numbers of one fold under all rules; with intervals under the experiment's own and the papers'."""
+def judge_fold(
+    checkpoints: list[CheckpointScores], settings: EvaluateSettings, published: Threshold | None = None
+) -> dict[str, Any]:
+    """The numbers of one fold under all rules; with intervals under the experiment's own and the papers'.
+
+    The published threshold is one of the rules only where the settings name it.
+    """
     rules: dict[str, Any] = {}
-    for rule, target, chosen in _choices(checkpoints, SELECTION_RULES, THRESHOLD_RULES):
+    names = (*THRESHOLD_RULES, *([PUBLISHED_RULE] if settings.threshold == PUBLISHED_RULE else []))
+    for rule, target, chosen in _choices(checkpoints, SELECTION_RULES, names, published):
         threshold = chosen["threshold"]
         rules[rule] = {
             **chosen,
@@ -123,22 +154,28 @@ def judge_fold(checkpoints: list[CheckpointScores], settings: EvaluateSettings) 
 
 
 def _choices(
-    checkpoints: list[CheckpointScores], selections: Sequence[str], thresholds: Sequence[str]
+    checkpoints: list[CheckpointScores],
+    selections: Sequence[str],
+    thresholds: Sequence[str],
+    published: Threshold | None = None,
 ) -> Iterator[tuple[str, ScoreTable, dict[str, Any]]]:
     """For each pair of rules its name, the target's scores, and the chosen step and threshold."""
     for selection in selections:
         step = select(selection, checkpoints)
         chosen = next(item for item in checkpoints if item.step == step)
         for rule in thresholds:
-            threshold = choose_threshold(rule, chosen.dev, chosen.target)
+            named = published if rule == PUBLISHED_RULE else None
+            threshold = named or choose_threshold(rule, chosen.dev, chosen.target)
             choice = {"step": step, "threshold": threshold.value, "threshold_origin": threshold.origin}
             yield f"{selection}/{rule}", chosen.target, choice
 
 
-def _judge_domain(checkpoints: list[CheckpointScores], domain: str, settings: EvaluateSettings) -> dict[str, Any]:
+def _judge_domain(
+    checkpoints: list[CheckpointScores], domain: str, settings: EvaluateSettings, published: Threshold | None
+) -> dict[str, Any]:
     parts = [CheckpointScores(c.step, c.dev, c.target.where(c.target.domain == domain)) for c in checkpoints]
     if len(set(parts[-1].target.label.tolist())) == 2:
-        return judge_fold(parts, settings)
+        return judge_fold(parts, settings, published)
     return {"videos": _counts(parts[-1].target), "one_class": _judge_one_class(parts)}
 
 

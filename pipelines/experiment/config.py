@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, check_objective, takes_cue
 from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
-from pipelines.evaluation.settings import EvaluateSettings
+from pipelines.evaluation.settings import PUBLISHED_RULE, EvaluateSettings
 from pipelines.experiment.generator import (
     AnoddpmSettings,
     GeneratorSettings,
@@ -167,6 +167,8 @@ class Experiment(Strict):
     def _trained_or_published(self) -> Experiment:
         options = self.detector.options()
         check_published(self.detector.name, options.get("weights"), options.get("sees"), self.train.steps)
+        if self.evaluate.threshold == PUBLISHED_RULE and self.train.steps:
+            raise ValueError("evaluate.threshold = published is of published weights as they are: set train.steps: 0")
         return self
 
     def _check_baseline_cue(self) -> None:

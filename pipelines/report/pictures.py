@@ -136,6 +136,7 @@ def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str,
     """The panels of the faces of these keys."""
     import torch
 
+    from pipelines.evaluation.sight import look
     from pipelines.pixels import to_unit_range
 
     opened = open_detector(trial, fold, step, keys)
@@ -143,12 +144,13 @@ def _make(trial: Trial, fold: str, step: int, keys: list[str]) -> list[dict[str,
     cue = None if reader is None else reader.batch(rows)
     needs = Workspace(trial.planned.experiment).needs_restoration()
     restored = reader.cues(rows)[1] if reader is not None and needs else None
-    image = to_unit_range(faces.images[rows])
+    seen, _ = look(opened.detector, faces, rows)
+    image = to_unit_range(seen)
     made = []
-    for i, row in enumerate(rows):
+    for i in range(len(rows)):
         part = None if cue is None else cue[i : i + 1]
         with torch.no_grad():
             attention = opened.detector(image[i : i + 1], part, need_weights=True).attention
         shown = None if restored is None else restored[i], None if part is None else part[0].numpy()
-        made.append(draw_panels(np.asarray(faces.images[row]), *shown, attention))
+        made.append(draw_panels(np.asarray(seen[i]), *shown, attention))
     return made

@@ -24,6 +24,7 @@ _THRESHOLDS = {
     "source_dev_min_acer": "lowest ACER, with APCER of the worst attack type, on held-out videos of the source domains",
     "source_dev_min_hter": "lowest HTER, all attacks pooled, on held-out videos of the source domains",
     "target_eer": "equal error rate on the test videos themselves, so that HTER is EER",
+    "published": "the threshold of the publisher of the weights",
 }
 
 

@@ -14,6 +14,7 @@ from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.errors import AgfasError
+from pipelines.evaluation.settings import PUBLISHED_RULE
 from pipelines.evaluation.sight import check_sight
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.untrained import build_detector, build_training
@@ -120,6 +121,9 @@ def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     if is_main():
         detector = build_detector(experiment)
         detector.save_pretrained(snapshot_folder(run.folder, 0))
-        count = detector.num_parameters()
-        run.finish({"fold": fold.name, "train_faces": 0, "parameters": count, "snapshots": [0]})
+        done = {"fold": fold.name, "train_faces": 0, "parameters": detector.num_parameters(), "snapshots": [0]}
+        decision = detector.decision
+        if decision is not None:
+            done[PUBLISHED_RULE] = {"threshold": decision.threshold, "origin": decision.origin}
+        run.finish(done)
     wait()

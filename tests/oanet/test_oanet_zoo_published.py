@@ -7,16 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import onnx
 import pytest
 import torch
-import torch.nn.functional as F
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from public_programs import TRANSFORM, Published, public_minifasnet
+from published_parts import save_liveness
 from torch import nn
-from torchvision import transforms
 
 from oanet.detectors import build_detector, load_detector
 from oanet.detectors.base import Detector
@@ -32,34 +29,6 @@ def realdata() -> Path:
     if not folder:
         pytest.skip("needs published weights: set AGFAS_REALDATA to the folder that holds weights/")
     return Path(folder)
-
-
-class Published(nn.Module):
-    """face-liveness-vit in plain torch, under the names of its checkpoint."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, 128, 16, 16)})
-        self.pos_embed = nn.Parameter(torch.randn(1, 197, 128) * 0.02)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, 128) * 0.02)
-        layer = nn.TransformerEncoderLayer(128, 4, 512, 0.0, batch_first=True)
-        self.encoder = nn.ModuleDict({"transformer_encoder": nn.TransformerEncoder(layer, 2)})
-        self.head = nn.Linear(128, 2)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        tokens = self.patch_embed["proj"](pixels).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_embed
-        return self.head(self.encoder["transformer_encoder"](tokens)[:, 0])
-
-
-TRANSFORM = transforms.Compose(
-    [
-        transforms.Resize(256),
-        transforms.CenterCrop(224),
-        transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    ]
-)
 
 
 def save_published(path: Path, network: nn.Module, **changes: object) -> str:
@@ -164,65 +133,6 @@ def save_fasnet(path: Path, network: nn.Module) -> str:
     return str(path)
 
 
-def slow_fasnet(state: dict[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
-    """The network straight from the names of a published file."""
-
-    def norm(name: str, places: torch.Tensor) -> torch.Tensor:
-        mean, var, weight, bias = (
-            state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        shape = (1, -1, *[1] * (places.ndim - 2))
-        return (places - mean.view(shape)) / (var.view(shape) + 1e-5).sqrt() * weight.view(shape) + bias.view(shape)
-
-    def conv(name: str, places: torch.Tensor, stride: int = 1, padding: int = 0, groups: int = 1) -> torch.Tensor:
-        places = norm(f"{name}.bn", F.conv2d(places, state[f"{name}.conv.weight"], None, stride, padding, 1, groups))
-        slope = state.get(f"{name}.prelu.weight")
-        return places if slope is None else torch.where(places > 0, places, places * slope.view(1, -1, 1, 1))
-
-    def block(name: str, places: torch.Tensor, stride: int) -> torch.Tensor:
-        inner = conv(f"{name}.conv", places)
-        inner = conv(f"{name}.project", conv(f"{name}.conv_dw", inner, stride, 1, inner.shape[1]))
-        if f"{name}.se_module.fc1.weight" in state:
-            gate = inner.mean(dim=(2, 3), keepdim=True)
-            gate = norm(f"{name}.se_module.bn1", F.conv2d(gate, state[f"{name}.se_module.fc1.weight"])).relu()
-            gate = norm(f"{name}.se_module.bn2", F.conv2d(gate, state[f"{name}.se_module.fc2.weight"])).sigmoid()
-            inner = inner * gate
-        return inner if stride == 2 else places + inner
-
-    places = conv("conv2_dw", conv("conv1", pixels, 2, 1), 1, 1, 32)
-    for halving, stage, count in (("conv_23", "conv_3", 4), ("conv_34", "conv_4", 6), ("conv_45", "conv_5", 2)):
-        places = block(halving, places, 2)
-        for number in range(count):
-            places = block(f"{stage}.model.{number}", places, 1)
-    places = conv("conv_6_dw", conv("conv_6_sep", places), groups=512)
-    return norm("bn", places.flatten(1) @ state["linear.weight"].T) @ state["prob.weight"].T
-
-
-def public_crop(bgr: np.ndarray, box: tuple[float, ...], scale: float) -> np.ndarray:
-    """The crop of the public program: the scaled box, moved inside, its last pixel included, resized in bytes."""
-    height, width = bgr.shape[:2]
-    scale = min(scale, (height - 1) / box[3], (width - 1) / box[2])
-    ends = []
-    for first, length, last in ((box[0], box[2], width - 1), (box[1], box[3], height - 1)):
-        low, high = first + length / 2 - length * scale / 2, first + length / 2 + length * scale / 2
-        if low < 0:
-            low, high = 0, high - low
-        if high > last:
-            low, high = low - (high - last), last
-        ends.append((math.trunc(low), math.trunc(high)))
-    (left, right), (top, bottom) = ends
-    return cv2.resize(bgr[top : bottom + 1, left : right + 1], (80, 80))
-
-
-def public_minifasnet(networks: dict[str, MiniFASNetwork], rgb: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
-    """(3,) summed probabilities of the classes, as the public program has them; it takes their largest."""
-    total = np.zeros(3)
-    for kind, scale in (("v2", 2.7), ("v1se", 4.0)):
-        pixels = torch.from_numpy(public_crop(rgb[..., ::-1].copy(), box, scale).transpose(2, 0, 1)[None]).float()
-        total += slow_fasnet(dict(networks[kind].state_dict()), pixels).softmax(dim=1)[0].numpy()
-    return total
-
-
 @pytest.mark.parametrize(
     "box", [(100, 90, 60, 80), (0, 0, 50, 40), (230, 170, 70, 60), (20, 5, 250, 200), (-9.5, 30.25, 80.5, 99.75)]
 )
@@ -301,31 +211,6 @@ def test_minifasnet_takes_nothing_but_its_own_crops() -> None:
         detector(torch.zeros(1, 3, 80, 80))
     with pytest.raises(ValueError, match="the face's box, which is missing"):
         detector.look(np.zeros((90, 90, 3), np.uint8))
-
-
-def save_liveness(path: Path, scale: float = 1.0) -> str:
-    """A graph with the input and output of insightface's add-on; `scale` takes its output out of [0, 1]."""
-    random = np.random.default_rng(3)
-    values = {
-        "kernel": random.normal(size=(4, 3, 5, 5)),
-        "mix": random.normal(size=(4, 1)) / 10,
-        "scale": np.array([scale]),
-    }
-    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()]
-    constants.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
-    steps = [
-        ("Conv", ["face", "kernel"]), ("Relu", ["0"]), ("GlobalAveragePool", ["1"]), ("Flatten", ["2"]),
-        ("MatMul", ["3", "mix"]), ("Squeeze", ["4", "axis"]), ("Sigmoid", ["5"]), ("Mul", ["6", "scale"]),
-    ]  # fmt: skip
-    nodes = [helper.make_node(kind, given, [str(number)]) for number, (kind, given) in enumerate(steps)]
-    nodes[-1].output[0] = "live"
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-        for name, shape in (("face", ["N", 3, 80, 80]), ("live", ["N"]))
-    ]
-    graph = helper.make_graph(nodes, "liveness", *ends, constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return str(path)
 
 
 FACE = np.array([(32.03, 38.06), (47.89, 37.98), (40.01, 47.08), (33.50, 56.36), (46.63, 56.29)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_published import save_liveness_vit, save_minifasnet
+from published_parts import save_liveness, save_liveness_vit, save_minifasnet, write_pictured_faces
 
 from oanet.names import DETECTORS, takes_cue
 from pipelines.experiment.config import Experiment
@@ -42,8 +42,10 @@ def small(path: Path, root: Path) -> Experiment:
     changes = {**SMALL, "output": str(root)}
     if takes_cue(given.detector.name, given.detector.options()):
         changes |= SMALL_CUE
-    if path.stem == "minifasnet":
-        changes["detector.weights"] = save_minifasnet(root.parent)
+    if given.train.steps == 0:
+        made = {"minifasnet": save_minifasnet, "insightface_liveness": lambda folder: save_liveness(folder / "x.onnx")}
+        changes["detector.weights"] = made[path.stem](root.parent)
+        changes["data"] = {"name": "dataset", "path": str(write_pictured_faces(root.parent / "faces")), "size": 32}
     else:
         changes |= {"train.steps": 2, "train.warmup": 0, "train.per_cell": 2, "train.evaluations": 1}
     return with_overrides(given, changes)
@@ -93,7 +95,8 @@ def test_the_published_rows_stand_beside_the_trained_one(tmp_path: Path) -> None
         detector = variant["set"].get("detector", {})
         if detector.get("name") in weights:
             detector["weights"] = weights[detector["name"]]
-    changes = {**SMALL, "output": str(tmp_path / "out"), "sweep.variants": variants, "train.evaluations": 1}
+    faces = {"data": {"name": "dataset", "path": str(write_pictured_faces(tmp_path / "faces")), "size": 32}}
+    changes = {**SMALL, **faces, "output": str(tmp_path / "out"), "sweep.variants": variants, "train.evaluations": 1}
     # Each published row sets its own steps to 0.
     sweep.run(with_overrides(given, {**changes, "train.steps": 2, "train.warmup": 0, "train.per_cell": 2}))
     results = (tmp_path / "out" / "report" / "results.md").read_text()
