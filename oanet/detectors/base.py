@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from oanet.batch import DetectorOutput
 from oanet.head import DomainHeads, Head
 from oanet.names import DETECTORS
-from oanet.sources import by_architecture
 from oanet.published import Decision
+from oanet.sources import by_architecture
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

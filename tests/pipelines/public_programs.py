@@ -94,8 +94,7 @@ def public_minifasnet(networks: dict[str, nn.Module], rgb: np.ndarray, box: Sequ
     """(3,) summed probabilities of the classes, as the public program has them; it takes their largest."""
     total = np.zeros(3)
     for kind, scale in (("v2", 2.7), ("v1se", 4.0)):
-        pixels = torch.from_numpy(
-            public_crop(rgb[..., ::-1].copy(), [float(value) for value in box], scale).transpose(2, 0, 1)[None]
-        ).float()
+        crop = public_crop(rgb[..., ::-1].copy(), [float(value) for value in box], scale)
+        pixels = torch.from_numpy(crop.transpose(2, 0, 1)[None]).float()
         total += slow_fasnet(dict(networks[kind].state_dict()), pixels).softmax(dim=1)[0].numpy()
     return total

@@ -130,13 +130,13 @@ def test_every_path_gives_the_publishers_answer(place, name, agfas, tmp_path):
     )
     assert code == 0
     evaluated = evaluated_scores(place, name)
-    for path, told in zip(paths, json.loads(printed)["results"], strict=True):
+    for path, shown in zip(paths, json.loads(printed)["results"], strict=True):
         score, live = public_answer(place, name, path)
         answers = [detector(path)[0] for detector in (direct, of_run, *saved)]
         answers.append(Judge(direct)(path).verdict)
         assert [answer.score for answer in answers] == pytest.approx([score] * 5, abs=2e-5)
         assert {answer.verdict for answer in answers} == {"live" if live else "attack"}
-        assert (told["score"], told["verdict"]) == (pytest.approx(score, abs=2e-5), "live" if live else "attack")
+        assert (shown["score"], shown["verdict"]) == (pytest.approx(score, abs=2e-5), "live" if live else "attack")
         if path in evaluated:
             assert evaluated[path] == pytest.approx(answers[0].score, abs=1e-6)
     assert len(evaluated) >= 2
@@ -165,8 +165,8 @@ def test_the_decision_is_the_publishers_and_says_so(place, agfas, tmp_path):
     assert "This program did not train it: the weights are those of face-liveness-vit" in card
     assert "chosen on CelebA-Spoof's TEST list" in card
     assert "Nothing was measured here." in card
-    told = " ".join(limits(vit.settings, vit.about()))
-    assert "face-liveness-vit (Affine Institute, 2026), as published" in told
+    words = " ".join(limits(vit.settings, vit.about()))
+    assert "face-liveness-vit (Affine Institute, 2026), as published" in words
     of_run = FaceAntiSpoofing.from_run(place / "out", "minifasnet", face_detector=SquareDetector())
     of_run.save_pretrained(tmp_path / "of_run")
     card = (tmp_path / "of_run" / "README.md").read_text()
@@ -257,9 +257,9 @@ def test_a_face_at_the_edge_is_rejected_as_by_insightface(place):
 )
 def test_mistakes_are_answered_with_the_fix(place, agfas, arguments, message):
     given = [word.replace("WEIGHTS", str(place / "weights")) for word in arguments]
-    code, _, told = agfas("detect", place / "photos", *given)
+    code, _, error = agfas("detect", place / "photos", *given)
     assert code == 1
-    assert message in told
+    assert message in error
 
 
 def test_a_published_network_is_saved_by_its_name(place, agfas, tmp_path):
