@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 FaceDetector = Annotated[
-    str | None, typer.Option("--face-detector", help="Face detector: yunet, insightface or retinaface.")
+    str | None, typer.Option("--face-detector", help="Face detector: yunet, insightface, retinaface or mtcnn.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
 PublishedWeights = Annotated[

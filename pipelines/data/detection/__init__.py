@@ -19,6 +19,7 @@ DETECTORS = {
     "yunet": "pipelines.data.detection.yunet:YuNet",
     "insightface": "pipelines.data.detection.insightface:InsightFace",
     "retinaface": "pipelines.data.detection.retinaface:RetinaFace",
+    "mtcnn": "pipelines.data.detection.mtcnn:MTCNN",
 }
 
 
@@ -71,7 +72,8 @@ def load_detector(name: str, weights: Path | None = None, **options: Any) -> Fac
 
     Args:
         name: key in `DETECTORS`.
-        weights: its weight file or folder. Required for `yunet`; the others download theirs by default.
+        weights: its weight file or folder. Required for `yunet`. Default: `mtcnn` reads those in the installed package
+            facenet-pytorch, the others download theirs.
         options: arguments of its class.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -52,12 +53,10 @@ def begin_worker(
     hide_bars()
     # The pool runs one process per core.
     cv2.setNumThreads(1)
-    if recipe.parsing_weights is not None:
-        import torch
-
-        torch.set_num_threads(1)
     files = TaskFiles(folder)
     worker = Worker(Cutter.load(recipe, make_detector), source, files.scratch)
+    if torch := sys.modules.get("torch"):  # of a face detector or the parser
+        torch.set_num_threads(1)
     return partial(_do, worker, files)
 
 
