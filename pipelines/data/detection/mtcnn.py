@@ -2,8 +2,10 @@
 
 The released crops of AG-FAS and SSDG were made with its landmarks. Three networks look in turn: P-Net at every place of
 a pyramid of copies, R-Net and O-Net at the squares that are left, and O-Net gives the landmarks. The rules are those of
-the package's `MTCNN(keep_all=True).detect`. In places it counts the first pixel as 1; that is kept, since a pixel moves
-the crop. A box without a pixel in the picture, which makes the package fail, is dropped.
+the package's `MTCNN(keep_all=True).detect`, with two exceptions. A square that reaches beyond the picture is filled up
+with black, as in the paper's code; the package stretches what is inside, which moves the landmarks of faces that fill
+the picture, and `edges="stretch"` does as the package. A square without a pixel in the picture, which makes the package
+fail, is dropped.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ _WHERE = (
 )
 # Side of P-Net's window and the distance of its windows, in pixels of a copy.
 _WINDOW, _STRIDE = 12, 2
+EDGES = ("pad", "stretch")
 # Squares looked at together: bounds memory where P-Net leaves thousands.
 _AT_ONCE = 512
 # Overlap above which the worse of two boxes is dropped: of P-Net in one copy, and everywhere else.
@@ -48,6 +51,7 @@ class MTCNN(ScaledDetector):
         min_face_size: side of the smallest faces to find, in pixels; at least 12.
         factor: ratio of the sides of neighbouring copies, above 0 and below 1.
         pnet_threshold, rnet_threshold, onet_threshold: least score of each network, in [0, 1].
+        edges: what R-Net and O-Net see of a square that reaches beyond the picture: `pad` or `stretch`.
         device: torch device.
         largest_side: larger pictures are searched in a copy of this longer side.
 
@@ -66,6 +70,7 @@ class MTCNN(ScaledDetector):
         pnet_threshold: float = 0.6,
         rnet_threshold: float = 0.7,
         onet_threshold: float = 0.7,
+        edges: str = "pad",
         device: str = "cpu",
         largest_side: int = 4096,
     ) -> None:
@@ -79,14 +84,18 @@ class MTCNN(ScaledDetector):
                 f"The face detector 'mtcnn' needs min_face_size of at least {_WINDOW} and factor between 0 and 1; got"
                 f" {min_face_size} and {factor}."
             )
-        self.min_face_size, self.factor, self.device = min_face_size, factor, torch.device(device)
+        if edges not in EDGES:
+            raise AgfasError(f"edges of the face detector 'mtcnn' must be {' or '.join(EDGES)}; got {edges}.")
+        self.min_face_size, self.factor, self.edges = min_face_size, factor, edges
+        self.device = torch.device(device)
         folder = _folder(weights)
         self.sha256 = fingerprint([file_sha256(folder / f"{name}.pt") for name in LAYOUTS])
         self._pnet, self._rnet, self._onet = (_load(folder / f"{name}.pt", name).to(self.device) for name in LAYOUTS)
 
     def fingerprint(self) -> dict[str, object]:
         """Weights, thresholds and sizes."""
-        return {**super().fingerprint(), "min_face_size": self.min_face_size, "factor": self.factor}
+        own = {"min_face_size": self.min_face_size, "factor": self.factor, "edges": self.edges}
+        return {**super().fingerprint(), **own}
 
     @torch.inference_mode()
     def _search(self, picture: np.ndarray) -> list[DetectedFace]:
@@ -119,7 +128,7 @@ class MTCNN(ScaledDetector):
         self, network: StageNet, pixels: Tensor, boxes: np.ndarray, threshold: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Boxes that a network keeps (N, 4), their scores (N,), offsets (N, 4), and what else it gives (N, 10 or 0)."""
-        cuts, boxes = cut(pixels, boxes, network.side)
+        cuts, boxes = cut(pixels, boxes, network.side, self.edges)
         if not len(cuts):
             return boxes, np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 10), np.float32)
         parts = [network(_normalised(part)) for part in cuts.split(_AT_ONCE)]
@@ -195,25 +204,31 @@ def square(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([corner, corner + side], axis=1)
 
 
-def cut(pixels: Tensor, boxes: np.ndarray, side: int) -> tuple[Tensor, np.ndarray]:
-    """The parts of boxes that lie inside the picture, each resized to a square by area averaging.
+def cut(pixels: Tensor, boxes: np.ndarray, side: int, edges: str) -> tuple[Tensor, np.ndarray]:
+    """Boxes of a picture, each resized to a square by area averaging.
 
     Args:
         pixels: (1, 3, H, W).
         boxes: (N, 4), whose first pixel has the number 1.
         side: of the squares.
+        edges: `pad`: what lies outside the picture is black; `stretch`: it is left away.
 
     Returns:
-        (M, 3, side, side) and the boxes (M, 4) that have a part inside.
+        (M, 3, side, side) and the boxes (M, 4) that have a pixel inside.
     """
-    height, width = pixels.shape[2:]
-    first = np.maximum(boxes[:, :2].astype(np.int64), 1) - 1
-    last = np.minimum(boxes[:, 2:].astype(np.int64), (width, height))
-    inside = (last > first).all(axis=1)
-    places = np.concatenate([first, last], axis=1)[inside].tolist()
-    parts = [pixels[:, :, top:bottom, left:right] for left, top, right, bottom in places]
-    resized = [F.interpolate(part, size=(side, side), mode="area") for part in parts]
-    return torch.cat(resized) if resized else pixels.new_zeros(0, 3, side, side), boxes[inside]
+    end = (pixels.shape[3], pixels.shape[2])
+    first, last = boxes[:, :2].astype(np.int64) - 1, boxes[:, 2:].astype(np.int64)
+    start, stop = np.maximum(first, 0), np.minimum(last, end)
+    inside = (stop > start).all(axis=1)
+    squares = [pixels.new_zeros(0, 3, side, side)]
+    for (left, top), (right, bottom), before, after in zip(
+        *(part[inside].tolist() for part in (start, stop, start - first, last - stop)), strict=True
+    ):
+        part = pixels[:, :, top:bottom, left:right]
+        if edges == "pad":
+            part = F.pad(part, (before[0], after[0], before[1], after[1]))
+        squares.append(F.interpolate(part, size=(side, side), mode="area"))
+    return torch.cat(squares), boxes[inside]
 
 
 def placed(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -142,15 +142,22 @@ def slow_moved(box: np.ndarray, offsets: np.ndarray, end: int) -> np.ndarray:
     return box + offsets * (width, height, width, height)
 
 
-def slow_cut(picture: np.ndarray, box: np.ndarray, side: int) -> np.ndarray | None:
+def slow_cut(picture: np.ndarray, box: np.ndarray, side: int, edges: str) -> np.ndarray | None:
     """The box's pixels, counted from 1 to its end."""
     left, top, right, bottom = (int(value) for value in box)
+    if min(right, picture.shape[1]) < max(left, 1) or min(bottom, picture.shape[0]) < max(top, 1):
+        return None
+    if edges == "pad":
+        whole = np.zeros((bottom - top + 1, right - left + 1, 3))
+        for row in range(max(top, 1), min(bottom, picture.shape[0]) + 1):
+            for column in range(max(left, 1), min(right, picture.shape[1]) + 1):
+                whole[row - top, column - left] = picture[row - 1, column - 1]
+        return slow_resize(whole, side, side)
     left, top, right, bottom = max(left, 1), max(top, 1), min(right, picture.shape[1]), min(bottom, picture.shape[0])
-    part = picture[top - 1 : bottom, left - 1 : right]
-    return None if part.size == 0 else slow_resize(part, side, side)
+    return slow_resize(picture[top - 1 : bottom, left - 1 : right], side, side)
 
 
-def slow_faces(picture: np.ndarray, states: dict[str, State], least: tuple[float, float, float], size: int) -> list:
+def slow_faces(picture: np.ndarray, states: dict[str, State], least: tuple, size: int, edges: str) -> list:
     """(box, score, landmarks) of every face, box as left, top, right, bottom."""
     height, width = picture.shape[:2]
     boxes, scores, offsets = [], [], []
@@ -172,7 +179,7 @@ def slow_faces(picture: np.ndarray, states: dict[str, State], least: tuple[float
     squares = [slow_square(slow_moved(boxes[n], offsets[n], 0)) for n in kept]
     for name, side, threshold in (("rnet", 24, least[1]), ("onet", 48, least[2])):
         looked = [(box, slow_network(name, states[name], part)) for box in squares
-                  if (part := slow_cut(picture, box, side)) is not None]  # fmt: skip
+                  if (part := slow_cut(picture, box, side, edges)) is not None]  # fmt: skip
         passed = [(box, outputs) for box, outputs in looked if outputs[0] > threshold]
         if name == "rnet":
             kept = slow_suppress(np.array([b for b, _ in passed]), np.array([o[0] for _, o in passed]), 0.7)
@@ -252,20 +259,21 @@ def test_boxes_are_moved_and_made_square_by_hand():
     np.testing.assert_allclose(square(np.array([[0, 0, 9, 4]], np.float32)), [[0, -2.5, 9, 6.5]])
 
 
-def test_what_lies_outside_is_not_padded_but_left_away():
+@pytest.mark.parametrize("edges", ["pad", "stretch"])
+def test_squares_at_the_edge(edges):
     picture = noise(20, 30)
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
     boxes = np.array(
         [[3.9, 2.2, 13.9, 12.2], [-4, -6, 8, 6], [25, 15, 40, 30], [-20, 0, -5, 9], [31, 1, 40, 9]], np.float32
     )
-    parts, kept = cut(pixels, boxes, 4)
+    parts, kept = cut(pixels, boxes, 4, edges)
     assert kept.tolist() == boxes[:3].tolist()
     for part, box in zip(parts, boxes, strict=False):
-        wanted = slow_cut(picture, box, 4)
+        wanted = slow_cut(picture, box, 4, edges)
         np.testing.assert_allclose((part.numpy() - 127.5) * 0.0078125, wanted, rtol=1e-5, atol=1e-5)
     # The first box: columns 3 to 13, counted from 1.
     np.testing.assert_allclose(parts[0, :, 0, 0], picture[1:4, 2:5].mean(axis=(0, 1)), rtol=1e-6)
-    assert [len(part) for part in cut(pixels, boxes[3:], 4)] == [0, 0]
+    assert [len(part) for part in cut(pixels, boxes[3:], 4, edges)] == [0, 0]
 
 
 def test_landmarks_by_hand():
@@ -277,14 +285,16 @@ def test_landmarks_by_hand():
 # The whole
 
 
-def test_it_finds_what_the_slow_cascade_finds(weights):
+@pytest.mark.parametrize("edges", ["pad", "stretch"])
+def test_it_finds_what_the_slow_cascade_finds(weights, edges):
     folder, states = weights
     picture = noise(40, 52, seed=3)
     least = (0.5, 0.3, 0.5)
     names = ("pnet_threshold", "rnet_threshold", "onet_threshold")
-    detector = load_detector("mtcnn", folder, min_face_size=24, **dict(zip(names, least, strict=True)))
-    wanted = sorted(slow_faces(picture, states, least, 24), key=lambda f: -(f[0][2] - f[0][0]) * (f[0][3] - f[0][1]))
-    real = [face for face in wanted if (face[0][2:] > face[0][:2]).all()]
+    thresholds = dict(zip(names, least, strict=True))
+    detector = load_detector("mtcnn", folder, min_face_size=24, edges=edges, **thresholds)
+    wanted = [face for face in slow_faces(picture, states, least, 24, edges) if (face[0][2:] > face[0][:2]).all()]
+    real = sorted(wanted, key=lambda face: -(face[0][2] - face[0][0]) * (face[0][3] - face[0][1]))
     found = detector(picture)
     assert len(found) == len(real) >= 2
     for face, (box, score, landmarks) in zip(found, real, strict=True):
@@ -313,7 +323,14 @@ def test_a_larger_picture_is_searched_small_and_mapped_back(weights):
 
 def test_the_fingerprint_tells_all_that_decides(weights, tmp_path):
     write_weights(tmp_path, seed=1)
-    options = ({}, {"min_face_size": 40}, {"factor": 0.5}, {"pnet_threshold": 0.5}, {"largest_side": 1000})
+    options = (
+        {},
+        {"edges": "stretch"},
+        {"min_face_size": 40},
+        {"factor": 0.5},
+        {"pnet_threshold": 0.5},
+        {"largest_side": 1000},
+    )
     prints = [load_detector("mtcnn", weights[0], **option).fingerprint() for option in options]
     prints.append(load_detector("mtcnn", tmp_path).fingerprint())
     assert len({str(sorted(one.items())) for one in prints}) == len(prints)
@@ -347,6 +364,8 @@ def test_mistakes_are_explained(weights, tmp_path, monkeypatch):
     for options in ({"min_face_size": 11}, {"factor": 1.0}, {"factor": 0.0}):
         with pytest.raises(AgfasError, match="min_face_size of at least 12 and factor between 0 and 1"):
             load_detector("mtcnn", weights[0], **options)
+    with pytest.raises(AgfasError, match="must be pad or stretch; got cut"):
+        load_detector("mtcnn", weights[0], edges="cut")
     with pytest.raises(AgfasError, match="rnet_threshold must be from 0 to 1"):
         load_detector("mtcnn", weights[0], rnet_threshold=2)
 
