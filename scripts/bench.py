@@ -2,7 +2,7 @@
 """Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
-    resume, loader, loader-workers, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
+    resume, loader, loader-workers, fas-aug, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
     freed-memory, idle-thread, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
@@ -39,6 +39,7 @@ BENCHMARKS = {
     "dfg-step-sd15": "scripts.bench.dfg_step:sd15_benchmark",
     "loader": "scripts.bench.cue_store:loader_benchmark",
     "loader-workers": "scripts.bench.loader:workers_benchmark",
+    "fas-aug": "scripts.bench.fas_aug:fas_aug_benchmark",
     "metrics": "scripts.bench.metrics:metrics_benchmark",
     "bootstrap": "scripts.bench.metrics:bootstrap_benchmark",
     "render": "scripts.bench.synthetic:render_benchmark",

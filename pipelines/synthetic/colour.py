@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 Point = tuple[float, float]
@@ -116,8 +117,8 @@ PRESSES: dict[str, tuple[Inks, float]] = {
 
 def between_spaces(picture: np.ndarray, source: str, target: str) -> np.ndarray:
     """A picture (H, W, 3) uint8 of one space of `RGB_SPACES` in the numbers of another; clipped."""
-    light = _decoded(source)[picture]
-    return _encoded(light @ _between(source, target), target)
+    light = cv2.LUT(picture, _decoded(source))
+    return _encoded(cv2.transform(light, _between(source, target)), target)
 
 
 def printed(picture: np.ndarray, press: str, target: str) -> np.ndarray:
@@ -128,11 +129,12 @@ def printed(picture: np.ndarray, press: str, target: str) -> np.ndarray:
         press: that prints it; the paper becomes white.
         target: the space of `RGB_SPACES` of the result.
     """
-    red, green, blue = np.moveaxis(_coverage(press)[picture], 2, 0)  # lacking red is cyan ink, and so on
-    both = red * green
-    ones = np.ones_like(red)
-    products = np.stack([ones, blue, green, green * blue, red, red * blue, both, both * blue], axis=2)
-    return _encoded(products @ _mixing(press, target), target)
+    lacking = cv2.split(cv2.LUT(picture, _coverage(press)))  # lacking red is cyan ink, and so on
+    products = np.ones((8, *picture.shape[:2]), dtype=np.float32)
+    for bit, area in enumerate(reversed(lacking)):
+        np.multiply(products[: 2**bit], area, out=products[2**bit : 2 ** (bit + 1)])
+    light = products.reshape(8, -1).T @ _mixing(press, target)
+    return _encoded(light.reshape(picture.shape), target)
 
 
 @lru_cache(maxsize=len(RGB_SPACES))
@@ -150,14 +152,17 @@ def _levels(space: str) -> np.ndarray:
 
 def _encoded(light: np.ndarray, space: str) -> np.ndarray:
     """(H, W, 3) float32 light of a space -> uint8."""
-    roots = np.sqrt(np.clip(light, 0.0, 1.0))
-    return _levels(space)[(roots * np.float32(_ROOTS - 1) + np.float32(0.5)).astype(np.int32)]
+    places = np.clip(light, 0.0, 1.0)
+    np.sqrt(places, out=places)
+    places *= np.float32(_ROOTS - 1)
+    places += np.float32(0.5)
+    return _levels(space).take(places.astype(np.int64))
 
 
 @lru_cache(maxsize=len(RGB_SPACES) ** 2)
 def _between(source: str, target: str) -> np.ndarray:
-    """(3, 3) float32: rows of linear RGB of one space, times this, are those of another."""
-    return np.linalg.solve(RGB_SPACES[target].to_xyz(), RGB_SPACES[source].to_xyz()).T.astype(np.float32)
+    """(3, 3) float32: linear RGB of one space, in columns -> those of another."""
+    return np.linalg.solve(RGB_SPACES[target].to_xyz(), RGB_SPACES[source].to_xyz()).astype(np.float32)
 
 
 @lru_cache(maxsize=len(PRESSES))
