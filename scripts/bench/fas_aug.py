@@ -48,7 +48,7 @@ def _timed(run: Callable[[], int]) -> Callable[[], tuple[float, int]]:
 def _operator(operator: Operator, faces: np.ndarray) -> Callable[[], int]:
     def run() -> int:
         drawn = (operator.draw(operator.high, stream(number, "bench")) for number in range(FACES))
-        return zlib.crc32(np.stack([change(face) for change, face in zip(drawn, faces, strict=True)]))
+        return zlib.crc32(np.stack([change(face) for change, face in zip(drawn, faces, strict=True)]).tobytes())
 
     return run
 
@@ -59,6 +59,6 @@ def _policy(settings: FasAugSettings, faces: np.ndarray) -> Callable[[], int]:
     def run() -> int:
         changed = faces.copy()
         maker.apply(maker.plan(0, zeros, zeros), 0, np.arange(FACES), changed)
-        return zlib.crc32(changed)
+        return zlib.crc32(changed.tobytes())
 
     return run
