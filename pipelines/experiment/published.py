@@ -7,6 +7,7 @@ from typing import Any
 
 from oanet.names import DETECTORS, inference_only
 from oanet.published import CROP
+from oanet.sources import folder_of
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import content_sha256
 
@@ -37,13 +38,17 @@ def check_published(detector: str, weights: Any, sees: str | None, steps: int) -
 
 
 def content_of_weights(detector: dict[str, Any]) -> dict[str, Any]:
-    """A detector's settings with the checksums of its weight files, and of its CLIP's folder, in place of their paths.
+    """A detector's settings with the checksums of its weight files, and of the folders of its CLIP and its backbones.
 
     Raises:
         AgfasError: a file is missing.
     """
     if detector.get("clip") and Path(detector["clip"]).is_dir():
         detector = {**detector, "clip": content_sha256(Path(detector["clip"]))}
+    for option in ("backbone", "cue_backbone"):
+        folder = folder_of(detector.get(option) or "")
+        if folder is not None and folder.is_dir():
+            detector = {**detector, option: content_sha256(folder)}
     weights = detector.get("weights")
     if not weights:
         return detector

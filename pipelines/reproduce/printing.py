@@ -12,7 +12,7 @@ from pipelines.files import csv_text
 from pipelines.report.cells import MISSING, Cell, Row, Table, texts, to_markdown
 from pipelines.report.contents import Target
 from pipelines.reproduce.deviations import as_lines, deviations_of
-from pipelines.reproduce.papers import read_papers
+from pipelines.reproduce.papers import Printed, read_papers
 from pipelines.reproduce.settings import RUNNING_BEST
 from pipelines.reproduce.values import Entry, MadeTable, Ours, one_video
 
@@ -51,14 +51,12 @@ def differences(table: MadeTable, entry: Entry) -> dict[str, float | None]:
     minus the paper's number. `paper_gain`: the paper's number minus its reference row's, in the paper's videos.
     `our_gain`: ours under the honest rule minus our reference row's.
     """
-    reference, ours = table.reference(entry), entry.papers.mean
+    reference, ours, paper = table.reference(entry), entry.papers.mean, entry.printed
+    other = None if reference is None else reference.printed
     found = {
         "between_rules": (minus(entry.honest, entry.papers), entry.videos),
-        "from_paper": (None if ours is None else ours - entry.printed.value, entry.videos),
-        "paper_gain": (
-            None if reference is None else entry.printed.value - reference.printed.value,
-            entry.paper_videos,
-        ),
+        "from_paper": (None if ours is None or paper is None else ours - paper.value, entry.videos),
+        "paper_gain": (None if other is None or paper is None else paper.value - other.value, entry.paper_videos),
         "our_gain": (None if reference is None else minus(entry.honest, reference.honest), entry.videos),
     }
     unit = table.printed.unit
@@ -85,7 +83,7 @@ def _table(table: MadeTable, metric: str, columns: Sequence[tuple[str, str]]) ->
     rows = []
     for row in table.rows:
         entries = [table.entries[row.label, head, name] for head, name in columns]
-        rows += _lines(table, row.label, entries, bool(row.planned))
+        rows += _lines(table, row.title, entries, bool(row.planned))
     unit = {"per cent": " (%)", "share": " (share of 1)", "count": ""}[table.printed.unit]
     title = f"{metric or table.printed.title}{unit}, {_where(table)}"
     heads = tuple(_head(table, head or name, head, name) for head, name in columns)
@@ -93,7 +91,8 @@ def _table(table: MadeTable, metric: str, columns: Sequence[tuple[str, str]]) ->
 
 
 def _lines(table: MadeTable, label: str, entries: Sequence[Entry], is_run: bool) -> list[Row]:
-    lines = [Row(f"{label}: the paper", texts(*(_printed(table, entry) for entry in entries)))]
+    paper = [_printed(table, entry.printed) for entry in entries if entry.printed is not None]
+    lines = [Row(f"{label}: the paper", texts(*paper))] if paper else []
     if not is_run:
         return lines
     tag = _tag(table)
@@ -147,9 +146,9 @@ def _tag(table: MadeTable) -> str:
     return "" if table.recipe.ground.own else f" ({table.recipe.ground.title})"
 
 
-def _printed(table: MadeTable, entry: Entry) -> str:
-    text = _number(table, entry.printed.value)
-    return f"{entry.printed.text} ({text})" if entry.printed.text else text
+def _printed(table: MadeTable, printed: Printed) -> str:
+    text = _number(table, printed.value)
+    return f"{printed.text} ({text})" if printed.text else text
 
 
 def _cell(table: MadeTable, ours: Ours) -> Cell:
@@ -198,7 +197,8 @@ def _notes(table: MadeTable) -> str:
         *(f"{note}." for note in recipe.size.differs),
         *([f"Overrides of the command line: {changed}."] if changed else []),
         *(f"{note.rstrip('.')}." for note in (*table.printed.notes, *recipe.table.notes)),
-        *(f"Not run here: {row.label}: {row.absent}." for row in table.rows if row.absent),
+        *(f"{row.label}, our row: {row.choice.ours}." for row in table.rows if row.choice.ours),
+        *(f"Not run here: {row.title}: {row.absent}." for row in table.rows if row.absent),
         *(f"Differs: {line}" for line in as_lines(deviations_of(table.name.partition("/")[0], table.rows))),
     ]
     return "\n".join(f"- {note}" for note in notes)
@@ -242,9 +242,9 @@ def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
         "head": entry.head,
         "metric": entry.metric,
         "unit": table.printed.unit,
-        "paper": entry.printed.value,
-        "paper_text": entry.printed.text,
-        "paper_source": read_papers().source(table.name),
+        "paper": _or_empty(entry.printed and entry.printed.value),
+        "paper_text": entry.printed.text if entry.printed else "",
+        "paper_source": read_papers().source(table.name) if entry.printed else "",
         "data": ground.title,
         "comparable": ground.own,
         "tested": "; ".join(target.name for target in entry.tested),

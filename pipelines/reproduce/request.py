@@ -90,7 +90,7 @@ def plan_lines(recipe: Recipe, rows: list[PlannedRow]) -> list[str]:
     places = ", ".join(f"{name} = {domain}" for name, domain in recipe.ground.domains.items())
     if not recipe.ground.own:
         lines.append(f"In place of the paper's datasets: {places}. No number is comparable with the paper's.")
-    lines += [f"row {row.label}: {row.absent or _counted(len(row.planned))}" for row in rows]
+    lines += [f"row {row.title}: {row.absent or _counted(len(row.planned))}" for row in rows]
     paper = recipe.table.table.partition("/")[0]
     differs = [f"differs: {line}" for line in as_lines(deviations_of(paper, rows))]
     return [*lines, *differs, f"Output: {recipe.root}"]

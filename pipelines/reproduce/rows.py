@@ -23,7 +23,7 @@ class PlannedRow:
     """One row of a table.
 
     Attributes:
-        label: as printed.
+        label: as printed, or our own.
         choice: its configuration.
         protocol: of its experiments.
         absent: why it is not run; empty if it is.
@@ -37,6 +37,11 @@ class PlannedRow:
     absent: str = ""
     methods: Mapping[str, tuple[Planned, ...]] = field(default_factory=dict)
     waits: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label, with a mark on rows that the paper does not have."""
+        return f"{self.label} (our row, not the paper's)" if self.choice.ours else self.label
 
     @property
     def planned(self) -> list[Planned]:

@@ -133,12 +133,14 @@ class RowChoice(Strict):
 
     Attributes:
         absent: why it is not run; empty if it is.
+        ours: what a row is that the paper does not have; empty for the paper's rows.
         method: name of one method, or of several whose values are averaged.
         set: overrides after the method's.
         protocol, at: instead of the table's and the column's.
     """
 
     absent: str = ""
+    ours: str = ""
     method: Names = ()
     set: dict[str, Any] = Field({})
     protocol: str = ""
@@ -156,7 +158,7 @@ class TableChoice(Strict):
         metrics: our metric by the printed name.
         reference: label of the row that others are compared with.
         notes: for the readers of our table.
-        rows: by printed label.
+        rows: by printed label, and our own rows.
     """
 
     table: str
@@ -202,7 +204,7 @@ def _read(path: Path, model: type[Read]) -> Read:
 
 def _check_fits(choice: TableChoice, settings: PaperSettings, path: Path) -> None:
     printed = read_papers().table(choice.table)
-    _check_known(path, "row", choice.rows, printed.rows)
+    _check_known(path, "row", [label for label, row in choice.rows.items() if not row.ours], printed.rows)
     _check_known(path, "row", printed.rows, choice.rows)
     _check_known(path, "metric", choice.metrics, printed.metrics)
     _check_known(path, "protocol", [choice.protocol, *_given(choice, "protocol")], settings.protocols)
@@ -214,6 +216,8 @@ def _check_fits(choice: TableChoice, settings: PaperSettings, path: Path) -> Non
     for label, row in choice.rows.items():
         if bool(row.absent) == bool(row.method):
             raise AgfasError(f"In {path}: row '{label}' must have either a method or a reason why it is absent.")
+        if row.ours and label in printed.rows:
+            raise AgfasError(f"In {path}: row '{label}' is the paper's; remove `ours`, or give another label.")
 
 
 def _given(choice: TableChoice, field: str) -> list[str]:

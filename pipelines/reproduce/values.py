@@ -59,7 +59,7 @@ class Entry:
 
     Attributes:
         row, head, metric: as printed.
-        printed: the paper's number.
+        printed: the paper's number; None in a row of our own.
         papers, honest: ours under each pair of rules, in the paper's unit.
         tested: the targets of ours.
         videos: our live and attack videos, if the cell has one target.
@@ -70,7 +70,7 @@ class Entry:
     row: str
     head: str
     metric: str
-    printed: Printed
+    printed: Printed | None
     papers: Ours
     honest: Ours
     tested: tuple[Target, ...]
@@ -150,8 +150,9 @@ def _entry(
         return Ours({seed: scale * number for seed, number in found.by_seed.items()}, found.text)
 
     alone, trials = len(tested) == 1, [trial for group in groups for trial in group.trials]
+    paper = None if row.choice.ours else printed.printed(row.label, head, metric)
     return Entry(
-        row.label, head, metric, printed.printed(row.label, head, metric), under(rules.papers), under(rules.honest),
+        row.label, head, metric, paper, under(rules.papers), under(rules.honest),
         tested, class_counts(trials, tested[0]) if alone else None, _paper_videos(recipe, row, head), ours in IN_VIDEOS,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from pipelines.training.settings import LoopSettings
 
 def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
     """SGD with momentum, Adam or AdamW over the trainable parameters."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
+    parameters = _groups([p for p in objective.parameters() if p.requires_grad], settings)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -26,6 +26,14 @@ def make_optimizer(objective: nn.Module, settings: LoopSettings) -> torch.optim.
         weight_decay=settings.weight_decay,
         fused=settings.optimizer == "adamw_fused" or None,
     )
+
+
+def _groups(parameters: list[nn.Parameter], settings: LoopSettings) -> list[Any]:
+    """All parameters, or two groups of them: those with weight decay, and biases, norms and layer scales without."""
+    if settings.decay_vectors:
+        return parameters
+    vectors = [p for p in parameters if p.ndim < 2]
+    return [{"params": [p for p in parameters if p.ndim >= 2]}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:

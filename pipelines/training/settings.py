@@ -34,6 +34,11 @@ class LoopSettings(Strict):
     )
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.01, ge=0)
+    decay_vectors: Annotated[bool, Added()] = Field(
+        True,
+        description="Weight decay of biases, norms and layer scales too, as in the papers' code; DINOv2 was trained"
+        " without it.",
+    )
     momentum: Unit = Field(0.9, description="For `sgd`.")
     betas: tuple[float, float] = Field((0.9, 0.999), description="For `adam`, `adamw` and `adamw_fused`.")
     schedule: Literal["constant", "cosine", "step"] = Field(

@@ -172,6 +172,8 @@ _KNOWN = (
     ("sd-vae-ft", "MIT"),
     ("vit_base_patch16_224.orig_in21k", "Apache-2.0"),
     ("resnet18.tv_in1k", "BSD-3-Clause"),
+    ("dinov2", "Apache-2.0"),
+    ("dinov3", "DINOv3 License, of Meta"),
 )
 
 
@@ -226,11 +228,14 @@ def _backbone(experiment: Experiment) -> list[Part]:
     if not options.get("pretrained"):
         return []
     from oanet.presets import detector_preset
+    from oanet.sources import is_source
 
     preset = detector_preset(experiment.detector.name, options.get("preset", "base"))
     names = [options.get(key, preset.get(key)) for key in ("backbone", "cue_backbone")]
     return [
-        Part(what="pretrained weights of the detector", source=f"timm/{name}", licence=licence_of(name))
+        _loaded("pretrained weights of the detector", name.partition(":")[2] or name)
+        if is_source(name)
+        else Part(what="pretrained weights of the detector", source=f"timm/{name}", licence=licence_of(name))
         for name in names
         if name
     ]

@@ -19,7 +19,7 @@ from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
 from pipelines.report.contents import Group, Target, Trial
-from pipelines.reproduce.printing import as_markdown, differences, in_videos, minus
+from pipelines.reproduce.printing import as_csv, as_markdown, differences, in_videos, minus
 from pipelines.reproduce.request import Asked, make_recipe
 from pipelines.reproduce.rows import plan_rows
 from pipelines.reproduce.settings import RUNNING_BEST
@@ -215,6 +215,30 @@ def test_on_the_papers_own_data_the_difference_from_the_paper_is_told(made):
     assert f"| SSAN-R [25]: in videos: ours, papers' rule, minus the paper | {expected:+.1f} |" in markdown
     assert "not comparable" not in markdown
     assert "| row | M&I to C | M&I to O |" in markdown
+
+
+def test_a_row_of_our_own_has_no_number_of_the_paper(made, tmp_path):
+    asked, _, path = made
+    for name in ("agfas.yaml", "agfas-II.yaml"):
+        shutil.copy(CONFIGS / name, tmp_path / name)
+    with (tmp_path / "agfas-II.yaml").open("a", encoding="utf-8") as stream:
+        stream.write('  "Mine": {method: ssan_r, ours: "SSAN-R again"}\n')  # so its runs are there
+    recipe = make_recipe(replace(asked, configs=tmp_path, only=(*ROWS, "Mine")))
+    own = replace(recipe, ground=replace(recipe.ground, own=True))
+    table = both_sides(own, plan_rows(recipe, (*ROWS, "Mine")))
+    markdown, entry = as_markdown(table), table.entries["Mine", "M&I to C", "HTER"]
+    assert "Mine: the paper" not in markdown
+    assert "- Mine, our row: SSAN-R again." in markdown
+    expected = records(path)["SSAN-R [25]", "M&I to C", "HTER"]
+    assert entry.honest.mean == float(expected["ours_honest"])
+    found = differences(table, entry)
+    assert found["from_paper"] is found["paper_gain"] is None
+    assert found["our_gain"] == float(expected["ours_minus_reference_videos"])
+    shown = [line.split("|")[1].strip() for line in markdown.splitlines() if line.startswith("| Mine")]
+    assert all(line.startswith("Mine (our row, not the paper's): ") for line in shown)
+    assert not any("minus the paper" in line or "the paper, minus" in line for line in shown)
+    (line,) = [line for line in csv.DictReader(as_csv(table).splitlines()) if line["row"] == "Mine"][:1]
+    assert line["paper"] == line["paper_source"] == line["ours_minus_paper_videos"] == ""
 
 
 def test_transfers_averages_and_trainings_of_the_other_paper(tmp_path):

@@ -84,6 +84,26 @@ def test_a_clip_counts_by_its_content(tmp_path: Path) -> None:
     assert hub["detector"]["clip"] == "openai/clip-vit-base-patch16"
 
 
+@pytest.mark.parametrize("option", ["backbone", "cue_backbone"])
+def test_a_backbone_counts_by_its_content(option: str, tmp_path: Path) -> None:
+    for folder, weights in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(weights)
+    one, same, other = (
+        Workspace(experiment({"name": "oanet", option: f"{prefix}{tmp_path / folder}"})).detector()
+        for prefix, folder in (("", "a"), ("local-dir:", "b"), ("", "c"))
+    )
+    assert one == same != other
+    for name in ("hf-hub:timm/x@main", "resnet18"):
+        assert Workspace(experiment({"name": "oanet", option: name})).detector_key()["detector"][option] == name
+
+
+def test_a_backbone_that_is_not_there_is_missed_before_the_training(tmp_path: Path) -> None:
+    given = experiment({"name": "image_only", "backbone": str(tmp_path / "none"), "pretrained": True})
+    with pytest.raises(AgfasError, match=r"The detector cannot be built: The backbone .* has no "):
+        train_detector.check_options(given)
+
+
 @pytest.mark.parametrize(
     ("detector", "message"),
     [

@@ -30,6 +30,41 @@ class Plain(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adamw_fused"])
+def test_vectors_are_decayed_unless_it_is_said(optimizer):
+    """Without a gradient, decay alone moves a weight."""
+    moved = {}
+    for decays in (True, False):
+        model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+        torch.nn.init.ones_(model[0].weight)
+        torch.nn.init.ones_(model[0].bias)
+        settings = LoopSettings(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, decay_vectors=decays)
+        step = make_optimizer(model, settings)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        step.step()
+        names = ("0.weight", "0.bias", "1.weight")
+        moved[decays] = [
+            not torch.equal(model.get_parameter(n), torch.ones_like(model.get_parameter(n))) for n in names
+        ]
+    assert moved == {True: [True, True, True], False: [True, False, False]}
+
+
+def test_a_resumed_run_keeps_its_groups(tmp_path):
+    settings = LoopSettings(steps=8, learning_rate=0.05, weight_decay=0.5, decay_vectors=False, checkpoint_every=3)
+    whole, resumed = Regression(), Regression()
+    fit(whole, batches, settings, Run(tmp_path / "whole", {}), title="whole")
+
+    def stop_at_five(step, model):
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(Regression(), batches, settings, Run(tmp_path / "b", {}), title="b", after_step=stop_at_five)
+    fit(resumed, batches, settings, Run(tmp_path / "b", {}), title="b")
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adamw_fused"])
 def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     settings = LoopSettings(
         steps=20,

@@ -19,9 +19,11 @@ from dfg.baselines.base import Baseline
 from pipelines.cues import settings as cue_settings
 from pipelines.data import detection, parsing
 from pipelines.errors import AgfasError
+from pipelines.experiment.file import build_experiment
 from pipelines.files import read_json
 from pipelines.fingerprint import file_sha256
 from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.card import _backbone as backbone_parts
 from pipelines.verdict.card import model_card
 from pipelines.verdict.folder import _load_maker, read_saved
 from pipelines.verdict.scorer import Scorer
@@ -127,6 +129,23 @@ def test_card_tells_data_errors_limits_and_licences(root, saved):
     assert "| face detector | painted | a test's |" in card
     assert "| this program | AG-FAS | Apache-2.0 |" in card
     assert "The error rates are optimistic" not in card
+
+
+@pytest.mark.parametrize(
+    ("detector", "expected"),
+    [
+        ({"preset": "dinov2"}, ["timm/vit_base_patch14_reg4_dinov2.lvd142m: Apache-2.0", "timm/resnet18.tv_in1k: BSD"]),
+        ({"preset": "dinov3"}, ["timm/vit_base_patch16_dinov3.lvd1689m: DINOv3 License", "timm/resnet18.tv_in1k: BSD"]),
+        (
+            {"backbone": "local-dir:/home/me/my_vit", "cue_backbone": "hf-hub:me/net"},
+            ["my_vit: its publisher", "me/net: "],
+        ),
+    ],
+)
+def test_card_names_the_backbones_of_a_detector(detector, expected):
+    given = build_experiment({"name": "x", "detector": {"name": "oanet", "pretrained": True, **detector}}, "the test")
+    found = [f"{part.source}: {part.licence}" for part in backbone_parts(given)]
+    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
 
 
 def test_card_warns_of_controls_and_of_rules_that_look_at_the_target(root, tmp_path):
