@@ -19,7 +19,7 @@ def build_detector(name: str, *, preset: str = "base", seed: int = 0, **options:
 
     Args:
         name: one of `DETECTORS`, or `module:Class`.
-        preset: `base` or `tiny`, see `oanet.presets`.
+        preset: `base`, `tiny` or another one of the detector, see `oanet.presets`.
         seed: seed of the random weights; torch's global random stream is left unchanged.
         **options: constructor options that override the preset's.
 
