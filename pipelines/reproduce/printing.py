@@ -242,7 +242,7 @@ def _record(table: MadeTable, entry: Entry) -> dict[str, Any]:
         "head": entry.head,
         "metric": entry.metric,
         "unit": table.printed.unit,
-        "paper": _or_empty(entry.printed and entry.printed.value),
+        "paper": _or_empty(entry.printed.value if entry.printed else None),
         "paper_text": entry.printed.text if entry.printed else "",
         "paper_source": read_papers().source(table.name) if entry.printed else "",
         "data": ground.title,
