@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from slow_losses import shuffle_norms, slow_contrast, slow_cross_entropy, slow_mlp, values
 from torchvision.transforms import v2
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -175,29 +176,48 @@ def test_the_public_code_deals_with_replacement() -> None:
     assert repeated == pytest.approx(1 - 6 * 5 * 4 / 6**3, abs=0.03)  # 44 % of the draws
 
 
-def test_flip_mcl_is_the_sum_of_its_parts(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Views that are the faces themselves leave a consistency that differs by the prompts alone, and a known SimCLR."""
+def test_every_part_of_flip_mcl_is_its_equation(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six faces with two other pictures as their views; the first view is given the first three prompts."""
     batch = make_batch(6)
     options = {"hidden": 16, "projection_dim": 8, "lambda_contrastive": 0.5, "lambda_consistency": 3.0}
     objective: Any = build_objective("flip_mcl", tiny("flip_mcl"), 2, **options)
-    monkeypatch.setattr(objective, "_view", lambda batch: batch.image)
-    result = objective(batch, 0.0)
-    parts = {name: result[name] for name in ("cross_entropy", "contrastive", "consistency")}
-    expected = parts["cross_entropy"] + 0.5 * parts["contrastive"] + 3.0 * parts["consistency"]
-    torch.testing.assert_close(result["loss"].detach(), expected)
-    projected = objective.projector(objective.detector.embed_images(batch.image))
-    torch.testing.assert_close(parts["contrastive"], simclr(projected, projected, 0.1).detach())
-
-    half = torch.arange(6).lt(3).long().expand(6, 6)
+    shuffle_norms(objective.projector)
+    pictures = [batch.image.flip(-1), -batch.image]
+    given, half = iter(pictures), torch.arange(6).lt(3).long().expand(6, 6)
+    monkeypatch.setattr(objective, "_view", lambda batch: next(given))
     monkeypatch.setattr("oanet.objectives.flip_mcl.deal", lambda count, prompts, released: (half, 1 - half))
+    result = objective(batch, 0.0)
+
     detector = objective.detector
-    images, prompts = detector.embed_images(batch.image).detach(), detector.embed_prompts().detach()
+    with torch.no_grad():
+        views = [values(detector.embed_images(picture)) for picture in pictures]
+        prompts, logits = values(detector.embed_prompts()), values(detector(batch.image).logits)
     squares = []
-    for face, label in zip(images, batch.label.tolist(), strict=True):
-        halves = prompts[label, :3].mean(dim=0), prompts[label, 3:].mean(dim=0)
-        one, other = (float(face @ half / face.norm() / half.norm()) for half in halves)
+    for first, second, label in zip(*views, batch.label.tolist(), strict=True):
+        halves = prompts[label, :3].mean(axis=0), prompts[label, 3:].mean(axis=0)
+        one, other = (
+            face @ half / np.linalg.norm(face) / np.linalg.norm(half)
+            for face, half in zip((first, second), halves, strict=True)
+        )
         squares.append((one - other) ** 2)
-    assert objective(batch, 0.0)["consistency"].item() == pytest.approx(sum(squares) / 6, rel=1e-3, abs=1e-9)
+    projected = np.concatenate([slow_mlp(view, objective.projector) for view in views])
+    unit = projected / np.linalg.norm(projected, axis=1, keepdims=True)
+    expected = {
+        "cross_entropy": np.mean(slow_cross_entropy(logits, batch.label.tolist())),
+        "contrastive": slow_contrast(unit @ unit.T / 0.1, [*range(6), *range(6)]),
+        "consistency": np.mean(squares),
+    }
+    for name, value in expected.items():
+        assert result[name].item() == pytest.approx(value, rel=1e-3, abs=1e-9), name
+    total = expected["cross_entropy"] + 0.5 * expected["contrastive"] + 3.0 * expected["consistency"]
+    assert result["loss"].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_mlp_of_flip_mcl_has_the_published_sizes() -> None:
+    with torch.device("meta"):
+        objective = build_objective("flip_mcl", build_detector("flip_mcl"), 3)
+    sizes = [tuple(layer.weight.shape) for layer in objective.projector if isinstance(layer, torch.nn.Linear)]  # type: ignore[operator, union-attr]
+    assert sizes == [(4096, 512), (4096, 4096), (256, 4096)]
 
 
 def test_views_stay_pictures_differ_and_repeat(make_batch: MakeBatch) -> None:

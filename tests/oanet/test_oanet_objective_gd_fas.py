@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_losses import shuffle_norms, slow_contrast, slow_cross_entropy, slow_mlp, values
 
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
@@ -27,12 +28,6 @@ def gd_fas(name: str = "gd_fas", **options: Any) -> GroupScaling:
     return objective
 
 
-def slow_cross_entropy(logits: Array, labels: list[int]) -> list[float]:
-    return [
-        math.log(sum(math.exp(v) for v in row)) - float(row[label]) for row, label in zip(logits, labels, strict=True)
-    ]
-
-
 def slow_groups(losses: list[float], groups: list[int], domains: int, beta: float = 1.5) -> float:
     alpha = math.log(domains) / 2
     parts = []
@@ -43,39 +38,16 @@ def slow_groups(losses: list[float], groups: list[int], domains: int, beta: floa
     return sum((beta / (1 + math.exp(-v / alpha)) - beta / 2 + 1) * part for v, part in zip(z, parts, strict=True))
 
 
-def slow_contrast(similarity: Array, classes: list[int], released: bool) -> float:
-    """The mean over anchors of the mean over positives; or that over all N (N - 1) entries, each by its positives."""
-    n, entries = len(classes), []
-    for i in range(n):
-        others = [j for j in range(n) if j != i]
-        total = sum(math.exp(similarity[i, j] - similarity[i].max()) for j in others)
-        positives = [j for j in others if classes[j] == classes[i]]
-        for j in positives:
-            entries.append((math.log(total) + similarity[i].max() - similarity[i, j]) / len(positives))
-    return sum(entries) / (n * (n - 1) if released else n)
-
-
 def slow_residual(images: Array, words: Array) -> Array:
     """By least squares, without a basis."""
     return np.stack([face - words.T @ np.linalg.lstsq(words.T, face, rcond=None)[0] for face in images])
-
-
-def slow_mlp(faces: Array, projector: torch.nn.Sequential) -> Array:
-    for linear, norm in ((projector[0], projector[1]), (projector[3], projector[4]), (projector[6], projector[7])):
-        faces = faces @ linear.weight.detach().double().numpy().T  # type: ignore[union-attr, operator]
-        faces = (faces - faces.mean(axis=0)) / np.sqrt(faces.var(axis=0) + 1e-5)
-        faces = np.maximum(faces * norm.weight.detach().numpy() + norm.bias.detach().numpy(), 0)  # type: ignore[operator, union-attr]
-    return faces
 
 
 @pytest.mark.parametrize("released", [False, True])
 def test_every_part_is_its_equation(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, released: bool) -> None:
     """Twelve faces, their mirror images as the second views, and words and embeddings as the detector has them."""
     batch, objective = make_batch(12), gd_fas(temperature=0.5, released=released)
-    for layer in objective.projector:
-        if isinstance(layer, torch.nn.BatchNorm1d):
-            torch.nn.init.uniform_(layer.weight)
-            torch.nn.init.uniform_(layer.bias)
+    shuffle_norms(objective.projector)
     pictures = [batch.image, batch.image.flip(-1)]
     given = iter([FaceBatch(image, None, batch.label, batch.domain, batch.key) for image in pictures])
     monkeypatch.setattr("oanet.objectives.gd_fas.random_view", lambda *_: next(given))
@@ -83,20 +55,20 @@ def test_every_part_is_its_equation(make_batch: MakeBatch, monkeypatch: pytest.M
 
     detector: Any = objective.detector
     with torch.no_grad():
-        faces = detector.embed_images(torch.cat(pictures)).double().numpy()
-        words = detector.embed_prompts().double().numpy().mean(axis=1)
+        faces = values(detector.embed_images(torch.cat(pictures)))
+        words = values(detector.embed_prompts()).mean(axis=1)
     label, domain = batch.label.repeat(2).tolist(), batch.domain.repeat(2).tolist()
     unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (faces, words)]
     logits = math.exp(detector.clip.logit_scale.item()) * unit[0] @ unit[1].T
     groups = [one + 2 * other for one, other in zip(label, domain, strict=True)]
     rest = slow_residual(faces, words)
     projected = slow_mlp(faces, objective.projector)
-    weight, bias = (p.detach().double().numpy() for p in objective.classifier.parameters())
+    weight, bias = map(values, objective.classifier.parameters())
     directions = projected / np.linalg.norm(projected, axis=1, keepdims=True)
     expected = {
         "groups": slow_groups(slow_cross_entropy(logits, label), groups, domains=3),
         "domain": slow_contrast(rest @ rest.T / 0.5, domain, released),
-        "contrastive": slow_contrast(directions @ directions.T / 0.8, [*range(12), *range(12)], released=False),
+        "contrastive": slow_contrast(directions @ directions.T / 0.8, [*range(12), *range(12)]),
         "cross_entropy": float(np.mean(slow_cross_entropy(projected @ weight.T + bias, label))),
     }
     for name, value in expected.items():
