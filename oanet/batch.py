@@ -55,8 +55,8 @@ class DetectorOutput:
     Attributes:
         logits: (B, 2) float32; index 0 attack, index 1 bona fide.
         features: (B, D) float32, the embedding that classifier and losses use.
-        attention: per block (B, heads, T, N), the attention of the T image tokens (class token first) to the N cue
-            tokens, rows summing to one; None unless requested by `need_weights`, and without cross-attention.
+        attention: per block (B, heads, T, N), the attention of the T image tokens (class token, registers, patches) to
+            the N cue tokens, rows summing to one; None unless requested by `need_weights`, and without cross-attention.
         maps: predicted maps by name, such as `depth` (B, 1, 32, 32); None for detectors that predict none.
         patches: (B, N, C), final patch tokens of a ViT after its last norm, in row-major order; None unless requested
             by `see_patches`, see `oanet.patches`.

@@ -23,6 +23,7 @@ _HUBS = ("hf-hub:", "hf_hub:")
 _FOLDER = "local-dir:"
 _OURS = ("img_size", "in_chans", "num_classes", "global_pool", "dynamic_img_size")
 """timm's arguments that a detector sets itself."""
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _DINOV2_WIDTHS = {384: "small", 768: "base", 1024: "large"}
 _MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 
@@ -88,7 +89,7 @@ def find_source(backbone: str) -> Source:
         folder = _fetched(backbone.partition(":")[2])
     path = folder / CONFIG_FILE
     if not path.is_file():
-        hint = "" if folder.is_dir() else f" A repository of the hub is written hf-hub:{backbone}."
+        hint = f" A repository of the hub is written hf-hub:{backbone}." if _REPOSITORY.fullmatch(backbone) else ""
         raise FileNotFoundError(f"The backbone {backbone!r} has no {path}.{hint}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

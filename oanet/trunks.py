@@ -40,7 +40,7 @@ def create_timm(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
             raise
         raise OSError(
             f"The pretrained weights of {name!r} could not be loaded ({error}). Connect to the network once "
-            "to cache them, or set pretrained = False."
+            "to cache them, name a folder that holds them instead, or set pretrained = False."
         ) from error
 
 

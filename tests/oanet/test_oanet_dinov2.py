@@ -260,6 +260,8 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError, match=r"hub is written hf-hub:timm/nowhere"):
         build("timm/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"has no .*config\.json\.$"):
+        build(tmp_path / "nowhere")
     folder = tmp_path / "dino"
     written(folder)
     weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
