@@ -20,6 +20,8 @@ DATA = Path(__file__).with_name("deviations.yaml")
 
 KINDS = ("paper", "detector", "objective", "cue", "augment")
 
+_TABLE_ONE = "agfas/I"
+
 _Text = Annotated[str, StringConstraints(min_length=2, strip_whitespace=True)]
 
 
@@ -75,12 +77,19 @@ def parts_of_experiment(experiment: Experiment) -> set[str]:
     return parts | ({f"cue:{experiment.cue.source}"} if reads_cue else set())
 
 
-def deviations_of(paper: str, rows: Iterable[PlannedRow]) -> list[Group]:
-    """The groups that a paper's table needs: of the paper, and of the parts of its rows' experiments."""
-    parts = {f"paper:{paper}"}
+def deviations_of(table: str, rows: Iterable[PlannedRow]) -> list[Group]:
+    """The groups that a table needs: of its paper, and of the parts of its rows' experiments.
+
+    Of Table I, only what is in it.
+    """
+    parts = {f"paper:{table.partition('/')[0]}"}
     for planned in (item for row in rows for item in row.planned):
         parts |= parts_of_experiment(planned.experiment)
-    return [group for group in read_deviations().groups if parts & set(group.used_by)]
+    groups = [group for group in read_deviations().groups if parts & set(group.used_by)]
+    if table != _TABLE_ONE:
+        return groups
+    kept = [(group, tuple(row for row in group.rows if not row.matters.startswith("not in it"))) for group in groups]
+    return [group.model_copy(update={"rows": rows}) for group, rows in kept if rows]
 
 
 def as_lines(groups: Iterable[Group]) -> list[str]:

@@ -199,7 +199,7 @@ def _notes(table: MadeTable) -> str:
         *(f"{note.rstrip('.')}." for note in (*table.printed.notes, *recipe.table.notes)),
         *(f"{row.label}, our row: {row.choice.ours}." for row in table.rows if row.choice.ours),
         *(f"Not run here: {row.title}: {row.absent}." for row in table.rows if row.absent),
-        *(f"Differs: {line}" for line in as_lines(deviations_of(table.name.partition("/")[0], table.rows))),
+        *(f"Differs: {line}" for line in as_lines(deviations_of(table.name, table.rows))),
     ]
     return "\n".join(f"- {note}" for note in notes)
 

@@ -91,8 +91,7 @@ def plan_lines(recipe: Recipe, rows: list[PlannedRow]) -> list[str]:
     if not recipe.ground.own:
         lines.append(f"In place of the paper's datasets: {places}. No number is comparable with the paper's.")
     lines += [f"row {row.title}: {row.absent or _counted(len(row.planned))}" for row in rows]
-    paper = recipe.table.table.partition("/")[0]
-    differs = [f"differs: {line}" for line in as_lines(deviations_of(paper, rows))]
+    differs = [f"differs: {line}" for line in as_lines(deviations_of(recipe.table.table, rows))]
     return [*lines, *differs, f"Output: {recipe.root}"]
 
 

@@ -62,3 +62,4 @@ def test_a_table_prints_those_of_its_methods(table, shown, not_shown):
     titles = " ".join(line.split(". ")[0] for line in differs)
     assert [name for name in shown if name not in titles] == []
     assert [name for name in not_shown if name in titles] == []
+    assert any("Matters for Table I: not in it" in line for line in differs) == (table != "agfas/I")
