@@ -113,6 +113,7 @@ class LivenessViT(Pluggable):
             )
         if threshold is not None:
             check_range("[0, 1]", threshold=threshold)
+        if threshold is not None and self.sees == PICTURE:
             self.decision = Decision(1 - threshold, _ORIGIN)
         self._threshold = threshold
         if cue:  # after loading the weights, which have no cross-attention

@@ -29,14 +29,14 @@ def answers(
 ) -> Iterator[tuple[np.ndarray, DetectorOutput]]:
     """Each batch's rows with the detector's output, in order.
 
+    A face that the publisher of a network rejects as an input gets the score 0: it is not accepted as live.
+
     Args:
         detector: moved to this process's device and set to evaluation mode.
         faces: the dataset.
         reader: of its cues; None for a detector without.
         rows: (n,) indices of the faces.
         batch_size: faces judged at once.
-
-    A face that the publisher of a network rejects as an input gets the score 0: it is not accepted as live.
 
     Raises:
         AgfasError: a face is not what the detector takes, or its output is no probability.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from oanet.published import CROP
 from pipelines.artefacts import detector_run, face_columns, generator_done, load_maker, result_path
 from pipelines.data.protocols import Fold, protocol_folds
 from pipelines.data.records import NO_ATTACK, read_card
@@ -107,12 +108,13 @@ def _settings(
     rules = experiment.evaluate
     if rules.threshold == PUBLISHED_RULE:
         return published_settings(planned.title, fold, detector, loaded)
+    size = workspace.size if detector.sees == CROP else len(detector.look_at_nobody())
     return ModelSettings(
         label=planned.title,
         fold=fold,
         detector=experiment.detector.name,
         sees=detector.sees,
-        face=face_settings(read_card(workspace.faces), workspace.size),
+        face=face_settings(read_card(workspace.faces), size),
         cue=experiment.cue if workspace.needs_cue() else None,
         threshold=ThresholdSettings(
             value=numbers["threshold"],
