@@ -99,6 +99,12 @@ class ObjectiveSettings(BaseModel):
         check_objective(self.name, self.options())
         return self
 
+    @property
+    def title(self) -> str:
+        """The name, and that of the objective beside which it goes, for people."""
+        base = self.options().get("base")
+        return f"{self.name} beside {base.get('name', 'erm')}" if isinstance(base, dict) else self.name
+
     def options(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return dict(self.model_extra or {})

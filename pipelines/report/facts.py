@@ -43,7 +43,7 @@ def settings_table(study: Study) -> Table:
         takes_t = workspace.needs_restoration() and workspace.timestep() > 0
         cells = texts(
             experiment.detector.name,
-            experiment.objective.name,
+            experiment.objective.title,
             cue.source if group.takes_cue else MISSING,
             _sampling(experiment) if takes_t else MISSING,
             cue.form if group.takes_cue else MISSING,

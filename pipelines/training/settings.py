@@ -147,7 +147,7 @@ class PdaSettings(Strict):
         0.25, gt=0, lt=1, description="Share of an attack's patches that are replaced; not published, 0.25 is ours."
     )
     grid: int | None = Field(
-        None, ge=2, description="Patches in a row and a column. Default: those of the detector's transformer."
+        None, ge=2, le=64, description="Patches in a row and a column. Default: those of the detector's transformer."
     )
 
 

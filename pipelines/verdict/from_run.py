@@ -151,7 +151,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         drawn=experiment.data.name == "synthetic" or card.get("kind") == "synthetic",
         train_domains=list(fold.train_domains),
         counts=_counts(columns, fold, trained=experiment.train.steps > 0),
-        objective=experiment.objective.name,
+        objective=experiment.objective.title,
         seed=experiment.seed,
         steps=experiment.train.steps,
         parameters=done["parameters"],

@@ -78,6 +78,13 @@ def test_a_wrong_base_is_found_when_the_file_is_read() -> None:
         experiment(VIT, objective={"name": "apl", "base": {"name": "sdg"}})
 
 
+def test_pages_name_the_base() -> None:
+    titles = [
+        experiment(VIT, objective={"name": "apl", **base}).objective.title for base in ({}, {"base": {"name": "ssdg"}})
+    ]
+    assert titles == ["apl", "apl beside ssdg"]
+
+
 def test_without_changes_a_run_keeps_its_name() -> None:
     plain = Workspace(experiment(VIT)).detector_key()
     assert "augment" not in plain["train"]
