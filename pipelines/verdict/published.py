@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oanet.detectors import Detector, build_detector
 from oanet.published import Publication, find_weights, publication, published_names
 from pipelines.data.crop import DEFAULT_TEMPLATE
 from pipelines.errors import AgfasError
@@ -15,6 +15,9 @@ from pipelines.processes import package_versions
 from pipelines.verdict.crops import GivenDetector, Loaded, load_parts
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, FaceSettings, ModelSettings, Part, PublishedFacts, ThresholdSettings
+
+if TYPE_CHECKING:
+    from oanet.detectors import Detector
 
 FOLD = "not trained here"
 PACKAGES = ("agfas", "torch", "diffusers", "timm")
@@ -86,6 +89,8 @@ def _publication(name: str) -> Publication:
 
 
 def _build(name: str, place: Path) -> Detector:
+    from oanet.detectors import build_detector  # imports torch, which commands that only read do without
+
     try:
         return build_detector(name, weights=find_weights(name, place)).eval()
     except FileNotFoundError as error:
