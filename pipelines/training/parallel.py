@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from timm.layers import Attention, DropPath
+from timm.layers import Attention, BatchNormAct2d, DropPath, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -188,16 +188,20 @@ class SynchronizedBatchNorm(_BatchNorm):
 
     Attributes:
         biased: the running variance follows the biased variance, see `oanet.detectors.attacknet.DenseBatchNorm`.
+        act, drop: what timm's `BatchNormAct2d` does to its result; nothing by default.
     """
 
     biased = False
 
     def forward(self, input: Tensor) -> Tensor:
         """See `nn.BatchNorm2d`."""
+        return self.act(self.drop(self._normalized(input)))
+
+    def _normalized(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         if input.dtype in (torch.bfloat16, torch.float16):
-            return self(input.float()).to(input.dtype)
+            return self._normalized(input.float()).to(input.dtype)
         result, mean, variance, count = _Normalize.apply(input, self.weight, self.bias, self.eps)
         if self.track_running_stats:
             self._follow(mean, variance if self.biased else variance * (count / (count - 1).clamp_min(1)))
@@ -295,6 +299,12 @@ def _independent(layer: nn.Module, place: Place, processes: int) -> nn.Module | 
 
 def _synchronized(layer: _BatchNorm) -> nn.Module:
     biased = getattr(layer, "biased", False)
+    known = (BatchNormAct2d, nn.SyncBatchNorm)
+    if not (biased or isinstance(layer, known) or type(layer).forward is _BatchNorm.forward):
+        raise AgfasError(
+            f"{type(layer).__name__} normalises batches in a way of its own, which several processes cannot do"
+            " together. Train with one process, or with a network of torch's or timm's layers."
+        )
     if on_cpu() or biased:
         joint = SynchronizedBatchNorm(
             layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
@@ -303,5 +313,6 @@ def _synchronized(layer: _BatchNorm) -> nn.Module:
         joint.running_mean, joint.running_var = layer.running_mean, layer.running_var
         joint.num_batches_tracked = layer.num_batches_tracked
         joint.biased = biased
+        joint.drop, joint.act = (getattr(layer, name, nn.Identity()) for name in ("drop", "act"))
         return joint.train(layer.training)
-    return nn.SyncBatchNorm.convert_sync_batchnorm(layer)
+    return convert_sync_batchnorm(layer)

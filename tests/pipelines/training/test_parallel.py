@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from timm.layers import DropPath
+from timm.layers import ConvNormAct, DropPath
 from torch import nn
 
 from pipelines.errors import AgfasError
-from pipelines.training.parallel import Place, PlacedDropout, ProcessShare, make_independent, shares, split
+from pipelines.training.parallel import (
+    Place,
+    PlacedDropout,
+    ProcessShare,
+    SynchronizedBatchNorm,
+    make_independent,
+    shares,
+    split,
+)
 
 
 @pytest.mark.parametrize(("total", "parts"), [(12, 4), (13, 4), (64, 64), (7, 3)])
@@ -99,3 +109,27 @@ def test_names_of_parameters_stay():
     assert list(model.state_dict()) == names
     assert all(one is other for one, other in zip(weights, model.parameters(), strict=True))
     assert isinstance(model[2][0], PlacedDropout)
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_the_activation_of_timms_batch_norm_stays(monkeypatch, cpu):
+    monkeypatch.setattr("pipelines.training.parallel.on_cpu", lambda: cpu)
+    model = nn.Sequential(ConvNormAct(3, 4), nn.BatchNorm2d(4)).eval()
+    names = list(model.state_dict())
+    plain = copy.deepcopy(model)
+    make_independent(model, Place(), 2)
+    assert isinstance(model[0].bn, SynchronizedBatchNorm if cpu else nn.SyncBatchNorm)
+    assert list(model.state_dict()) == names
+    values = torch.randn(2, 3, 5, 5)
+    torch.testing.assert_close(model(values), plain(values))
+
+
+def test_a_batch_norm_of_its_own_way_is_refused():
+    class Odd(nn.BatchNorm2d):
+        def forward(self, input):
+            return super().forward(input) * 2
+
+    model = nn.Sequential(Odd(3))
+    make_independent(model, Place(), 1)
+    with pytest.raises(AgfasError, match="Odd normalises batches in a way of its own"):
+        make_independent(model, Place(), 2)
