@@ -22,6 +22,7 @@ class FaceBatch:
         reflection: (B, 1, h, w) in [0, 1], reflection of attacks, zero for live faces; None if not available.
         mask: (B, 1, h, w), 1 where face parsing found the face, 0 elsewhere; None if not available.
         patches: (B, N) int64, labels of the patches of a square grid, row by row; None if all are the face's.
+        kind: (B,) int64, 0 printed attack, 1 bona fide, 2 other attack; None if not available.
     """
 
     image: Tensor
@@ -33,6 +34,7 @@ class FaceBatch:
     reflection: Tensor | None = None
     mask: Tensor | None = None
     patches: Tensor | None = None
+    kind: Tensor | None = None
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """The same batch with its tensors on `device`."""

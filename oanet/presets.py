@@ -109,6 +109,10 @@ _PRESETS: dict[str, dict[str, Options]] = {
         "base": {"backbone": "resnet18.tv_in1k", "maps": ["depth"]},
         "tiny": {**_TINY_PYRAMID, "maps": ["depth"], "embedding_dim": 128, "map_size": 16, "map_width": 16},
     },
+    "dgua": {
+        "base": {"backbone": "mobilevit_s.cvnets_in1k"},
+        "tiny": {"backbone": "mobilevit_xxs", "image_size": 64},
+    },
     "flip_v": {"tiny": {"clip_options": _TINY_CLIP, "embedding_dim": 128, **_TINY_CUE}},
     "flip_it": {"tiny": {"clip_options": _TINY_CLIP, **_TINY_CUE}},
     "flip_mcl": {"tiny": {"clip_options": _TINY_CLIP}},

@@ -65,6 +65,11 @@ class Objective(nn.Module, ABC):
         self.num_domains = num_domains
         self.share = Share()
 
+    @property
+    def observers(self) -> tuple[nn.Module, ...]:
+        """The modules that `observe` runs, and which see this process's faces alone; the detector by default."""
+        return (self.detector,)
+
     def forward(self, batch: FaceBatch, progress: float) -> dict[str, Any]:
         """The losses of one training step.
 

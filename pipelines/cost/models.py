@@ -106,7 +106,8 @@ def training(part: Part, machine: Machine) -> Training:
     with torch.device("meta"):
         objective, makes = objective_of(part)
         place = Place()
-        make_independent(objective.detector if isinstance(objective, Objective) else objective, place, 1)
+        for observer in objective.observers if isinstance(objective, Objective) else (objective,):
+            make_independent(observer, place, 1)
     maker = part.experiment.generator if part.kind == "generator" else None
     chosen = maker.gradient_checkpointing if isinstance(maker, GeneratorSettings) else None
     parts = math.ceil(batch / loop.gradient_accumulation)
@@ -218,7 +219,7 @@ def _of_detector(experiment: Experiment, domains: int) -> tuple[Any, Makes]:
         maps = {name: torch.zeros(faces, 1, 32, 32) for name in fake.wanted_maps}
         cue = torch.zeros(faces, CUE_CHANNELS[experiment.cue.form], size, size) if needs_cue else None
         image, keys = torch.zeros(faces, 3, size, size), [str(number) for number in range(faces)]
-        return FaceBatch(image, cue, place % 2, place // 2 % domains, keys, **maps)
+        return FaceBatch(image, cue, place % 2, place // 2 % domains, keys, **maps, kind=place % 2)
 
     return objective, batch
 

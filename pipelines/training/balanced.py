@@ -204,6 +204,7 @@ class BalancedBatches:
             label=torch.from_numpy(labels),
             domain=torch.from_numpy(_merged(parts, numbers)),
             key=[str(key) for key in _column(parts, "keys")],
+            kind=torch.from_numpy(_kinds(_column(parts, "labels"), _column(parts, "attack_types"))),
             **self._maps(parts, flips[0], offsets),
         )
 
@@ -238,6 +239,12 @@ def _interleaved(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
 def _column(parts: list[_Part], name: str) -> np.ndarray:
     """A column of the faces, in the order of the batch."""
     return _merged(parts, [getattr(part.cell.faces, name)[part.rows] for part in parts])
+
+
+def _kinds(labels: np.ndarray, attack_types: np.ndarray) -> np.ndarray:
+    """`FaceBatch.kind`: a printed attack is one whose type says so, as in DGUA-FAS."""
+    printed = np.array(["print" in str(attack_type).lower() for attack_type in attack_types])
+    return np.where(labels == BONAFIDE, 1, np.where(printed, 0, 2)).astype(np.int64)
 
 
 def _merged(parts: list[_Part], pieces: list[np.ndarray]) -> np.ndarray:

@@ -129,8 +129,9 @@ class _Training:
         device, processes = self.accelerator.device, self.accelerator.num_processes
         self.slices = shares(size, settings.gradient_accumulation, processes)
         self.is_main, self.place = self.accelerator.is_main_process, Place()
-        # Losses see the whole batch, so an objective's own layers do too; those of a detector see one share.
-        make_independent(objective.detector if isinstance(objective, Objective) else objective, self.place, processes)
+        # Losses see the whole batch, so an objective's own layers do too; those that observe faces see one share.
+        for observer in objective.observers if isinstance(objective, Objective) else (objective,):
+            make_independent(observer, self.place, processes)
         nn.Module.to(objective, device)
         use_arithmetic(objective, settings, device)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.mixed_precision)

@@ -23,6 +23,7 @@ def make_batch() -> Callable[..., FaceBatch]:
             label=label,
             domain=torch.arange(size) // 2 % 3,
             key=[f"d/s/v/{index}" for index in range(size)],
+            kind=torch.where(label == 1, 1, torch.arange(size) // 2 % 2 * 2),
         )
 
     return make

@@ -35,6 +35,7 @@ DIAGONAL = [
     ("residual_only", "label_smoothing"),
     ("ssan_r", "ssan"),
     ("ssan_m", "ssan"),
+    ("dgua", "dgua"),
 ]
 # The objectives' parts are as large as the paper's where nothing else is said.
 SMALL: dict[str, dict[str, Any]] = {name: {"hidden": 32, "projection_dim": 16} for name in ("flip_mcl", "gd_fas")}
@@ -50,6 +51,8 @@ def refusal(detector: Detector, objective: str) -> str | None:
     """What the error must say where the two cannot go together."""
     if objective in ("flip_mcl", "gd_fas"):
         return None if detector.name in ("flip_it", "flip_mcl", "gd_fas") else "compares pictures with words"
+    if objective == "dgua":
+        return None if detector.name == "dgua" else "has inner maps to replace"
     if objective == "ssan":
         return None if detector.name in ("ssan_r", "ssan_m") else "takes content and style apart"
     if objective == "apl":

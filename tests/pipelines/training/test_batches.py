@@ -64,6 +64,18 @@ def test_a_step_holds_the_same_number_of_every_domain_and_label():
     assert all(key.startswith("ab"[domain]) for key, domain in zip(batch.key, batch.domain, strict=True))
 
 
+def test_prints_are_told_from_other_attacks():
+    faces = make_faces()
+    attacks = np.flatnonzero(faces.labels == 0)
+    faces.attack_types[attacks] = (["print", "Printed_photo", "replay", "mask"] * len(attacks))[: len(attacks)]
+    kind_of = {"none": 1, "print": 0, "Printed_photo": 0, "replay": 2, "mask": 2}
+    kinds = dict(zip(faces.keys, (kind_of[kind] for kind in faces.attack_types), strict=True))
+    batch = balanced(faces)(0, WHOLE)
+    assert batch.kind is not None
+    assert batch.kind.tolist() == [kinds[key] for key in batch.key]
+    assert set(batch.kind.tolist()) == {0, 1, 2}
+
+
 def test_the_same_step_gives_the_same_batch():
     faces = make_faces()
     first, again = balanced(faces)(5, WHOLE), balanced(faces)(5, WHOLE)

@@ -90,7 +90,8 @@ class Drawn:
         if "/" in self.case:
             image, cue = normal(3, 64, 64).clamp(-1, 1), normal(6, 64, 64)
             keys = [str(number) for number in position.tolist()][rows]
-            return FaceBatch(image, cue, (position % 2)[rows], (position // 2 % 3)[rows], keys)
+            label, kind = position % 2, torch.where(position % 2 == 1, 1, position // 2 % 2 * 2)
+            return FaceBatch(image, cue, label[rows], (position // 2 % 3)[rows], keys, kind=kind[rows])
         timesteps = torch.randint(1000, (FACES,), generator=draw)[rows]
         if self.case == "generator":
             latents, noise, tokens = normal(4, 8, 8), normal(4, 8, 8), normal(7, 12)
