@@ -192,6 +192,8 @@ class SynchronizedBatchNorm(_BatchNorm):
     """
 
     biased = False
+    act: nn.Module
+    drop: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
         """See `nn.BatchNorm2d`."""
