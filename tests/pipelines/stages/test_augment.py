@@ -108,7 +108,9 @@ def trained(folder: Path, workers: int = 0) -> Path:
     settings = experiment(
         VIT, objective={"name": "apl", "base": {"name": "ssdg"}}, train={"augment": augment, "per_cell": 2}
     )
-    objective = build_objective("apl", build_detector("image_only", preset="tiny"), 2, base={"name": "ssdg"})
+    shape = {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    detector = build_detector("image_only", preset="tiny", backbone_options=shape)
+    objective = build_objective("apl", detector, 2, base={"name": "ssdg"})
     fold = Fold("to_c", ("a", "b"), ("a", "b"), ("c",))
     batches = make_batches(settings, faces_of(), None, fold, np.arange(24), objective)
     batch: FaceBatch = batches(0, slice(0, 8))
