@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.settings import Strict
+from pipelines.settings import Added, Strict
 
 CORPUS = "corpus"
 """Domain of live faces for the generator; by default it is neither source nor target of a protocol."""
@@ -39,7 +39,7 @@ def _domains(least: int, what: str) -> Any:
 class _OfVideos(Strict):
     """What every protocol takes of a video."""
 
-    frames: Literal["all", "uniform", "released"] = Field(
+    frames: Annotated[Literal["all", "uniform", "released"], Added()] = Field(
         default="all",
         description="Frames of each video: all that the dataset stores; the uniform ones; or as the public code lists"
         " them, one of a training video and two of a dev or test video.",
