@@ -178,13 +178,12 @@ def test_the_lists_enter_the_name_of_a_detector(monkeypatch):
     def key(**protocol):
         return Workspace(Experiment(protocol=LeaveOneOut(domains=["A", "B"], **protocol))).detector_key()["protocol"]
 
-    default = {
-        **{"name": "leave_one_out", "domains": ["A", "B"], "frames": "all"},
-        **{"train_splits": ["train"], "test_splits": None},
-    }
+    default = {"name": "leave_one_out", "domains": ["A", "B"], "train_splits": ["train"], "test_splits": None}
     assert key() == key(train_splits=["train"], test_splits=None) == default
     assert key(train_splits=["test", "train"]) == {**default, "train_splits": ["train", "test"]}
     assert key(test_splits=["test"]) == {**default, "test_splits": ["test"]}
+    assert key(frames="all") == default  # as before there was a choice
+    assert key(frames="released") == {**default, "frames": "released"}
 
 
 def test_who_is_tested_is_not_trained_on_even_if_a_fold_says_so():
