@@ -50,7 +50,7 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
 def test_it_is_found_by_the_pages_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_on_path(tmp_path, monkeypatch)
     page = PAGE.read_text(encoding="utf-8")
-    given = dict(re.findall(r"(\w+\.\w+)=(\S+)", page[page.index("PYTHONPATH=.") :]))
+    given = dict(re.findall(r"(\w+\.\w+)=(\S+)", page.split("PYTHONPATH=.")[1].split("```")[0]))
     detector: Any = build_detector(given["detector.name"], width=int(given["detector.width"]))
     objective: Any = build_objective(given["objective.name"], detector, 2, gamma=float(given["objective.gamma"]))
     assert objective.gamma == 1.5

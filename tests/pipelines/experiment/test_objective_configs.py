@@ -47,8 +47,9 @@ def test_every_configuration_can_be_built(path):
 
 
 def test_every_objective_has_a_configuration():
-    # FLIP's objective is configured with its detector, the only one that it works with.
-    paths = [*CONFIGS, CONFIGS[0].parents[1] / "detectors" / "flip_mcl.yaml"]
+    # Some objectives are configured with their detector, the only one that they work with.
+    of_one_detector = [CONFIGS[0].parents[1] / "detectors" / f"{name}.yaml" for name in ("flip_mcl", "dgua")]
+    paths = [*CONFIGS, *of_one_detector]
     assert {read_experiment(path).objective.name for path in paths} == set(OBJECTIVES)
 
 

@@ -140,9 +140,16 @@ def test_only_settings_that_change_the_result_enter_the_name(tmp_path, monkeypat
     monkeypatch.setattr(Workspace, "faces_id", lambda self: "faces")
     names = TrainSettings.model_fields.keys()
     bystanders = {"checkpoint_every", "log_every", "trackers", "workers", "deterministic"}
-    assert set(Workspace(Experiment()).detector_key()["train"]) == names - bystanders - {"tf32"}
-    tf32 = with_overrides(Experiment(), {"train.tf32": True})
-    assert set(Workspace(tf32).detector_key()["train"]) == names - bystanders
+    added = {"tf32", "decay", "decay_vectors", "augment"}  # each enters once it differs from its default
+    assert set(Workspace(Experiment()).detector_key()["train"]) == names - bystanders - added
+    changed = {
+        "train.tf32": True,
+        "train.schedule": "step",
+        "train.decay.every": 7,
+        "train.decay_vectors": False,
+        "train.augment.pda.probability": 0.5,
+    }
+    assert set(Workspace(with_overrides(Experiment(), changed)).detector_key()["train"]) == names - bystanders
     (tmp_path / "a.png").write_bytes(b"one")
     given = with_overrides(Experiment(), {"train.depth_maps": str(tmp_path), "train.extra_live": {"ratio": 2.0}})
     before = Workspace(given).detector_key()["train"]

@@ -143,7 +143,16 @@ def test_restoring_is_asked_as_the_cue_job_asks(root, dfg):
     sweep = dfg.scorer.sweep
     assert sweep.timesteps == (0, 161)
     assert sweep.fingerprint(161) == open_sweep(item.experiment, (0, 161)).fingerprint(161)
-    of_the_sweep = {"timestep", "num_inference_steps", "samples", "seed", "scheduler", "calls", "guidance_scale"}
+    of_the_sweep = {
+        "timestep",
+        "num_inference_steps",
+        "samples",
+        "seed",
+        "scheduler",
+        "calls",
+        "guidance_scale",
+        "posterior",
+    }
     of_its_speed = {"dtype", "autoencoder_dtype", "channels_last", "compile", "attention", "tf32"}
     of_the_cue = {"source", "options", "form", "normalize", "mask"}
     of_the_job = {"batch_size", "shard_size"}
