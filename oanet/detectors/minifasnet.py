@@ -69,8 +69,8 @@ class MiniFASNet(Detector):
     }
     decision = Decision(
         0.5,
-        "publisher's rule, the most probable of three classes, which a score of 0.5 always is; it was tuned on no"
-        " pictures that are named",
+        "publisher's rule, the most probable of three classes, which a score of 0.5 always is; on what pictures it was"
+        " tuned is not published",
         by_class=True,
     )
 

@@ -190,8 +190,8 @@ class Cropper:
         if self.network is not None and self.network.sees in (BOX, POINTS) and self.detector is None:
             raise AgfasError(
                 f"'{self.network.name}' cuts its own input out of whole pictures, around the face that a face detector"
-                " finds, so it cannot judge aligned crops: leave --aligned out, and name a face detector, for example"
-                " --face-detector yunet."
+                " finds, so it cannot judge aligned crops: name a face detector, for example --face-detector yunet, and"
+                " leave --aligned out."
             )
 
     @property
