@@ -19,4 +19,4 @@ ruff check .
 ruff format --check .
 mypy
 # An empty array is unset to bash before 4.4, as on macOS.
-exec python -m pytest -n 2 --dist loadfile ${selection[@]+"${selection[@]}"} "$@"
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder ${selection[@]+"${selection[@]}"} "$@"

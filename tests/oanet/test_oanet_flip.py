@@ -47,6 +47,14 @@ def save_clip(folder: Path) -> CLIPModel:
     return model.eval()
 
 
+def test_positions_are_numbered_whatever_transformers_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_clip(tmp_path)
+    monkeypatch.setattr(CLIPModel, "initialize_weights", lambda self: None)
+    clip = build_detector("flip_it", clip=str(tmp_path)).clip
+    for embeddings in (clip.vision_model.embeddings, clip.text_model.embeddings):
+        assert embeddings.position_ids[0].tolist() == list(range(embeddings.position_embedding.num_embeddings))
+
+
 def test_six_prompts_a_class_none_twice() -> None:
     assert [len(texts) for texts in PROMPTS] == [6, 6]
     assert len({text.lower() for text in EVERY_PROMPT}) == 12

@@ -25,6 +25,7 @@ UNET = (
 TINY = Size("tiny", image_size=32, autoencoder=(8, 8, 8), identity="tiny", unet=UNET)
 
 
+@pytest.mark.slow
 def test_stored_and_encoded_steps_have_equal_losses():
     rows = dfg_step_benchmark(TINY, batch_size=2, count=6, steps=2, repeats=2)
     found = {(row["mixed_precision"], row["contender"]): row for row in rows}

@@ -11,6 +11,7 @@ from scripts.bench.prepare import benchmark_with, draw_pictures, prepare_benchma
 from scripts.bench.prepare_memory import MiddleFace, memory_benchmark
 
 
+@pytest.mark.slow
 def test_stages_and_jobs_make_the_same():
     rows = {row["contender"]: row for row in benchmark_with(MiddleFace, count=3, repeats=1)}
     stages = ["decode", "detect", "align, measure", "encode", "write"]

@@ -180,7 +180,14 @@ def test_batches_get_smaller_to_fill_the_shards_of_a_store_that_exists(tmp_path)
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("splits", [[(0, 2, 3)], [(1, 2, 2), (0, 2, 1)], [(2, 3, 1), (5, 8, 4), (0, 1, 1)]])
+@pytest.mark.parametrize(
+    "splits",
+    [
+        pytest.param([(0, 2, 3)], marks=pytest.mark.slow),
+        pytest.param([(1, 2, 2), (0, 2, 1)], marks=pytest.mark.slow),
+        [(2, 3, 1), (5, 8, 4), (0, 1, 1)],
+    ],
+)
 def test_any_split_of_the_tasks_gives_the_same_bytes(tmp_path, sweep, splits):
     clean = {t: shard_bytes(folder) for t, folder in make(tmp_path / "clean", sweep).items()}
     for rank, world_size, batches in splits:

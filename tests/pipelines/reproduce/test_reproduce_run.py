@@ -241,6 +241,7 @@ def test_a_row_of_our_own_has_no_number_of_the_paper(made, tmp_path):
     assert line["paper"] == line["paper_source"] == line["ours_minus_paper_videos"] == ""
 
 
+@pytest.mark.slow
 def test_transfers_averages_and_trainings_of_the_other_paper(tmp_path):
     def line_of(table: str, row: str) -> dict[str, dict[str, str]]:
         asked = Asked(table, ("synthetic",), only=(row,), output=tmp_path, configs=CONFIGS, overrides=TINY)

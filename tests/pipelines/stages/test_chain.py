@@ -108,6 +108,7 @@ def test_a_sweep_shares_what_its_experiments_share(experiment, judged, monkeypat
     assert {item["label"] for item in plan["experiments"]} >= {"cue", "noise (control)"}
 
 
+@pytest.mark.slow
 def test_what_the_generator_learned_is_measured_under_every_condition(experiment, judged, capsys):
     from pipelines.stages import inspect_dfg
 
