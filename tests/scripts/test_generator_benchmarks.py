@@ -44,6 +44,7 @@ def test_stored_and_encoded_steps_have_equal_losses():
     assert found["bf16", HALF]["loss_difference"] > found["bf16", INSIDE]["loss_difference"]
 
 
+@pytest.mark.slow
 def test_contenders_make_the_public_recipe_s_pictures():
     task = Task(TINY, timestep=101, count=3, batch_size=2)
     public = Public(task)
@@ -123,6 +124,7 @@ def test_contenders_take_turns():
     assert "".join(in_turns("AB", 3)) == "ABBAAB"
 
 
+@pytest.mark.slow
 def test_a_step_beside_an_idle_thread_is_held_against_one_alone():
     rows = idle_thread_benchmark(rounds=1, repeats=1)
     assert [row["contender"] for row in rows] == [ALONE, IDLE]

@@ -78,8 +78,9 @@ def test_help_is_the_scripts_own(venv, tmp_path):
 
 def test_arguments_reach_pytest(venv):
     checks = ["ruff check .", "ruff format --check .", "mypy "]
-    assert call(venv, "test.sh")[2] == [pip("[dev]"), *checks, "python -m pytest -n 2 --dist loadfile -m not slow"]
-    assert call(venv, "test.sh", "--all", "-x")[2] == [*checks, "python -m pytest -n 2 --dist loadfile -x"]
+    tests = "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"
+    assert call(venv, "test.sh")[2] == [pip("[dev]"), *checks, f"{tests} -m not slow"]
+    assert call(venv, "test.sh", "--all", "-x")[2] == [*checks, f"{tests} -x"]
 
 
 def test_arrays_that_may_be_empty_are_guarded():

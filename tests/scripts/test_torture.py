@@ -109,6 +109,7 @@ def test_a_violation_is_printed_and_is_the_exit_code(tmp_path, monkeypatch, caps
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_job_that_is_quicker_than_its_killers_is_killed_in_its_writes_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(kills, "_SECONDS_UNTIL_DEATH", 0.0)
     result = kills.RandomKills(tmp_path, tasks=2, kills=9, seed=1).run()

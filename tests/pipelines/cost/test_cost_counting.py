@@ -48,6 +48,7 @@ MODELS = {
     "U-Net, checkpointed": (lambda: Squares(unet(checkpointed=True), "sample"), latents),
     "OA-Net": (lambda: Squares(build_detector("oanet", preset="tiny"), "logits"), faces),
 }
+QUICK = [name for name in MODELS if name != "U-Net, checkpointed"]
 
 
 def counted(model: str, precision: str = "no", gpu: bool = False):
@@ -58,7 +59,7 @@ def counted(model: str, precision: str = "no", gpu: bool = False):
         return step_of(as_fake(objective), [batch()], precision, gpu)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*QUICK, pytest.param("U-Net, checkpointed", marks=pytest.mark.slow)])
 def test_flops_are_those_of_torchs_counter(model):
     build, batch = MODELS[model]
     real = build()
@@ -80,7 +81,7 @@ def test_flops_of_one_call_are_exact():
         assert count(lambda: net(*latents())).flops == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*QUICK, pytest.param("U-Net, checkpointed", marks=pytest.mark.slow)])
 def test_bytes_alive_are_those_of_a_real_step(model):
     build, batch = MODELS[model]
     real = step_of(build(), [batch()], "no", False)

@@ -242,6 +242,7 @@ def test_without_attacks_nothing_is_proposed(opened, experiment, monkeypatch, ca
     assert "No t is proposed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_generator_without_identity_is_measured_without(experiment, monkeypatch):
     monkeypatch.setattr(train_identity, "run", lambda experiment, faces: None)
     rows = inspect_dfg.run(experiment, [201], count=4)

@@ -297,6 +297,7 @@ def test_cue_options_reach_the_sweep(root, encoder, plain):
     assert restored.isfinite().all()
 
 
+@pytest.mark.slow
 def test_channels_last_is_near_and_has_a_name(root, encoder, plain):
     experiment = experiment_of(root)
     image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1

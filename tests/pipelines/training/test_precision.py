@@ -106,7 +106,7 @@ def test_two_precisions_in_one_process_give_what_fresh_processes_give(tmp_path):
             assert_equal(alone, load_file(together / f"{what}.safetensors"))
 
 
-@pytest.mark.parametrize("order", [("bf16", "no", "bf16"), ("no", "bf16", "no")])
+@pytest.mark.parametrize("order", [("bf16", "no", "bf16"), pytest.param(("no", "bf16", "no"), marks=pytest.mark.slow)])
 def test_the_precision_may_change_within_a_process(tmp_path, order):
     weights = [train_generator(tmp_path / str(number), precision) for number, precision in enumerate(order)]
     assert_equal(weights[0], weights[2])
