@@ -114,6 +114,11 @@ def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.d
     return torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
+def forget_constants() -> None:
+    """Drop the constants that are kept between forward passes, for who computed with tensors without values."""
+    _per_channel.cache_clear()
+
+
 def build_resnet(
     backbone: str, in_channels: int = 3, pretrained: bool = False, options: dict[str, Any] | None = None
 ) -> ResNet:

@@ -23,6 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from oanet.trunks import forget_constants
+
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Number types of autocast by the setting `mixed_precision`."""
 
@@ -75,8 +77,11 @@ class Count:
 @contextmanager
 def fake_tensors() -> Iterator[None]:
     """Inside, new tensors have a shape and no values: they take no memory, and computing with them no time."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        forget_constants()
 
 
 def as_fake(module: Module) -> Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -10,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfg.identity import IdentityEncoder
 from dfg.unet import build_unet, checkpoint_gradients
 from oanet.detectors import build_detector
+from oanet.trunks import forget_constants
 from pipelines.cost.counting import as_fake, count, fake_tensors, number_of, step_of
 from pipelines.training.optimizer import make_optimizer
 from pipelines.training.settings import LoopSettings
@@ -129,3 +132,13 @@ def test_tied_weights_stay_one():
         tied[1].weight = tied[0].weight
     with fake_tensors():
         assert number_of(as_fake(tied).parameters()) == 16 + 4 + 4
+
+
+def test_counting_leaves_nothing_without_values_behind():
+    forget_constants()
+    build = partial(build_detector, "resnet18", preset="tiny")
+    with torch.device("meta"):
+        detector = build()
+    with fake_tensors():
+        as_fake(detector)(torch.zeros(2, 3, 64, 64))
+    assert build().eval()(torch.zeros(2, 3, 64, 64)).logits.isfinite().all()
