@@ -16,6 +16,7 @@ from lookalike import Lookalike
 from safetensors.torch import load_file, save_file
 from test_oanet_contract import check_gradients, check_saved, train
 from test_oanet_on_device import check_step
+from test_oanet_patches import alive
 from timm.layers import resample_abs_pos_embed
 from timm.models import save_for_hf
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
@@ -38,15 +39,6 @@ BOTH = pytest.mark.parametrize("options", [DINOV2, DINOV3], ids=["dinov2", "dino
 def tiny(name: str, options: dict[str, Any], **more: Any) -> Any:
     """A detector on a small ViT of the kind, with timm's epsilon."""
     return build_detector(name, preset="dinov2_tiny", **{"stem": "patch", "layer_norm_eps": None, **options, **more})
-
-
-def alive(detector: Any) -> Any:
-    """Every weight off its special start, so that all of the computation shows."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in detector.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-    return detector.eval()
 
 
 def test_full_sizes() -> None:

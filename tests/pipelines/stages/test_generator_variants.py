@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate.commands.config.config_args import load_config_from_file
-from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
-from diffusers import AutoencoderKL
 from output_folder import make_experiment, write_faces
 from training_parts import SMALL_UNET, WHOLE, Killed, Views
 
@@ -25,7 +21,6 @@ from pipelines.artefacts import load_maker, make_faces, open_sweep
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
-from pipelines.experiment.generator import PretrainedAutoencoder
 from pipelines.experiment.workspace import Workspace
 from pipelines.fingerprint import fingerprint
 from pipelines.stages import train_dfg, train_identity
@@ -334,70 +329,6 @@ def test_guidance_without_an_identity_is_refused(root, monkeypatch):
         open_sweep(experiment, [401])
 
 
-# The public checkpoint
-
-
-@pytest.fixture
-def public(tmp_path) -> Path:
-    """A checkpoint of the layout of the paper's authors, and Stable Diffusion's autoencoder, at small width."""
-    write_authors_weights(tmp_path)
-    write_autoencoder(tmp_path / "stable-diffusion-v1-5")
-    return tmp_path
-
-
-def test_the_public_checkpoints_layout_loads_as_it_is(root, public):
-    place = public / UNET_EMA
-    experiment = make_experiment(
-        root.with_name("public"),
-        data={"name": "dataset", "path": str(root.parent / "faces"), "size": 32},
-        identity={"name": "backbone", "path": str(public / "backbone.pth")},
-        generator={
-            "preset": "sd15",
-            "unet_weights": str(place),
-            "train": False,
-            "autoencoder": {"name": "pretrained", "path": str(public / "stable-diffusion-v1-5")},
-        },
-    )
-    faces = make_faces(experiment)
-    train_dfg.run(experiment, faces)
-    pipeline = load_maker(experiment)
-    given = torch.load(place / "diffusion_pytorch_model.bin", weights_only=True)
-    assert all(torch.equal(value, given[name]) for name, value in pipeline.unet.state_dict().items())
-    image = torch.rand(1, 3, 32, 32) * 2 - 1
-    assert pipeline.identity_tokens(image).shape == (1, 49, 768)
-    restored = open_sweep(experiment, [801]).restore(image, ["a"], [801])[801]
-    assert restored.shape == image.shape
-
-
-def test_pickled_weights_of_an_autoencoder_load_without_a_word_in_the_log(public, caplog, capfd):
-    place = public / "stable-diffusion-v1-5"
-    kept = AutoencoderKL.from_pretrained(place, subfolder="vae")
-    (place / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    kept.save_pretrained(place / "vae", safe_serialization=False)
-    settings = PretrainedAutoencoder(name="pretrained", path=str(place))
-    log = logging.getLogger("diffusers")
-    log.addHandler(caplog.handler)  # diffusers' loggers do not propagate
-    try:
-        loaded = train_dfg.build_autoencoder(settings, None, np.array([]))
-    finally:
-        log.removeHandler(caplog.handler)
-    assert caplog.text + capfd.readouterr().err == ""
-    assert all(torch.equal(value, kept.state_dict()[name]) for name, value in loaded.state_dict().items())
-
-
 def test_a_checkpoint_that_is_not_there_is_one_sentence(root, encoder, tmp_path):
     with pytest.raises(AgfasError, match=r"generator\.unet_weights = .*absent cannot be loaded"):
         trained(root.with_name("absent"), unet_weights=str(tmp_path / "absent"))
-
-
-# Launching
-
-
-@pytest.mark.parametrize(
-    ("name", "processes", "machines"), [("cpu", 1, 1), ("one_gpu", 1, 1), ("multi_gpu", 8, 1), ("multi_node", 16, 2)]
-)
-def test_accelerate_reads_the_launch_files(name, processes, machines):
-    found = load_config_from_file(f"configs/accelerate/{name}.yaml")
-    assert (found.num_processes, found.num_machines, found.use_cpu) == (processes, machines, name == "cpu")
-    # The experiment decides the precision; a launch file must not.
-    assert found.mixed_precision == "no"

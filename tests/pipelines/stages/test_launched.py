@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from launching import ended, start
 from safetensors.torch import load_file
 from small_experiments import SMALL_LIMITED, chain_settings
@@ -282,3 +283,13 @@ def test_gpus_keep_the_names_that_the_environment_gives_them(monkeypatch, visibl
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert sweep._gpus() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "machines"), [("cpu", 1, 1), ("one_gpu", 1, 1), ("multi_gpu", 8, 1), ("multi_node", 16, 2)]
+)
+def test_accelerate_reads_the_launch_files(name, processes, machines):
+    found = load_config_from_file(f"configs/accelerate/{name}.yaml")
+    assert (found.num_processes, found.num_machines, found.use_cpu) == (processes, machines, name == "cpu")
+    # The experiment decides the precision; a launch file must not.
+    assert found.mixed_precision == "no"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 from verdict_run import PaintedFaces, paint, shared_run, write_face
 
-from pipelines import cli
 from pipelines.data import detection
 
 
@@ -31,22 +29,6 @@ def painted(monkeypatch):
         return PaintedFaces() if name == "painted" else load(name, weights, **options)
 
     monkeypatch.setattr(detection, "load_detector", loading)
-
-
-@pytest.fixture
-def agfas(monkeypatch, capsys):
-    """Run a command in this process: its exit code, what it printed, and the last line on stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["agfas", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(stop.value.code or 0), printed.out, (printed.err.strip().splitlines() or [""])[-1]
-
-    return run
 
 
 @pytest.fixture

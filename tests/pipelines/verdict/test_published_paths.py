@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from published_parts import save_liveness, save_liveness_vit, save_minifasnet
 
 from oanet.checkpoints import read_checkpoint
 from oanet.detectors import build_detector
-from pipelines import cli
 from pipelines.data import detection
 from pipelines.data.faces import open_faces
 from pipelines.data.prepare.settings import PrepareRecipe
@@ -96,22 +94,13 @@ def public_answer(place: Path, name: str, path: Path) -> tuple[float, bool]:
 
 
 @pytest.fixture
-def agfas(monkeypatch, capsys):
-    """Run a command here, with the face detector `squares`: exit code, output, last line of stderr."""
+def agfas(agfas, monkeypatch):
+    """The command with the face detector `squares`."""
     load = detection.load_detector
     monkeypatch.setattr(
         detection, "load_detector", lambda name, *rest: SquareDetector() if name == "squares" else load(name, *rest)
     )
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["agfas", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, (printed.err.strip().splitlines() or [""])[-1]
-
-    return run
+    return agfas
 
 
 @pytest.mark.parametrize("name", NETWORKS)
