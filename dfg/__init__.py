@@ -12,3 +12,9 @@ A library on diffusers. It works on tensors and knows no datasets, run folders o
 
 Import the modules directly: `import dfg` alone does not import torch.
 """
+
+import os
+
+# Before diffusers imports onnxruntime, which would store an identifier of this machine and send reports.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

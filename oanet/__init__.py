@@ -7,3 +7,9 @@
 * `oanet.detectors`  `build_detector(name, ...)`, `load_detector(folder)`
 * `oanet.objectives` `build_objective(name, detector, num_domains, ...)`
 """
+
+import os
+
+# Before timm imports huggingface_hub, and a published detector onnxruntime: both would send reports.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
