@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import canonical_json
 
 _HOST = platform.node()
 # Distinguishes temporary files of this process from those of a dead one with the same pid, as in containers.
@@ -23,6 +25,7 @@ _TOKEN = os.urandom(4).hex()
 _SUFFIX = ".tmp"
 _SECONDS_UNTIL_STALE = 24 * 3600.0
 _MIB = 1 << 20
+_CHECKSUM = "_sha256"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -46,8 +49,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True, default=str) + "\n"
+    """Write `value` as indented JSON, atomically; an object with the checksum of its content, see `read_json`."""
+    plain = json.loads(json.dumps(value, sort_keys=True, default=str))
+    if isinstance(plain, dict):
+        plain[_CHECKSUM] = hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+    text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
@@ -66,15 +72,22 @@ def csv_text(rows: list[dict[str, Any]], header: Sequence[str] | None = None) ->
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON; the checksum that `write_json` added is compared and removed. Other programs' files have none.
 
     Raises:
-        AgfasError: the file is damaged.
+        AgfasError: the file is damaged, or is not what was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and too long numbers are ValueErrors
         raise AgfasError(f"{path} is not valid JSON ({error}). Remove its folder and run the command again.") from None
+    expected = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
+    if expected is not None and expected != hashlib.sha256(canonical_json(value).encode()).hexdigest():
+        raise AgfasError(
+            f"{path} is not what was written (its checksum differs). Remove its folder and run the command again; if"
+            f" the change is yours, remove the line {_CHECKSUM}."
+        )
+    return value
 
 
 @contextmanager
