@@ -1,7 +1,4 @@
-"""Who writes what now: locks that the system drops when their process dies, also by kill -9, so none is ever stale.
-
-They are POSIX record locks, one byte of a file each: a task of a store, or the whole of a folder. They hold between
-machines on NFS 4, and on Lustre mounted with `flock`.
+"""Who writes what now: a lock on one byte of a file for each task of a store, or for the whole of a folder.
 
 On a file system without locks only a single process is safe. Two would make the same tasks, and could replace each
 other's shard or list a task at the same moment. That is harmless while they make the same bytes; machines that differ
@@ -11,67 +8,21 @@ cues --verify` finds such shards, and the next run makes them again.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors
+from pipelines.locks import ByteLocks
 
 CLAIMS_NAME = "claims.lock"
 
 # Byte 0 guards the moment in which a shard gets its name and its line in the manifest.
 _COMMIT, _FIRST_TASK = 0, 1
-_TAKEN = (errno.EACCES, errno.EAGAIN)
-_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-
-
-class ByteLocks:
-    """Locks of one process on the bytes of a file. Closing any descriptor of the file drops them all.
-
-    Attributes:
-        supported: False after the file system was found to have no locks; from then on every lock is granted.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = -1  # `__del__` reads it even if opening fails
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self.supported = True
-
-    def lock(self, byte: int, *, wait: bool = False) -> bool:
-        """Lock a byte; False if another living process holds it and `wait` is not set."""
-        return self._lock(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, byte)
-
-    def unlock(self, byte: int) -> None:
-        """Release a byte."""
-        self._lock(fcntl.LOCK_UN, byte)
-
-    def _lock(self, operation: int, byte: int) -> bool:
-        if not self.supported:
-            return True
-        try:
-            fcntl.lockf(self._descriptor, operation, 1, byte)
-        except OSError as error:
-            if error.errno in _TAKEN:
-                return False
-            if error.errno not in _UNSUPPORTED:
-                raise
-            self.supported = False
-        return True
-
-    def close(self) -> None:
-        """Release every byte."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class Claims(ByteLocks):
@@ -103,31 +54,24 @@ class _FolderLock(ByteLocks):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.path, self.holders = path, 0
+        self.holders = 0
 
     def take(self) -> bool:
         """Whether the lock is taken, and on the file that has the name now: its last holder removed the one before."""
         if not self.lock(0):
             return False
-        try:
-            same = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
-        except FileNotFoundError:
-            same = False
+        same = self.is_named()
         if same:
-            os.truncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, f"process {os.getpid()} on {platform.node()}".encode())
         return same
 
     def holder(self) -> str:
         """Who has it, in words."""
-        text = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace")
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        text = os.read(self._descriptor, 200).decode("utf-8", "replace")
         return text if text.startswith("process ") else "another process"
-
-    def release(self) -> None:
-        """Remove the file and let go."""
-        with suppress(OSError):
-            self.path.unlink()
-        self.close()
 
 
 # Of this process: a folder may be taken again by the one who has it.
@@ -157,7 +101,7 @@ def leave_folder(folder: Path) -> None:
     if lock is not None:
         lock.holders -= 1
         if lock.holders == 0:
-            _held.pop(folder.absolute()).release()
+            _held.pop(folder.absolute()).remove()
 
 
 @contextmanager

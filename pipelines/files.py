@@ -8,22 +8,24 @@ import hashlib
 import io
 import json
 import os
-import platform
+import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import canonical_json
+from pipelines.locks import ByteLocks
 
-_HOST = platform.node()
-# Distinguishes temporary files of this process from those of a dead one with the same pid, as in containers.
-_TOKEN = os.urandom(4).hex()
-_SUFFIX = ".tmp"
-_SECONDS_UNTIL_STALE = 24 * 3600.0
+# Of temporary files and their locks: name, process, and what no other process has. Earlier versions made no lock.
+_TEMPORARY = re.compile(r"(?P<stem>\..+\.[0-9]+\.(?:[0-9a-f]{8}){1,2})\.(?:tmp|lock)")
+_BYTES_OF_A_NAME = 200
+# POSIX locks do not hold within a process, so it knows its own.
+_written_here: set[str] = set()
+_tidied: set[Path] = set()
+_BINARY = getattr(os, "O_BINARY", 0)
 _MIB = 1 << 20
 _CHECKSUM = "_sha256"
 
@@ -34,18 +36,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         AgfasError: no space or no permission; the previous content of `path` is kept.
     """
-    temporary = temporary_beside(path)
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
+        if path.parent not in _tidied:  # once, since listing a folder for each of its files would take long
+            _tidied.add(path.parent)
+            remove_stale(path.parent)
         _put_back(path)
-        try:
+        with temporary_beside(path) as temporary:
             write(temporary)
             _sync_tree(temporary)
             _replace(temporary, path)
             sync_folder(path.parent)
-        finally:
-            _remove(temporary)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -122,21 +123,88 @@ def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exc
     return error
 
 
-def write_temporary(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
-    """Write `pieces` to a hidden file beside `path`, fsync it and return it; on a failure it is removed."""
-    temporary = temporary_beside(path)
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """The name of a hidden sibling of `path` for the time of a block; what has that name in the end is removed.
+
+    A lock beside it says that its writer lives, see `remove_stale`.
+    """
+    stem, lock = _reserve(path)
+    temporary = _temporary_of(stem)
+    _written_here.add(stem.name)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        yield temporary
+    finally:
+        try:
+            _remove(temporary)
+        finally:
+            _written_here.discard(stem.name)
+            if lock is not None:
+                lock.remove()
+
+
+def _reserve(path: Path) -> tuple[Path, ByteLocks | None]:
+    # Cut, so that the name fits whatever the length of the file's.
+    start = path.name.encode()[:_BYTES_OF_A_NAME].decode(errors="ignore")
+    while True:
+        stem = path.with_name(f".{start}.{os.getpid()}.{os.urandom(8).hex()}")
+        try:
+            lock = ByteLocks(_lock_of(stem))
+        except OSError:  # nothing can be written there: the temporary file will say so
+            return stem, None
+        if lock.lock(0) and lock.is_named():  # otherwise `remove_stale` of another process has just found it
+            return stem, lock
+        lock.close()
+
+
+def remove_stale(folder: Path) -> int:
+    """Remove the temporary files and folders that nobody is writing any more; returns their number.
+
+    Their writer's lock decides, which ends with its process, wherever that runs and whatever the clocks say. What
+    cannot be decided, since the file system has no locks or `folder` cannot be written, stays, which is harmless.
+    """
+    found = [match for path in folder.glob(".*") if (match := _TEMPORARY.fullmatch(path.name))]
+    stems = {match["stem"] for match in found} - _written_here
+    return sum(_remove_dead(folder / stem) for stem in sorted(stems))
+
+
+def _remove_dead(stem: Path) -> bool:
+    temporary, lock = _temporary_of(stem), None
+    try:
+        lock = ByteLocks(_lock_of(stem))
+        if not lock.lock(0) or not lock.supported:
+            return False
+        there = temporary.exists()
+        _remove(temporary)
+        lock.remove()
+        return there
+    except OSError:
+        return False
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _temporary_of(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.tmp")
+
+
+def _lock_of(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.lock")
+
+
+@contextmanager
+def written(path: Path, pieces: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    """`pieces` in a hidden file beside `path`, on the disk; removed after the block unless it has another name then."""
+    with temporary_beside(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         try:
             for piece in pieces:
                 _write_all(descriptor, memoryview(piece).cast("B"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
+        yield temporary
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -147,7 +215,8 @@ def publish(temporary: Path, path: Path) -> None:
 
 def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     """Write a file that readers see complete or not at all."""
-    publish(write_temporary(path, pieces), path)
+    with written(path, pieces) as temporary:
+        publish(temporary, path)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -155,10 +224,12 @@ def append_line(path: Path, line: bytes) -> None:
 
     A line torn by a crash stays and is ignored; the new line starts after it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o666)
     try:
-        end = os.lseek(descriptor, 0, os.SEEK_END)
-        torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+        torn = False
+        if os.lseek(descriptor, 0, os.SEEK_END) > 0:
+            os.lseek(descriptor, -1, os.SEEK_END)
+            torn = os.read(descriptor, 1) != b"\n"
         payload = (b"\n" if torn else b"") + line + b"\n"
         if os.write(descriptor, payload) != len(payload):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -181,52 +252,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def temporary_beside(path: Path) -> Path:
-    """A hidden sibling of `path` whose name says which process writes it, for `remove_stale`."""
-    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{_TOKEN}{_SUFFIX}")
-
-
-def remove_stale(folder: Path) -> int:
-    """Remove the temporary files and folders that no living process is writing; returns their number.
-
-    Files of this machine are stale once their process is gone, files of other machines after a day. If `folder` cannot
-    be written they stay, which is harmless.
-    """
-    stale = [path for path in folder.glob(f".*{_SUFFIX}") if _is_stale(path)]
-    with suppress(OSError):
-        for path in stale:
-            _remove(path)
-    return len(stale)
-
-
-def _is_stale(path: Path) -> bool:
-    stem, _, token = path.name[: -len(_SUFFIX)].rpartition(".")
-    stem, _, process = stem.rpartition(".")
-    # Windows cannot be asked for a process by a signal; there, as for other machines, only the age counts.
-    if os.name == "nt" or not stem.endswith(f".{_HOST}") or not process.isdigit():
-        return _age(path) > _SECONDS_UNTIL_STALE
-    if int(process) == os.getpid():
-        return token != _TOKEN
-    return not _is_alive(int(process))
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write_text(path: Path, text: str) -> None:

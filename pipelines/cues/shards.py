@@ -36,7 +36,7 @@ from pipelines.cues.description import (
 from pipelines.cues.layout import encode, map_arrays
 from pipelines.cues.manifest import Manifest, ShardEntry
 from pipelines.errors import AgfasError
-from pipelines.files import explained_errors, publish, remove_stale, write_temporary
+from pipelines.files import explained_errors, publish, remove_stale, written
 from pipelines.fingerprint import file_sha256, fingerprint
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -198,16 +198,12 @@ class ShardStore:
 
     def _commit(self, entry: ShardEntry, pieces: list[bytes | memoryview]) -> None:
         path = self._shards / entry.file
-        temporary = write_temporary(path, pieces)
-        try:
-            with self.claims.committing():
-                self.refresh()
-                if not self.finished(entry.task):
-                    publish(temporary, path)
-                    self._manifest.add(entry)
-                    self._trusted[entry.task] = entry
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written(path, pieces) as temporary, self.claims.committing():
+            self.refresh()
+            if not self.finished(entry.task):
+                publish(temporary, path)
+                self._manifest.add(entry)
+                self._trusted[entry.task] = entry
 
     def rows(self, keys: Sequence[str] | np.ndarray) -> np.ndarray:
         """Rows of keys, (len(keys),) int64, in the order given.

@@ -14,7 +14,8 @@ import pytest
 from launching import environment
 from prepare_stubs import SMALL, SquareDetector, people
 
-from pipelines.claims import leave_folder, sole_writer, take_folder
+from pipelines import locks
+from pipelines.claims import Claims, leave_folder, sole_writer, take_folder
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run as prepare
@@ -54,6 +55,12 @@ while done < 20:
     except AgfasError:
         pass
 """
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+import pipelines.locks
+del sys.modules["fcntl"]  # `filelock` finds it
+"""
 
 
 def start(*command):
@@ -62,9 +69,9 @@ def start(*command):
 
 
 @contextmanager
-def another_job(folder):
+def another_job(folder, first=""):
     """A process that writes `folder`."""
-    job = start("-c", HOLD, folder)
+    job = start("-c", first + HOLD, folder)
     try:
         assert job.stdout.readline() == "taken\n"
         yield job
@@ -83,6 +90,29 @@ def test_the_second_job_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         with sole_writer(folder):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_holds_where_python_has_no_fcntl(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    folder = tmp_path / "faces"
+    with another_job(folder, WITHOUT_FCNTL) as job:
+        with pytest.raises(AgfasError, match=f"being written by process {job.pid} on"):
+            take_folder(folder)
+        job.kill()
+        job.wait()
+        with sole_writer(folder):
+            pass
+    claims, others = Claims(tmp_path / "claims.lock"), Claims(tmp_path / "claims.lock")
+    assert claims.take(3)
+    assert claims.take(3)
+    assert not others.take(3)
+    assert others.take(4)
+    claims.release(3)
+    with others.committing():
+        assert others.take(3)
+    for one in (claims, others):
+        one.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.lock"]
 
 
 def test_what_takes_hours_is_refused_while_another_job_makes_it(tmp_path):

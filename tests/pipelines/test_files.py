@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from launching import environment
 
-from pipelines import files
+from pipelines import files, locks
 from pipelines.errors import AgfasError
 from pipelines.files import remove_stale, write_atomically
 
@@ -72,6 +76,8 @@ def test_a_kill_between_the_renames_loses_nothing(tmp_path, monkeypatch, number,
     assert read(tmp_path / "model") == (left or "old")
     write_atomically(tmp_path / "model", writer("newest"))
     assert read(tmp_path / "model") == "newest"
+    files._tidied.clear()  # as in the next process
+    write_atomically(tmp_path / "model", writer("newest"))
     assert names(tmp_path) == ["model"]
 
 
@@ -109,16 +115,105 @@ def test_what_lies_deepest_is_on_the_disk_first_and_all_of_it_before_the_name(tm
     assert synced == [*[path.stat().st_ino for path in order], "rename", tmp_path.stat().st_ino]
 
 
-def test_leftover_folders_of_the_dead_are_removed_and_of_the_living_kept(tmp_path):
-    host, dead = os.uname().nodename, 2**22 + 1
-    own = files.temporary_beside(tmp_path / "step_000001").name
-    gone = [f".step_000002.{host}.{dead}.00000000.tmp", f".step_000003.{host}.{os.getpid()}.00000000.tmp"]
-    living = f".step_000004.{host}.{os.getppid()}.00000000.tmp"
-    far, old = ".step_000005.elsewhere.7.00000000.tmp", ".step_000006.elsewhere.7.00000000.tmp"
-    for name in (own, *gone, living, far, old):
+WRITE = """
+import os, sys, time
+from pathlib import Path
+from pipelines import locks
+from pipelines.files import remove_stale, write_atomically
+os.getpid = lambda: 2**22 + 1  # no process here has the number, as if it ran in another container
+if sys.argv[2] == "without fcntl":
+    locks.fcntl = None
+def write(temporary):
+    temporary.mkdir()
+    print(remove_stale(temporary.parent), temporary.name, flush=True)
+    time.sleep(60)
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def writer_in_another_process(path, kind):
+    pipes = {"stdout": subprocess.PIPE, "env": environment(), "text": True}
+    job = subprocess.Popen([sys.executable, "-c", WRITE, str(path), kind], **pipes)
+    removed, name = job.stdout.readline().split()
+    assert removed == "0"  # its own
+    return job, path.with_name(name)
+
+
+@pytest.mark.parametrize("kind", ["with fcntl", "without fcntl"])
+def test_what_a_living_process_writes_stays_whatever_clocks_and_names_say_until_it_is_killed(
+    tmp_path, monkeypatch, kind
+):
+    if kind == "without fcntl":
+        monkeypatch.setattr(locks, "fcntl", None)
+    job, temporary = writer_in_another_process(tmp_path / "model", kind)
+    for moment in (0, 2**40):
+        os.utime(temporary, (moment, moment))
+        assert remove_stale(tmp_path) == 0
+        assert temporary.is_dir()
+    job.kill()
+    job.wait()
+    os.utime(temporary, (2**40, 2**40))
+    assert remove_stale(tmp_path) == 1
+    assert names(tmp_path) == []
+
+
+def test_leftovers_without_a_writer_go_and_what_is_not_ours_stays(tmp_path):
+    earlier = ".step_000002.some.host.4711.01234567.tmp"  # as versions before the locks named theirs
+    for name in (earlier, ".step_000003.4711.0123456789abcdef.tmp"):
         writer("half")(tmp_path / name)
-    os.utime(tmp_path / old, (0, 0))
-    assert remove_stale(tmp_path) == 3
-    assert names(tmp_path) == sorted([own, living, far])
+    (tmp_path / ".step_000004.4711.0123456789abcdef.lock").touch()  # its writer had not begun, or was done
+    theirs = [".notes.tmp", ".run.lock", "a.4711.01234567.tmp", ".a.host.12345678.tmp"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    with files.temporary_beside(tmp_path / "step_000001") as own:
+        own.mkdir()
+        assert remove_stale(tmp_path) == 2
+        assert own.is_dir()
+    assert names(tmp_path) == sorted(theirs)
     shutil.rmtree(tmp_path)
     assert remove_stale(tmp_path) == 0
+
+
+def test_where_locks_fail_nothing_is_removed_and_writing_goes_on(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "lockf", no_locks)
+    left = tmp_path / ".step_000003.4711.0123456789abcdef.tmp"
+    left.touch()
+    write_atomically(tmp_path / "model", writer("new"))
+    assert remove_stale(tmp_path) == 0
+    assert left.exists()
+    assert read(tmp_path / "model") == "new"
+
+
+def test_nothing_can_be_removed_from_what_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / ".step_000003.4711.0123456789abcdef.tmp").touch()
+    monkeypatch.setattr(locks.os, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only")))
+    assert remove_stale(tmp_path) == 0
+    assert names(tmp_path) == [".step_000003.4711.0123456789abcdef.tmp"]
+
+
+def test_locks_leave_neither_files_nor_descriptors_and_names_may_be_long(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    path = tmp_path / ("ü" * 120 + ".json")
+    for text in "ab":
+        files.write_text(path, text)
+    assert names(tmp_path) == [path.name]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_lock_that_is_taken_away_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """`remove_stale` of another process finds the lock before it is held."""
+    taken, lock = [], locks.ByteLocks.lock
+
+    def late(self, byte, **options):
+        if not taken:
+            taken.append(self.path.name)
+            self.path.unlink()
+        return lock(self, byte, **options)
+
+    monkeypatch.setattr(locks.ByteLocks, "lock", late)
+    with files.temporary_beside(tmp_path / "model"):
+        (left,) = names(tmp_path)
+        assert left != taken[0]

@@ -82,16 +82,13 @@ def test_first_of_two_writers_wins(tmp_path):
 
 def test_leftover_files_of_the_dead_are_removed_and_of_the_living_kept(tmp_path):
     store = new_store(tmp_path)
-    host = os.uname().nodename
-    dead = f".00000.safetensors.{host}.{2**22 + 1}.00000000.tmp"
-    namesake = f".00001.safetensors.{host}.{os.getpid()}.00000000.tmp"
-    living = f".00002.safetensors.{host}.{os.getppid()}.00000000.tmp"
-    far, old = ".00003.safetensors.elsewhere.7.00000000.tmp", ".00004.safetensors.elsewhere.7.00000000.tmp"
-    for name in (dead, namesake, living, far, old):
-        (store.folder / "shards" / name).touch()
-    os.utime(store.folder / "shards" / old, (0, 0))
-    new_store(tmp_path)
-    assert {path.name for path in (store.folder / "shards").iterdir()} == {living, far}
+    (store.folder / "shards" / ".00000.safetensors.4711.0123456789abcdef.tmp").touch()
+    with files.temporary_beside(store.folder / "shards" / "00001.safetensors") as living:
+        living.touch()
+        new_store(tmp_path)
+        assert {path.suffix for path in (store.folder / "shards").iterdir()} == {".tmp", ".lock"}
+        assert living.exists()
+    assert list((store.folder / "shards").iterdir()) == []
 
 
 def failing(operation, number):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 from training_parts import Killed, Regression, batches
 
 from pipelines.errors import AgfasError
+from pipelines.files import temporary_beside
 from pipelines.training.loop import fit
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer
 from pipelines.training.run import Run
@@ -121,16 +121,16 @@ def test_adam_decays_through_its_gradient_and_adamw_beside_it(optimizer, expecte
 
 def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
     run = Run(tmp_path / "run", {})
-    name = f".{{}}.{os.uname().nodename}.{{}}.00000000.tmp"
-    dead, alive = 2**22 + 1, os.getppid()
-    left = [run.folder / "checkpoints" / name.format("step_000002", dead), run.folder / name.format("pipeline", dead)]
-    kept = run.folder / "checkpoints" / name.format("step_000004", alive)
-    for folder in (*left, kept):
+    places = [run.folder / "checkpoints" / "step_000002", run.folder / "pipeline"]
+    left = [place.with_name(f".{place.name}.7.0123456789abcdef.tmp") for place in places]
+    for folder in left:
         folder.mkdir(parents=True)
         (folder / "model.safetensors").touch()
-    fit(Plain(), batches, LoopSettings(steps=1), run, title="resumed")
+    with temporary_beside(run.folder / "checkpoints" / "step_000004") as kept:
+        kept.mkdir()
+        fit(Plain(), batches, LoopSettings(steps=1), run, title="resumed")
+        assert kept.exists()
     assert not any(folder.exists() for folder in left)
-    assert kept.exists()
 
 
 def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
