@@ -10,9 +10,11 @@ Every field decides a result, and so enters the names of artefacts, unless it is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -28,7 +30,7 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 class Strict(BaseModel):
     """A block that refuses unknown keys and cannot be changed after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def named(default: str) -> BeforeValidator:
@@ -117,15 +119,32 @@ def _absolute(value: Any, is_place: bool) -> Any:
     return str(Path(value).absolute()) if is_place and value is not None and Path(value).exists() else value
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+def explain(
+    error: ValidationError, model: type[BaseModel], where: str, overrides: Mapping[str, str] | None = None
+) -> str:
     """Every fault of a validation in one text: the key as the user wrote it, the value, and what is allowed.
 
     Args:
         error: of the validation of `model`.
         model: the root model, whose fields name the keys that are allowed.
         where: the file or command that gave the values.
+        overrides: those given beside it, by their keys; a fault of what one of them set is said to be its own.
     """
-    return f"In {where}: " + " ".join(_explain_one(dict(item), model) for item in error.errors())
+    faults: dict[str, list[str]] = {}
+    for item in error.errors():
+        place = ".".join(_without_tags([str(part) for part in item["loc"]], model))
+        faults.setdefault(_blamed(place, where, overrides or {}), []).append(_explain_one(dict(item), model))
+    return " ".join(f"In {source}: {' '.join(texts)}" for source, texts in faults.items())
+
+
+def _blamed(place: str, where: str, overrides: Mapping[str, str]) -> str:
+    """The override that set a place, or those that changed something in the faulty block; otherwise the file."""
+    setting = [override for key, override in overrides.items() if f"{place}.".startswith(f"{key}.")]
+    inside = [override for key, override in overrides.items() if not place or key.startswith(f"{place}.")]
+    if not setting and not inside:
+        return where
+    named = [f"'{shortened(override)}'" for override in setting[-1:] or inside]
+    return f"the override{'s' * (len(named) > 1)} {' '.join(named)}" + ("" if setting else f" to {where}")
 
 
 def _explain_one(item: dict[str, Any], model: type[BaseModel]) -> str:
@@ -138,11 +157,11 @@ def _explain_one(item: dict[str, Any], model: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"'{'.'.join(place)}' is missing."
     message = item["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"'{'.'.join(place)}' = {_shortened(item.get('input'))}: {message}." if place else f"{message}."
+    return f"'{'.'.join(place)}' = {shortened(repr(item.get('input')))}: {message}." if place else f"{message}."
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
+def shortened(text: str) -> str:
+    """A text for a message, cut after 200 characters."""
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
@@ -164,6 +183,24 @@ def _fields_at(place: list[str], model: type[BaseModel]) -> list[str]:
     for part in place:
         models = [inner for one in models for inner in _step(one, part)] or models
     return sorted({name for one in models for name in one.model_fields})
+
+
+def kinds_at(key: str, model: type[BaseModel]) -> set[Any]:
+    """The types that the field of a dotted key takes in any of the blocks that may stand there; empty if unknown."""
+    *parents, last = key.split(".")
+    models = [model]
+    for part in parents:
+        models = [inner for one in models for inner in _step(one, part)]
+    return {kind for one in models if last in one.model_fields for kind in _kinds(one.model_fields[last].annotation)}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return {kind for inner in get_args(annotation) for kind in _kinds(inner)}
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    return {type(value) for value in get_args(annotation)} if origin is Literal else {annotation}
 
 
 def _step(model: type[BaseModel], part: str) -> list[type[BaseModel]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.profile import in_profile
-from pipelines.settings import explain
+from pipelines.plain_yaml import parse_value, read_yaml
+from pipelines.settings import explain, kinds_at, shortened
 
 
 def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experiment:
@@ -23,33 +24,47 @@ def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experim
         AgfasError: the file is missing or no YAML, an override has no `=`, a key is unknown, a value not allowed.
     """
     content = read_mapping(path, advice="Those that come with the project are in configs/.") if path else {}
+    given = {}
     for override in overrides:
-        set_dotted(content, *read_override(override))
-    return build_experiment(content, str(path) if path else "the command line")
+        key, value = read_override(override)
+        set_dotted(content, key, value)
+        given[key] = override
+    return build_experiment(content, str(path) if path else "the command line", given)
 
 
 def read_override(override: str) -> tuple[str, Any]:
-    """The dotted key and the value of `key.sub=value`, whose value is YAML.
+    """The dotted key and the value of `key.sub=value`.
+
+    Where text or a path is wanted, the value is taken as it stands; elsewhere it may be a number, a truth value, null,
+    or YAML in brackets or braces. Text in quotes is what stands between them.
 
     Raises:
-        AgfasError: it has no `=`, or its value is not valid YAML.
+        AgfasError: it has no `=`, or its value cannot be read whole.
     """
     key, sign, text = override.partition("=")
     if not sign:
         raise AgfasError(f"'{override}' is not an override. Write key=value, for example cue.timestep=401.")
-    try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = str(error).splitlines()[0]
-        raise AgfasError(f"The value of '{override}' is not valid YAML ({where}). Put quotes around text.") from None
+    key, where = key.strip(), f"The override '{shortened(override)}'"
+    kinds = kinds_at(key, Experiment)
+    if not kinds or not kinds <= {str, Path, NoneType} or text.startswith(("'", '"')):
+        return key, parse_value(text, where)
+    if text != text.strip():
+        raise AgfasError(f"{where}: its text begins or ends with a space. Remove it, or put quotes around the text.")
+    return key, None if NoneType in kinds and text in ("", "~", "null") else text
 
 
-def build_experiment(content: dict[str, Any], where: str) -> Experiment:
-    """Validate a plain mapping as an experiment, in its profile; `where` is named in the refusal."""
+def build_experiment(content: dict[str, Any], where: str, overrides: Mapping[str, str] | None = None) -> Experiment:
+    """Validate a plain mapping as an experiment, in its profile.
+
+    Args:
+        content: the mapping.
+        where: what it is from, named in a refusal.
+        overrides: those that changed it, by their keys; a refusal of what one of them set names it.
+    """
     try:
         return in_profile(Experiment.model_validate(content))
     except ValidationError as error:
-        raise AgfasError(explain(error, Experiment, where)) from None
+        raise AgfasError(explain(error, Experiment, where, overrides or {})) from None
 
 
 def with_overrides(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
@@ -89,10 +104,7 @@ def read_mapping(path: Path, what: str = "configuration", advice: str = "Check t
     """
     if not path.is_file():
         raise AgfasError(f"No {what} at {path}. {advice}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AgfasError(f"{path} is not valid YAML: {error}") from None
+    content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
         raise AgfasError(f"{path} must hold a mapping of keys to values, not a {type(content).__name__}.")
     return content or {}

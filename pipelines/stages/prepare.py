@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.data.duplicates import joined_sentences
 from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.card import as_text, expectation
@@ -18,6 +16,7 @@ from pipelines.data.prepare.sources import Sources, find_sources, title_of
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import read_mapping
 from pipelines.files import read_json
+from pipelines.plain_yaml import parse_value
 from pipelines.processes import say
 
 
@@ -38,7 +37,7 @@ def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) 
         name, sign, text = option.partition("=")
         if not sign:
             raise AgfasError(f"'{option}' is not an option of an importer. Write --option key=value.")
-        content["options"] = {**content.get("options", {}), name.strip(): _scalar(text)}
+        content["options"] = {**content.get("options", {}), name.strip(): parse_value(text, f"--option {name}")}
     return build_recipe(content, str(config) if config else "the command line")
 
 
@@ -92,10 +91,3 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
         )
         return 1
     return 0
-
-
-def _scalar(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text

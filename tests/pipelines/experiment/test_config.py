@@ -30,7 +30,7 @@ def test_overrides_are_applied_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("cue.form=[", r"'cue\.form=\[' is not valid YAML"),
+        ("cue.timestep=[", r"'cue\.timestep=\[' is not valid YAML"),
         ("=5", "'' is not a key"),
         ("cue.=5", r"'cue\.' is not a key"),
         ("train.ema_decay=0.9", "ema_decay is for generators"),
@@ -39,6 +39,36 @@ def test_overrides_are_applied_in_order(tmp_path):
 def test_an_override_that_cannot_be_is_explained(override, words):
     with pytest.raises(AgfasError, match=words):
         read_experiment(None, [override])
+
+
+@pytest.mark.parametrize("text", [*"#*&!%@`|>?-~:=", "run #3", "a: b", "[draft] run", "1e3", "007", "12:30:00", "yes"])
+def test_text_of_an_override_is_taken_as_it_stands(text):
+    experiment = read_experiment(None, [f"output=runs/{text}", f"generator.unet_weights={text}x", "cue.seed=0x10"])
+    assert experiment.root == Path("runs", text)
+    assert (experiment.generator.unet_weights, experiment.cue.seed) == (f"{text}x", 16)
+
+
+@pytest.mark.parametrize(
+    "override", ["output=a ", "generator.domains=[a, b] # c", "detector.stem=[a #3]", "name='a' b"]
+)
+def test_an_override_that_would_lose_a_part_is_refused(override):
+    with pytest.raises(AgfasError, match="The override"):
+        read_experiment(None, [override])
+
+
+@pytest.mark.parametrize(
+    "override", ["cue.timestp=1", "que.timestep=1", "cue.timestep=-1", "detector.nme=1", "cue.source=memae"]
+)
+def test_a_mistake_is_of_the_override_that_made_it(tmp_path, override):
+    path = write(tmp_path, "cue: {timestep: 801}\n")
+    with pytest.raises(AgfasError, match=f"In the override '{override}'"):
+        read_experiment(path, [override])
+
+
+def test_a_mistake_of_the_file_is_its_own(tmp_path):
+    path = write(tmp_path, "seed: -1\n")
+    with pytest.raises(AgfasError, match=f"^In {path}: 'seed' = -1"):
+        read_experiment(path, ["cue.seed=1"])
 
 
 def test_a_block_without_its_name_is_the_default_one():
