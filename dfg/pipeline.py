@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from dfg import taesd as _taesd  # noqa: F401
 from dfg.attention import cached_cross_attention
 from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_posterior, latent_channels
 from dfg.identity import IdentityEncoder
+from dfg.known import check_generator
 from dfg.noise import noise_for_keys, noise_from_generators, posterior_keys, to_device
 from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
@@ -107,6 +109,21 @@ class DeFakePipeline(DiffusionPipeline):
             identity_encoder=identity_encoder,
             token_projection=token_projection,
         )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> DeFakePipeline:
+        """Load a folder of `save_pretrained`, or a model of the hub, after `dfg.known` has checked it.
+
+        Raises:
+            ValueError: a class that is not known, or a file that is no data.
+        """
+        place = Path(pretrained_model_name_or_path)
+        if not place.is_dir():
+            place = Path(cls.download(str(pretrained_model_name_or_path), **{**kwargs, "use_safetensors": True}))
+        check_generator(place, cls.__name__, kwargs)
+        return super().from_pretrained(place, **{**kwargs, "use_safetensors": True, "trust_remote_code": False})
 
     @torch.no_grad()
     def __call__(

@@ -199,7 +199,7 @@ def load_pipeline(folder: Path) -> DeFakePipeline:
 
     disable_progress_bar()  # diffusers' own, over four small files
     try:
-        return DeFakePipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        return DeFakePipeline.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise AgfasError(f"The generator at {folder} cannot be loaded: {error}") from error
 

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from dfg.known import DATA, check_files
+from oanet.names import DETECTORS
+from oanet.registry import Registry
 from pipelines.artefacts import load_baseline, load_detector, load_pipeline
+from pipelines.cues.settings import SOURCES
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_atomically
 from pipelines.fingerprint import file_sha256, folder_sha256
@@ -31,8 +36,6 @@ SETTINGS_NAME = "anti_spoofing.json"
 CARD_NAME = "README.md"
 DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER = "detector", "generator", "face_detector", "face_parser"
 PARTS = (DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER)
-
-_LIBRARIES = ("diffusers", "dfg")
 
 
 def save_folder(folder: Path, parts: Parts) -> None:
@@ -111,6 +114,7 @@ def read_saved(folder: Path) -> SavedModel:
     path = folder / SETTINGS_NAME
     if not path.is_file():
         raise AgfasError(_wrong_kind(folder))
+    _check_data_alone(folder)
     content = read_json(path)
     if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
         raise AgfasError(f"{folder} was saved by a newer version of this program. Update it: pip install -U agfas.")
@@ -121,6 +125,26 @@ def read_saved(folder: Path) -> SavedModel:
     _check_listed(path, saved)
     _check_files(folder, saved)
     return saved
+
+
+def _check_data_alone(folder: Path) -> None:
+    """Check that no file of the folder could run, before a library looks at it: it may come from anyone."""
+    try:
+        check_files(folder)
+        for part in (DETECTOR, GENERATOR):
+            check_files(folder / part, DATA)
+    except ValueError as error:
+        raise AgfasError(str(error)) from None
+
+
+def _check_imported(kind: str, registry: Registry, name: str) -> None:
+    """Check that a class was offered or imported by a user's own program: importing a module runs it."""
+    module = name.partition(":")[0]
+    if ":" in name and name not in registry and module not in sys.modules:
+        raise AgfasError(
+            f"This saved model names the {kind} {name}, which is not imported because a folder says so. Import"
+            f" {module} before the model is opened, or install its package with an entry point ({registry.group})."
+        )
 
 
 def _check_listed(path: Path, saved: SavedModel) -> None:
@@ -170,6 +194,9 @@ def open_folder(
 ) -> Parts:
     """See `FaceAntiSpoofing.from_pretrained`."""
     saved = read_saved(folder)
+    _check_imported("detector", DETECTORS, str(read_json(folder / DETECTOR / "config.json").get("name")))
+    if saved.settings.cue is not None:
+        _check_imported("cue source", SOURCES, saved.settings.cue.source)
     loaded = _load_parts(folder, saved.settings, face_detector, weights, face_parser)
     parts = {"face_detector": loaded.detector_part, "face_parser": loaded.parser_part}
     detector = load_detector(folder / DETECTOR)
@@ -217,21 +244,9 @@ def _check_same(folder: Path, saved: LoadedPart | None, found: LoadedPart | None
 def _load_maker(folder: Path, settings: ModelSettings) -> Maker:
     """The generator or baseline of a saved model, which must be the one that the cue's source names."""
     if (folder / "model_index.json").is_file():
-        _check_classes(folder)
         return load_pipeline(folder)
     maker = load_baseline(folder)
     source = "none" if settings.cue is None else settings.cue.source
     if maker.name != source:
         raise AgfasError(f"{folder} holds a {maker.name}, but the cue's source is {source}. Save it again.")
     return maker
-
-
-def _check_classes(folder: Path) -> None:
-    """Check the classes in `model_index.json`: diffusers imports whatever module they name, so a stranger chooses."""
-    for part, value in read_json(folder / "model_index.json").items():
-        if not part.startswith("_") and isinstance(value, list) and value[0] is not None:
-            library = str(value[0]).split(".")[0]
-            if library not in _LIBRARIES:
-                raise AgfasError(
-                    f"{folder / 'model_index.json'} wants {part} from '{library}'; allowed are {', '.join(_LIBRARIES)}."
-                )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,8 +199,8 @@ def test_missing_part_is_named(copy, name):
 
 
 def test_file_that_was_slipped_in_is_named_and_not_loaded(copy):
-    torch.save({"a": 1}, copy / "generator" / "unet" / "diffusion_pytorch_model.bin")
-    with pytest.raises(AgfasError, match=r"diffusion_pytorch_model.bin was not there"):
+    (copy / "generator" / "unet" / "more.safetensors").write_bytes(b"")
+    with pytest.raises(AgfasError, match=r"more.safetensors was not there"):
         FaceAntiSpoofing.from_pretrained(copy)
 
 
@@ -209,7 +210,24 @@ def test_class_of_a_foreign_library_is_not_imported(copy):
     content["unet"] = ["antigravity", "UNet2DConditionModel"]
     index.write_text(json.dumps(content))
     rehash(copy, "generator/model_index.json")
-    with pytest.raises(AgfasError, match=r"wants unet from 'antigravity'; allowed are diffusers, dfg"):
+    with pytest.raises(AgfasError, match=r'wants unet = \["antigravity", "UNet2DConditionModel"\]; allowed: '):
+        FaceAntiSpoofing.from_pretrained(copy)
+
+
+def test_class_is_not_imported_because_a_folder_names_it(copy):
+    config = copy / "detector" / "config.json"
+    config.write_text(json.dumps({**read_json(config), "name": "idlelib.idle:main"}))
+    rehash(copy, "detector/config.json")
+    with pytest.raises(AgfasError, match=r"Import idlelib\.idle before the model is opened"):
+        FaceAntiSpoofing.from_pretrained(copy)
+    assert "idlelib.idle" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["evil.py", "detector/evil.py", "generator/unet/evil.py", "detector/model.pt"])
+def test_file_that_might_be_run_is_refused_though_it_is_listed(copy, name):
+    (copy / name).write_text("raise SystemExit")
+    rehash(copy, name)
+    with pytest.raises(AgfasError, match="neither settings nor weights"):
         FaceAntiSpoofing.from_pretrained(copy)
 
 
