@@ -11,7 +11,7 @@ from detector_names import TRAINABLE
 
 from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector
-from oanet.detectors.attacknet import DenseBatchNorm
+from oanet.detectors.attacknet import DenseBatchNorm, SkipBlock
 from oanet.head import HEADS, normalize_feature
 from oanet.names import DETECTORS
 from oanet.objectives import build_objective
@@ -165,6 +165,34 @@ def test_v1_differs_from_v2_1_by_its_activations_alone(make_batch: MakeBatch) ->
         other.load_state_dict(paper.state_dict())
     assert torch.equal(released(image).logits, second(image).logits)
     assert not torch.allclose(paper(image).logits, second(image).logits)
+
+
+@pytest.mark.parametrize("concatenate", [True, False])
+def test_the_skip_joins_the_first_convolution_and_the_third(concatenate: bool) -> None:
+    """Written out: y = conv(x), z = act(conv(act(conv(norm(act(y)))))), then the norm of both."""
+    block = SkipBlock(3, 4, momentum=0.01, concatenate=concatenate, slope=0.2).eval()
+    for norm in (block.deep[1], block.norm):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    face = torch.randn(2, 3, 8, 8)
+
+    def normal(norm: torch.nn.BatchNorm2d, values: torch.Tensor) -> torch.Tensor:
+        mean, deviation, weight, bias = (
+            each.view(-1, 1, 1)
+            for each in (norm.running_mean, (norm.running_var + 1e-3).sqrt(), norm.weight, norm.bias)
+        )
+        return (values - mean) / deviation * weight + bias
+
+    def bent(values: torch.Tensor) -> torch.Tensor:
+        return torch.where(values > 0, values, 0.2 * values)
+
+    first = block.first(face)
+    deep = bent(block.deep[4](bent(block.deep[2](normal(block.deep[1], bent(first))))))
+    joined = torch.cat([first, deep], dim=1) if concatenate else first + deep
+    torch.testing.assert_close(block(face), normal(block.norm, joined))
+    assert block.out_channels == joined.shape[1]
 
 
 def test_the_running_variance_after_dense_layers_is_the_biased_one() -> None:

@@ -112,6 +112,43 @@ def test_one_transform_moves_face_and_cue_together():
     assert flipped > 0
 
 
+def moves(pixels: np.ndarray, seen: torch.Tensor, most: int) -> list[tuple[bool, int, int]]:
+    """Every mirroring and shift of a picture (H, W, 3) that gives what was seen."""
+    found = []
+    for mirrored in (False, True):
+        for row in range(-most, most + 1):
+            for column in range(-most, most + 1):
+                moved = to_unit_batch(pixels[None], np.array([mirrored]), np.array([[row, column]]))
+                if torch.equal(moved[0], seen):
+                    found.append((mirrored, row, column))
+    return found
+
+
+def test_without_mirroring_and_shift_faces_are_as_they_lie():
+    faces = make_faces()
+    rows = {key: row for row, key in enumerate(faces.keys)}
+    for step in range(3):
+        batch = balanced(faces, flip="none")(step, WHOLE)
+        still = to_unit_batch(faces.images[[rows[key] for key in batch.key]])
+        assert torch.equal(batch.image, still)
+        assert torch.equal(batch.cue, still)
+
+
+def test_shifts_are_of_every_size_up_to_the_largest_in_both_directions():
+    faces = make_faces()
+    rows = {key: row for row, key in enumerate(faces.keys)}
+    seen = []
+    for step in range(3):
+        batch = balanced(faces, shift=2)(step, WHOLE)
+        for key, image in zip(batch.key, batch.image, strict=True):
+            (move,) = moves(faces.images[rows[key]], image, 2)
+            seen.append(move)
+    mirrored, down, right = (list(column) for column in zip(*seen, strict=True))
+    assert set(down) == set(right) == {-2, -1, 0, 1, 2}
+    assert any(one != other for one, other in zip(down, right, strict=True))
+    assert 0.3 < np.mean(mirrored) < 0.7
+
+
 def test_independent_flips_part_face_and_cue_in_half_of_the_samples():
     faces = make_faces()
     apart = np.concatenate(
