@@ -71,8 +71,14 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the face dataset to write.")],
     config: Annotated[Path | None, typer.Option(help="Recipe, a YAML file; the options below override it.")] = None,
     importer: Annotated[str | None, typer.Option(help="Layout of SOURCE, e.g. msu_mfsd. Default: folder.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="key=value for the importers csv and hf.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value for folder, csv and hf, such as live=0.")] = None,
     domain: Annotated[str | None, typer.Option(help="Name of the domain. Default: SOURCE's name.")] = None,
+    alike: Annotated[
+        str | None, typer.Option(help="Names that differ in case or blanks only are one, or several. Default: ask.")
+    ] = None,
+    placeholders: Annotated[
+        str | None, typer.Option(help="Subjects called NA, None, -1, ... are a person, or unknown. Default: ask.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Most pictures and videos, evenly spaced. Default: all.")] = None,
     face_detector: FaceDetector = None,
     weights: Weights = None,
@@ -113,6 +119,8 @@ def prepare(
     given = {
         "importer": importer,
         "domain": domain,
+        "alike": alike,
+        "placeholders": placeholders,
         "limit": limit,
         "face_detector": face_detector,
         "weights": weights,

@@ -85,12 +85,24 @@ def load_faces(folder: Path) -> Dataset:
     Raises:
         AgfasError: the folder is missing, is not a dataset, lacks columns, or holds no face.
     """
-    from datasets import load_from_disk
-
     with _explained(folder):
-        faces = load_from_disk(str(folder))
+        faces = open_saved(folder)
     _check_table(folder, faces.column_names, len(faces))
     return faces
+
+
+def open_saved(folder: Path) -> Dataset:
+    """What `Dataset.save_to_disk` wrote, memory-mapped.
+
+    As `datasets.load_from_disk`, which takes `::` in a path for two addresses.
+    """
+    from datasets import Dataset, DatasetInfo
+    from datasets.table import MemoryMappedTable, concat_tables
+
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    tables = [MemoryMappedTable.from_file(str(folder / file["filename"])) for file in state["_data_files"]]
+    return Dataset(concat_tables(tables), info=DatasetInfo.from_dict(info), fingerprint=state["_fingerprint"])
 
 
 def read_columns(folder: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -159,8 +171,10 @@ def write_state(folder: Path, names: Sequence[str], features: Features, content:
     `Dataset.save_to_disk` would put the time into the fingerprint, so that equal datasets would differ.
     """
     from datasets import DatasetInfo
+    from datasets.utils.py_utils import asdict
 
-    DatasetInfo(features=features).write_to_directory(str(folder))
+    # As its `write_to_directory`, which takes `::` in a path for two addresses.
+    (folder / "dataset_info.json").write_text(json.dumps(asdict(DatasetInfo(features=features))), encoding="utf-8")
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": content,

@@ -148,7 +148,7 @@ def parse_timesteps(text: str | None, experiment: Experiment) -> list[int]:
     if text is None:
         return [experiment.cue.timestep]
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
         raise AgfasError(f"--timesteps takes whole numbers above 0 with commas between, such as 201,401; not '{text}'.")
     return sorted({int(part) for part in parts})
 

@@ -29,6 +29,7 @@ VERIFIED = "Not checked against a real copy; names follow the README and of publ
 
 # Live, photo, poster, A4; face mask, upper body mask, region mask (all of paper); PC, pad, phone; 3D mask.
 _TYPES = (NO_ATTACK, PRINT, PRINT, PRINT, PAPER_MASK, CUT, PARTIAL, REPLAY, REPLAY, REPLAY, MASK)
+_BY_NUMBER = dict(enumerate(_TYPES))
 _SPOOF_TYPE = 40
 _LAYOUT = Layout(
     TITLE,
@@ -68,7 +69,7 @@ def _types(root: Path) -> dict[str, str]:
             try:
                 labels = json.loads(path.read_text(encoding="utf-8"))
                 spoof = {key: values for key, values in labels.items() if "/spoof/" in key}
-                types.update({key: _TYPES[int(values[_SPOOF_TYPE])] for key, values in spoof.items()})
+                types.update({key: _BY_NUMBER[int(values[_SPOOF_TYPE])] for key, values in spoof.items()})
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise AgfasError(
                     f"{path} is not a label file of CelebA-Spoof ({error}): it needs an object of paths with 44 numbers"

@@ -5,23 +5,21 @@
     prints/ann.png,attack,ann,print-1,print,,train,,,
 
 Our own layout. `path` and `label` are required, the other columns may be missing or empty. Paths are absolute, or
-relative to the folder of the list and inside it. A row without `video` is a video; a row without `subject` has an
-unknown subject. Semicolons and tabs are accepted as separators.
+relative to the folder of the list and inside it, as their system writes them (see `listed`). A row without `video` is a
+video; a row without `subject` has an unknown subject. Semicolons and tabs are accepted as separators.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from pipelines.data.importers.source import SourceFace, names_below
-from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
-from pipelines.data.records import BONAFIDE, NO_ATTACK
+from pipelines.data.importers.labels import Given, attack_type_of, meanings
+from pipelines.data.importers.listed import listed_files
+from pipelines.data.importers.source import SourceFace, is_of_the_system, names_below
+from pipelines.data.importers.words import SPLIT_WORDS, plain
 from pipelines.errors import AgfasError, nearest
 
 TITLE = "a list of your own"
@@ -29,30 +27,35 @@ CITATION = ""
 LICENCE = "That of the pictures and videos."
 VERIFIED = "Our own layout."
 
-T = TypeVar("T")
-
 NEEDED = ("path", "label")
 COLUMNS = (*NEEDED, "subject", "video", "attack_type", "domain", "split", "age", "sex", "ethnicity")
 
 
-def find(source: Path, domain: str) -> list[SourceFace]:
+def find(source: Path, domain: str, *, bonafide: Given = None, live: Given = None) -> list[SourceFace]:
     """One face per row.
 
     Args:
         source: the list, or a folder with one `.csv` file.
         domain: for rows without `domain`.
+        bonafide, live: the labels that mean bona fide, see `labels.meanings`.
 
     Raises:
-        AgfasError: no list, an unknown or missing column, an invalid row, a path outside the folder of the list, or
-            splits for some rows only.
+        AgfasError: no list, an unknown or missing column, an invalid row, a path outside the folder of the list, a file
+            listed twice, a label whose meaning is not known, or splits for some rows only.
     """
     path = _list_at(source)
     rows = _rows(path)
-    files = [_file(path, line, row["path"]) for line, row in rows]
+    files = listed_files(path, [(line, row["path"]) for line, row in rows])
     names = names_below(path.parent, files)
+    places: dict[str, str] = {}
+    for line, row in rows:
+        if not row["label"]:
+            raise AgfasError(f"{path}, line {line}: no label. Give every row one, or remove the row.")
+        places.setdefault(row["label"], f"line {line}")
+    kinds = meanings(places, bonafide, live, f"the column 'label' of {path}")
     faces, frames = [], Counter[tuple[str, str, str]]()
     for (line, row), file, name in zip(rows, files, names, strict=True):
-        face = _face(f"{path}, line {line}", row, file, name, domain)
+        face = _face(f"{path}, line {line}", row, kinds[row["label"]], file, name, domain)
         place = (face.domain, face.subject, face.video)
         faces.append(face if face.is_video else replace(face, frame=frames[place]))
         frames[place] += 1
@@ -67,7 +70,8 @@ def find(source: Path, domain: str) -> list[SourceFace]:
 def _list_at(source: Path) -> Path:
     if source.is_file():
         return source
-    lists = sorted(source.glob("*.csv")) if source.is_dir() else []
+    entries = sorted(source.iterdir()) if source.is_dir() else []
+    lists = [path for path in entries if path.suffix.lower() == ".csv" and not is_of_the_system(path.name)]
     if len(lists) != 1:
         there = f"{len(lists)} .csv files" if source.is_dir() else "no file"
         raise AgfasError(
@@ -102,7 +106,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _columns(path: Path, header: list[str]) -> list[str]:
-    columns = [name.lower() for name in header]
+    columns = [plain(name).replace(" ", "_") for name in header]
     for name in columns:
         if name not in COLUMNS:
             raise AgfasError(f"{path}: no column is called {name!r}; {nearest(name, COLUMNS)}")
@@ -114,31 +118,15 @@ def _columns(path: Path, header: list[str]) -> list[str]:
     return columns
 
 
-def _file(path: Path, line: int, value: str) -> Path:
-    if not value or "\0" in value:
-        raise AgfasError(f"{path}, line {line}: the path is {'no text' if value else 'empty'}.")
-    file = Path(os.path.normpath(path.parent / value))
-    if not Path(value).is_absolute() and not file.is_relative_to(os.path.normpath(path.parent)):
-        raise AgfasError(
-            f"{path}, line {line}: {value} leaves the folder of the list by `..`. Put the file into that folder, or"
-            " give its absolute path."
-        )
-    return file
-
-
-def _face(place: str, row: dict[str, str], file: Path, name: str, domain: str) -> SourceFace:
-    label = _word(place, "label", row["label"], LABELS)
-    kind = row["attack_type"] or (NO_ATTACK if label == BONAFIDE else UNKNOWN)
-    if (kind == NO_ATTACK) != (label == BONAFIDE):
-        raise AgfasError(f"{place}: attack_type {kind!r} does not go with the label {row['label']!r}.")
+def _face(place: str, row: dict[str, str], kind: str, file: Path, name: str, domain: str) -> SourceFace:
     video = row["video"] or (f"{row['subject']}-{name}" if row["subject"] else name)
     return SourceFace(
         file,
         row["domain"] or domain,
-        kind,
+        attack_type_of(kind, row["attack_type"], row["label"], place),
         row["subject"] or video,
         video,
-        split=_word(place, "split", row["split"], SPLIT_WORDS) if row["split"] else "",
+        split=_split(place, row["split"]) if row["split"] else "",
         subject_known=bool(row["subject"]),
         age=_age(place, row["age"]),
         sex=row["sex"],
@@ -146,11 +134,11 @@ def _face(place: str, row: dict[str, str], file: Path, name: str, domain: str) -
     )
 
 
-def _word(place: str, column: str, value: str, words: Mapping[str, T]) -> T:
+def _split(place: str, value: str) -> str:
     try:
-        return words[plain(value)]
+        return SPLIT_WORDS[plain(value)]
     except KeyError:
-        raise AgfasError(f"{place}: {value!r} is no {column}; {nearest(plain(value), words)}") from None
+        raise AgfasError(f"{place}: {value!r} is no split; {nearest(plain(value), SPLIT_WORDS)}") from None
 
 
 def _age(place: str, value: str) -> int:

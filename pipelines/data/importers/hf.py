@@ -2,8 +2,10 @@
 
     SOURCE/dataset_dict.json, SOURCE/{train,test}/...        saved by `DatasetDict.save_to_disk`
     SOURCE/state.json                                        saved by `Dataset.save_to_disk`
-    SOURCE/**.parquet, SOURCE/train/CLASS/*.png              what `load_dataset` reads
-    USER/NAME, USER/NAME@SPLIT                               a dataset of the hub, or one split of it
+    SOURCE/**.parquet                                        what `load_dataset` reads
+    SOURCE/[SPLIT/]CLASS/FILE                                folders of pictures, see `class_folders`
+    USER/NAME                                                a dataset of the hub
+    SOURCE@SPLIT, USER/NAME@SPLIT                            one split of any of these
 
 Layouts after the documentation of `datasets` (huggingface.co/docs/datasets). Options name the columns. No code of a
 dataset is executed: `datasets` does not support loading scripts since version 4.
@@ -19,10 +21,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.data.importers.source import SourceFace
-from pipelines.data.importers.words import LABELS, SPLIT_WORDS, UNKNOWN, plain
-from pipelines.data.records import BONAFIDE, NO_ATTACK
+from pipelines.data.importers import class_folders
+from pipelines.data.importers.labels import Given, as_text, attack_type_of, meanings
+from pipelines.data.importers.source import SUFFIXES, SourceFace, files_in, split_of
+from pipelines.data.records import open_saved
 from pipelines.errors import AgfasError, nearest
+from pipelines.files import read_json
+from pipelines.spelling import one_form
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,7 +37,10 @@ CITATION = ""
 LICENCE = "That of the dataset; see its card."
 VERIFIED = "The library's own format; checked on datasets that the tests save."
 
-_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?:@\w+)?")
+_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+# Files that `load_dataset` knows to hold no rows.
+_NOTES = ("config.json", "dataset_infos.json")
+_PATTERN_MARKS = ("*", "?", "[", "::", "\n", "\r")
 
 
 def find(
@@ -41,7 +49,8 @@ def find(
     *,
     image: str = "image",
     label: str = "label",
-    bonafide: str | int | Sequence[str | int] | None = None,
+    bonafide: Given = None,
+    live: Given = None,
     subject: str | None = None,
     video: str | None = None,
     attack_type: str | None = None,
@@ -54,9 +63,7 @@ def find(
         domain: as in `face_features`.
         image: column of the pictures.
         label: column of the labels.
-        bonafide: the labels that mean bona fide, by name or number; several in one text are separated by commas.
-            Required if the labels are numbers, since datasets disagree on their meaning; names are otherwise looked up
-            in `words.LABELS`.
+        bonafide, live: the labels that mean bona fide, see `labels.meanings`.
         subject, video, attack_type: columns of these, if any. A row without a video is a video; a row without a subject
             has an unknown subject.
         split_column: column of the split; default: the splits of the dataset. A dataset with a single split has none,
@@ -65,28 +72,39 @@ def find(
     Raises:
         AgfasError: no dataset, a missing column, an ambiguous label, or an unknown name of a split.
     """
-    parts = _parts(source)
-    for _, _, data in parts:
-        _check_columns(source, data, image, (label, subject, video, attack_type, split_column))
+    place, part = split_of(source)
+    if class_folders.is_one(place):
+        return class_folders.find(place, domain, part, bonafide, live)
+    parts = _parts(place, part)
+    label, image = _column(source, parts, label), _column(source, parts, image)
+    named = [_column(source, parts, name) if name else None for name in (subject, video, attack_type, split_column)]
+    subject, video, attack_type, split_column = named
+    _check_pictures(source, parts[0][2], image)
     labels = [_needed(data, label) for _, _, data in parts]
-    live = _bonafide(source, parts[0][2], label, {text for texts in labels for text in texts}, bonafide)
+    where = f"the column {label!r} of {source}"
+    numbered = getattr(parts[0][2].features[label], "names", None) or []
+    there: dict[str, str] = {}
+    for texts in labels:
+        for row, text in enumerate(texts):
+            there.setdefault(text, f"row {row}")
+    means = meanings(there, bonafide, live, where, numbered)
     faces: list[SourceFace] = []
+    frames: Counter[tuple[str, str]] = Counter()
     for (path, name, data), texts in zip(parts, labels, strict=True):
         own = [f"row-{name}-{row:07d}" if name else f"row-{row:07d}" for row in range(len(data))]
         videos = _filled(data, video, own)
         known = _filled(data, subject, [""] * len(data))
-        kinds = _filled(data, attack_type, [UNKNOWN] * len(data))
+        kinds = _filled(data, attack_type, [""] * len(data))
         if split_column:
-            splits = [_split(source, text) for text in _needed(data, split_column)]
+            splits = [class_folders.split_word(source, text) for text in _needed(data, split_column)]
         else:
-            splits = [_split(source, name) if len(parts) > 1 else ""] * len(data)
-        frames: Counter[tuple[str, str]] = Counter()
+            splits = [class_folders.split_word(source, name) if len(parts) > 1 else ""] * len(data)
         for row, text in enumerate(texts):
-            place = (known[row] or videos[row], videos[row])
-            kind = NO_ATTACK if text in live else UNKNOWN if kinds[row] == NO_ATTACK else kinds[row]
-            found = SourceFace(path, domain, kind, *place, frames[place], splits[row], subject_known=bool(known[row]))
+            who = (known[row] or videos[row], videos[row])
+            kind = attack_type_of(means[text], kinds[row], text, f"{source}, row {row}")
+            found = SourceFace(path, domain, kind, *who, frames[who], splits[row], subject_known=bool(known[row]))
             faces.append(replace(found, row=row, column=image))
-            frames[place] += 1
+            frames[who] += 1
     return faces
 
 
@@ -117,19 +135,24 @@ def _rows(path: Path, column: str) -> Dataset:
     return _open(path).select_columns([column]).cast_column(column, Image(decode=False))
 
 
-def _parts(source: Path) -> list[tuple[Path, str, Dataset]]:
-    """Path, name and rows of every split; `_open` opens the path again."""
+def _parts(source: Path, split: str) -> list[tuple[Path, str, Dataset]]:
+    """Path, name and rows of every split, or of one; `_open` opens the path again."""
     from datasets import Dataset
 
     if (source / "dataset_dict.json").is_file():
-        names = sorted(child.name for child in source.iterdir() if (child / "state.json").is_file())
-        parts = [(source / name, name, _open(source / name)) for name in names]
+        names = [str(name) for name in read_json(source / "dataset_dict.json").get("splits", [])]
+        if split and split not in names:
+            raise AgfasError(f"{source} has no split {split!r}; {nearest(split, names)}")
+        parts = [(source / name, name, _open(source / name)) for name in ([split] if split else sorted(names))]
     elif (source / "state.json").is_file():
+        if split:
+            raise AgfasError(f"{source} has no splits. Give it without @{split}.")
         parts = [(source, "", _open(source))]
     else:
-        opened = _load(source)
+        place = Path(f"{source}@{split}") if split else source
+        opened = _load(place)
         if isinstance(opened, Dataset):
-            parts = [(source, "", opened)]
+            parts = [(place, "", opened)]
         else:
             parts = [(Path(f"{source}@{name}"), name, data) for name, data in opened.items()]
     parts = [part for part in parts if len(part[2])]
@@ -140,39 +163,74 @@ def _parts(source: Path) -> list[tuple[Path, str, Dataset]]:
 
 def _open(path: Path) -> Dataset:
     """The rows of one split, by the path of its faces."""
-    if not (path / "state.json").is_file():
+    if not path.is_dir() or _is_of_tables(path):
         return _load(path)
-    from datasets import load_from_disk
-
     try:
-        return load_from_disk(str(path)).with_format(None)
+        return open_saved(path)
     except Exception as error:  # damaged files raise errors of Arrow, JSON or the file system
         raise AgfasError(f"{path} cannot be read as a Hugging Face dataset ({error}). Save it again.") from error
 
 
+def _is_of_tables(folder: Path) -> bool:
+    return not (folder / "state.json").is_file() and not (folder / "dataset_info.json").is_file()
+
+
 def _load(source: Path) -> Any:
     """`load_dataset` of a folder or a hub id; one split if the name ends in `@SPLIT`."""
-    text = source.as_posix()
-    name, _, split = (text, "", "") if source.is_dir() or "@" not in text else text.rpartition("@")
-    if not Path(name).is_dir() and (source.is_absolute() or not _HUB_ID.fullmatch(text)):
+    place, split = split_of(source)
+    if not place.is_dir() and (place.is_absolute() or not _HUB_ID.fullmatch(place.as_posix())):
         raise AgfasError(f"No folder at {source}. Expected: a folder of a Hugging Face dataset, or a hub id USER/NAME.")
-    from datasets import load_dataset
+    if place.is_dir() and any(mark in str(place.resolve()) for mark in _PATTERN_MARKS):
+        raise AgfasError(
+            f"`datasets` takes *, ?, [, ::, and line breaks in the name of {place} for a pattern. Rename or move the"
+            " folder."
+        )
+    from datasets import load_dataset, load_dataset_builder
 
     try:
-        return load_dataset(name, split=split or None).with_format(None)
+        used = load_dataset_builder(str(place)).config.data_files if place.is_dir() else None
+        opened = load_dataset(str(place), split=split or None).with_format(None)
     except Exception as error:  # errors of the library, the network and every file format
         raise AgfasError(
             f"{source} cannot be read as a Hugging Face dataset ({error}). Expected: a folder saved with"
-            " `save_to_disk`, a folder of parquet files or pictures, or the id USER/NAME of a dataset on the hub."
+            " `save_to_disk`, a folder of parquet files or of class folders, or the id USER/NAME of a dataset on the"
+            " hub."
         ) from error
+    if used and not split:
+        _check_whole(place, {Path(name) for names in used.values() for name in names})
+    return opened
 
 
-def _check_columns(source: Path, data: Dataset, image: str, others: Sequence[str | None]) -> None:
+def _check_whole(folder: Path, used: set[Path]) -> None:
+    """Refuse a folder of which `datasets` reads a part, since it takes words in file names for splits."""
+    endings = {path.suffix.lower() for path in used} | set(SUFFIXES)
+    taken = {path.resolve() for path in used}
+    there = [path for path in files_in(folder, tuple(endings)) if path.name not in _NOTES]
+    left = [path for path in there if path.resolve() not in taken]
+    if left:
+        raise AgfasError(
+            f"{len(left)} of {len(there)} files of {folder} would be left out, the first is {left[0]}: `datasets` takes"
+            " words such as test and train in file names for splits. Put the files of every split into a folder of its"
+            " name, or give a list (--importer csv)."
+        )
+
+
+def _column(source: Path, parts: Sequence[tuple[Path, str, Dataset]], name: str) -> str:
+    """The name of a column as the dataset spells it.
+
+    Raises:
+        AgfasError: a split has no such column.
+    """
+    for _, _, data in parts:
+        found = [column for column in data.column_names if one_form(column) == one_form(name)]
+        if not found:
+            raise AgfasError(f"{source} has no column {name!r}; {nearest(name, data.column_names)}")
+    return found[0]
+
+
+def _check_pictures(source: Path, data: Dataset, image: str) -> None:
     from datasets import Image
 
-    for name in (image, *others):
-        if name is not None and name not in data.column_names:
-            raise AgfasError(f"{source} has no column {name!r}; {nearest(name, data.column_names)}")
     pictures = [name for name, feature in data.features.items() if isinstance(feature, Image)]
     if image not in pictures:
         raise AgfasError(
@@ -187,7 +245,7 @@ def _texts(data: Dataset, name: str) -> list[str]:
     feature, values = data.features[name], data[name][:]
     if isinstance(feature, ClassLabel):
         return ["" if value is None or value < 0 else feature.names[value] for value in values]
-    return ["" if value is None else str(value).strip() for value in values]
+    return [as_text(value) for value in values]
 
 
 def _needed(data: Dataset, name: str) -> list[str]:
@@ -204,35 +262,3 @@ def _filled(data: Dataset, name: str | None, otherwise: list[str]) -> list[str]:
     if name is None:
         return otherwise
     return [text or other for text, other in zip(_texts(data, name), otherwise, strict=True)]
-
-
-def _bonafide(
-    source: Path, data: Dataset, label: str, there: set[str], given: str | int | Sequence[str | int] | None
-) -> set[str]:
-    """The labels that mean bona fide, as in `_texts`."""
-    if given is None:
-        words = {text: LABELS.get(plain(text)) for text in there}
-        if any(word is None for word in words.values()) or any(text.isdigit() for text in there):
-            raise AgfasError(
-                f"Which labels of {source} mean bona fide? Give them with bonafide=...; the column {label!r} holds:"
-                f" {', '.join(sorted(there)[:20])}."
-            )
-        return {text for text, word in words.items() if word == BONAFIDE}
-    wanted = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int) else given
-    names = getattr(data.features[label], "names", None) or []
-    live = set()
-    for word in (str(word).strip() for word in wanted):
-        name = names[int(word)] if word not in there and word.isdigit() and int(word) < len(names) else word
-        if name not in there:
-            raise AgfasError(f"No row of {source} has the {label!r} {word!r}; {nearest(word, there)}")
-        live.add(name)
-    return live
-
-
-def _split(source: Path, name: str) -> str:
-    if plain(name) not in SPLIT_WORDS:
-        raise AgfasError(
-            f"{source}: {name!r} is no split; {nearest(plain(name), SPLIT_WORDS)} To have the"
-            f" subjects dealt out, import this split alone ({source}@{name}, or its folder)."
-        )
-    return SPLIT_WORDS[plain(name)]

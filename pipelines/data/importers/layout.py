@@ -84,7 +84,8 @@ class Layout:
         places = [root / name for name in self.folders if (root / name).is_dir()] if self.folders else [root]
         if self.colour_stream:
             self._check_exported(places)
-        pattern, extras = re.compile(self.pattern), re.compile(self.extras)
+        # Datasets are numbered in ASCII: `\d` is no other digit that looks like a person's number.
+        pattern, extras = re.compile(self.pattern, re.ASCII), re.compile(self.extras, re.ASCII)
         matched, strange = [], []
         for path in (path for place in places for path in files_in(place, SUFFIXES + VIDEO_SUFFIXES)):
             below = place_below(root, path)

@@ -10,9 +10,17 @@ from pathlib import Path
 
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
+from pipelines.spelling import one_form
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".wmv")
+# What macOS and Windows add to folders and archives; none is a picture, whatever its ending.
+_OF_THE_SYSTEM = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini")
+
+
+def is_of_the_system(name: str) -> bool:
+    """Whether an entry of a folder was made by macOS or Windows: `__MACOSX`, `._NAME`, `.DS_Store`, `Thumbs.db`, ..."""
+    return name.startswith("._") or name.lower() in _OF_THE_SYSTEM
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class SourceFace:
 
     Attributes:
         path: the file; for a row of a Hugging Face dataset, the folder or hub id of the dataset.
-        domain, subject, video: as in `face_features`.
+        domain, subject, video: as in `face_features`; kept in one form of Unicode (NFC), whatever they are given in.
         attack_type: one of `words.ATTACK_TYPES`, or `none` for a bona fide face.
         frame: position of a picture within its video; 0 for a video file, whose frames are numbered when sampled.
         split: `train`, `dev` or `test`; empty if the dataset has no official split.
@@ -46,6 +54,10 @@ class SourceFace:
     row: int = -1
     column: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("domain", "subject", "video"):
+            object.__setattr__(self, name, one_form(getattr(self, name)))
+
     @property
     def label(self) -> int:
         """0 attack, 1 bona fide."""
@@ -55,6 +67,12 @@ class SourceFace:
     def is_video(self) -> bool:
         """Whether the file name is that of a video."""
         return self.row < 0 and self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def split_of(source: Path) -> tuple[Path, str]:
+    """A source and the split behind its `@`; empty if it names none. An `@` in the name of a folder is no split."""
+    place, sign, split = source.as_posix().rpartition("@")
+    return (source, "") if source.exists() or not sign or "/" in split else (Path(place), split)
 
 
 class LeftOut(UserWarning):
@@ -130,7 +148,7 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def _listing(folder: str) -> list[os.DirEntry[str]]:
     """The entries of a folder, last name first: `files_in` takes them from the end."""
     with os.scandir(folder) as entries:
-        kept = [entry for entry in entries if entry.name != "__MACOSX" and not entry.name.startswith("._")]
+        kept = [entry for entry in entries if not is_of_the_system(entry.name)]
     return sorted(kept, key=lambda entry: entry.name, reverse=True)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.words import plain
+from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import face_key
 from pipelines.errors import AgfasError
+from pipelines.spelling import alike_groups, one_form
 
 _KEPT = "-_."
 _FACE_SUFFIX = re.compile(r"(.+)-face[1-9]\d*")
@@ -61,6 +65,88 @@ def with_safe_names(faces: list[SourceFace]) -> list[SourceFace]:
     ]
 
 
+# What fields of a person hold if the person is not known; also names of people.
+_PLACEHOLDERS = ("nan", "none", "null", "na", "n/a", "unknown", "unk", "?", "-1", "anonymous", "undefined")
+_SPELLED = ("domain", "subject", "attack_type", "sex", "ethnicity")
+
+
+def settled_names(faces: list[SourceFace], recipe: PrepareRecipe, source: Path) -> list[SourceFace]:
+    """The faces with the names that the recipe says are one, or unknown, made so.
+
+    Raises:
+        AgfasError: names that only their spelling distinguishes, or a subject called as if unknown, of which the recipe
+            does not say what they are.
+    """
+    faces = _with_placeholders(faces, recipe, source)
+    for column in _SPELLED:
+        faces = _with_one_spelling(faces, column, recipe, source)
+    return _renumbered(faces) if recipe.alike == "one" else faces
+
+
+def _with_placeholders(faces: list[SourceFace], recipe: PrepareRecipe, source: Path) -> list[SourceFace]:
+    called = [face for face in faces if face.subject_known and _is_placeholder(face.subject)]
+    if not called or recipe.placeholders == "person":
+        return faces
+    if recipe.placeholders is None:
+        raise AgfasError(
+            f"Is {called[0].subject!r} a person? {len(called)} sources have this subject, the first is"
+            f" {source_name(called[0], source)}. Say --placeholders person if it is a name, or --placeholders unknown"
+            " if it stands for persons who are not known."
+        )
+    return [
+        replace(face, subject=face.video, subject_known=False)
+        if face.subject_known and _is_placeholder(face.subject)
+        else face
+        for face in faces
+    ]
+
+
+def _is_placeholder(subject: str) -> bool:
+    return subject.strip().casefold() in _PLACEHOLDERS or plain(subject) in _PLACEHOLDERS
+
+
+def _with_one_spelling(faces: list[SourceFace], column: str, recipe: PrepareRecipe, source: Path) -> list[SourceFace]:
+    """Ask about, keep or join the names of a column that are alike; those of subjects are looked at by domain."""
+    held = [(face.domain if column == "subject" else "", getattr(face, column)) for face in faces]
+    known = (name for name, face in zip(held, faces, strict=True) if face.subject_known or column != "subject")
+    names: dict[str, set[str]] = defaultdict(set)
+    for owner, name in set(known):
+        names[owner].add(name)
+    groups = [(owner, group) for owner in sorted(names) for group in alike_groups(names[owner])]
+    if not groups or recipe.alike == "several":
+        return faces
+    if recipe.alike is None:
+        owner, group = groups[0]
+        shown = [f"{name!r} ({source_name(faces[held.index((owner, name))], source)})" for name in group[:3]]
+        more = f", and of {len(groups) - 1} others," if len(groups) > 1 else ""
+        raise AgfasError(
+            f"Is this one {column.replace('_', ' ')} or several: {' and '.join(shown)}? The names{more} differ only in"
+            " case, width, blanks or zeros. Say --alike one to make them one, or --alike several to keep them apart."
+        )
+    one = {(owner, name): group[0] for owner, group in groups for name in group}
+    renamed: list[dict[str, Any]] = [{column: one[name]} if name in one else {} for name in held]
+    return [replace(face, **change) if change else face for face, change in zip(faces, renamed, strict=True)]
+
+
+def _renumbered(faces: list[SourceFace]) -> list[SourceFace]:
+    """The pictures of a video numbered anew, if videos with equal numbers became one."""
+    keys = Counter(_key(face) for face in faces if not face.is_video)
+    twice = {key[:3] for key, count in keys.items() if count > 1}
+    frames: Counter[tuple[str, ...]] = Counter()
+    found = []
+    for face in faces:
+        place = _key(face)[:3]
+        if place in twice and not face.is_video:
+            face = replace(face, frame=frames[place])
+            frames[place] += 1
+        found.append(face)
+    return found
+
+
+def _key(face: SourceFace) -> tuple[str, str, str, int]:
+    return face.domain, face.subject, face.video, face.frame
+
+
 def check_keys(faces: list[SourceFace], all_faces: bool) -> None:
     """Check, before any work, that all records will have distinct keys and consistent videos.
 
@@ -78,14 +164,16 @@ def _check_distinct(faces: list[SourceFace]) -> None:
     seen: dict[tuple[str, str, str, int], SourceFace] = {}
     films = {(face.domain, face.video): face for face in faces if face.is_video}
     for face in faces:
-        key = (face.domain, face.subject, face.video, face.frame)
+        key = _key(face)
         other = seen.setdefault(key, face)
         # A video file takes the keys of all its frames, so no picture may belong to the same video.
         twin = other if other is not face else films.get((face.domain, face.video), face)
         if twin is not face:
+            forms = str(twin.path) != str(face.path) and one_form(str(twin.path)) == one_form(str(face.path))
+            looks = " (two forms of one name in Unicode, which look the same)" if forms else ""
             raise AgfasError(
-                f"{_where(twin)} and {_where(face)} both have the key {face_key(*key)}, which must be unique. Rename"
-                " one of them, or give it another subject or video."
+                f"{_where(twin)} and {_where(face)}{looks} both have the key {face_key(*key)}, which must be unique."
+                " Remove or rename one of them, or give it another subject or video."
             )
 
 

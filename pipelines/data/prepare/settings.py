@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines.data.alignment import TEMPLATES
 from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe
@@ -18,7 +18,8 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.settings import Strict, Unit, explain
 
 # They do not change the dataset. Weights enter its identity by the models' fingerprints, not by their path.
-_NOT_OF_THE_RESULT = {"workers", "max_refused", "allow_missing", "weights", "parsing_weights"}
+# What `alike` and `placeholders` decide enters by the names of the sources.
+_NOT_OF_THE_RESULT = {"workers", "max_refused", "allow_missing", "weights", "parsing_weights", "alike", "placeholders"}
 
 
 class SplitSettings(Strict):
@@ -55,7 +56,9 @@ class PrepareRecipe(Strict):
     """Source, faces, filters and splits of one `agfas prepare`."""
 
     importer: str = Field("folder", description="Layout of SOURCE.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the importer (csv and hf have some).")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the importer (folder, csv and hf have some)."
+    )
     domain: str | None = Field(None, min_length=1, description="Name of the domain. Default: the name of SOURCE.")
     limit: int | None = Field(None, ge=1, description="Most pictures and videos, evenly spaced. Default: all.")
     frames: int = Field(10, ge=1, description="Frames of each video, uniform in time.")
@@ -88,6 +91,16 @@ class PrepareRecipe(Strict):
         " other settings.",
     )
     parsing_weights: Path | None = Field(None, description="Weights of the face parser, which adds face masks.")
+    alike: Literal["one", "several"] | None = Field(
+        None,
+        description="Names of persons, domains and attack types that differ only in case, width, blanks or zeros (Ann,"
+        " ann): one or several. Default: ask.",
+    )
+    placeholders: Literal["person", "unknown"] | None = Field(
+        None,
+        description="Subjects called nan, None, NA, unknown, -1, ...: a person of this name, or persons not known."
+        " Default: ask.",
+    )
     splits: SplitSettings = SplitSettings()
     ratio: float | None = Field(
         None, ge=1, description="Most faces of the larger class per face of the smaller one, in each split."
@@ -97,6 +110,13 @@ class PrepareRecipe(Strict):
     )
     allow_missing: bool = Field(False, description="Accept an incomplete copy of a dataset.")
     workers: int | None = Field(None, ge=1, description="Processes. Default: the cores, at most 8.")
+
+    @field_validator("options")
+    @classmethod
+    def _whole_numbers(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """1.0 is 1, so that both name one dataset."""
+        whole = {name: int(value) for name, value in options.items() if isinstance(value, float) and value.is_integer()}
+        return options | whole
 
     @model_validator(mode="after")
     def _possible(self) -> PrepareRecipe:

@@ -16,14 +16,14 @@ import numpy as np
 from pipelines.data.images import read_turned
 from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
-from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace
-from pipelines.data.prepare.names import check_keys, path_below, source_name, with_safe_names
+from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace, split_of
+from pipelines.data.prepare.names import check_keys, path_below, settled_names, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits, evenly_spaced
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
 
-# Importers that read a list or a hub dataset, which names all its files itself.
+# Importers that read a list or a table, which names all its files itself.
 _LISTED = ("csv", "hf")
 
 
@@ -77,8 +77,8 @@ class Sources:
 
 
 def base_of(source: Path) -> Path:
-    """The folder that paths are relative to: the source, or the folder of the list."""
-    return source.parent if source.is_file() else source
+    """The folder that paths are relative to: the source without a split behind `@`, or the folder of the list."""
+    return source.parent if source.is_file() else split_of(source)[0]
 
 
 def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
@@ -97,10 +97,12 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
     if not found:
         raise AgfasError(f"The importer '{recipe.importer}' found no picture and no video in {source}.")
     module = importer_module(recipe.importer)
-    unreadable, passed_over = ([], []) if recipe.importer in _LISTED else _look_around(source, found)
+    base = base_of(source)
+    walked = recipe.importer not in _LISTED or (recipe.importer == "hf" and all(face.row < 0 for face in found))
+    unreadable, passed_over = _look_around(base, found) if walked else ([], [])
+    found = settled_names(found, recipe, base)
     faces = with_safe_names(found if recipe.limit is None else evenly_spaced(found, recipe.limit))
     check_keys(faces, recipe.all_faces)
-    base = base_of(source)
     faces.sort(key=lambda face: (face.domain, face.subject, face.video, face.frame, source_name(face, base)))
     official, names = [face.split for face in faces], [source_name(face, base) for face in faces]
     faces = assign_splits(faces, **recipe.splits.assignment())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_tree import said
+from dataset_tree import said, touch
 from PIL import Image as Picture
 
 from pipelines.data.importers.hf import find, picture_bytes
@@ -58,18 +58,14 @@ def test_a_row_without_a_picture(tmp_path):
         picture_bytes(empty)
 
 
-def test_a_folder_of_class_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+def test_a_folder_of_class_folders(tmp_path):
     # An @ in a folder's name is no split.
     for place, name in enumerate(("live", "spoof")):
         (tmp_path / "me@home" / name).mkdir(parents=True)
         (tmp_path / "me@home" / name / "1.png").write_bytes(png(place))
     live, spoof = find(tmp_path / "me@home", "mine")
     assert (live.label, spoof.label) == (1, 0)
-    assert picture_bytes(spoof) == png(1)
-    (tmp_path / "me@home" / "live" / "1.png").unlink()
-    with pytest.raises(AgfasError, match=r"Row 0 of .* names .*1\.png, which cannot be read \(No such file"):
-        picture_bytes(live)
+    assert (spoof.path, spoof.row) == (tmp_path / "me@home" / "spoof" / "1.png", -1)
 
 
 @pytest.mark.parametrize("given", ["real,genuine", ["real", "genuine"], [1, 2], "1,2"])
@@ -80,10 +76,10 @@ def test_the_labels_of_bona_fide_are_an_option(tmp_path, given):
 
 def test_numbers_alone_are_asked_for(tmp_path):
     source = saved(tmp_path / "set", [0, 1])
-    with pytest.raises(AgfasError, match=r"bonafide=\.\.\.; the column 'label' holds: 0, 1"):
+    with pytest.raises(AgfasError, match=r"mean bona fide\? '0' \(row 0\).*column 'label' of .* there are: 0, 1"):
         find(source, "mine")
     assert [face.label for face in find(source, "mine", bonafide=0)] == [1, 0]
-    with pytest.raises(AgfasError, match=r"No row .* '7'"):
+    with pytest.raises(AgfasError, match=r"No label in the column .* is '7'"):
         find(source, "mine", bonafide=7)
 
 
@@ -202,9 +198,74 @@ def test_what_is_no_dataset(tmp_path):
         find(damaged, "mine")
 
 
-def test_an_attack_of_type_none_stays_an_attack(tmp_path):
+def test_an_attack_of_type_none_contradicts_itself(tmp_path):
     source = saved(tmp_path / "set", ["live", "spoof"], kind=["none", "none"])
-    assert [(face.label, face.attack_type) for face in find(source, "mine", attack_type="kind")] == [
-        (1, "none"),
-        (0, "attack"),
+    with pytest.raises(AgfasError, match="row 1: attack_type 'none' does not go with the label 'spoof'"):
+        find(source, "mine", attack_type="kind")
+
+
+@pytest.mark.parametrize(
+    ("values", "given"), [([0.0, 1.0], 1), ([0.0, 1.0], "1.0"), ([False, True], True), ([False, True], 1)]
+)
+def test_numbers_of_every_type_are_named(tmp_path, values, given):
+    from datasets import Dataset, Features, Image, Value
+
+    kind = Value("bool" if isinstance(values[0], bool) else "float64")
+    rows = {"image": [{"bytes": png(), "path": None}] * 2, "label": values}
+    Dataset.from_dict(rows, features=Features({"image": Image(), "label": kind})).save_to_disk(str(tmp_path / "set"))
+    assert [face.label for face in find(tmp_path / "set", "mine", live=given)] == [0, 1]
+
+
+def test_one_split_alone_is_dealt_out(tmp_path):
+    from datasets import DatasetDict
+
+    part = dataset([0, 1], ["spoof", "live"])
+    DatasetDict({"train": part, "extra": part}).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(AgfasError, match=r"'extra' is no split; .* import it alone: (.*)@extra"):
+        find(tmp_path / "set", "mine")
+    faces = find(tmp_path / "set@extra", "mine")
+    assert [(face.split, face.path.name, picture_bytes(face)) for face in faces] == [
+        *(("", "extra", png(0)), ("", "extra", png(1)))
     ]
+    with pytest.raises(AgfasError, match="no split 'other'; Allowed: extra, train"):
+        find(tmp_path / "set@other", "mine")
+
+
+def test_words_in_file_names_are_no_splits(tmp_path):
+    """`load_dataset` reads two of these six files."""
+    names = ("live/1.png", "live/test-1.png", "live/val_2.png", "Spoof /1.png", "Spoof /2.png", "Spoof /test.png")
+    faces = find(touch(tmp_path, *names, "__MACOSX/live/._1.png", "live/Thumbs.db"), "mine")
+    assert sorted((face.path.relative_to(tmp_path).as_posix(), face.label, face.split) for face in faces) == sorted(
+        (name, int(name.startswith("live")), "") for name in names
+    )
+
+
+def test_class_folders_in_folders_of_splits(tmp_path):
+    touch(tmp_path, "Train/real/1.png", "Train/fake/1.png", "val/real/2.png", "val/fake/2.png")
+    faces = find(tmp_path, "mine")
+    assert {(face.path.parts[-3], face.label, face.split) for face in faces} == {
+        *(("Train", 1, "train"), ("Train", 0, "train"), ("val", 1, "dev"), ("val", 0, "dev"))
+    }
+    assert {face.split for face in find(tmp_path.with_name(f"{tmp_path.name}@val"), "mine")} == {""}
+    touch(tmp_path, "more/real/3.png")
+    with pytest.raises(AgfasError, match=r"1 of 5 files are in no folder of a split.* alone: .*@more"):
+        find(tmp_path, "mine")
+
+
+def test_a_folder_of_tables_of_which_a_part_would_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "set").mkdir()
+    for name in ("one", "two", "test-3"):
+        dataset(["live", "spoof"]).to_parquet(str(tmp_path / "set" / f"{name}.parquet"))
+    with pytest.raises(AgfasError, match=r"2 of 3 files of .* would be left out, the first is .*one\.parquet"):
+        find(tmp_path / "set", "mine")
+    (tmp_path / "set").rename(tmp_path / "set[1]")
+    with pytest.raises(AgfasError, match=r"for a pattern\. Rename"):
+        find(tmp_path / "set[1]", "mine")
+
+
+@pytest.mark.parametrize("name", ["a::b", "a[b]*?", "100 %", "l\nf", "\\'\""])
+def test_saved_datasets_at_odd_places(tmp_path, name):
+    saved(tmp_path / "set", ["live", "spoof"]).rename(tmp_path / name)
+    faces = find(tmp_path / name, "mine")
+    assert [picture_bytes(face) for face in faces] == [png(0), png(1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dataset_tree import said
+from dataset_tree import said, touch
 
 from pipelines.data.importers import load_importer
 from pipelines.errors import AgfasError
@@ -26,13 +26,13 @@ def test_every_column(tmp_path):
     assert (face.age, face.sex, face.ethnicity) == (34, "female", "Asian")
 
 
-@pytest.mark.parametrize("word", ["bonafide", "live", "Real", "genuine", "1", " bona fide "])
+@pytest.mark.parametrize("word", ["bonafide", "live", "Real", "genuine", "BONA_FIDE", " bona fide "])
 def test_words_for_bona_fide(tmp_path, word):
     (face,) = listed(tmp_path, f"path,label\na.png,{word}\n")
     assert (face.label, face.attack_type) == (1, "none")
 
 
-@pytest.mark.parametrize("word", ["attack", "SPOOF", "fake", "0"])
+@pytest.mark.parametrize("word", ["attack", "SPOOF", "fake", "Presentation-Attack"])
 def test_words_for_attack(tmp_path, word):
     (face,) = listed(tmp_path, f"path,label\na.png,{word}\n")
     assert (face.label, face.attack_type) == (0, "attack")
@@ -79,9 +79,11 @@ def test_a_path_with_dots_that_stays(tmp_path):
         ("path,lable\na.png,live\n", "no column is called 'lable'; did you mean 'label'"),
         ("path\na.png\n", "the column 'label' is missing"),
         ("path,label,label\na.png,live,live\n", "'label' appears twice"),
-        ("path,label\na.png,lvie\n", "line 2: 'lvie' is no label; did you mean 'live'"),
+        ("path,label\na.png,lvie\n", r"'lvie' \(line 2\) has no common meaning \(did you mean 'live'"),
         ("path,label\na.png,live\nb.png\n", "line 3: 1 values for 2 columns"),
         ("path,label\n,live\n", "line 2: the path is empty"),
+        ("path,label\na.png,\n", "line 2: no label"),
+        ("path,label\na.png,live\nb.png,live\n./a.png,live\n", "line 4: ./a.png is the file of line 2 again"),
         ("path,label,age\na.png,live,old\n", "line 2: the age 'old'"),
         ("path,label,age\na.png,live,1999\n", "line 2: the age '1999'"),
         ("path,label\na\0.png,live\n", "line 2: the path is no text|not a list of comma"),
@@ -108,3 +110,36 @@ def test_a_folder_with_two_lists(tmp_path):
     (tmp_path / "other.csv").write_text("")
     with pytest.raises(AgfasError, match=r"2 \.csv files"):
         load_importer("csv")(tmp_path, "mine")
+
+
+def test_numbers_are_asked_for_and_named_by_an_option(tmp_path):
+    text = "path,label\na.png,0\nb.png,1\n"
+    with pytest.raises(AgfasError, match=r"Which labels mean bona fide\? '0' \(line 2\).* there are: 0, 1\."):
+        listed(tmp_path, text)
+    for option, value in (("live", 0), ("bonafide", "0"), ("bonafide", "0.0")):
+        faces = load_importer("csv")(tmp_path / "list.csv", "mine", **{option: value})
+        assert [face.label for face in faces] == [1, 0]
+
+
+def test_files_are_found_in_the_spelling_of_another_system(tmp_path):
+    """Backslashes of Windows, the Unicode form of a Mac, and case that neither of them minds."""
+    touch(tmp_path, "Live/Jos\u00e9.png", "Live/b.png", "twice/C.png", "twice/c.png")
+    values = ("live\\jose\u0301.PNG", "Live\\b.png", "twice/C.PNG")
+    *found, unclear = listed(tmp_path, "path,label\n" + "".join(f"{value},live\n" for value in values))
+    assert [face.path for face in found] == [tmp_path / "Live" / "Jos\u00e9.png", tmp_path / "Live" / "b.png"]
+    # Two files differ in case alone, so neither is meant for sure; it is refused when it is read.
+    assert unclear.path == tmp_path / "twice" / "C.PNG"
+    with pytest.raises(AgfasError, match="leaves the folder"):
+        listed(tmp_path, "path,label\n..\\d.png,live\n")
+
+
+def test_one_file_by_two_links_is_listed_twice(tmp_path):
+    (touch(tmp_path, "a.png") / "b.png").hardlink_to(tmp_path / "a.png")
+    with pytest.raises(AgfasError, match=r"line 3: b\.png is the file of line 2 again"):
+        listed(tmp_path, "path,label\na.png,live\nb.png,live\n")
+
+
+@pytest.mark.parametrize("text", ["\ufeffPath;Label;Attack Type\r\na.png;Print;\r\n", "PATH\tLABEL\ra.png \t print\r"])
+def test_lists_as_spreadsheets_write_them(tmp_path, text):
+    (face,) = listed(tmp_path, text)
+    assert (face.path, face.attack_type) == (tmp_path / "a.png", "print")
