@@ -6,11 +6,13 @@ process leaves its block to the others, and the next start goes on with what is 
 
     .NAME.ID/done      one byte a block, 1 once the block is on disk
     .NAME.ID/claims    which blocks are being made now
+    .NAME.ID/sums      of an array, the checksum of each block
     .NAME.ID/...       what the blocks hold, until all are there and the result NAME is made of them
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -25,6 +27,7 @@ import numpy as np
 
 from pipelines.claims import Claims
 from pipelines.ending import finishing, stop_if_asked
+from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, sync_folder
 from pipelines.fingerprint import fingerprint
 from pipelines.processes import rank_and_world
@@ -33,6 +36,7 @@ from pipelines.progress import bar
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_BYTES_OF_A_SUM = hashlib.sha256().digest_size
 
 
 class Blocks:
@@ -174,6 +178,7 @@ class SharedArray:
         self.shape, self.dtype, self.block = shape, np.dtype(dtype), block
         self.blocks = Blocks(path, -(-shape[0] // block), [identity, shape, self.dtype.str, block])
         self.data = self.blocks.folder / "data.npy"
+        self._sums = self.blocks.folder / "sums"
         stream = io.BytesIO()
         descr = np.lib.format.dtype_to_descr(self.dtype)
         np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
@@ -196,9 +201,38 @@ class SharedArray:
             content = np.ascontiguousarray(values, dtype=self.dtype).tobytes()
             place = len(self._header) + row * self.rows(block).start
             _write_at(self.data, {0: self._header, place: content})
+            _write_at(self._sums, {block * _BYTES_OF_A_SUM: _sum(content)})
+
+    def whole(self) -> np.ndarray:
+        """The array, mapped, once all blocks are done; compared with what was written.
+
+        Raises:
+            AgfasError: it differs.
+        """
+        # Work of an earlier version has no checksums.
+        sums = self._sums.read_bytes() if self._sums.is_file() else b""
+        with self.data.open("rb") as stream:
+            same = stream.read(len(self._header)) == self._header
+        row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        content = np.memmap(self.data, np.uint8, "r", len(self._header)) if same else np.empty(0, np.uint8)
+        same &= len(content) == row * self.shape[0]
+        for block in range(self.blocks.count) if same and sums else ():
+            rows, place = self.rows(block), block * _BYTES_OF_A_SUM
+            same &= _sum(content[row * rows.start : row * rows.stop].tobytes()) == sums[place : place + _BYTES_OF_A_SUM]
+        if not same:
+            raise AgfasError(
+                f"{self.data} is not what was written (its checksum differs). Remove {self.blocks.folder} and run the"
+                " command again."
+            )
+        return content.view(self.dtype).reshape(self.shape)
 
     def publish(self) -> None:
-        """Give the file its name, once all blocks are done."""
+        """Give the file its name, once all blocks are done.
+
+        Raises:
+            AgfasError: see `whole`.
+        """
+        self.whole()
         os.replace(self.data, self.blocks.result)
         sync_folder(self.blocks.result.parent)
 
@@ -206,6 +240,10 @@ class SharedArray:
 def deal(items: Sequence[Item], rank: int, world_size: int) -> list[Item]:
     """All items in the order in which process `rank` tries them: its own share, then those of the next ranks."""
     return [item for turn in range(world_size) for item in items[(rank + turn) % world_size :: world_size]]
+
+
+def _sum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _write_at(path: Path, content: Mapping[int, bytes]) -> None:

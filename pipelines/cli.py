@@ -88,9 +88,9 @@ def main() -> None:
 
 
 def _os_message(error: OSError) -> str:
-    from pipelines.files import explain_os_error
+    from pipelines.files import explain_os_error, file_of
 
-    return str(explain_os_error(error, Path(error.filename or ".")))
+    return str(explain_os_error(error, file_of(error) or Path()))
 
 
 if __name__ == "__main__":

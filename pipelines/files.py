@@ -27,6 +27,8 @@ _written_here: set[str] = set()
 _tidied: set[Path] = set()
 _BINARY = getattr(os, "O_BINARY", 0)
 _MIB = 1 << 20
+_SICK = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "EREMOTEIO")}
+_NAMES_OF_A_FILE = ("path", "self", "folder", "place")
 _CHECKSUM = "_sha256"
 
 
@@ -120,7 +122,31 @@ def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exc
             f"{place} cannot be written ({error.strerror}): nothing already made is lost. Allow writing there or"
             " choose another folder, and run again."
         )
+    if error.errno in _SICK:
+        return AgfasError(
+            f"{file_of(error) or place} cannot be read or written ({error.strerror}): nothing already made is lost."
+            " Check the disk, or the connection to it, and run again."
+        )
     return error
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is the disk's fault: it says nothing about the file."""
+    if isinstance(error, OSError) and error.errno in _SICK:
+        return True
+    return error is not None and is_of_the_disk(error.__cause__ or error.__context__)
+
+
+def file_of(error: OSError) -> Path | None:
+    """The file that an error is about. `read` and `write` do not say it: then the one that a function was given."""
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename))
+    found, step = None, error.__traceback__
+    while step is not None:
+        names = step.tb_frame.f_locals
+        found = next((names[name] for name in _NAMES_OF_A_FILE if isinstance(names.get(name), Path)), found)
+        step = step.tb_next
+    return found
 
 
 @contextmanager

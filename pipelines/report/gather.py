@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.data.protocols import protocol_folds
-from pipelines.data.records import GROUP_COLUMNS, read_card, read_columns
+from pipelines.data.records import CARD_NAME, GROUP_COLUMNS, read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.evaluation.settings import PAPERS_RULE
 from pipelines.experiment.config import Experiment
@@ -58,10 +58,7 @@ def _data_of(planned: Planned, known: dict[Path, Data | None]) -> Data | None:
     """The experiment's faces, each dataset read once; None if they are missing."""
     folder = Workspace(planned.experiment).faces
     if folder not in known:
-        try:
-            known[folder] = _read_data(folder)
-        except AgfasError:
-            known[folder] = None
+        known[folder] = _read_data(folder) if (folder / CARD_NAME).is_file() else None
     return known[folder]
 
 
@@ -78,9 +75,10 @@ def _trial(planned: Planned, data: Data | None) -> Trial:
     if data is None:
         return Trial(planned, problem="nothing made yet: its faces are missing")
     try:
-        return read_trial(planned, tuple(f.name for f in protocol_folds(planned.experiment.protocol, data.columns)))
+        folds = tuple(fold.name for fold in protocol_folds(planned.experiment.protocol, data.columns))
     except AgfasError as error:
         return Trial(planned, problem=str(error))
+    return read_trial(planned, folds)
 
 
 def _judged(planned: Planned) -> Trial:

@@ -104,7 +104,7 @@ def _scoring(
             domain=faces.domains[rows],
             attack_type=faces.attack_types[rows],
             label=faces.labels[rows],
-            score=np.load(scores.data),
+            score=scores.whole(),
         )
         table.save(path, metadata=metadata)
 

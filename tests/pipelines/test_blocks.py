@@ -93,6 +93,26 @@ def test_processes_share_the_blocks_and_a_killed_one_leaves_its_block_to_the_oth
     stuck.join()
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("data.npy", 20), ("data.npy", 128), ("data.npy", 128 + 40), ("sums", 17), ("sums", 5 * 32)],
+    ids=["header", "first value", "value", "checksum", "last checksum"],
+)
+def test_blocks_that_are_not_what_was_written_become_no_result(tmp_path, name, place):
+    with pytest.raises(AgfasError, match="block 5 cannot"):
+        fill(tmp_path, partial(fail_at, 5))
+    array = shared(tmp_path)
+    for block in array.blocks.missing():
+        array.write(block, VALUES[list(array.rows(block))])
+    path = array.blocks.folder / name
+    content = bytearray(path.read_bytes())
+    content[place] ^= 8
+    path.write_bytes(content)
+    with pytest.raises(AgfasError, match=r"data\.npy is not what was written .* Remove .* and run the command again"):
+        fill(tmp_path)
+    assert not (tmp_path / "values.npy").exists()
+
+
 def test_work_of_another_identity_is_not_used(tmp_path):
     array = SharedArray(tmp_path / "values.npy", SHAPE, np.uint8, BLOCK, "other values")
     for block in array.blocks.missing():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from launching import environment
@@ -217,3 +219,36 @@ def test_a_lock_that_is_taken_away_while_it_is_made_is_made_again(tmp_path, monk
     with files.temporary_beside(tmp_path / "model"):
         (left,) = names(tmp_path)
         assert left != taken[0]
+
+
+def failing(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_failing_disk_is_told_with_the_file_that_was_written(tmp_path, monkeypatch):
+    path = tmp_path / "card.json"
+    write_atomically(path, lambda temporary: temporary.write_text("old"))
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(AgfasError, match=r"card\.json\S* cannot be read or written \(Input/output error\): nothing"):
+        write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["card.json"]
+
+
+def test_a_file_that_fails_while_it_is_read_has_a_name(tmp_path, monkeypatch):
+    path = tmp_path / "keys.txt"
+    path.write_text("a")
+    stream = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(stream, "read", failing)
+    monkeypatch.setattr(Path, "open", lambda *_, **__: stream)
+    with pytest.raises(OSError, match="Input") as caught:
+        path.read_text()
+    assert caught.value.filename is None
+    assert files.file_of(caught.value) == path
+
+
+@pytest.mark.parametrize(("number", "whose"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False)])
+def test_a_wrapped_error_is_still_that_of_the_disk(number, whose):
+    error = AgfasError("cannot be decoded")
+    error.__context__ = OSError(number, "what happened")
+    assert files.is_of_the_disk(error) is whose

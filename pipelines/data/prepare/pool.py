@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from pipelines.ending import finishing, ignore_signals, is_asked, stop_if_asked
 from pipelines.errors import AgfasError
+from pipelines.files import explain_os_error, file_of
 
 # The source that a process was at when it died is retried once: the machine may have been short of memory.
 _TRIES = 2
@@ -178,4 +180,6 @@ def _serve(connection: Connection, setup: Callable[[], Work]) -> None:
         except AgfasError as error:
             connection.send(("failed", str(error)))
         except OSError as error:
-            connection.send(("failed", f"A worker process failed ({error})."))
+            known = explain_os_error(error, file_of(error) or Path())
+            told = str(known) if isinstance(known, AgfasError) else f"A worker process failed ({error})."
+            connection.send(("failed", told))

@@ -28,7 +28,7 @@ from pipelines.data.prepare.sources import Refusal, check_source, read_still
 from pipelines.data.records import FRAME_RULE, face_key
 from pipelines.data.video import VideoFile, open_video
 from pipelines.errors import AgfasError
-from pipelines.files import write_atomically, write_json
+from pipelines.files import is_of_the_disk, write_atomically, write_json
 
 # Number of the frame, the frame, its faces.
 _Seen = tuple[int, np.ndarray, list[DetectedFace]]
@@ -116,10 +116,13 @@ class Worker:
         """The records of a picture or of a video's frames, and a refusal for each missing face."""
         try:
             yield from self._video(face) if face.is_video else self._still(face)
-        except AgfasError as error:
-            yield self.refused(face, str(error), "reading")
         except Exception as error:  # decoders and OpenCV raise anything on foreign bytes
-            yield self.refused(face, _unforeseen(error), "processing")
+            if is_of_the_disk(error):  # refused, the file would stay left out when the disk is well again
+                raise AgfasError(
+                    f"{face.path} cannot be read now: the disk, or the connection to it, fails."
+                ) from error
+            known = isinstance(error, AgfasError)
+            yield self.refused(face, *((str(error), "reading") if known else (_unforeseen(error), "processing")))
 
     def refused(self, face: SourceFace, reason: str, tried: str) -> Refusal:
         """The refusal of a whole source."""

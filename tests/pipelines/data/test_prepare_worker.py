@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -15,6 +16,7 @@ from PIL import Image
 from prepare_stubs import DEADLY, FAULTY, SquareDetector, face_at, png, save, save_video, scene
 
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.prepare import worker as worker_module
 from pipelines.data.prepare.cutter import Cutter, follow
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import Refusal
@@ -271,6 +273,18 @@ def test_what_nobody_foresaw_costs_one_picture(tmp_path):
     (refusal,) = process(save(tmp_path / "a.png", scene((40, 20, 70), corner=FAULTY)))
     assert refusal.reason == "It could not be processed (ValueError: a matrix of the wrong shape)."
     assert DEADLY != FAULTY
+
+
+def test_a_failing_disk_ends_the_job_and_leaves_no_picture_out(tmp_path, monkeypatch):
+    def failing(*_):
+        try:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        except OSError:
+            raise AgfasError("a.png is a damaged picture and cannot be decoded.") from None
+
+    monkeypatch.setattr(worker_module, "read_still", failing)
+    with pytest.raises(AgfasError, match=r"a\.png cannot be read now: the disk, or the connection to it, fails"):
+        process(save(tmp_path / "a.png", scene((40, 20, 70))))
 
 
 def test_names_that_are_no_unicode_can_be_written(tmp_path):

@@ -232,6 +232,18 @@ def test_timings_are_the_sum_of_the_logged_steps(written):
     assert run.seconds == pytest.approx(50.0)
 
 
+@pytest.mark.parametrize("damaged", ["faces", "result"])
+def test_damaged_files_are_refused_instead_of_listed_as_unfinished(tmp_path, damaged):
+    root = tmp_path / "one"
+    write_faces(tmp_path / "faces")
+    make_output(root, make_experiment(root, detector={"name": "image_only"}))
+    card, (result,) = tmp_path / "faces" / "face_dataset.json", root.glob("detectors/*/result.json")
+    path = card if damaged == "faces" else result
+    path.write_text(path.read_text().replace("{", "[", 1))
+    with pytest.raises(AgfasError, match=path.name):
+        report.run(root)
+
+
 def test_folder_that_is_no_output_is_refused(tmp_path):
     with pytest.raises(AgfasError, match="not the output folder"):
         report.run(tmp_path)
