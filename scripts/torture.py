@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Try to break the cue job: `python scripts/torture.py [--kills N] [--seed S] [--folder DIR]`.
+"""Try to break the program: `python scripts/torture.py [--only ROW ...] [--kills N] [--flips N] [--seed S]`.
 
-Prints what was done and the results as a table. Exits with 1 if a shard was lost, listed twice, or listed although it
-was broken, or if the final bytes are not those of a clean run.
+Kills, failing disks, flipped bits and second jobs. Prints what was done and the results as a table. Exits with 1 if
+something was lost, if a command ended in a traceback, if it made something of damaged files without a word, or if the
+final bytes are not those of a clean run; each case is listed. The rows of the commands need a C compiler, `cc`.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def flip_bits(folder: Path, seed: int, flips: int = 16, tasks: int = 6) -> Outco
         store, task = draws.choice(list(stores.values())), draws.randrange(tasks)
         path = store.folder / "shards" / store.entry(task).file
         place = {0: 0, 1: 12, 2: path.stat().st_size - 1}.get(number, draws.randrange(path.stat().st_size))
-        _flip(path, place, draws.randrange(8))
+        flip(path, place, draws.randrange(8))
         found += _is_found(store, task, stores, outcome)
         job(folder, tasks)
         outcome.violations += Witness(folder, clean).look_at_the_end()
@@ -150,7 +150,8 @@ def _is_found(store: ShardStore, task: int, stores: dict[int, ShardStore], outco
     return broken == expected
 
 
-def _flip(path: Path, place: int, bit: int) -> None:
+def flip(path: Path, place: int, bit: int) -> None:
+    """Flip one bit of the byte at a place of a file."""
     data = bytearray(path.read_bytes())
     data[place] ^= 1 << bit
     path.write_bytes(data)

@@ -16,15 +16,16 @@ TASKS = 3
 
 @pytest.mark.slow
 def test_a_short_torture_finds_nothing(tmp_path):
-    report = program.torture(kills=20, seed=1, folder=tmp_path, tasks=30)
+    of_the_cue_job = ["kills", "steps", "disk", "rights", "shards"]
+    report = program.torture(program.Plan(tmp_path, seed=1, kills=20, tasks=30), of_the_cue_job)
     assert report.violations == []
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in str(report).splitlines()[2:]]
     assert [row[0] for row in rows] == [
-        "SIGKILL at random moments",
-        "SIGKILL before every durable call",
-        "full disk",
-        "folder that cannot be written",
-        "flipped bit",
+        "cue job: SIGKILL at random moments",
+        "cue job: SIGKILL before every durable call",
+        "cue job: full disk",
+        "cue job: folder that cannot be written",
+        "cue job: flipped bit",
     ]
     assert int(rows[0][2]) >= 20
     # Keys and description of two stores: a write, two fsyncs and a rename each. One task in two stores: four writes,
@@ -100,7 +101,7 @@ def test_the_witness_sees_what_is_missing_and_left_over_at_the_end(witness):
 @pytest.mark.parametrize(("violations", "code"), [([], 0), (["it broke"], 1)])
 def test_a_violation_is_printed_and_is_the_exit_code(tmp_path, monkeypatch, capsys, violations, code):
     report = program.Report()
-    report.add("kill", "how", 3, "outcome", violations, 0.5)
+    report.add("kill", damage.Outcome("how", 3, "outcome", violations), 0.5)
     monkeypatch.setattr(program, "torture", lambda *arguments: report)
     assert program.main(["--kills", "3", "--folder", str(tmp_path / "new")]) == code
     captured = capsys.readouterr()
@@ -119,6 +120,5 @@ def test_a_job_that_is_quicker_than_its_killers_is_killed_in_its_writes_all_the_
 
 
 def test_too_few_kills_inside_a_write_are_a_violation():
-    report = program.Report()
-    program._add_killings(report, program.Killings(ordered=1, timed=4, timed_in_write=1), 1.0)
-    assert report.violations == ["SIGKILL at random moments: only 2 of 5 kills certainly fell into a write"]
+    outcome = program._of_killings(program.Killings(ordered=1, timed=4, timed_in_write=1))
+    assert outcome.violations == ["only 2 of 5 kills certainly fell into a write"]
