@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
+pillow_heif.register_heif_opener()
 READ, REFUSED, PASSED_OVER = "read", "refused", "passed over"
 
 
@@ -27,7 +29,7 @@ class Case:
 
     Attributes:
         name: relative to the folder; the part before the first dot says what it is.
-        outcome: `read`, `refused`, or `passed over` for links and for names that are no picture's.
+        outcome: `read`, `refused`, or `passed over` for links and for companions of pictures.
         reason: words that the reason of a refusal must contain; empty for the other outcomes.
         make: writes the file at a path.
     """
@@ -61,7 +63,7 @@ def write_corpus(folder: Path) -> list[Case]:
 
 def cases() -> list[Case]:
     """All cases, good ones among them."""
-    return [*_pictures(), *_broken(), *_bombs(), *_strangers(), *_names(), *_links(), *_videos()]
+    return [*_pictures(), *_formats(), *_broken(), *_bombs(), *_strangers(), *_names(), *_links(), *_videos()]
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (96, 96), seed: int = 0) -> Image.Image:
@@ -131,6 +133,66 @@ def _pictures() -> list[Case]:
     ]
 
 
+def _formats() -> list[Case]:
+    """What phones, cameras and scanners write besides."""
+    frames = [picture(seed=seed) for seed in range(3)]
+    wide = Image.fromarray(np.linspace(0, 65535, 96 * 96).reshape(96, 96).astype(np.uint16))
+    more = {"save_all": True, "append_images": frames[1:]}
+    return [
+        _good("heic.heic", encode("HEIF")),
+        _good("heic-called.jpg", encode("HEIF")),
+        _good("heic-exif-6.heif", encode("HEIF", exif=_orientation(6))),
+        _bad("heic-cut.heic", "damaged HEIC", encode("HEIF")[:-99]),
+        _bad("heic-begin.jpg", "damaged HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        _good("avif.avif", encode("AVIF")),
+        _good("avif-animated.avif", _saved(frames[0], "AVIF", **more)),
+        _bad("avif-cut.avif", "damaged AVIF", encode("AVIF")[:-99]),
+        _good("tiff.tif", encode("TIFF")),
+        _good("tiff-compressed.tiff", encode("TIFF", compression="tiff_lzw")),
+        _good("tiff-cmyk.tif", encode("TIFF", "CMYK")),
+        _good("tiff-16-bit.tif", _saved(wide, "TIFF")),
+        _good("tiff-pages.tif", _saved(frames[0], "TIFF", **more)),
+        _good("tiff-called.png", encode("TIFF")),
+        _bad("tiff-float.tif", "floating-point", encode("TIFF", "F")),
+        _bad("tiff-32-bit.tif", "32-bit", encode("TIFF", "I")),
+        _bad("tiff-cut.tif", "damaged TIFF", encode("TIFF")[:5000]),
+        _good("gif.gif", encode("GIF")),
+        _good("gif-animated.gif", _saved(frames[0], "GIF", **more)),
+        _bad("gif-cut.gif", "damaged GIF", encode("GIF")[:2000]),
+        _good("jpeg.jfif", encode("JPEG", seed=3)),
+        _good("jpeg.jpe", encode("JPEG", seed=4)),
+        _good("jpeg.mpo", _saved(frames[0], "MPO", **more)),
+        _bad("photo.dng", "a camera raw picture", tiff((50706, 1, 4, 1))),
+        _bad("raw-called.jpg", "a camera raw picture", tiff((254, 4, 1, 1))),
+        _bad("photo.nef", "a camera raw picture", b"MM\0*" + bytes(99)),
+        _bad("photo.cr3", "a camera raw picture", b"\0\0\0\x18ftypcrx " + bytes(99)),
+        _bad("photo.jxl", "a JPEG XL picture", b"\xff\x0a" + bytes(99)),
+        _bad("jpeg-xl-called.jpg", "a JPEG XL picture", b"\xff\x0a" + bytes(99)),
+        _bad("photo.jp2", "a JPEG 2000 picture", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99)),
+        _bad("layers.psd", "a Photoshop document", b"8BPS\0\1" + bytes(99)),
+        _bad("render.exr", "an OpenEXR picture", b"\x76\x2f\x31\x01" + bytes(99)),
+        _bad("drawing.svg", "an SVG drawing", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        _bad("jpeg-without-ending", "a name that ends in .jpg", encode("JPEG")),
+        _bad("jpeg.jpg_old", "a name that ends in .jpg", encode("JPEG")),
+    ]
+
+
+def tiff(*extra: tuple[int, int, int, int], pieces: int = 1) -> bytes:
+    """4 x 4 black pixels and further tags, each as its number, type, count and value; `pieces` strips of them."""
+    place = 8 + 2 + 12 * (9 + len(extra)) + 4
+    entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, pieces, place)]
+    entries = sorted([*entries, (277, 3, 1, 1), (278, 4, 1, 4), (279, 4, 1, 16), *extra])
+    body = b"".join(struct.pack("<HHLL", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<LH", 8, len(entries)) + body + bytes(4 + 16 + 4 * (pieces - 1))
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG that sends its last scan again and again."""
+    data = encode("JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:last] + data[last:end] * scans + data[end:]
+
+
 def _broken() -> list[Case]:
     """Files that began as pictures."""
     jpeg, png, webp, bmp = encode("JPEG"), encode("PNG"), encode("WEBP"), encode("BMP")
@@ -169,6 +231,12 @@ def _bombs() -> list[Case]:
         _bad("bomb-text.png", "damaged", png_chunks((b"zTXt", text), (b"IDAT", zlib.compress(b"\0" * 100)))),
         _bad("bomb-99999-square.pgm", "million", b"P5 99999 99999 255\n" + b"\0" * 99),
         _bad("bomb-40000-square.bmp", "million", _bmp_of_size(40_000, 40_000)),
+        _bad("bomb-80-million-wide.bmp", "sides", _bmp_of_size(80_000_000, 1)),
+        _bad("bomb-400-scans.jpg", "scans", jpeg_of_scans(400)),
+        _bad("bomb-of-tags.tif", "larger than the file", tiff((40_000, 1, 5_000_000, 8))),
+        _bad("bomb-of-strips.tif", "pieces", tiff(pieces=200_000)),
+        _bad("bomb-of-a-tile.tif", "million", tiff((322, 4, 1, 60_000), (323, 4, 1, 60_000))),
+        _bad("bomb-65535-square.gif", "million", b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"),
     ]
 
 
@@ -177,14 +245,17 @@ def _strangers() -> list[Case]:
     return [
         _bad("text.jpg", "not a picture", b"I am a text.\n"),
         _bad("page.png", "not a picture", b"<html><body>404</body></html>"),
-        _bad("vector.jpg", "not a picture", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
+        _bad("vector.jpg", "an SVG drawing", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
         _bad("zip.jpg", "not a picture", b"PK\x03\x04" + b"\0" * 200),
-        _bad("gif-called.jpg", "not a picture", encode("GIF", "P")),
-        _bad("tiff-called.png", "not a picture", encode("TIFF")),
+        _good("gif-called.jpg", encode("GIF", "P")),
+        _bad("video-called.jpg", "not a picture", video_bytes(frames=1)),
         _bad("postscript-called.png", "not a picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
         Case("notes.txt", PASSED_OVER, "", _bytes(b"notes")),
         Case("Thumbs.db", PASSED_OVER, "", _bytes(b"\0" * 100)),
-        Case("scan.tiff", PASSED_OVER, "", _bytes(encode("TIFF"))),
+        Case("IMG_1.AAE", PASSED_OVER, "", _bytes(b"<?xml version='1.0'?><plist/>")),
+        Case("IMG_1.xmp", PASSED_OVER, "", _bytes(b"<x:xmpmeta/>")),
+        Case("._IMG_1.jpg", PASSED_OVER, "", _bytes(b"\0\5\x16\7" + bytes(99))),
+        Case("CLIP_1.THM", PASSED_OVER, "", _bytes(encode("JPEG"))),
         Case("folder.jpg/inside.png", READ, "", _bytes(encode("PNG", seed=1))),
         Case("pipe.jpg", REFUSED, "not a regular file", os.mkfifo),
     ]
@@ -231,7 +302,16 @@ def _videos() -> list[Case]:
         _bad("empty.mp4", "empty", b""),
         _bad("text.mp4", "video", b"I am a text, not a video.\n"),
         _bad("picture-called.avi", "video", encode("PNG")[:50]),
-        Case("cut.mp4", REFUSED, "video", lambda path: _write(path, video_bytes()[:300])),
+        Case("cut.mp4", REFUSED, "cut short", lambda path: _write(path, video_bytes()[:300])),
+        Case("cut-at-90.mkv", READ, "", lambda path: _cut(path, video_bytes(30, "matroska"), 90)),
+        Case("cut-at-40.mkv", REFUSED, "fewer than half", lambda path: _cut(path, video_bytes(30, "matroska"), 40)),
+        Case("trimmed.mp4", READ, "", trimmed),
+        Case("title-in-latin-1.mp4", READ, "", lambda path: _write(path, video_bytes(title=b"\xe9\xff\xfe\xe8"))),
+        Case("phone.3gp", READ, "", lambda path: _write(path, video_bytes(12, "3gp"))),
+        Case("camcorder.mts", READ, "", lambda path: _write(path, video_bytes(12, "mpegts"))),
+        Case("stream.flv", READ, "", lambda path: _write(path, video_bytes(12, "flv", "flv1"))),
+        Case("video.rm", REFUSED, "a RealMedia video", _bytes(b".RMF" + bytes(99))),
+        Case("voice.m4a", PASSED_OVER, "", lambda path: _write(path, sound_bytes())),
         Case("sound-only.mp4", REFUSED, "no video stream", lambda path: _write(path, sound_bytes())),
         Case("one-frame.mp4", READ, "", lambda path: _write(path, video_bytes(frames=1))),
         Case("video.mp4", READ, "", lambda path: _write(path, video_bytes(frames=12))),
@@ -286,19 +366,38 @@ def _bmp_of_size(width: int, height: int) -> bytes:
     return data[:18] + struct.pack("<ii", width, height) + data[26:]
 
 
-def video_bytes(frames: int = 8) -> bytes:
+def video_bytes(frames: int = 8, container_name: str = "mp4", codec: str = "mpeg4", title: bytes = b"") -> bytes:
     """A small video of moving pictures."""
     import av
 
     stream = io.BytesIO()
-    with av.open(stream, "w", format="mp4") as container:
-        track = container.add_stream("mpeg4", rate=10)
+    with av.open(stream, "w", format=container_name) as container:
+        container.metadata["title"] = "T" * len(title)
+        track = container.add_stream(codec, rate=10)
         track.width, track.height, track.pix_fmt = 96, 96, "yuv420p"
         for number in range(frames):
             frame = av.VideoFrame.from_image(picture(seed=number))
             container.mux(track.encode(frame))
         container.mux(track.encode())
-    return stream.getvalue()
+    return stream.getvalue().replace(b"T" * len(title), title) if title else stream.getvalue()
+
+
+def trimmed(path: Path) -> None:
+    """A video whose first half an edit list hides, as trimming on a phone leaves it."""
+    import av
+
+    with av.open(io.BytesIO(video_bytes(24))) as whole, av.open(str(path), "w") as out:
+        source = whole.streams.video[0]
+        stream = out.add_stream_from_template(source)
+        shift = source.duration // 2
+        for packet in whole.demux(source):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                out.mux(packet)
+
+
+def _cut(path: Path, data: bytes, percent: int) -> None:
+    _write(path, data[: len(data) * percent // 100])
 
 
 def sound_bytes() -> bytes:

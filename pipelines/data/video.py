@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.data.containers import Decoding, count_frames, is_listed, opened, picture_streams
 from pipelines.data.images import check_file, check_size
 from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-# Video containers only: FFmpeg also opens playlists, which refer to other files and addresses.
-_CONTAINERS = "mov,mp4,3gp,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg"
-_ALLOWED = "Allowed are MP4, MOV, AVI, MKV, WebM, MPEG and WMV files with a video stream."
 # After a seek, frames displayed just before a key frame may lack their references. They are closer to it than this.
 _MARGIN = 16
 
@@ -53,51 +48,54 @@ class VideoFile:
 
     Attributes:
         path: of the file.
-        count: frames, from the container or else counted by decoding.
+        count: frames that a player shows.
         fps: average frames per second; 0 if unknown.
         start: time stamp of the first frame, in the stream's time base.
+        listed: whether `count` is from the container, and numbers follow from time stamps; else frames were counted by
+            decoding.
+        note: what is to be said of the file, such as frames that it lost; empty if nothing.
     """
 
     path: Path
     count: int
     fps: float
     start: int | None
+    listed: bool
+    note: str = ""
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """Frames by number from 0, each (H, W, 3) uint8 RGB, rotated and mirrored by the file's display matrix.
 
-        Memory holds the requested frames and one more. If the container lists its key frames and the frame rate is
-        constant, parts without a requested frame are skipped by seeking; otherwise the video is decoded up to the last
-        requested frame. Both give the same pictures. Non-square pixels are not resampled.
+        Memory holds the requested frames and one more. If the container lists its frames and their rate is constant,
+        parts without a requested frame are skipped by seeking; otherwise the video is decoded up to the last requested
+        frame. Both give the same pictures. Non-square pixels are not resampled.
 
         Raises:
-            AgfasError: the file is damaged or truncated before a requested frame.
+            Miscounted: the file lists frames that cannot be decoded.
+            AgfasError: the file has changed or cannot be read.
             ValueError: a number below 0, or not below `count`.
         """
         wanted = sorted(set(indices))
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.count:
             raise ValueError(f"{self.path} has frames 0 to {self.count - 1}; requested {wanted[0]} to {wanted[-1]}.")
-        found = self._by_jumps(wanted) if wanted else {}
-        missing = [index for index in wanted if index not in found]
-        return found | self._in_order(missing) if missing else found
+        found = self._by_jumps(wanted) if self.listed and wanted else {}
+        return found if len(found) == len(wanted) else self._in_order(wanted)
 
     def _in_order(self, wanted: list[int]) -> dict[int, np.ndarray]:
         found: dict[int, np.ndarray] = {}
-        with _opened(self.path) as (container, stream):
-            number, kept = -1, set(wanted)
-            for number, frame in enumerate(_decoded(container, stream, self.path)):
+        with opened(self.path) as (container, stream):
+            number, kept, decoding = -1, set(wanted), Decoding(container, stream)
+            for number, frame in enumerate(decoding):
                 if number in kept:
                     found[number] = _upright(frame)
-                if number == wanted[-1]:
+                if number == wanted[-1] and not (self.listed and decoding.lost):
                     return found
-        raise AgfasError(
-            f"{self.path} is truncated: of {self.count} frames, {number + 1} can be decoded. Copy or export it again."
-        )
+        raise Miscounted(f"{self.path} is damaged or cut short: of {self.count} frames, {number + 1} can be decoded.")
 
     def _by_jumps(self, wanted: list[int]) -> dict[int, np.ndarray]:
         """The frames that seeking reaches; stops as soon as frame numbers do not follow from time stamps."""
         found: dict[int, np.ndarray] = {}
-        with _opened(self.path) as (container, stream):
+        with opened(self.path) as (container, stream):
             clock = _Clock.of(stream, self.start)
             if clock is None:
                 return found
@@ -113,24 +111,63 @@ class VideoFile:
         return found
 
 
+class Miscounted(AgfasError):
+    """A video lists more frames than can be decoded."""
+
+
 def open_video(path: Path) -> VideoFile:
-    """Open a video file, decode its first frame and count the others.
+    """Open a video file, decode its first frame and count the others, by decoding unless its container lists them.
 
     The content decides the format, not the name. Files and addresses that it refers to are never opened.
 
     Raises:
-        AgfasError: no file, an empty or damaged file, another format, too large frames, or no frame.
+        AgfasError: no file, an empty or damaged file, another format, too large frames, no frame, or fewer than half
+            of the frames that it promises.
     """
     check_file(path, "video")
-    with _opened(path) as (container, stream):
-        frames = _decoded(container, stream, path)
-        first = next(frames, None)
+    with opened(path) as (container, stream):
+        listed = is_listed(container, stream, path)
+        decoding = Decoding(container, stream)
+        first = next(iter(decoding), None)
         if first is None:
             raise AgfasError(f"{path} has no frame that can be decoded. Copy or export it again.")
         check_size(path, (first.width, first.height), "frames of ")
-        count = stream.frames or 1 + sum(1 for _ in frames)
-        rate = stream.average_rate
-        return VideoFile(path, count, float(rate) if rate else 0.0, first.pts)
+        streams = len(picture_streams(container))
+        note = f"it has {streams} video streams; one is read" if streams > 1 else ""
+        video = VideoFile(path, stream.frames, float(stream.average_rate or 0), first.pts, True, note)
+        listed = listed and not decoding.lost
+    return video if listed else _counted(video)
+
+
+def _counted(video: VideoFile) -> VideoFile:
+    """The same video, counted by decoding."""
+    found = count_frames(video.path)
+    if 2 * found.count < found.promised:
+        raise AgfasError(
+            f"{video.path} is damaged or cut short: of {found.promised} frames, {found.count} can be decoded, fewer"
+            " than half. Copy or export it again."
+        )
+    lost = f"it is damaged or cut short; of {found.promised} frames, {found.count} can be decoded"
+    notes = [video.note, lost if found.count < found.promised else ""]
+    return replace(video, count=found.count, fps=found.fps, listed=False, note="; ".join(filter(None, notes)))
+
+
+def read_chosen(path: Path, choose: Callable[[int], Sequence[int]]) -> tuple[VideoFile, dict[int, np.ndarray]]:
+    """The frames of a video that a rule chooses by their number.
+
+    Args:
+        path: of the file.
+        choose: from the number of frames to the wanted ones.
+
+    Raises:
+        AgfasError: of `open_video`.
+    """
+    video = open_video(path)
+    try:
+        return video, video.read(choose(video.count))
+    except Miscounted:
+        video = _counted(video)
+        return video, video.read(choose(video.count))
 
 
 @dataclass(frozen=True)
@@ -185,45 +222,6 @@ def _reach(frames: Iterator[VideoFrame], clock: _Clock, index: int) -> VideoFram
     return None
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    import av
-
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(f"file:{path}", options=options)
-    except (av.FFmpegError, OSError) as error:
-        raise AgfasError(f"{path} is not a video that can be read ({_reason(error)}). {_ALLOWED}") from error
-    with container:
-        # An audio file may have its cover as a video stream.
-        pictures = [s for s in container.streams.video if not s.disposition & type(s.disposition).attached_pic]
-        if not pictures:
-            kinds = ", ".join(sorted({stream.type for stream in islice(container.streams, 8)})) or "nothing"
-            raise AgfasError(f"{path} has no video stream, only {kinds}. {_ALLOWED}")
-        stream = pictures[0]
-        if stream.codec_context is None:
-            raise AgfasError(f"{path} has an unknown codec. Export it as MP4 with H.264.")
-        check_size(path, (stream.codec_context.width, stream.codec_context.height), "frames of ")
-        # Videos are decoded in parallel processes; threads within one would only add memory.
-        stream.codec_context.thread_count = 1
-        yield container, stream
-
-
-def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
-    """All frames in the order of time."""
-    import av
-
-    number = 0
-    try:
-        for frame in container.decode(stream):
-            yield frame
-            number += 1
-    except (av.FFmpegError, OSError) as error:
-        raise AgfasError(
-            f"{path} is a damaged video: frame {number} cannot be decoded ({_reason(error)}). Copy or export it again."
-        ) from error
-
-
 def _upright(frame: VideoFrame) -> np.ndarray:
     """A frame as RGB, by its display matrix (x' = a x + c y, y' = b x + d y) in quarter turns and reflections."""
     from av.sidedata.sidedata import Type
@@ -237,7 +235,3 @@ def _upright(frame: VideoFrame) -> np.ndarray:
     if abs(a) + abs(d) < abs(b) + abs(c):
         picture, a, d = picture.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).split(":")[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oanet.published import publication, published_names
-from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES
+from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES, is_video, kind_beside, why_unread
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_text
 from pipelines.progress import bar
@@ -194,7 +194,7 @@ class Medium:
         """`picture`, `video` (by its name) or `refused`."""
         if self.refused:
             return "refused"
-        return "video" if self.path.suffix.lower() in VIDEO_SUFFIXES else "picture"
+        return "video" if is_video(self.path) else "picture"
 
 
 @dataclass
@@ -242,6 +242,8 @@ def _walk(top: Path, found: Found) -> None:
     for path in sorted(_files(top, found, unread)):
         if path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):
             found.media.append(Medium(path, path.relative_to(top).as_posix()))
+        elif kind := kind_beside(path):
+            found.media.append(Medium(path, path.relative_to(top).as_posix(), f"{path} {why_unread(kind, path)}"))
         else:
             found.others[path.suffix.lower() or "no ending"] += 1
     for error in unread:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipelines.data.duplicates import joined_sentences
@@ -18,6 +21,9 @@ from pipelines.experiment.file import read_mapping
 from pipelines.files import read_json
 from pipelines.plain_yaml import parse_value
 from pipelines.processes import say
+
+# Reasons and endings that the terminal shows.
+_SHOWN = 3
 
 
 def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) -> PrepareRecipe:
@@ -68,8 +74,12 @@ def _print_found(sources: Sources) -> None:
     say(f"{title_of(sources.importer)}: {len(sources.faces) - videos} pictures, {videos} videos")
     for count in sources.counts:
         say(f"  {expectation(count)}")
-    if sources.passed_over:
-        say(f"  {len(sources.passed_over)} other files and links are ignored")
+    for line in groups((one.path, one.reason) for one in sources.unreadable):
+        say(line)
+    endings = Counter(why.removesuffix(", ignored by the importer") for _, why in sources.passed_over)
+    if endings:
+        kinds = ", ".join(f"{count} {why}" for why, count in endings.most_common(_SHOWN))
+        say(f"  {len(sources.passed_over)} other files and links are passed over: {kinds}")
 
 
 def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int:
@@ -79,10 +89,16 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
         say(line)
     share = refused_share(card)
     say(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
+    for line in groups(_refused_sources(out / "refused.csv")):
+        say(line)
     if card["filtered_faces"]:
         say(f"{card['filtered_faces']} sound faces are beyond the limits of pose or quality, listed there too")
     if card["left_out"]:
         say(f"{card['left_out']} faces were left out for the ratio: {out / 'left_out.csv'}")
+    if card["noted"]:
+        say(f"{card['noted']} files were not read whole, such as animations and cut videos: {out / 'noted.csv'}")
+    if passed := sum(card["passed_over"].values()):
+        say(f"{passed} files and links are passed over: {out / 'passed_over.csv'}")
     say(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
     if share > recipe.max_refused:
         say(
@@ -91,3 +107,18 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
         )
         return 1
     return 0
+
+
+def _refused_sources(path: Path) -> Iterator[tuple[str, str]]:
+    """Path and reason of the refused files, without single frames."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        yield from ((row["path"], row["reason"]) for row in csv.DictReader(stream) if not row["frame"])
+
+
+def groups(refused: Iterable[tuple[str, str]]) -> list[str]:
+    """The most frequent reasons of refusals by the ending of the names, a line each."""
+    groups = Counter(
+        (PurePath(path).suffix.lower() or "no ending", reason.removeprefix(f"{path} ").removeprefix("It "))
+        for path, reason in refused
+    )
+    return [f"  {count} in {ending}: {reason}" for (ending, reason), count in groups.most_common(_SHOWN)]

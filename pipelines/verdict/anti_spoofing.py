@@ -210,14 +210,13 @@ class FaceAntiSpoofing:
         Raises:
             AgfasError: `frames` is below 1.
         """
-        from pipelines.data.video import frame_indices, open_video
+        from pipelines.data.video import frame_indices, read_chosen
 
         if frames < 1:
             raise AgfasError(f"frames must be at least 1, not {frames}.")
         cropper = self._cropper(aligned)
         try:
-            video = open_video(Path(path))
-            pictures = video.read(frame_indices(video.count, frames))
+            video, pictures = read_chosen(Path(path), lambda count: frame_indices(count, frames))
         except AgfasError as error:
             return self.refusal(str(path), str(error))
         order = sorted(pictures)

@@ -15,8 +15,8 @@ from oanet.published import BOX, CROP, PICTURE, POINTS
 from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized_mask, to_square
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
+from pipelines.data.formats import is_video
 from pipelines.data.images import check_pixels, read_picture, to_rgb
-from pipelines.data.importers.source import VIDEO_SUFFIXES
 from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
 from pipelines.verdict.settings import FaceSettings, LoadedPart
@@ -53,7 +53,7 @@ class GivenPicture:
             return np.ascontiguousarray(self.value)
         if isinstance(self.value, Image.Image):
             return np.asarray(to_rgb(ImageOps.exif_transpose(self.value)))
-        if self.value.suffix.lower() in VIDEO_SUFFIXES:
+        if is_video(self.value):
             raise AgfasError(f"{self.value} is a video by its name. Judge it with FaceAntiSpoofing.judge_video.")
         return np.asarray(read_picture(self.value))
 

@@ -15,16 +15,9 @@ import os
 import re
 from pathlib import Path
 
+from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES, is_of_the_system, is_video
 from pipelines.data.importers.labels import Given, meanings
-from pipelines.data.importers.source import (
-    SUFFIXES,
-    VIDEO_SUFFIXES,
-    SourceFace,
-    files_in,
-    is_of_the_system,
-    media_in,
-    names_below,
-)
+from pipelines.data.importers.source import SourceFace, files_in, media_in, names_below
 from pipelines.data.importers.words import SPLIT_WORDS, meaning, plain
 from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError
@@ -33,6 +26,7 @@ TITLE = "your own pictures and videos"
 CITATION = ""
 LICENCE = "That of the pictures; ask the people in them."
 VERIFIED = "Our own layout; used on real pictures."
+READS = "the folders of the classes"
 
 # Without subjects, runs of this many neighbouring pictures stay together: they may be frames of one video.
 _RUN = 40
@@ -65,7 +59,7 @@ def find(source: Path, domain: str, *, bonafide: Given = None, live: Given = Non
         for place, (path, own) in enumerate(zip(paths, names_below(source / name, paths), strict=True)):
             below = path.relative_to(source / name).parts[:-1]
             known = bool(below)
-            if path.suffix.lower() in VIDEO_SUFFIXES:
+            if is_video(path):
                 video, frame = f"{name}-{own}", 0
             else:
                 run = f"{name}-run-{place // _RUN:04d}"

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, SourceFace, files_in, place_below
+from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES
+from pipelines.data.importers.source import SourceFace, files_in, place_below
 from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError
 

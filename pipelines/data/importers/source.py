@@ -8,19 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES, is_of_the_system, is_video, kind_named
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.spelling import one_form
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".wmv")
-# What macOS and Windows add to folders and archives; none is a picture, whatever its ending.
-_OF_THE_SYSTEM = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini")
-
-
-def is_of_the_system(name: str) -> bool:
-    """Whether an entry of a folder was made by macOS or Windows: `__MACOSX`, `._NAME`, `.DS_Store`, `Thumbs.db`, ..."""
-    return name.startswith("._") or name.lower() in _OF_THE_SYSTEM
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class SourceFace:
     @property
     def is_video(self) -> bool:
         """Whether the file name is that of a video."""
-        return self.row < 0 and self.path.suffix.lower() in VIDEO_SUFFIXES
+        return self.row < 0 and is_video(self.path)
 
 
 def split_of(source: Path) -> tuple[Path, str]:
@@ -106,9 +97,16 @@ def media_in(folder: Path, expected: str = "") -> list[Path]:
         wanted = f" Expected: {expected}." if expected else ""
         raise AgfasError(
             f"No pictures or videos in {folder}: none of its files ends in"
-            f" {', '.join(SUFFIXES + VIDEO_SUFFIXES)}.{wanted}"
+            f" {', '.join(SUFFIXES + VIDEO_SUFFIXES)}.{_others(folder)}{wanted}"
         )
     return found
+
+
+def _others(folder: Path) -> str:
+    """The most frequent kind of picture or video in a folder that is not read, in one sentence; empty if none."""
+    found = Counter(kind for path in files_in(folder, ("",)) if (kind := kind_named(path)) and kind.advice)
+    kind, number = next(iter(found.most_common(1)), (None, 0))
+    return f" {number} of them: {kind.name}, which is not read. {kind.advice}" if kind else ""
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -1,7 +1,7 @@
 """What tasks leave on disk, and the dataset that is put together from it without holding it in memory.
 
 OUT/.work/IDENTITY/tasks/000000.arrow    records of a task
-                         000000.json     its refusals; written last, so its presence says that the records are complete
+                         000000.json     refusals and notes; written last: its presence says that the records are whole
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data.prepare.sources import Refusal
+from pipelines.data.prepare.sources import Noted, Refusal
 from pipelines.data.records import (
     COLUMNS,
     FRAME_RULE,
@@ -133,6 +133,10 @@ class TaskFiles:
     def size(self, number: int) -> int:
         """Bytes of a finished task's records."""
         return int(read_json(self.marker(number))["bytes"])
+
+    def notes(self, number: int) -> list[Noted]:
+        """The lines of `noted.csv` of a finished task."""
+        return [Noted(**line) for line in read_json(self.marker(number))["noted"]]
 
     def refusals(self, number: int) -> list[Refusal]:
         """Refusals of a finished task."""

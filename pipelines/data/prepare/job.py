@@ -3,7 +3,7 @@
     OUT/data-*.arrow, dataset_info.json, state.json    the dataset, as `datasets.load_from_disk` reads it
         face_dataset.json                              its card; written last, so its presence says that all is complete
         README.md, counts.json, leaks.json             card for people, counts, overlap of the splits
-        refused.csv, left_out.csv, passed_over.csv     what the dataset lacks, and why
+        refused.csv, noted.csv, left_out.csv, passed_over.csv    what the dataset lacks, and why
         .work/IDENTITY/                                finished tasks of an unfinished job; see `dataset.py`
 
 IDENTITY is a hash of the recipe, the models, the versions of the packages and the state of the sources: the same
@@ -38,7 +38,7 @@ from pipelines.fingerprint import fingerprint
 from pipelines.progress import bar
 
 # Raise it with every change of a crop's bytes or of a record.
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 WORK = ".work"
 # Faces of a task, which is what a kill can cost; a longer video is a task by itself.
 FACES_A_TASK = 64

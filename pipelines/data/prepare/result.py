@@ -16,7 +16,7 @@ from pipelines.data.leaks import Leaks, find_leaks
 from pipelines.data.prepare.card import cells, count_faces, expectation, readme, versions
 from pipelines.data.prepare.dataset import TaskFiles, TaskRecords, write_dataset
 from pipelines.data.prepare.settings import PrepareRecipe
-from pipelines.data.prepare.sources import Refusal, Sources, assign_again, title_of
+from pipelines.data.prepare.sources import Noted, Refusal, Sources, assign_again, title_of
 from pipelines.data.records import CARD_NAME
 from pipelines.data.splits import undersample
 from pipelines.files import csv_text, sync_file, sync_folder, write_json, write_text
@@ -29,12 +29,14 @@ class _Result:
     Attributes:
         columns: the small columns of the faces in the dataset.
         refusals: lines of `refused.csv`.
+        notes: lines of `noted.csv`.
         left_out: keys of the faces that were left out for the ratio.
         leaks: overlap of the splits.
     """
 
     columns: dict[str, list[Any]]
     refusals: list[Refusal]
+    notes: list[Noted]
     left_out: list[str]
     leaks: Leaks
 
@@ -50,6 +52,7 @@ class _Result:
             "refused_faces": lost,
             "filtered_faces": filtered,
             "left_out": len(self.left_out),
+            "noted": len(self.notes),
         }
 
 
@@ -136,6 +139,7 @@ def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: n
     return _Result(
         chosen,
         [*sources.unreadable, *(line for number in range(tasks) for line in files.refusals(number))],
+        [line for number in range(tasks) for line in files.notes(number)],
         [key for key, stays in zip(columns["key"], keep, strict=True) if not stays],
         find_leaks(chosen, *_signatures(chosen)),
     )
@@ -152,6 +156,8 @@ def _write_beside(folder: Path, card: dict[str, Any], result: _Result, sources: 
         for line in result.refusals
     ]
     write_text(folder / "refused.csv", csv_text(refused, ("path", "frame", "reason", "tried")))
+    if result.notes:
+        write_text(folder / "noted.csv", csv_text([asdict(line) for line in result.notes]))
     if result.left_out:
         write_text(folder / "left_out.csv", csv_text([{"key": key} for key in result.left_out]))
     if sources.passed_over:

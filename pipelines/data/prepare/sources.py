@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data.images import read_turned
+from pipelines.data.formats import kind_beside, kind_named, why_unread
+from pipelines.data.images import read_noted
 from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
-from pipelines.data.importers.source import SUFFIXES, VIDEO_SUFFIXES, LeftOut, SourceFace, split_of
+from pipelines.data.importers.source import LeftOut, SourceFace, split_of
 from pipelines.data.prepare.names import check_keys, path_below, settled_names, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits, evenly_spaced
@@ -49,6 +50,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """One line of `noted.csv`: a source that was read, but not all of it.
+
+    Attributes:
+        path: name of the source, see `source_name`.
+        note: the end of a sentence.
+    """
+
+    path: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Sources:
     """Everything that a job reads.
 
@@ -57,7 +71,8 @@ class Sources:
         official: official split of each face; empty if the dataset has none.
         names: name of each face's source, see `source_name`.
         counts: expected and found numbers of videos.
-        unreadable: folders and special files that cannot be read.
+        unreadable: folders and special files that cannot be read, pictures and videos of kinds that are not read, and
+            those in places that an importer of our own layout does not read.
         passed_over: (path, reason) of files that the importer ignored.
         importer: its module, with the dataset's title, citation and licence.
     """
@@ -99,7 +114,7 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
     module = importer_module(recipe.importer)
     base = base_of(source)
     walked = recipe.importer not in _LISTED or (recipe.importer == "hf" and all(face.row < 0 for face in found))
-    unreadable, passed_over = _look_around(base, found) if walked else ([], [])
+    unreadable, passed_over = _look_around(base, found, getattr(module, "READS", "")) if walked else ([], [])
     found = settled_names(found, recipe, base)
     faces = with_safe_names(found if recipe.limit is None else evenly_spaced(found, recipe.limit))
     check_keys(faces, recipe.all_faces)
@@ -169,31 +184,50 @@ def _state_of(path: Path) -> list[Any]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _look_around(source: Path, faces: list[SourceFace]) -> tuple[list[Refusal], list[tuple[str, str]]]:
-    """Folders and special files that cannot be read, and files that the importer ignored. Links are not followed."""
+def _look_around(source: Path, faces: list[SourceFace], places: str) -> tuple[list[Refusal], list[tuple[str, str]]]:
+    """What the importer did not take: pictures and videos that are refused, and files that are passed over.
+
+    Links are not followed. `places` says where an importer of our own layout looks for all pictures; others leave out
+    what their datasets do not count.
+    """
     taken = {face.path for face in faces}
     unreadable: list[Refusal] = []
     passed_over: list[tuple[str, str]] = []
 
-    def refuse(error: OSError) -> None:
-        reason = f"The folder cannot be read ({error.strerror}); its content is unknown."
-        unreadable.append(Refusal(path_below(Path(error.filename or source), source), -1, reason, "listing"))
+    def refuse(path: Path, reason: str) -> None:
+        unreadable.append(Refusal(path_below(path, source), -1, reason, "listing"))
 
-    for folder, folders, files in os.walk(source, onerror=refuse):
+    def unlisted(error: OSError) -> None:
+        refuse(Path(error.filename or source), f"The folder cannot be read ({error.strerror}); its content is unknown.")
+
+    for folder, folders, files in os.walk(source, onerror=unlisted):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         for path in sorted(Path(folder, name) for name in [*links, *files]):
             if path in taken:
                 continue
-            mode = path.lstat().st_mode
-            regular = stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)
-            if path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not regular:
-                reason = "It is not a regular file (a pipe, a socket or a device)."
-                unreadable.append(Refusal(path_below(path, source), -1, reason, "listing"))
+            reason, ignored = _why_left(path, places)
+            if reason:
+                refuse(path, reason)
             else:
-                ignored = f"{path.suffix.lower() or 'no suffix'}, ignored by the importer"
-                why = "link, not followed" if stat.S_ISLNK(mode) else ignored
-                passed_over.append((path_below(path, source), why))
+                passed_over.append((path_below(path, source), ignored))
     return sorted(unreadable, key=lambda line: line.path), sorted(passed_over)
+
+
+def _why_left(path: Path, places: str) -> tuple[str, str]:
+    """Why a file that the importer did not take is refused; if it is not, why it is passed over."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return "", "link, not followed"
+    if not stat.S_ISREG(mode):
+        return "It is not a regular file (a pipe, a socket or a device)." if kind_named(path) else "", "no regular file"
+    kind, ending = kind_beside(path), path.suffix.lower() or "no suffix"
+    if kind is None:
+        return "", f"{ending}, ignored by the importer"
+    if kind.advice or ending not in kind.suffixes:
+        return f"It {why_unread(kind, path)}", ""
+    if places:
+        return f"It is {kind.name} outside {places}, where all pictures and videos are expected. Move it there.", ""
+    return "", f"{ending}, in a place where the importer does not look"
 
 
 def check_source(path: Path, source: Path) -> None:
@@ -228,11 +262,13 @@ class Still:
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB, upright.
-        file: the bytes of its file if that is upright; None if it is not, or was not asked for.
+        file: the bytes of its file if that can be kept as it is; None if it cannot, or was not asked for.
+        note: what the file holds besides.
     """
 
     pixels: np.ndarray
     file: bytes | None
+    note: str
 
 
 def read_still(face: SourceFace, source: Path, scratch: Path, keep_file: bool = False) -> Still:
@@ -242,7 +278,7 @@ def read_still(face: SourceFace, source: Path, scratch: Path, keep_file: bool = 
         face: what to read.
         source: links below it are refused; links above it are the user's own.
         scratch: folder for the bytes of a row, so that they pass the checks of a file.
-        keep_file: whether the bytes of an upright file are wanted.
+        keep_file: whether the bytes of the file are wanted.
 
     Raises:
         AgfasError: it cannot be read, with the reason.
@@ -264,5 +300,5 @@ def read_still(face: SourceFace, source: Path, scratch: Path, keep_file: bool = 
 
 
 def _read(path: Path, keep_file: bool) -> Still:
-    picture, turned = read_turned(path)
-    return Still(np.asarray(picture), path.read_bytes() if keep_file and not turned else None)
+    found = read_noted(path)
+    return Still(np.asarray(found.image), path.read_bytes() if keep_file and found.plain else None, found.note)

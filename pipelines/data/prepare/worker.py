@@ -24,9 +24,9 @@ from pipelines.data.prepare.dataset import Record, TaskFiles, write_records
 from pipelines.data.prepare.names import printable, source_name
 from pipelines.data.prepare.pool import Report, Task
 from pipelines.data.prepare.settings import PrepareRecipe
-from pipelines.data.prepare.sources import Refusal, check_source, read_still
+from pipelines.data.prepare.sources import Noted, Refusal, check_source, read_still
 from pipelines.data.records import FRAME_RULE, face_key
-from pipelines.data.video import VideoFile, open_video
+from pipelines.data.video import VideoFile, read_chosen
 from pipelines.errors import AgfasError
 from pipelines.files import is_of_the_disk, write_atomically, write_json
 
@@ -62,14 +62,17 @@ def begin_worker(
 
 def _do(worker: Worker, files: TaskFiles, task: Task, report: Report) -> None:
     refused: list[Refusal] = []
-    records = _records(worker, task, report, refused)
+    noted: list[Noted] = []
+    records = _records(worker, task, report, refused, noted)
     path = files.records(task.number)
     write_atomically(path, lambda temporary: write_records(temporary, records))
-    lines = [asdict(refusal) for refusal in refused]
-    write_json(files.marker(task.number), {"bytes": path.stat().st_size, "refused": lines})
+    lines = {"refused": [asdict(line) for line in refused], "noted": [asdict(line) for line in noted]}
+    write_json(files.marker(task.number), {"bytes": path.stat().st_size, **lines})
 
 
-def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal]) -> Iterator[Record]:
+def _records(
+    worker: Worker, task: Task, report: Report, refused: list[Refusal], noted: list[Noted]
+) -> Iterator[Record]:
     for place, face in enumerate(task.items):
         report(place)
         if place in task.fatal:
@@ -78,6 +81,8 @@ def _records(worker: Worker, task: Task, report: Report, refused: list[Refusal])
         for outcome in worker.process(face):
             if isinstance(outcome, Refusal):
                 refused.append(outcome)
+            elif isinstance(outcome, Noted):
+                noted.append(outcome)
             else:
                 yield outcome
 
@@ -112,8 +117,8 @@ class Worker:
     source: Path
     scratch: Path
 
-    def process(self, face: SourceFace) -> Iterator[Record | Refusal]:
-        """The records of a picture or of a video's frames, and a refusal for each missing face."""
+    def process(self, face: SourceFace) -> Iterator[Record | Refusal | Noted]:
+        """The records of a picture or of a video's frames, a refusal for each missing face, and what is to be noted."""
         try:
             yield from self._video(face) if face.is_video else self._still(face)
         except Exception as error:  # decoders and OpenCV raise anything on foreign bytes
@@ -136,8 +141,13 @@ class Worker:
         """A reason that names the file as the dataset does, not by its path on this machine."""
         return printable(reason.replace(str(face.path), self._name(face))) if face.row < 0 else printable(reason)
 
-    def _still(self, face: SourceFace) -> Iterator[Record | Refusal]:
+    def _noted(self, face: SourceFace, note: str) -> Iterator[Noted]:
+        if note:
+            yield Noted(self._name(face), note)
+
+    def _still(self, face: SourceFace) -> Iterator[Record | Refusal | Noted]:
         still = read_still(face, self.source, self.scratch, self.cutter.recipe.keep_picture)
+        yield from self._noted(face, still.note)
         found: Sequence[DetectedFace | None] = (
             [None] if self.cutter.detector is None else self.cutter.find(still.pixels)
         )
@@ -148,13 +158,16 @@ class Worker:
         for person, one in enumerate(found):
             yield self._one(face, Place(face.frame, -1, person), still.pixels, one, kept)
 
-    def _video(self, face: SourceFace) -> Iterator[Record | Refusal]:
+    def _video(self, face: SourceFace) -> Iterator[Record | Refusal | Noted]:
         check_source(face.path, self.source)
         recipe = self.cutter.recipe
-        video = open_video(face.path)
+        video, frames = read_chosen(
+            face.path,
+            lambda count: [one.source_frame for one in sampled_frames(count, recipe.frames, recipe.frame_rule)],
+        )
+        yield from self._noted(face, video.note)
         samples = sampled_frames(video.count, recipe.frames, recipe.frame_rule)
         indices = [sample.source_frame for sample in samples]
-        frames = video.read(indices)
         if self.cutter.detector is None:
             for index, number, rules in samples:
                 picture = frames[index]

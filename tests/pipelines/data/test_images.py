@@ -40,13 +40,13 @@ def png_bytes(size: int = 64) -> bytes:
     [
         ("header.png", png_header(60_000, 60_000), "60000 x 60000 pixels; at most 89 million"),
         ("wide.png", png_header(12_000, 9_000), "12000 x 9000 pixels; at most 89 million"),
-        ("header_only.png", png_header(64, 64), "damaged picture"),
-        ("start.jpg", b"\xff\xd8\xff\xe0", "damaged picture"),
+        ("header_only.png", png_header(64, 64), "a damaged "),
+        ("start.jpg", b"\xff\xd8\xff\xe0", "a damaged "),
         ("text.jpg", b"this is not a picture\n" * 20, "not a picture"),
         ("empty.png", b"", r"empty \(0 bytes\)"),
-        ("half.png", png_bytes()[:2000], "damaged picture"),
-        ("broken.png", png_bytes()[:60] + b"\x00" * 500 + png_bytes()[560:], "damaged picture"),
-        ("other.gif", b"GIF89a" + b"\x01\x00\x01\x00\x80\x00\x00" + b"\x00" * 30, "Allowed are JPEG, PNG"),
+        ("half.png", png_bytes()[:2000], "a damaged "),
+        ("broken.png", png_bytes()[:60] + b"\x00" * 500 + png_bytes()[560:], "a damaged "),
+        ("other.gif", b"GIF89a" + b"\x01\x00\x01\x00\x80\x00\x00" + b"\x00" * 30, "a damaged GIF picture"),
         ("null.png", b"\x00" * 1000, "not a picture"),
     ],
 )  # fmt: skip
@@ -69,7 +69,7 @@ def test_missing_file_and_folder_are_refused(tmp_path):
 def test_truncated_jpeg_is_refused(tmp_path):
     path = save(tmp_path / "a.jpg", Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))
     path.write_bytes(path.read_bytes()[:-800])
-    with pytest.raises(AgfasError, match="damaged picture"):
+    with pytest.raises(AgfasError, match="a damaged "):
         read_picture(path)
 
 

@@ -226,10 +226,10 @@ GOOD = png(scene((40, 20, 70)))
     [
         ("empty.jpg", b"", "empty (0 bytes)"),
         ("text.jpg", b"this is not a picture\n" * 9, "not a picture"),
-        ("half.png", GOOD[: len(GOOD) // 2], "damaged picture"),
-        ("start.jpg", b"\xff\xd8\xff\xe0", "damaged picture"),
+        ("half.png", GOOD[: len(GOOD) // 2], "a damaged "),
+        ("start.jpg", b"\xff\xd8\xff\xe0", "a damaged "),
         ("bomb.png", bomb(), "60000 x 60000 pixels"),
-        ("gif.png", b"GIF89a" + b"\x01\x00\x01\x00\x80\x00\x00" + b"\x00" * 30, "Allowed are JPEG"),
+        ("gif.png", b"GIF89a" + b"\x01\x00\x01\x00\x80\x00\x00" + b"\x00" * 30, "a damaged GIF picture"),
         ("zeros.bmp", b"\x00" * 500, "not a picture"),
         ("empty.mp4", b"", "empty (0 bytes)"),
         ("text.mp4", b"this is not a video\n" * 9, "not a video"),
