@@ -67,7 +67,7 @@ KINDS = (
     _read("a PNG picture", "PNG", "png apng", rb"\x89PNG\r\n\x1a\n"),
     _read("a WebP picture", "WEBP", "webp", rb"RIFF.{4}WEBP"),
     _read("a BMP picture", "BMP", "bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
-    _read("a PGM or PPM picture", "PPM", "pgm ppm pbm pnm", rb"P[1-6]\s"),
+    _read("a PGM or PPM picture", "PPM", "pgm ppm pbm pnm", rb"P[1-6](?:\s+|#[^\n]*\n)+\d"),
     _read("a GIF picture", "GIF", "gif", rb"GIF8[79]a"),
     _read("an AVIF picture", "AVIF", "avif avifs", rb".{4}ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4}){0,9}?avi[fs])"),
     _read("a HEIC picture", "HEIF", "heic heif heics heifs hif", rb".{4}ftyp(?:" + _HEIF_BRAND + rb"|m[is]f1)"),

@@ -234,7 +234,8 @@ class FaceAntiSpoofing:
             )
             for index, faces in zip(order, self._judge(crops, panels), strict=True)
         ]
-        return self._video_verdict(str(path), judged, cropper)
+        verdict = self._video_verdict(str(path), judged, cropper)
+        return replace(verdict, notes=(*verdict.notes, video.note)) if video.note else verdict
 
     def refusal(self, source: str, reason: str) -> Verdict:
         """The verdict for a file that cannot be judged."""
@@ -288,6 +289,7 @@ class FaceAntiSpoofing:
         notes = self._notes(cropper) if faces else ()
         if look.found > len(faces) and not cropper.sees_whole:
             notes += (f"{look.found} faces were found; the largest was judged",)
+        notes += (look.note,) if look.note else ()
         return replace(verdict, faces=tuple(faces), photo=look.photo if panels else None, notes=notes)
 
     def _video_verdict(self, source: str, frames: list[FrameVerdict], cropper: Cropper) -> Verdict:
@@ -350,18 +352,19 @@ class _Look:
     crops: Sequence[Crop] = ()
     found: int = 0
     refused: str = ""
+    note: str = ""
 
 
 def _look(item: GivenPicture, cropper: Cropper, all_faces: bool) -> _Look:
     try:
-        photo = item.pixels()
+        photo, note = item.read()
         crops, found = cropper(photo, all_faces)
     except AgfasError as error:
         return _Look(item.source, refused=str(error))
     except Exception as error:  # decoders and OpenCV can raise anything on a stranger's bytes
         words = " ".join(str(error).split())[:200]
         return _Look(item.source, refused=f"it could not be processed ({type(error).__name__}: {words})")
-    return _Look(item.source, photo, crops, found)
+    return _Look(item.source, photo, crops, found, note=note)
 
 
 def _mean(values: Sequence[float]) -> float:

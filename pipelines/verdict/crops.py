@@ -16,7 +16,7 @@ from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
 from pipelines.data.formats import is_video
-from pipelines.data.images import check_pixels, read_picture, to_rgb
+from pipelines.data.images import check_pixels, read_noted, to_rgb
 from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
 from pipelines.verdict.settings import FaceSettings, LoadedPart
@@ -39,8 +39,8 @@ class GivenPicture:
     source: str
     value: Path | Image.Image | np.ndarray
 
-    def pixels(self) -> np.ndarray:
-        """The picture upright, (H, W, 3) uint8 RGB.
+    def read(self) -> tuple[np.ndarray, str]:
+        """The picture upright, (H, W, 3) uint8 RGB, and what else its file holds; see `PictureFile.note`.
 
         Raises:
             AgfasError: the file cannot be read, is a video, or the array has another shape or type.
@@ -50,12 +50,13 @@ class GivenPicture:
                 check_pixels(self.value)
             except ValueError as error:
                 raise AgfasError(f"{self.source}: {error} The channels are RGB.") from None
-            return np.ascontiguousarray(self.value)
+            return np.ascontiguousarray(self.value), ""
         if isinstance(self.value, Image.Image):
-            return np.asarray(to_rgb(ImageOps.exif_transpose(self.value)))
+            return np.asarray(to_rgb(ImageOps.exif_transpose(self.value))), ""
         if is_video(self.value):
             raise AgfasError(f"{self.value} is a video by its name. Judge it with FaceAntiSpoofing.judge_video.")
-        return np.asarray(read_picture(self.value))
+        found = read_noted(self.value)
+        return np.asarray(found.image), found.note
 
 
 def as_given(pictures: Picture | Iterable[Picture]) -> list[GivenPicture]:

@@ -67,6 +67,16 @@ def test_bad_pictures_are_refused_and_the_others_answered_in_order(root, aligned
         aligned(None)
 
 
+def test_what_is_read_in_part_is_said_beside_its_verdict(root, aligned, tmp_path):
+    with Image.open(write_face(root)) as face:
+        face.save(tmp_path / "a.gif", save_all=True, append_images=[face.rotate(90)])
+        face.save(tmp_path / "b.tif")
+    animated, plain = aligned([tmp_path / "a.gif", tmp_path / "b.tif"])
+    assert "it is animated; its first frame is read" in animated.notes
+    assert plain.score is not None
+    assert "first" not in " ".join(plain.notes)
+
+
 def test_crop_is_square_and_anything_else_asks_for_a_face_detector(aligned, detecting):
     photo = paint(90, 40, [(10, 5, 30)])
     refused = aligned(photo)[0]
