@@ -306,12 +306,12 @@ def test_a_clip_that_was_trimmed_without_encoding_gives_the_frames_that_are_show
     assert numbers == {2: 32, 6: 36, 10: 40, 14: 44, 18: 48}
 
 
-@pytest.mark.parametrize("told", [10, 300])
-def test_a_wrong_number_in_the_header_of_a_whole_file_misleads_nobody(tmp_path, told):
+@pytest.mark.parametrize("number", [10, 300])
+def test_a_wrong_number_in_the_header_of_a_whole_file_misleads_nobody(tmp_path, number):
     path = write_video(tmp_path / "a.avi", count=60, codec="mpeg4")
     data = bytearray(path.read_bytes())
     for place in (data.index(b"avih") + 24, data.index(b"strh") + 40):
-        data[place : place + 4] = struct.pack("<I", told)
+        data[place : place + 4] = struct.pack("<I", number)
     path.write_bytes(bytes(data))
     video, numbers = shown(path)
     assert (video.count, video.note) == (60, "")
