@@ -200,6 +200,7 @@ def _heard(child: int, reader: int, known: dict[str, float] | None) -> Outcome:
             break
         limit = max(_HANGS_AFTER, _HANGS_TIMES * known.get(test, 0.0)) if known is not None and test else _PATIENCE
         family = _family(child)
+        _wake(family)
         if time.monotonic() - since > limit or _memory(family) > _MOST_MEMORY:
             outcome.failed = outcome.failed or test or "collection"
             outcome.how = outcome.how or ("hung" if time.monotonic() - since > limit else "memory")
@@ -218,6 +219,14 @@ def _family(child: int) -> list[psutil.Process]:
         parent = psutil.Process(child)
         return [*parent.children(recursive=True), parent]
     return []
+
+
+def _wake(family: Sequence[psutil.Process]) -> None:
+    """Let go on what a signal has stopped: nothing here is to stand still."""
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_STOPPED:
+                process.resume()
 
 
 def _memory(family: Sequence[psutil.Process]) -> int:

@@ -26,19 +26,22 @@ def clone_files(root: Path) -> list[Path]:
     return [name for name in names if (root / name).is_file()]
 
 
-def mirror(source: Path, target: Path, names: Iterable[Path]) -> None:
-    """Make the target hold those files and no others, but for the compiled ones beside them."""
+def mirror(source: Path, target: Path, names: Iterable[Path]) -> bool:
+    """Make the target hold those files and no others, but for the compiled ones beside them; whether any was copied."""
     wanted = set(names)
+    copied = False
     for name in wanted:
         old, new = (source / name).stat(), target / name
         if not new.is_file() or (new.stat().st_size, new.stat().st_mtime_ns) != (old.st_size, old.st_mtime_ns):
             new.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, new)
+            copied = True
     for path in sorted(target.rglob("*"), reverse=True):
         if path.is_file() and "__pycache__" not in path.parts and path.relative_to(target) not in wanted:
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+    return copied
 
 
 def with_compiled(clean: Path) -> list[Path]:

@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = draw(rooms(ROOT, options.room), options.number, options.seed)
     if options.key:
         chosen = [change for change in chosen if change.key in options.key]
+    # In an order that says something of every room before the end.
+    chosen.sort(key=lambda change: change.key)
     results = Results(options.folder / f"results-{options.seed}.csv")
     todo = [change for change in chosen if change.key not in results.done or options.key]
     if options.again:
@@ -89,10 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _try_all(todo: Sequence[Change], results: Results, options: argparse.Namespace) -> None:
     folder: Path = options.folder.resolve()
     clean = folder / "clean"
-    mirror(ROOT, clean, clone_files(ROOT))
+    changed = mirror(ROOT, clean, clone_files(ROOT))
     import_libraries()
-    # Compiles every module and every file of tests once, for all copies.
-    run_tests(clean, ["tests"], [], log=folder / "collection.log")
+    if changed:
+        # Compiles every module and every file of tests once, for all copies.
+        run_tests(clean, ["tests"], [], log=folder / "collection.log")
     reach = Reach(folder / "reach")
     reach.update(clean)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

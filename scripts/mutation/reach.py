@@ -192,10 +192,10 @@ class Reach:
         """The tests that reach a line, those of the files that are most about its module first, quick ones first.
 
         A line that runs at import (a constant, a field, a default) is reached by all that run anything of the module,
-        or of a module that imports it.
+        or of a module that imports it, and by the tests of the whole house, which stand in `tests` itself.
         """
         now = (copy / path).read_text().split("\n")
-        span = _function_at(now, line)
+        span, at_import = _function_at(now, line)
         direct = self._reaching(now, path, range(line, line + 1)) if span else set()
         if span and not direct:
             direct = self._reaching(now, path, span)
@@ -204,7 +204,8 @@ class Reach:
             for importer in _importers(copy, path):
                 other = (copy / importer).read_text().split("\n")
                 direct |= self._reaching(other, importer, range(1, len(other) + 1))
-        return self._sorted(path, direct)
+        house = {test for test in self.seconds() if at_import and test.count("/") == 1}
+        return self._sorted(path, direct - house) + self._sorted(path, house)
 
     def _sorted(self, path: str, tests: Iterable[str]) -> list[str]:
         seconds = self.seconds()
@@ -266,15 +267,16 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _function_at(lines: Sequence[str], line: int) -> range | None:
-    """The body of the function that a line stands in; None for what runs at import."""
-    found = None
+def _function_at(lines: Sequence[str], line: int) -> tuple[range | None, bool]:
+    """The body of the function that a line stands in, and whether it runs at import: outside, or in the signature."""
+    found: range | None = None
+    at_import = True
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
             if line in range(node.lineno, body.stop) and (found is None or len(body) < len(found)):
-                found = body
-    return found
+                found, at_import = body, line < body.start
+    return found, at_import
 
 
 def _importers(copy: Path, path: str) -> list[str]:

@@ -101,6 +101,7 @@ def test_a_detector_with_a_cue_is_asked_for_its_patches_with_it(make_batch):
         ("image_only", {"base": {"lambda_triplet": 1}}, "Unknown option of the objective 'erm'"),
         ("image_only", {"base": "ssdg"}, "give a block such as"),
         ("image_only", {"head": "cosin"}, "did you mean 'cosine'"),
+        ("image_only", {"scale": 0.0}, r"scale = 0.0; it must be in \(0, inf\)"),
         ("image_only", {"weight": -1.0}, r"weight = -1.0; it must be in \[0, inf\)"),
     ],
 )

@@ -123,6 +123,28 @@ def test_an_objective_hears_after_every_step_how_far_the_training_is(tmp_path):
     assert counted == [1, 2, 3, 4]
 
 
+def test_what_looks_at_the_model_between_steps_leaves_it_training(tmp_path):
+    modes = []
+
+    class Watched(Line):
+        def forward(self, batch, progress=0.0):
+            modes.append(self.training)
+            return super().forward(batch)
+
+    watch = DevWatch(lambda model: float(model.eval().training), 1, None, None)
+    settings = LoopSettings(steps=3)
+    fit(Watched(), batches, settings, Run(tmp_path / "looked", {}), title="looked", watch=watch)
+    fit(
+        Watched().eval(),
+        batches,
+        settings,
+        Run(tmp_path / "a", {}),
+        title="a",
+        after_step=lambda _, model: model.eval(),
+    )
+    assert modes == [True] * 6
+
+
 def test_the_average_of_the_weights_is_what_the_run_ends_with(tmp_path):
     """d is 0 at the first step, then n / (9 + n) until it passes 0.2."""
     model, seen = Line(), []

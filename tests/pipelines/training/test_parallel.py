@@ -10,6 +10,7 @@ from timm.layers import ConvNormAct, DropPath
 from torch import nn
 
 from pipelines.errors import AgfasError
+from pipelines.streams import stream
 from pipelines.training.parallel import (
     Place,
     PlacedDropout,
@@ -38,6 +39,35 @@ def test_micro_batches_are_split_before_processes():
 def test_a_batch_too_small_for_the_processes_is_refused_with_what_would_do():
     with pytest.raises(AgfasError, match=r"per_cell = 7 in 2 micro-batches .* 4 processes .* at least 8 .* at most 3"):
         shares(7, 2, 4, "per_cell")
+
+
+def test_a_batch_just_large_enough_is_shared_out():
+    assert shares(8, 2, 4) == [[slice(n, n + 1) for n in range(4)], [slice(n, n + 1) for n in range(4, 8)]]
+    with pytest.raises(AgfasError, match=r"batch_size = 3 leaves some of 4 processes .* at least 4 faces .* at most 3"):
+        shares(3, 1, 4)
+
+
+def mixed(number: int, key: int = 0) -> int:
+    """Wellons' lowbias32 of unsigned numbers, with a key after its first product."""
+    number = (number ^ number >> 16) * 0x7FEB352D % 2**32 ^ key
+    number = (number ^ number >> 15) * 0x846CA68B % 2**32
+    return number ^ number >> 16
+
+
+def test_the_mask_is_a_hash_of_step_call_position_and_element():
+    """The same with unsigned numbers: a resumed training, on any machine, drops what it would have dropped."""
+    seed, rate, golden = 3, 0.3, 0x9E3779B1
+    layer = placed(nn.Dropout(rate), (2, 3), 1, seed)
+    for call in (1, 2):
+        kept = layer(torch.ones(3, 4, 5)).view(3, 20) != 0
+        drawn = int(stream(seed, "dropout", call).integers(-(2**31), 2**31)) % 2**32
+        for row in range(3):
+            key = mixed(((row + 2) * golden + drawn) % 2**32)
+            other = mixed((key + drawn) % 2**32)
+            hashes = [mixed((element * golden + key) % 2**32, other) for element in range(20)]
+            # Compared as signed numbers.
+            expected = [(h - 2**32 if h >= 2**31 else h) >= int(rate * 2**32) - 2**31 for h in hashes]
+            assert kept[row].tolist() == expected, (call, row)
 
 
 def placed(module: nn.Module, lengths: tuple[int, ...], rank: int, seed: int = 3) -> nn.Module:
