@@ -15,6 +15,8 @@ import numpy as np
 
 from pipelines.data.records import ATTACK, BONAFIDE
 from pipelines.errors import AgfasError, nearest
+from pipelines.evaluation.exact import LEVEL, Ends, Tallies, tally
+from pipelines.evaluation.metrics import roc
 from pipelines.evaluation.scores import ScoreTable, encode
 
 BOOTSTRAP_METRICS = ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
@@ -31,7 +33,9 @@ def intervals(
     unit: str = "video",
     level: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals (low, high) of metrics at a fixed threshold; frames are averaged to videos first.
+    """Intervals (low, high) of metrics at a fixed threshold; frames are averaged to videos first.
+
+    Percentiles of the replicates, or exact where there are few videos or few errors (`exact`).
 
     Args:
         table: N scores.
@@ -46,7 +50,15 @@ def intervals(
         AgfasError: one class only, an unknown metric or unit.
     """
     values = replicate_values(table, threshold, metrics, replicates, seed, unit=unit)
-    return {name: interval(values[name], level) for name in metrics}
+    videos = table.by_video()
+    at = {name: roc(videos.label, videos.score).eer()[1] if name == "eer" else threshold for name in metrics}
+    found = {value: tally(videos, value, unit) for value in set(at.values())}
+    return {name: checked(interval(values[name], level), found[at[name]], name, level) for name in metrics}
+
+
+def checked(ends: Ends, tallies: Tallies, metric: str, level: float = LEVEL) -> Ends:
+    """The ends of a bootstrap, or the exact ones where it says little: few videos, few errors, or no width."""
+    return tallies.ends(metric, level) if tallies.few(metric) or ends[0] == ends[1] else ends
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

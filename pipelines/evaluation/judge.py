@@ -38,7 +38,7 @@ from pipelines.training.run import score_path, steps_in
 
 _INTERVALS = ("hter", "auc", "acer")
 # Version of the content of result.json; older results are computed anew from the same scores.
-_CONTENT = 3
+_CONTENT = 4
 
 
 def write_result(folder: Path, settings: EvaluateSettings) -> dict[str, Any]:

@@ -1,19 +1,30 @@
 """How the groups of a study compare: paired differences over videos, and tests over seeds and targets.
 
 The differences are bootstrapped over videos. Every draw applies to all detectors and seeds at once, so what all of
-them find hard cancels; videos of different targets are drawn independently. The seeds of training are fixed in these
+them find hard cancels; videos of different targets are drawn independently. Where videos are few, exact intervals take
+the bootstrap's place (`pipelines.evaluation.exact`). The seeds of training are fixed in these
 intervals; how much they matter, the analysis of variance and the paired t-tests estimate.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from pipelines.evaluation.bootstrap import interval, replicate_values
+from pipelines.evaluation.bootstrap import checked, interval, replicate_values
+from pipelines.evaluation.exact import (
+    FEWEST_VIDEOS,
+    Ends,
+    Tallies,
+    difference_ends,
+    mean_ends,
+    mean_tallies,
+    tally,
+)
 from pipelines.evaluation.statistics import Pair, in_words, one_way_anova, pairwise_tests, summarise
 from pipelines.report.cells import MISSING, Cell, Row, Table, percent, texts
 from pipelines.report.contents import Group, Study, Trial, targets_of, values_of
@@ -43,6 +54,14 @@ class MeanDifference:
     seeds: int
 
 
+@dataclass(frozen=True)
+class FoldDraws:
+    """HTER of one experiment on one fold: the bootstrap's replicates (R,), and the videos it misjudged."""
+
+    drawn: np.ndarray
+    tallies: Tallies
+
+
 class Comparison:
     """Bootstrap replicates of every finished experiment of a study under its honest rules."""
 
@@ -56,15 +75,20 @@ class Comparison:
         return int(np.clip(_BUDGET // max(1, tables), _FEWEST, _MOST))
 
     @cached_property
-    def draws(self) -> dict[Trial, np.ndarray]:
-        """Mean HTER over the folds, (replicates,), of every experiment that has all its scores."""
+    def draws(self) -> dict[Trial, list[FoldDraws]]:
+        """HTER on every fold, of every experiment that has all its scores."""
         found = {trial: self._of_trial(trial) for trial in self.study.trials}
-        return {trial: values for trial, values in found.items() if values is not None}
+        return {trial: folds for trial, folds in found.items() if folds is not None}
 
     def interval_of(self, group: Group) -> tuple[float, float] | None:
         """The 95 % interval of a group's HTER, the mean over folds and seeds."""
-        drawn = [self.draws[trial] for trial in self._by_seed(group).values()]
-        return interval(np.mean(drawn, axis=0)) if drawn else None
+        folds = _by_fold([self.draws[trial] for trial in self._by_seed(group).values()])
+        if not folds:
+            return None
+        drawn = interval(np.mean([fold.drawn for fold in folds], axis=0))
+        if drawn[0] < drawn[1] and not any(fold.tallies.few(METRIC) for fold in folds):
+            return drawn
+        return mean_ends([_estimate(fold) for fold in folds])
 
     def difference(self, group: Group, reference: Group) -> MeanDifference | None:
         """`group` minus `reference`; None if they share no finished seed."""
@@ -72,9 +96,14 @@ class Comparison:
         pairs = [(trial, second[seed]) for seed, trial in first.items() if seed in second]
         if not pairs:
             return None
-        drawn = np.mean([self.draws[one] - self.draws[other] for one, other in pairs], axis=0)
-        observed = np.mean([_observed(one) - _observed(other) for one, other in pairs])
-        return MeanDifference(float(observed), *interval(drawn), len(pairs))
+        ours, theirs = (_by_fold([self.draws[pair[place]] for pair in pairs]) for place in (0, 1))
+        observed = float(np.mean([_observed(one) - _observed(other) for one, other in pairs]))
+        ends = interval(np.mean([one.drawn - other.drawn for one, other in zip(ours, theirs, strict=True)], axis=0))
+        if ends[0] == ends[1] or any(fold.tallies.videos < FEWEST_VIDEOS for fold in ours):
+            means = [[_estimate(fold) for fold in folds] for folds in (ours, theirs)]
+            one, other = ((float(np.mean([value for value, _ in each])), mean_ends(each)) for each in means)
+            ends = difference_ends(one, other)
+        return MeanDifference(observed, *ends, len(pairs))
 
     def references(self) -> list[Group]:
         """The groups that every other is compared with: the first without a cue, then the controls."""
@@ -82,21 +111,34 @@ class Comparison:
         controls = [group for group in self.study.groups if group.is_control]
         return [group for group in (*baselines, *controls) if group.finished]
 
-    def _of_trial(self, trial: Trial) -> np.ndarray | None:
+    def _of_trial(self, trial: Trial) -> list[FoldDraws] | None:
         if not trial.finished:
             return None
-        values = []
+        found = []
         for fold in trial.folds:
             numbers, table = trial.numbers(fold, trial.honest), trial.test_scores(fold, trial.honest)
             if numbers is None or table is None:
                 return None
             drawn = replicate_values(table, numbers["threshold"], [METRIC], self.replicates, seed=0)
-            values.append(drawn[METRIC])
-        return np.mean(values, axis=0)
+            found.append(FoldDraws(drawn[METRIC], tally(table.by_video(), numbers["threshold"])))
+        return found
 
     def _by_seed(self, group: Group) -> dict[int, Trial]:
         """The experiments of a group that have draws."""
         return {trial.seed: trial for trial in group.trials if trial in self.draws}
+
+
+def _by_fold(trials: Sequence[Sequence[FoldDraws]]) -> list[FoldDraws]:
+    """The mean over trials, which are seeds, of each fold."""
+    return [
+        FoldDraws(np.mean([fold.drawn for fold in folds], axis=0), mean_tallies([fold.tallies for fold in folds]))
+        for folds in zip(*trials, strict=True)
+    ]
+
+
+def _estimate(fold: FoldDraws) -> tuple[float, Ends]:
+    """HTER on a fold and its interval."""
+    return fold.tallies.value(METRIC), checked(interval(fold.drawn), fold.tallies, METRIC)
 
 
 def _observed(trial: Trial) -> float:

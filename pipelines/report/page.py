@@ -64,6 +64,7 @@ class StudyPage:
         self.roc, self.det = figures.roc_figures(study), figures.det_figures(study)
         self.histograms = figures.histogram_figures(study)
         self.shapes = [*figures.radar_figures(study), *figures.trade_off_figures(study)]
+        self.few_videos = tables.warning_of(study)
         self.grid, self.no_grid = _or_reason(picture_grid, study, "No pictures")
         self.features, self.no_features = _or_reason(feature_map, study, "No map of features")
         self.training = figures.training_figures(gathered, study)
@@ -103,6 +104,8 @@ def markdown(gathered: Gathered, pages: list[StudyPage]) -> str:
         parts.append(SYNTHETIC + "\n")
     for page in pages:
         parts.append(f"# {page.study.title}\n")
+        if page.few_videos:
+            parts.append(f"**{page.few_videos}**\n")
         parts += [to_markdown(table) for table in page.in_words]
         if page.statistics is not None and page.statistics.words:
             parts.append("## What the tests say\n")

@@ -9,7 +9,7 @@ from pipelines.markdown import aligned
 from pipelines.report.comparison import Comparison
 from pipelines.report.contents import Study
 from pipelines.report.gather import read_results
-from pipelines.report.tables import leave_out_table
+from pipelines.report.tables import leave_out_table, warning_of
 
 
 def summary(planned: Sequence[Planned]) -> str:
@@ -32,4 +32,5 @@ def _of_study(study: Study) -> str:
         lines.append((ours.title, str(ours.cells[0]), str(ours.cells[auc]), str(theirs.cells[0])))
     folds = f"mean of {len(study.folds)} folds" if len(study.folds) > 1 else ", ".join(study.folds) or "no fold"
     rules = f"honest: {study.honest}; papers': {study.papers}, which looks at the test labels"
-    return "\n".join([f"{study.title}, {folds}, in %", "", aligned(lines), "", rules])
+    words = [f"{study.title}, {folds}, in %", "", aligned(lines), "", rules]
+    return "\n".join([*words, warning] if (warning := warning_of(study)) else words)

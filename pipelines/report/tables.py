@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation.exact import FEWEST_VIDEOS, HOW, few_videos
 from pipelines.report.cells import MISSING, Cell, Row, Table, listed, percent, rate_cell, span, texts
 from pipelines.report.comparison import Comparison, MeanDifference
 from pipelines.report.contents import Group, Study, Target, Trial, class_counts, targets_of, values_of
@@ -193,6 +194,12 @@ def _difference_cell(difference: MeanDifference | None) -> Cell:
     return Cell(percent(difference.mean, "+"), span(difference.low, difference.high), kind)
 
 
+def warning_of(study: Study) -> str:
+    """What is to be said before the numbers of a study with few test videos; empty if there are enough."""
+    counts = {fold: class_counts(study.trials, Target(fold)) for fold in study.folds}
+    return few_videos({fold: found for fold, found in counts.items() if found})
+
+
 def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> list[tuple[str, str]]:
     """Checkpoint, threshold and its origin, videos, seeds and intervals of a table's numbers."""
     selection, threshold = rule.split("/")
@@ -226,7 +233,8 @@ def how_paired(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     )
     interval = (
         f"95 %, {comparison.replicates} bootstrap replicates over videos. Both detectors and all seeds share"
-        " the draws; the folds' videos are drawn independently; seeds are not drawn"
+        " the draws; the folds' videos are drawn independently; seeds are not drawn. With fewer than"
+        f" {FEWEST_VIDEOS} videos of a class in a fold, from both detectors' exact intervals"
     )
     marks = "coloured if the interval excludes 0, which some of many comparisons do by chance"
     return ("Value", value), ("Interval", interval), ("Marks", marks), ("Rules", comparison.study.honest)
@@ -237,6 +245,7 @@ def _intervals(trials: Sequence[Trial], comparison: Comparison | None) -> str:
     text = f"95 %, {listed(replicates)} bootstrap replicates over videos"
     if len({trial.seed for trial in trials}) > 1:
         text += "; over several seeds, the mean of their ends"
+    text += f"; {HOW}"
     if comparison is not None:
         text += f"; of the mean HTER, {comparison.replicates} joint draws of all folds and seeds"
     return text

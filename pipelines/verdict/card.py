@@ -7,6 +7,7 @@ from typing import Any
 
 from oanet.published import publication, published_names
 from pipelines.cues.settings import CONTROLS, CueSettings
+from pipelines.evaluation.exact import HOW, few_videos
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
 from pipelines.templates import render_card
@@ -51,7 +52,8 @@ def model_card(saved: SavedModel) -> str:
         optimistic=_OPTIMISTIC,
         warnings=warnings(settings, about),
         rates=_rate_rows(measured) if measured else [],
-        certain=_never_certain(measured) if measured else [],
+        few_videos=few_videos({"": (measured.live_videos, measured.attack_videos)}) if measured else "",
+        how_exact=HOW,
         parts=[(part.what, part.source, part.licence) for part in about.parts],
         made=_made_rows(settings, about),
     )
@@ -123,25 +125,6 @@ def _percent(rate: float) -> str:
 def _interval(measured: Measured, name: str) -> str:
     ends = measured.intervals.get(name)
     return f"{_percent(ends[0])} to {_percent(ends[1])}" if ends else ""
-
-
-def _never_certain(measured: Measured) -> list[str]:
-    """What a rate of 0 or 1 hides, whose bootstrap interval has no width.
-
-    With a true rate p, n videos without an exception have the probability (1 - p)^n, which is 5 % at
-    p = 1 - 0.05^(1 / n).
-    """
-    rates = [(measured.bpcer, measured.live_videos, "live")]
-    rates += [(rate, measured.videos_per_type[kind], kind) for kind, rate in sorted(measured.apcer_per_type.items())]
-    said = []
-    for rate, count, what in rates:
-        if rate in (0, 1):
-            hidden = 100 * (1 - 0.05 ** (1 / count))
-            away = f"up to {hidden:.0f}" if rate == 0 else f"down to {100 - hidden:.0f}"
-            said.append(
-                f"All {count} {what} videos got the same answer; a true rate of {away} % would still allow that."
-            )
-    return said
 
 
 def _made_rows(settings: ModelSettings, about: About) -> list[tuple[str, str]]:

@@ -82,7 +82,7 @@ class Measured(Strict):
     apcer_per_type: dict[str, float]
     videos_per_type: dict[str, int] = Field(description="Attack videos of each type.")
     intervals: dict[str, tuple[float, float]] = Field(
-        description="95 % bootstrap intervals by rate; `apcer TYPE` for each attack type."
+        description="95 % intervals by rate; `apcer TYPE` for each attack type."
     )
     replicates: int
 

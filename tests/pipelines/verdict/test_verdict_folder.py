@@ -162,12 +162,14 @@ def test_card_warns_of_controls_and_of_rules_that_look_at_the_target(root, tmp_p
 
 def test_card_does_not_take_a_few_videos_for_certainty(saved):
     model = read_saved(saved)
-    few = {"bpcer": 0.0, "live_videos": 5, "apcer_per_type": {"print": 1.0}, "videos_per_type": {"print": 16}}
-    measured = model.about.measured.model_copy(update=few)
-    card = model_card(model.model_copy(update={"about": model.about.model_copy(update={"measured": measured})}))
-    assert "All 5 live videos got the same answer; a true rate of up to 45 % would still allow that." in card
-    assert "All 16 print videos got the same answer; a true rate of down to 83 % would still allow that." in card
-    assert model.about.measured.videos_per_type == {"mask": 4, "print": 4, "replay": 4}
+    about, measured = model.about, model.about.measured
+    assert measured.videos_per_type == {"mask": 4, "print": 4, "replay": 4}
+    assert all(high - low > 0.2 for low, high in measured.intervals.values())
+    assert "**Few test videos: 4 live, 12 attack. Below 30 of a class" in model_card(model)
+    many = measured.model_copy(update={"live_videos": 30, "attack_videos": 90})
+    card = model_card(model.model_copy(update={"about": about.model_copy(update={"measured": many})}))
+    assert "Few test videos" not in card
+    assert "exact (Clopper-Pearson" in card
 
 
 def test_card_says_where_the_test_shares_cameras_with_the_training(saved):

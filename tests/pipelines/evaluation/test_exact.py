@@ -1,0 +1,106 @@
+"""Exact intervals: against published values, their coverage by enumeration, and where they replace the bootstrap."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+from score_tables import make_table
+
+from pipelines.evaluation.bootstrap import BOOTSTRAP_METRICS, intervals
+from pipelines.evaluation.exact import Tally, difference_ends, few_videos, mean_ends, mean_tallies, tally
+from pipelines.evaluation.scores import ScoreTable
+
+
+def few(live: int, attacks: int, wrong_live: int = 0, wrong_attacks: int = 0) -> ScoreTable:
+    """Videos at scores 0.9 (accepted) and 0.1 (rejected)."""
+    right = live - wrong_live, attacks - wrong_attacks
+    scores = np.repeat([0.1, 0.9, 0.9, 0.1], [wrong_live, right[0], wrong_attacks, right[1]])
+    kinds = ["none"] * live + ["print"] * attacks
+    return make_table(np.repeat([1, 0], [live, attacks]), scores, attack_type=kinds)
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "low", "high"),
+    [(0, 1, 0, 0.975), (1, 1, 0.025, 1), (0, 10, 0, 0.3085), (1, 10, 0.0025, 0.4450), (10, 20, 0.2720, 0.7280)],
+)
+def test_clopper_and_pearsons_interval(errors, count, low, high):
+    assert Tally(errors, count).ends() == pytest.approx((low, high), abs=5e-5)
+
+
+def chance(errors: int, count: int, rate: float) -> float:
+    return comb(count, errors) * rate**errors * (1 - rate) ** (count - errors)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (1, 12), (3, 40), (5, 5), (12, 12), (29, 29)])
+def test_half_total_error_rate_is_covered_as_often_as_it_says(counts):
+    """Every outcome of live and attack videos, weighed by its probability: no draws."""
+    ends = [[Tally(errors, count).ends() for errors in range(count + 1)] for count in counts]
+    for rates in ((0.0, 0.0), (0.01, 0.3), (0.1, 0.1), (0.3, 0.5), (0.5, 0.02), (0.9, 0.4)):
+        covered = 0.0
+        for live in range(counts[0] + 1):
+            for attacks in range(counts[1] + 1):
+                parts = [(live / counts[0], ends[0][live]), (attacks / counts[1], ends[1][attacks])]
+                low, high = mean_ends(parts)
+                if low - 1e-12 <= sum(rates) / 2 <= high + 1e-12:
+                    covered += chance(live, counts[0], rates[0]) * chance(attacks, counts[1], rates[1])
+        assert covered >= 0.95, rates
+
+
+def test_one_live_video_is_no_certainty():
+    ends = intervals(few(live=1, attacks=40), 0.5, BOOTSTRAP_METRICS, 50)
+    assert ends["bpcer"] == pytest.approx((0, 0.975))
+    assert ends["hter"][0] == 0
+    assert ends["hter"][1] == pytest.approx(np.hypot(0.975, Tally(0, 40).ends()[1]) / 2)
+    assert ends["auc"] == pytest.approx((0.025, 1))
+    for name, (low, high) in ends.items():
+        assert high - low > 0.05, name
+
+
+def test_no_rate_without_an_error_has_no_width():
+    ends = intervals(few(live=200, attacks=300), 0.5, BOOTSTRAP_METRICS, 50)
+    assert ends["bpcer"] == pytest.approx((0, 1 - 0.025 ** (1 / 200)))
+    assert ends["far"] == pytest.approx((0, 1 - 0.025 ** (1 / 300)))
+    assert all(high > low for low, high in ends.values())
+
+
+def test_bootstrap_stays_where_there_are_enough_videos_and_errors():
+    generator = np.random.default_rng(0)
+    table = make_table(np.repeat([0, 1], 80), generator.normal(size=160) + np.repeat([0, 1.2], 80))
+    found = tally(table.by_video(), 0.6)
+    assert not found.few("hter")
+    assert intervals(table, 0.6, ["hter"], 200)["hter"] != pytest.approx(found.ends("hter"), abs=1e-4)
+
+
+def test_the_worst_of_several_attacks_is_covered_by_the_highest_ends():
+    kinds = ["none"] * 40 + ["print"] * 20 + ["mask"] * 4
+    scores = np.array([0.9] * 40 + [0.9] * 2 + [0.1] * 18 + [0.1] * 4)
+    found = tally(make_table(np.repeat([1, 0], [40, 24]), scores, attack_type=kinds).by_video(), 0.5)
+    assert found.value("apcer") == pytest.approx(0.1)
+    low, high = found.ends("apcer")
+    assert low < Tally(2, 20).ends()[0] < 0.1
+    assert high == pytest.approx(Tally(0, 4).ends()[1])  # of masks hardly anything is known
+
+
+def test_videos_of_one_subject_count_once_by_subject():
+    table = few(live=12, attacks=12, wrong_live=6)
+    columns = {name: getattr(table, name) for name in ("key", "video", "domain", "attack_type", "label", "score")}
+    people = ScoreTable(**columns, subject=np.array([f"s{place // 6}" for place in range(24)]))
+    found = tally(people.by_video(), 0.5, "subject")
+    assert (found.live, found.attacks) == (Tally(1, 2), Tally(0, 2))
+
+
+def test_seeds_share_their_videos():
+    found = [tally(few(10, 10, wrong).by_video(), 0.5) for wrong in (0, 1)]
+    assert mean_tallies(found).live == Tally(0.5, 10)
+    low, high = mean_tallies(found).live.ends()
+    assert 0 < low < Tally(1, 10).ends()[0]
+    assert Tally(0, 10).ends()[1] < high < Tally(1, 10).ends()[1]
+
+
+def test_differences_and_warnings():
+    assert difference_ends((0.5, (0.4, 0.6)), (0.2, (0.1, 0.3))) == pytest.approx((0.3 - 0.02**0.5, 0.3 + 0.02**0.5))
+    assert few_videos({"phone": (30, 30)}) == ""
+    words = few_videos({"phone": (1, 30), "kiosk": (40, 29), "": (30, 99)})
+    assert words.startswith("Few test videos: phone 1 live, kiosk 29 attack. Below 30 of a class")
