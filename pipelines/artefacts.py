@@ -123,10 +123,14 @@ def load_detector(folder: Path) -> Detector:
 def make_faces(experiment: Experiment) -> Faces:
     """The experiment's faces; drawn faces, joined datasets and pixels are made on first use, by all processes."""
     from pipelines.data.join import join_faces
+    from pipelines.data.leaks import check_recorded
     from pipelines.experiment.config import DatasetData, SyntheticData
 
     remember_profile(experiment)
     data, folder = experiment.data, Workspace(experiment).faces
+    if isinstance(data, DatasetData) and not data.allow_leaks:
+        for given in data.paths or [folder]:
+            check_recorded(given)
     if isinstance(data, DatasetData) and data.paths is not None:
         join_faces(data.paths, folder)
     if isinstance(data, SyntheticData):

@@ -25,6 +25,8 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
+from pipelines.errors import AgfasError
+from pipelines.files import read_json
 from pipelines.progress import track
 
 # Hashes of near-duplicates differ in this many bits at most.
@@ -91,6 +93,20 @@ class Leaks:
 def leaks_from_json(content: Mapping[str, Any]) -> Leaks:
     """The inverse of `Leaks.as_json`."""
     return Leaks(**{item.name: content[item.name] for item in fields(Leaks)})
+
+
+def check_recorded(folder: Path) -> None:
+    """Refuse a dataset whose splits leak by the check that `agfas prepare` left beside it, if it left one.
+
+    Raises:
+        AgfasError: something is in two splits.
+    """
+    path = folder / "leaks.json"
+    if path.is_file() and not (leaks := leaks_from_json(read_json(path))).clean:
+        raise AgfasError(
+            f"{leaks.sentences()[0]} A detector would be tested on what it has learnt. Correct the subjects or"
+            f" the official split and prepare {folder} again, or accept it with data.allow_leaks=true."
+        )
 
 
 def dataset_leaks(folder: Path) -> Leaks:

@@ -23,7 +23,7 @@ from pipelines.experiment.generator import (
     TrainedIdentity,
 )
 from pipelines.experiment.published import check_published
-from pipelines.settings import Strict, named
+from pipelines.settings import Bystander, Strict, named
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.training.settings import TrainSettings
 
@@ -47,6 +47,9 @@ class DatasetData(Strict):
         None, min_length=2, description="Folders of several datasets with different domains, which are joined."
     )
     size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
+    allow_leaks: Annotated[bool, Bystander()] = Field(
+        False, description="Accept datasets of which something is in two splits, so that test videos are learnt from."
+    )
 
     @property
     def title(self) -> str:

@@ -57,7 +57,7 @@ def run(source: Path, out: Path, recipe: PrepareRecipe, make_detector: DetectorF
         make_detector: replaces the recipe's face detector; must be picklable.
 
     Returns:
-        The exit code: 1 if the recipe allows fewer refused faces, or no missing videos; otherwise 0.
+        The exit code: 1 if the recipe allows fewer refused faces, no missing videos, or no leaks; otherwise 0.
     """
     sources = find_sources(source, recipe)
     _print_found(sources)
@@ -85,7 +85,8 @@ def _print_found(sources: Sources) -> None:
 def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int:
     for line in as_text(read_json(out / "counts.json")["counts"]):
         say(line)
-    for line in [*joined_sentences(card), *leaks_from_json(read_json(out / "leaks.json")).sentences()]:
+    leaks = leaks_from_json(read_json(out / "leaks.json"))
+    for line in [*joined_sentences(card), *leaks.sentences()]:
         say(line)
     share = refused_share(card)
     say(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
@@ -100,6 +101,12 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
     if passed := sum(card["passed_over"].values()):
         say(f"{passed} files and links are passed over: {out / 'passed_over.csv'}")
     say(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
+    if not leaks.clean and not recipe.allow_leaks:
+        say(
+            "Splits leak, so the exit code is 1: error rates on this dataset would be too low. leaks.json says what"
+            " is in two: correct the subjects or the official split, or accept it with --allow-leaks."
+        )
+        return 1
     if share > recipe.max_refused:
         say(
             f"That is more than --max-refused {recipe.max_refused:g}, so the exit code is 1. The dataset is complete"

@@ -19,7 +19,9 @@ from pipelines.settings import Strict, Unit, explain
 
 # They do not change the dataset. Weights enter its identity by the models' fingerprints, not by their path.
 # What `alike` and `placeholders` decide enters by the names of the sources.
-_NOT_OF_THE_RESULT = {"workers", "max_refused", "allow_missing", "weights", "parsing_weights", "alike", "placeholders"}
+_NOT_OF_THE_RESULT = {
+    *("workers", "max_refused", "allow_missing", "allow_leaks", "weights", "parsing_weights", "alike", "placeholders"),
+}
 
 
 class SplitSettings(Strict):
@@ -109,6 +111,7 @@ class PrepareRecipe(Strict):
         0.01, description="Exit with code 1 if a larger share is unusable. Faces beyond limits do not count."
     )
     allow_missing: bool = Field(False, description="Accept an incomplete copy of a dataset.")
+    allow_leaks: bool = Field(False, description="Accept splits that share a person, a video or a near-duplicate.")
     workers: int | None = Field(None, ge=1, description="Processes. Default: the cores, at most 8.")
 
     @field_validator("options")

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from prepare_stubs import SMALL, SquareDetector, everything, people, refused
 
+from pipelines.artefacts import make_faces
 from pipelines.data.faces import open_faces
 from pipelines.data.leaks import dataset_leaks, leaks_from_json
 from pipelines.data.prepare import sources as sources_module
@@ -18,6 +19,7 @@ from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import find_sources
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
+from pipelines.experiment.file import build_experiment
 from pipelines.stages.prepare import run
 
 
@@ -65,6 +67,27 @@ def test_the_check_at_work_is_that_of_the_finished_dataset(made):
     written = json.loads((made / "leaks.json").read_text())
     assert leaks_from_json(written) == dataset_leaks(made)
     assert written["clean"] is True
+
+
+def test_splits_that_leak_end_with_1_and_are_not_trained_on_unless_allowed(made, crowd, capsys, tmp_path):
+    path = made / "leaks.json"
+    before = path.read_text()
+    recipe = {**SMALL, "max_refused": 0.2}
+    settings = {"name": "x", "output": str(tmp_path), "data": {"name": "dataset", "path": str(made), "size": 32}}
+    try:
+        path.write_text(json.dumps({**json.loads(before), "clean": False, "near_duplicate_pairs": 2}))
+        assert run(crowd, made, PrepareRecipe(**recipe), SquareDetector) == 1
+        said = capsys.readouterr().out
+        assert "SPLITS LEAK: 0 subjects, 0 videos and 2 pairs" in said
+        assert "the exit code is 1" in said
+        assert run(crowd, made, PrepareRecipe(**recipe, allow_leaks=True), SquareDetector) == 0
+        with pytest.raises(AgfasError, match=r"SPLITS LEAK.*data\.allow_leaks=true"):
+            make_faces(build_experiment(settings, "the test"))
+        settings["data"]["allow_leaks"] = True
+        assert len(make_faces(build_experiment(settings, "the test")).keys) == 34
+    finally:
+        path.write_text(before)
+        (made / "pixels-32.npy").unlink(missing_ok=True)
 
 
 def test_the_exit_code_is_of_the_refused_share(made, crowd, capsys):
