@@ -111,6 +111,9 @@ def prepare(
         float | None, typer.Option(help="Exit with 1 above this share of refused faces. Default: 0.01.")
     ] = None,
     allow_missing: Annotated[bool | None, typer.Option("--allow-missing", help="Accept an incomplete copy.")] = None,
+    allow_leaks: Annotated[
+        bool | None, typer.Option("--allow-leaks", help="Accept what is in two splits: a person, a video, a picture.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes. Default: the number of cores.")] = None,
 ) -> None:
     """Make a face dataset from pictures and videos."""
@@ -141,6 +144,7 @@ def prepare(
         "ratio": ratio,
         "max_refused": max_refused,
         "allow_missing": allow_missing,
+        "allow_leaks": allow_leaks,
         "workers": workers,
     }
     raise typer.Exit(stage.run(source, out, stage.read_recipe(config, given, option or [])))
@@ -203,6 +207,9 @@ def demo(
     parsing_weights: ParsingWeights = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A name that the page has besides, such as a proxy's; may be repeated.")
+    ] = None,
 ) -> None:
     """Serve a page that judges an upload or the webcam.
 
@@ -215,7 +222,7 @@ def demo(
 
     where = Place(run, model, published, label, fold)
     opened = partial(open_detector, where, face_detector, weights, face_weights, parsing_weights)
-    stage.run(opened, host, port, aligned, typer.echo)
+    stage.run(opened, host, port, aligned, name or (), typer.echo)
 
 
 def save_model(

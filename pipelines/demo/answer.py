@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from pipelines.data.crop import central_square
+from pipelines.data.images import NotRead, read_noted
+from pipelines.demo.gate import Bounds
+from pipelines.errors import AgfasError
 from pipelines.markdown import join_names
 from pipelines.templates import data_uri, load_template
 from pipelines.verdict.answers import NO_FACE, REFUSED, RULE, FaceVerdict, Verdict
@@ -22,13 +27,12 @@ if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
 
 TEMPLATE = Path(__file__).with_name("answer.html")
-WITH_PICTURES = 12
-"""Number of faces, the largest first, that are shown with panels; the others are listed in words."""
-
 _PHOTO_SIDE = 1280
 _WARM_SIDE = 256
 
 TITLE = "Live, or a print, a screen, a mask?"
+FAULT = "this service has a fault, which is not your picture's; the one who runs it finds the reason in its log"
+NOT_CUT = "the face in it could not be cut out; take it again, with the whole face inside and no edge through it"
 EMPTY = "The verdict will appear here."
 NOT_SECURITY = "A research demonstration, not a security product: do not let it decide who gets in."
 PRIVACY = (
@@ -56,10 +60,11 @@ class Judge:
     Args:
         detector: judges.
         aligned: use every picture as an aligned crop, without the face detector.
+        bounds: of a picture's pixels and faces.
     """
 
-    def __init__(self, detector: FaceAntiSpoofing, aligned: bool = False) -> None:
-        self.detector, self.aligned = detector, aligned
+    def __init__(self, detector: FaceAntiSpoofing, aligned: bool = False, bounds: Bounds | None = None) -> None:
+        self.detector, self.aligned, self.bounds = detector, aligned, bounds or Bounds()
 
     @property
     def finds_faces(self) -> bool:
@@ -80,15 +85,56 @@ class Judge:
         return list(face.panels)
 
     def __call__(self, path: Path) -> Answer:
-        """Judge a file, whatever it holds. An unexpected error becomes a refusal, and its traceback is printed."""
+        """Judge a file, whatever it holds. A refusal speaks to the visitor; a fault is for the log."""
         begin = time.perf_counter()
         try:
-            verdict = self.detector(path, all_faces=True, aligned=self.aligned, panels=True)[0]
+            verdict = self._judge(path)
+        except NotRead as error:
+            verdict = self.detector.refusal("", f"it is {error.kind}, which is not read here; export it as JPEG")
+        except AgfasError as error:
+            verdict = self.detector.refusal("", str(error).replace(str(path), path.name))
         except Exception as error:  # one picture must not take down the page for everybody
-            traceback.print_exc()
-            reason = f"the program failed on it ({type(error).__name__}); the server's terminal shows the details"
-            verdict = self.detector.refusal(str(path), reason)
-        return Answer(_without_place(verdict, path), time.perf_counter() - begin)
+            log_fault(error)
+            verdict = self.detector.refusal("", FAULT)
+        return Answer(replace(verdict, source=path.name), time.perf_counter() - begin)
+
+    def _judge(self, path: Path) -> Verdict:
+        """The verdict of a picture.
+
+        Raises:
+            AgfasError: the visitor's mistake, in words for him.
+        """
+        read = read_noted(path, max_pixels=self.bounds.pixels)
+        photo = np.asarray(read.image)
+        self._check_shape(photo)
+        try:
+            verdict = self.detector(
+                photo, all_faces=True, most_faces=self.bounds.faces, aligned=self.aligned, panels=True
+            )[0]
+        except AgfasError as error:  # what is wrong with the model, or how it was started
+            raise RuntimeError(str(error)) from error
+        if verdict.verdict == REFUSED:
+            log_fault(RuntimeError(verdict.reason))
+            raise AgfasError(NOT_CUT)
+        return replace(verdict, notes=(read.note, *verdict.notes) if read.note else verdict.notes)
+
+    def _check_shape(self, photo: np.ndarray) -> None:
+        if self.finds_faces:
+            return
+        try:
+            central_square(photo)
+        except AgfasError:
+            height, width = photo.shape[:2]
+            raise AgfasError(
+                f"it has {width} x {height} pixels, and this page judges square crops of a face. Cut a square out of"
+                " it, with the face upright and filling it"
+            ) from None
+
+
+def log_fault(error: BaseException) -> None:
+    """Write a fault to the operator's terminal."""
+    print(f"agfas demo: a picture was not judged: {type(error).__name__}: {error}", file=sys.stderr)
+    traceback.print_exception(error)
 
 
 def answer_html(answer: Answer) -> str:
@@ -101,14 +147,8 @@ def answer_html(answer: Answer) -> str:
         rule=RULE,
         photo=_photo(verdict),
         faces=[_face(face, place) for place, face in enumerate(verdict.faces)],
-        with_pictures=WITH_PICTURES,
         seconds=answer.seconds,
     )
-
-
-def _without_place(verdict: Verdict, path: Path) -> Verdict:
-    """Replace the upload's path, which is private to the server, by its file name."""
-    return replace(verdict, source=path.name, reason=verdict.reason.replace(str(path), path.name))
 
 
 def _photo(verdict: Verdict) -> dict[str, Any] | None:
@@ -123,8 +163,7 @@ def _photo(verdict: Verdict) -> dict[str, Any] | None:
 
 
 def _face(face: FaceVerdict, place: int) -> dict[str, Any]:
-    panels = face.panels if place < WITH_PICTURES else {}
-    pictures = {name: data_uri(Image.fromarray(picture), compress_level=1) for name, picture in panels.items()}
+    pictures = {name: data_uri(Image.fromarray(picture), compress_level=1) for name, picture in face.panels.items()}
     return {"verdict": face, "place": place + 1, "pictures": pictures}
 
 
@@ -132,10 +171,7 @@ def what_it_takes(finds_faces: bool) -> str:
     """Which pictures can be judged, in one sentence."""
     if finds_faces:
         return "Upload a photo with a face in it, or take one with the webcam. Several faces are judged one by one."
-    return (
-        "Upload a square, aligned crop of a face. To judge whole photographs, the page must be started with a face"
-        " detector."
-    )
+    return "Upload a square crop of a face, upright and filling it. This page does not judge whole photographs."
 
 
 def explain_panels(settings: ModelSettings, names: Sequence[str]) -> dict[str, str]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import gradio
+from starlette.middleware import Middleware
 
 from pipelines.demo import answer as words
 from pipelines.demo.answer import Judge, answer_html
+from pipelines.demo.gate import Bounds, Gate
 from pipelines.demo.uploads import Uploads
 
 STYLE = Path(__file__).with_name("style.css")
 # System fonts: Gradio's default theme would fetch some from elsewhere.
 THEME = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
-_WAITING = 32
+_HEADER_SECONDS = 10.0
 _GONE = "This picture is no longer on the server: it was sent twice, or its upload was lost on the way. Send it again."
 
 
@@ -43,7 +46,7 @@ def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
                     elem_id="picture",
                     webcam_options=gradio.WebcamOptions(mirror=False),
                 )
-                gradio.HTML(_paragraphs("note", [words.PRIVACY]))
+                gradio.HTML(_paragraphs("note", [words.PRIVACY, judge.bounds.in_words]))
             with gradio.Column(scale=3, min_width=300):
                 answer = gradio.HTML(_paragraphs("empty", [words.EMPTY]), elem_id="answer", min_height=120)
         limits = words.limits(detector.settings, detector.about())
@@ -58,7 +61,7 @@ def build_page(judge: Judge, uploads: Uploads) -> gradio.Blocks:
             show_progress_on=answer,
             api_visibility="private",
         )
-    page.queue(max_size=_WAITING)
+    page.queue(max_size=judge.bounds.waiting)
     return page
 
 
@@ -71,8 +74,43 @@ def _answer(judge: Judge, uploads: Uploads, payload: Any) -> tuple[None, str]:
         return None, _paragraphs("empty", [_GONE])
     try:
         return None, answer_html(judge(path))
+    except Exception as error:
+        words.log_fault(error)
+        return None, _paragraphs("empty", [f"The picture was not judged: {words.FAULT}."])
     finally:
         uploads.remove_soon(path)
+
+
+def gate(uploads: Uploads, names: Iterable[str], bounds: Bounds) -> Middleware:
+    """The page's `Gate`, as Gradio takes it."""
+    return Middleware(Gate, uploads=uploads, names=names, bounds=bounds)
+
+
+def hurry(server: Any, connections: int) -> None:
+    """Close connections that send no whole request, and bound their number; of a server that runs.
+
+    Args:
+        server: uvicorn's, which waits for a request's headers without end.
+        connections: at the same time.
+    """
+    protocol: Any = server.config.http_protocol_class
+
+    class Hurried(protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch(None)
+
+        def _watch(self, before: object) -> None:
+            """Close a connection that answers nothing and has begun nothing since the last look."""
+            cycle = self.cycle
+            idle = cycle is None or cycle.response_complete
+            now = (idle, cycle)
+            if idle and before == now:
+                self.transport.abort()
+            elif not self.transport.is_closing():
+                self.loop.call_later(_HEADER_SECONDS, self._watch, now)
+
+    server.config.http_protocol_class, server.config.limit_concurrency = Hurried, connections
 
 
 def _head(judge: Judge) -> str:

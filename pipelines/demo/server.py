@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +15,6 @@ from types import ModuleType
 from pipelines.demo.answer import Judge
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
-
-MAX_FILE_SIZE = 50 * 2**20
-"""Largest upload in bytes."""
 
 _SESSIONS = 64  # visitors whose last answer is kept in memory
 _HOSTS = "Allowed are 127.0.0.1 (this computer alone), 0.0.0.0 (everyone who reaches it), or an address that it has."
@@ -65,16 +62,18 @@ def _unavailable(host: str, port: int, error: OSError) -> AgfasError:
 
 
 @contextmanager
-def serving(judge: Judge, host: str, port: int) -> Iterator[tuple[str, Uploads]]:
+def serving(judge: Judge, host: str, port: int, names: Sequence[str] = ()) -> Iterator[tuple[str, Uploads]]:
     """Serve the page while the block runs.
 
     Uploads are stored in a folder that no other user can read and that is deleted afterwards. Gradio counts no visits,
-    makes no public link, keeps no history in the browser, and fetches nothing from elsewhere.
+    makes no public link, keeps no history in the browser, and fetches nothing from elsewhere. A `Gate` stands
+    before it.
 
     Args:
         judge: answers.
         host: name or address to listen at.
         port: to listen at.
+        names: of the page beside addresses, `localhost` and this computer's name, such as that of a proxy before it.
 
     Yields:
         The page's URL, and its uploads.
@@ -85,17 +84,19 @@ def serving(judge: Judge, host: str, port: int) -> Iterator[tuple[str, Uploads]]
     with TemporaryDirectory(prefix="agfas-demo-") as folder, _gradio_environment(folder):
         parts = load_page()
         uploads = Uploads(Path(folder))
-        page = parts.build_page(judge, uploads)
+        page, served = parts.build_page(judge, uploads), {host, socket.gethostname(), *names}
         try:
             page.launch(
                 server_name=bracketed(host), server_port=port, share=False, inbrowser=False,
-                prevent_thread_lock=True, quiet=True, show_error=True, footer_links=[], run_history=False,
+                prevent_thread_lock=True, quiet=True, show_error=False, footer_links=[], run_history=False,
                 enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
-                max_file_size=MAX_FILE_SIZE, state_session_capacity=_SESSIONS,
+                max_file_size=judge.bounds.file_bytes, state_session_capacity=_SESSIONS,
+                app_kwargs={"middleware": [parts.gate(uploads, served, judge.bounds)]},
                 theme=parts.THEME, css_paths=parts.STYLE,
             )  # fmt: skip
         except (OSError, ValueError) as error:  # the port was taken meanwhile, or a proxy hides this computer
             raise AgfasError(f"The page cannot be served at {host}:{port}: {error}") from error
+        parts.hurry(page.server, 2 * judge.bounds.requests)
         try:
             yield page.local_url, uploads
         finally:

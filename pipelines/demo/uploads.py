@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -36,6 +37,14 @@ class Uploads:
             return None
         path = Path(given).resolve()
         return path if self.folder in path.parents and path.is_file() else None
+
+    def size(self) -> int:
+        """Bytes of all files that are kept now."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # judged and deleted meanwhile
+                total += path.stat().st_size
+        return total
 
     def remove_soon(self, path: Path, seconds: float = LINGER) -> None:
         """Delete a file of `find` after some seconds, unless the same picture is uploaded again before."""

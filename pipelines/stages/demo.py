@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.demo.server import check_address, load_page, serving
@@ -20,6 +20,7 @@ def run(
     host: str,
     port: int,
     aligned: bool = False,
+    names: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
@@ -29,6 +30,7 @@ def run(
         host: name or address to listen at.
         port: to listen at.
         aligned: use pictures as aligned crops.
+        names: further names by which the page is reached.
         say: prints a line.
 
     Raises:
@@ -41,7 +43,7 @@ def run(
     judge = Judge(open_detector(), aligned)
     before = signal.signal(signal.SIGTERM, _stop)  # the default handler would leave the visitors' files
     try:
-        with serving(judge, host, port) as (url, uploads):
+        with serving(judge, host, port, names) as (url, uploads):
             say(f"The page: {url} (Ctrl-C stops it)")
             if not local:
                 say("Everyone who reaches this computer can use it. A browser's webcam works on localhost and https.")

@@ -167,6 +167,7 @@ class FaceAntiSpoofing:
         pictures: Picture | Iterable[Picture],
         *,
         all_faces: bool = False,
+        most_faces: int | None = None,
         aligned: bool = False,
         panels: bool = False,
     ) -> list[Verdict]:
@@ -176,6 +177,7 @@ class FaceAntiSpoofing:
             pictures: one or many: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
             all_faces: judge every face; the largest still decides the picture's verdict. A network that sees the whole
                 picture has one score for all.
+            most_faces: with `all_faces`, judge only so many, the largest; the time of a crowd is then bounded.
             aligned: use every picture as an aligned crop, without the face detector.
             panels: fill `FaceVerdict.panels` and `Verdict.photo`, for overlays.
 
@@ -189,7 +191,7 @@ class FaceAntiSpoofing:
         given = as_given(pictures)
         verdicts: list[Verdict] = []
         for start in range(0, len(given), self.batch_size):
-            looks = [_look(item, cropper, all_faces) for item in given[start : start + self.batch_size]]
+            looks = [_look(item, cropper, all_faces, most_faces) for item in given[start : start + self.batch_size]]
             for look, faces in zip(looks, self._judge([look.crops for look in looks], panels), strict=True):
                 verdicts.append(self._picture_verdict(look, faces, cropper, panels))
         return verdicts
@@ -288,7 +290,8 @@ class FaceAntiSpoofing:
         verdict = self._answer(look.source, score, classes, cropper)
         notes = self._notes(cropper) if faces else ()
         if look.found > len(faces) and not cropper.sees_whole:
-            notes += (f"{look.found} faces were found; the largest was judged",)
+            judged = "the largest was" if len(faces) == 1 else f"the {len(faces)} largest were"
+            notes += (f"{look.found} faces were found; {judged} judged",)
         notes += (look.note,) if look.note else ()
         return replace(verdict, faces=tuple(faces), photo=look.photo if panels else None, notes=notes)
 
@@ -355,10 +358,10 @@ class _Look:
     note: str = ""
 
 
-def _look(item: GivenPicture, cropper: Cropper, all_faces: bool) -> _Look:
+def _look(item: GivenPicture, cropper: Cropper, all_faces: bool, most: int | None = None) -> _Look:
     try:
         photo, note = item.read()
-        crops, found = cropper(photo, all_faces)
+        crops, found = cropper(photo, all_faces, most)
     except AgfasError as error:
         return _Look(item.source, refused=str(error))
     except Exception as error:  # decoders and OpenCV can raise anything on a stranger's bytes

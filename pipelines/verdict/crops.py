@@ -200,8 +200,8 @@ class Cropper:
         """Whether the network sees the whole picture, so that all faces in it have one score."""
         return self.network is not None and self.network.sees == PICTURE
 
-    def __call__(self, photo: np.ndarray, all_faces: bool = False) -> tuple[list[Crop], int]:
-        """The largest face of an upright picture (H, W, 3) uint8, or all faces, the largest first.
+    def __call__(self, photo: np.ndarray, all_faces: bool = False, most: int | None = None) -> tuple[list[Crop], int]:
+        """The largest face of an upright picture (H, W, 3) uint8, or all faces, or the `most` largest of them.
 
         Returns:
             The crops, and the number of faces found.
@@ -212,7 +212,7 @@ class Cropper:
         if self.detector is None:
             return [self._alone(photo)], 1
         found = self.recipe.choose(self.detector(photo))
-        chosen = found if all_faces and not self.sees_whole else found[:1]
+        chosen = found[:most] if all_faces and not self.sees_whole else found[:1]
         return [self._crop(photo, face) for face in chosen], len(found)
 
     @property

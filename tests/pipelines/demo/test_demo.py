@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import struct
 import zlib
 from html.parser import HTMLParser
@@ -16,7 +17,9 @@ from demo_parts import PANELS, blocks, save, with_face
 from PIL import Image
 from verdict_run import paint
 
-from pipelines.demo.answer import WITH_PICTURES, Judge, answer_html, explain_panels, limits
+from pipelines.demo.answer import FAULT, NOT_CUT, Judge, answer_html, explain_panels, limits
+from pipelines.demo.gate import Bounds
+from pipelines.errors import AgfasError
 from pipelines.verdict import FaceAntiSpoofing
 
 
@@ -97,12 +100,12 @@ def test_every_face_is_listed_and_numbered(judge, tmp_path):
         assert f"score {face.score:.4f}" in seen.text
 
 
-def test_crowd_is_listed_whole_with_pictures_of_the_largest(judge, tmp_path):
-    places = [(20 + 60 * column, 20 + 70 * row, 20 + 2 * (5 * row + column)) for row in range(3) for column in range(5)]
-    seen = shown(judge, save(tmp_path / "crowd.png", paint(340, 240, places)))
-    assert len(seen.texts["h3"]) == 15 > WITH_PICTURES
-    assert len(seen.elements["img"]) == WITH_PICTURES * len(PANELS)
-    assert f"Pictures are shown of the {WITH_PICTURES} largest faces." in seen.text
+def test_of_a_crowd_the_largest_are_judged(judge, tmp_path):
+    places = [(20 + 60 * column, 20 + 70 * row, 20 + 2 * (5 * row + column)) for row in range(2) for column in range(5)]
+    few = Judge(judge.detector, bounds=Bounds(faces=3))
+    seen = shown(few, save(tmp_path / "crowd.png", paint(340, 240, places)))
+    assert [rect["width"] for rect in seen.elements["rect"]] == ["38.0", "36.0", "34.0"]
+    assert "10 faces were found; the 3 largest were judged" in seen.text
 
 
 def huge_png(side: int) -> bytes:
@@ -116,8 +119,10 @@ def huge_png(side: int) -> bytes:
     [
         ("text.png", b"hello", "text.png is not a picture"),
         ("empty.jpg", b"", "empty.jpg is empty (0 bytes)"),
-        ("huge.png", huge_png(40_000), "40000 x 40000 pixels"),
-        ("cut.jpg", b"\xff\xd8\xff\xe0", "damaged picture"),
+        ("huge.png", huge_png(40_000), "40000 x 40000 pixels; at most 25 million"),
+        ("large.png", huge_png(9400), "9400 x 9400 pixels; at most 25 million"),
+        ("phone.heic", b"\0\0\0\x1cftypcrx \0\0\0\0crx isom", "which is not read here; export it as JPEG"),
+        ("cut.jpg", b"\xff\xd8\xff\xe0", "damaged"),
     ],
 )
 def test_bad_input_is_refused_in_words_that_name_no_place(judge, tmp_path, name, content, reason):
@@ -125,6 +130,7 @@ def test_bad_input_is_refused_in_words_that_name_no_place(judge, tmp_path, name,
     seen = shown(judge, tmp_path / name)
     assert seen.texts["h2"][0].startswith("refused: ")
     assert reason in seen.texts["h2"][0]
+    assert re.search(r"--\w|pip |data\.|agfas|AgfasError|Traceback|/", seen.texts["h2"][0]) is None
     assert str(tmp_path) not in seen.text
     assert "img" not in seen.elements
 
@@ -143,7 +149,8 @@ def test_turned_grey_and_cmyk_pictures_are_answered(judge, tmp_path):
         assert seen.texts["h2"][0] in ("live", "attack")
         assert "svg" not in seen.elements  # a crop is its own face panel
         assert len(seen.elements["img"]) == len(PANELS)
-    assert "refused: " in shown(crops, save(tmp_path / "wide.png", paint(90, 40, []))).texts["h2"][0]
+    wide = shown(crops, save(tmp_path / "wide.png", paint(90, 40, []))).texts["h2"][0]
+    assert wide.startswith("refused: it has 90 x 40 pixels, and this page judges square crops of a face")
 
 
 def test_file_name_is_text_and_nothing_else(judge, tmp_path):
@@ -154,17 +161,32 @@ def test_file_name_is_text_and_nothing_else(judge, tmp_path):
     assert "&lt;b onclick=alert(1)&gt;{{ 7*7 }}.png is not a picture" in html
 
 
-def test_fault_of_the_program_is_a_refusal_and_printed(judge, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(MemoryError("no room"), FAULT), (AgfasError("give --aligned, or data.size=96 for /srv/model"), FAULT)],
+)
+def test_fault_of_the_service_is_said_to_be_one_and_logged(judge, tmp_path, capsys, error, told):
     class Broken:
-        refusal = judge.detector.refusal
+        settings, loaded, refusal = judge.detector.settings, judge.detector.loaded, judge.detector.refusal
 
         def __call__(self, *_, **__):
-            raise MemoryError("no room")
+            raise error
 
-    seen = Seen(answer_html(Judge(Broken())(tmp_path / "photo.png")))  # type: ignore[arg-type]
-    assert seen.texts["h2"][0].startswith("refused: the program failed on it (MemoryError)")
-    assert "no room" not in seen.text
-    assert "MemoryError: no room" in capsys.readouterr().err
+    path = save(tmp_path / "photo.png", paint(90, 40, []))
+    seen = Seen(answer_html(Judge(Broken())(path)))  # type: ignore[arg-type]
+    assert seen.texts["h2"][0] == f"refused: {told}"
+    assert str(error) not in seen.text
+    assert str(error) in capsys.readouterr().err
+
+
+def test_face_that_cannot_be_cut_is_said_in_the_visitors_words(judge, tmp_path, capsys, monkeypatch):
+    def refused(*_, **__):
+        return [judge.detector.refusal("picture 0", "landmarks are outside: use --face-detector retinaface")]
+
+    monkeypatch.setattr(type(judge.detector), "__call__", refused)
+    seen = shown(judge, save(tmp_path / "photo.png", paint(90, 40, [])))
+    assert seen.texts["h2"][0] == f"refused: {NOT_CUT}"
+    assert "--face-detector retinaface" in capsys.readouterr().err
 
 
 def test_warm_up_names_the_panels_that_the_page_explains(judge, root):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import shutil
 import socket
@@ -10,6 +12,7 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from demo_parts import PANELS, save, with_face
@@ -18,6 +21,7 @@ from verdict_run import paint
 from pipelines import cli
 from pipelines.demo import uploads as uploads_module
 from pipelines.demo.answer import Judge
+from pipelines.demo.gate import Bounds
 from pipelines.demo.server import bracketed, check_address, load_page, serving
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
@@ -212,6 +216,48 @@ def test_browser_shows_no_face_and_refusals(page, chromium, tmp_path):
     assert visit.tab.locator("#answer h3").count() == 2
     assert visit.tab.evaluate("document.documentElement.scrollWidth") <= 360
     visit.context.close()
+
+
+def upload(url: str, body: bytes, **headers: str) -> tuple[int, str]:
+    """Post a form to the page; returns the status and the text."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    kind = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    connection.request("POST", "/gradio_api/upload", body, {**kind, **headers})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def form(*pictures: bytes) -> bytes:
+    head = b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="../../a.png"\r\n\r\n'
+    return b"".join(head + picture + b"\r\n" for picture in pictures) + b"--xyz--\r\n"
+
+
+@pytest.mark.slow
+def test_server_stands_behind_the_gate(judge, monkeypatch):
+    pytest.importorskip("gradio", reason="the extra `demo` is not installed")
+    monkeypatch.setattr(load_page(), "_HEADER_SECONDS", 0.2)
+    small = Judge(judge.detector, bounds=Bounds(file_bytes=100_000, seconds=1))
+    with serving(small, "127.0.0.1", free_port(), ["demo.example.org"]) as (url, uploads):
+        place = urlsplit(url)
+        assert upload(url, form(b"x"), Host="evil.org")[0] == 421
+        assert upload(url, form(b"x"), Origin="https://evil.org")[0] == 403
+        assert upload(url, form(b"x" * 200_000))[0] == 413
+        assert upload(url, form(b"x", b"y"))[0] == 400
+        for given in ("GET /gradio_api/file=https://example.org/ HTTP/1.1", "GET /gradio_api/info HTTP/1.1"):
+            with socket.create_connection((place.hostname, place.port), timeout=20) as stranger:
+                stranger.sendall(f"{given}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                assert stranger.recv(100).startswith(b"HTTP/1.1 404")
+        with socket.create_connection((place.hostname, place.port), timeout=20) as gone_away:
+            gone_away.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n"
+                              b"Content-Type: multipart/form-data; boundary=xyz\r\n\r\n" + form(b"x")[:60])  # fmt: skip
+        with socket.create_connection((place.hostname, place.port), timeout=20) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+            assert silent.recv(1) == b""  # closed, not waited for
+        assert list(uploads.folder.rglob("*")) == []
+        status, text = upload(url, form(b"x"), Host="demo.example.org")
+        assert status == 200
+        assert uploads.find({"path": json.loads(text)[0]}) is not None
 
 
 @pytest.mark.slow
