@@ -1,10 +1,11 @@
 """Intervals of error rates from few videos, where a bootstrap of the videos is too narrow or has no width at all.
 
 A rate at a fixed threshold is a proportion of videos (ISO/IEC 30107-3: APCER, BPCER), so its interval is exact by
-Clopper and Pearson (1934). Means of rates are combined by the square-and-add rule (Newcombe 1998; Zou and Donner 2008):
-the distances from the rates to their ends add in quadrature, since live and attack videos, and the videos of two
-targets, are other videos. The highest of several rates is at most the highest upper end. AUC is no proportion; its
-variance is at most that of one over as many trials as the smaller class has videos (Birnbaum and Klose 1957).
+Clopper and Pearson (1934). Half of the sum of two rates lies between the means of their ends at the level's root, since
+live and attack videos are other videos: at least as often as the level says, whatever the rates. The highest of several
+rates is at most the highest upper end. Means over targets are combined by the square-and-add rule (Newcombe 1998; Zou
+and Donner 2008): the distances to the ends add in quadrature. AUC is no proportion; its variance is at most that of one
+over as many trials as the smaller class has videos (Birnbaum and Klose 1957).
 
 They replace the bootstrap where a class has fewer than `FEWEST_VIDEOS` videos (the rule of 30 of Doddington et al.
 2000), or a rate at a fixed threshold counts fewer than `FEWEST_ERRORS` videos, right or wrong. Videos count as
@@ -100,8 +101,8 @@ class Tallies:
             return _highest(list(self.types.values()), level)
         if metric in ("hter", "eer", "acer"):
             attacks = "apcer" if metric == "acer" else "far"
-            parts = [(self.value(name), self.ends(name, level)) for name in (attacks, "bpcer")]
-            return mean_ends(parts)
+            (low, high), (lower, higher) = (self.ends(name, level**0.5) for name in (attacks, "bpcer"))
+            return (low + lower) / 2, (high + higher) / 2
         return self._of(metric)[0].ends(level)
 
     def _of(self, metric: str) -> list[Tally]:
@@ -188,7 +189,7 @@ def few_videos(counts: Mapping[str, tuple[int, int]]) -> str:
 
 
 HOW = (
-    f"exact (Clopper-Pearson, means by square-and-add) where a class has fewer than {FEWEST_VIDEOS} videos or a rate"
+    f"exact (Clopper-Pearson) where a class has fewer than {FEWEST_VIDEOS} videos or a rate"
     f" counts fewer than {FEWEST_ERRORS}"
 )
 """How an interval is made if not by the bootstrap, for captions."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.artefacts import detector_run
 from pipelines.errors import AgfasError
+from pipelines.evaluation.exact import few_videos
 from pipelines.evaluation.operating_points import OperatingPoint, Rates, operating_points
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.plan import read_plan
@@ -98,6 +99,9 @@ def _as_table(source: Source, points: list[OperatingPoint]) -> str:
     else:
         domains = ", ".join(sorted(set(source.target.domain.tolist())))
         lines.append(f"Every threshold is fixed before the target ({domains}) is looked at.")
+    rates = {"dev": points[0].dev, "target": points[0].target}
+    if warning := few_videos({on: (found.bonafide, found.attacks) for on, found in rates.items() if found}):
+        lines.append(warning)
     return "\n".join(lines)
 
 

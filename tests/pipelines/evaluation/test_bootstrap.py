@@ -96,7 +96,7 @@ def test_more_videos_narrow_the_interval():
         found = [intervals(random_table(videos, seed), 0.5, ["auc"], 200)["auc"] for seed in range(8)]
         return float(np.mean([high - low for low, high in found]))
 
-    assert mean_width(100) / mean_width(1600) == pytest.approx(4, rel=0.2)  # the root of 16
+    assert mean_width(200) / mean_width(3200) == pytest.approx(4, rel=0.2)  # the root of 16
 
 
 def test_frames_of_a_video_are_one_unit():

@@ -13,11 +13,14 @@ from output_folder import DOMAINS, make_experiment, make_output, write_faces
 from paired_tables import mean_interval, paired_difference
 
 from pipelines.errors import AgfasError
+from pipelines.evaluation import exact
 from pipelines.evaluation.settings import SELECTION_RULES, THRESHOLD_RULES
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
+from pipelines.report import comparison as comparison_module
 from pipelines.report.comparison import Comparison
 from pipelines.report.gather import gather
+from pipelines.report.summary import summary
 from pipelines.report.tables import leave_out_table
 from pipelines.stages import report
 
@@ -144,7 +147,15 @@ def test_page_needs_nothing_from_elsewhere_and_escapes_names(page):
     assert "<shuffled>" not in page
 
 
-def test_differences_agree_with_the_bootstrap_of_single_tables(written):
+@pytest.fixture
+def enough(monkeypatch):
+    """As if the few videos of the tests were enough for a bootstrap."""
+    monkeypatch.setattr(exact, "FEWEST_ERRORS", 0)
+    for module in (exact, comparison_module):
+        monkeypatch.setattr(module, "FEWEST_VIDEOS", 0)
+
+
+def test_differences_agree_with_the_bootstrap_of_single_tables(written, enough):
     study = gather(written).studies[0]
     comparison = Comparison(study)
     baseline, method, control = study.groups
@@ -164,7 +175,30 @@ def test_differences_agree_with_the_bootstrap_of_single_tables(written):
     assert comparison.interval_of(baseline) == pytest.approx(expected)
 
 
-def test_difference_of_one_fold_and_seed_is_the_paired_one(tmp_path):
+def test_few_videos_have_exact_intervals_everywhere(written, page):
+    study = gather(written).studies[0]
+    comparison = Comparison(study)
+    baseline, method, _ = study.groups
+    folds = []
+    for fold in study.folds:
+        found = [
+            (t.test_scores(fold, HONEST).by_video(), t.numbers(fold, HONEST)["threshold"]) for t in baseline.trials
+        ]
+        tallies = exact.mean_tallies([exact.tally(*each) for each in found])
+        folds.append((tallies.value("hter"), tallies.ends("hter")))
+    assert comparison.interval_of(baseline) == pytest.approx(exact.mean_ends(folds))
+    for trial in baseline.trials:
+        for fold in study.folds:
+            numbers = trial.numbers(fold, HONEST)
+            table = trial.test_scores(fold, HONEST).by_video()
+            assert numbers["intervals"]["hter"] == pytest.approx(exact.tally(table, numbers["threshold"]).ends("hter"))
+    difference = comparison.difference(method, baseline)
+    assert difference.high - difference.low > 0.2
+    for text in (page, (written / "report" / "results.md").read_text(), summary([t.planned for t in study.trials])):
+        assert "Few test videos: to_kiosk 8 live, to_kiosk 12 attack, to_phone 8 live" in text
+
+
+def test_difference_of_one_fold_and_seed_is_the_paired_one(tmp_path, enough):
     root = tmp_path / "single"
     write_faces(tmp_path / "faces")
     limited = {"name": "limited", "train": ["kiosk", "phone"], "test": ["webcam"]}

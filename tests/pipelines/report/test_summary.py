@@ -50,11 +50,12 @@ def test_its_numbers_are_the_reports(root):
 
 
 def test_it_is_aligned_and_says_which_rule_looks_at_the_labels(root):
-    title, _, head, *rows, _, rules = summary(read_plan(root)).splitlines()
+    title, _, head, *rows, _, rules, warning = summary(read_plan(root)).splitlines()
     assert title.endswith("mean of 3 folds, in %")
     place = head.index("papers' HTER")
     assert all(row[place - 1] == " " and row[place] != " " for row in rows)
     assert rules == "honest: last/source_dev_eer; papers': oracle/target_eer, which looks at the test labels"
+    assert warning.startswith("Few test videos: to_kiosk 8 live, to_kiosk 12 attack, ")
 
 
 def test_no_torch_is_imported(root):

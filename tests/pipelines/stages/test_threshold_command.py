@@ -117,6 +117,7 @@ def test_the_command_on_score_files(small: ScoreTable, tmp_path: Path) -> None:
     text = CliRunner().invoke(app, command[:2]).stdout
     assert "expect worse elsewhere" in text
     assert "target " not in text
+    assert "Few test videos: dev 5 live, dev 6 attack." in text
 
 
 def test_mistakes(small: ScoreTable, tmp_path: Path) -> None:

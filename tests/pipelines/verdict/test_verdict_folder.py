@@ -165,7 +165,7 @@ def test_card_does_not_take_a_few_videos_for_certainty(saved):
     about, measured = model.about, model.about.measured
     assert measured.videos_per_type == {"mask": 4, "print": 4, "replay": 4}
     assert all(high - low > 0.2 for low, high in measured.intervals.values())
-    assert "**Few test videos: 4 live, 12 attack. Below 30 of a class" in model_card(model)
+    assert "**Few test videos: 8 live, 12 attack. Below 30 of a class" in model_card(model)
     many = measured.model_copy(update={"live_videos": 30, "attack_videos": 90})
     card = model_card(model.model_copy(update={"about": about.model_copy(update={"measured": many})}))
     assert "Few test videos" not in card
