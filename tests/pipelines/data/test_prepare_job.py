@@ -20,6 +20,7 @@ from pipelines.data.prepare.sources import find_sources
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import build_experiment
+from pipelines.files import read_json, write_json
 from pipelines.stages.prepare import run
 
 
@@ -75,7 +76,7 @@ def test_splits_that_leak_end_with_1_and_are_not_trained_on_unless_allowed(made,
     recipe = {**SMALL, "max_refused": 0.2}
     settings = {"name": "x", "output": str(tmp_path), "data": {"name": "dataset", "path": str(made), "size": 32}}
     try:
-        path.write_text(json.dumps({**json.loads(before), "clean": False, "near_duplicate_pairs": 2}))
+        write_json(path, {**read_json(path), "clean": False, "near_duplicate_pairs": 2})
         assert run(crowd, made, PrepareRecipe(**recipe), SquareDetector) == 1
         said = capsys.readouterr().out
         assert "SPLITS LEAK: 0 subjects, 0 videos and 2 pairs" in said

@@ -162,10 +162,9 @@ def test_file_name_is_text_and_nothing_else(judge, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
-    [(MemoryError("no room"), FAULT), (AgfasError("give --aligned, or data.size=96 for /srv/model"), FAULT)],
+    "error", [MemoryError("no room"), AgfasError("give --aligned, or data.size=96 for /srv/model")]
 )
-def test_fault_of_the_service_is_said_to_be_one_and_logged(judge, tmp_path, capsys, error, told):
+def test_fault_of_the_service_is_said_to_be_one_and_logged(judge, tmp_path, capsys, error):
     class Broken:
         settings, loaded, refusal = judge.detector.settings, judge.detector.loaded, judge.detector.refusal
 
@@ -174,7 +173,7 @@ def test_fault_of_the_service_is_said_to_be_one_and_logged(judge, tmp_path, caps
 
     path = save(tmp_path / "photo.png", paint(90, 40, []))
     seen = Seen(answer_html(Judge(Broken())(path)))  # type: ignore[arg-type]
-    assert seen.texts["h2"][0] == f"refused: {told}"
+    assert seen.texts["h2"][0] == f"refused: {FAULT}"
     assert str(error) not in seen.text
     assert str(error) in capsys.readouterr().err
 
