@@ -188,6 +188,14 @@ def _jpeg_in_tiff(content: bytes) -> bytes:
     return tiff(*entries, (277, 3, 1, 1), (278, 4, 1, 64), (279, 4, 1, len(content)), behind=content)
 
 
+def test_tiles_of_a_heic_that_are_larger_than_its_picture_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(heif.options, "GRID_TILE_SIZE", 64)
+    path = write(tmp_path / "a.heic", encoded("HEIF", size=(130, 130)))
+    assert read_picture(path).size == (130, 130)
+    with pytest.raises(AgfasError, match="tiles of together 192 x 192 pixels"):
+        read_picture(path, max_pixels=130 * 130)
+
+
 def test_heic_without_its_library_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_heif", lambda: False)
     for name in ("IMG_1.HEIC", "IMG_1.jpg"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 from hostile import PASSED_OVER, READ, REFUSED, cases, write_corpus
@@ -24,9 +25,9 @@ def outcome(tmp_path_factory):
     return made, code, read, rows(folder / "out" / "refused.csv"), rows(folder / "out" / "passed_over.csv"), folder
 
 
-def rows(path) -> dict[str, str]:
+def rows(path, column: str = "reason") -> dict[str, str]:
     with path.open(newline="", encoding="utf-8") as stream:
-        return {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+        return {row["path"]: row[column] for row in csv.DictReader(stream)}
 
 
 def test_the_corpus_is_as_large_as_it_says():
@@ -54,6 +55,19 @@ def test_nothing_is_lost_and_nothing_written_elsewhere(outcome):
     accounted = read | set(refused) | set(passed_over)
     assert {printable(path.relative_to(folder / "source").as_posix()) for path in below} <= accounted
     assert {path.name for path in folder.iterdir()} == {"source", "out"}
+
+
+def test_what_was_read_in_part_is_noted(outcome):
+    noted = rows(outcome[-1] / "out" / "noted.csv", "note")
+    first = "it is animated; its first frame is read"
+    assert {name.removeprefix("bonafide/"): note for name, note in noted.items()} == {
+        **dict.fromkeys(("avif-animated.avif", "gif-animated.gif", "png-animated.png", "webp-animated.webp"), first),
+        "tiff-pages.tif": "it has further pages; the first is read",
+        "cut-at-90.mkv": noted["bonafide/cut-at-90.mkv"],
+    }
+    assert re.fullmatch(
+        r"it is damaged or cut short; of 30 frames, 2\d can be decoded", noted["bonafide/cut-at-90.mkv"]
+    )
 
 
 def test_too_many_refusals_end_with_exit_code_1(outcome):

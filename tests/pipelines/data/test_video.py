@@ -389,6 +389,17 @@ def test_too_large_pictures_are_refused(tmp_path, monkeypatch):
     assert open_video(path).count == 3
 
 
+def test_pictures_that_grow_on_the_way_are_left_out(tmp_path, monkeypatch):
+    small = write_video(tmp_path / "a.ts", count=9, codec="mpeg2video").read_bytes()
+    monkeypatch.setitem(globals(), "WIDTH", 4 * WIDTH)
+    monkeypatch.setitem(globals(), "HEIGHT", 4 * HEIGHT)
+    large = write_video(tmp_path / "b.ts", count=9, codec="mpeg2video").read_bytes()
+    (tmp_path / "c.ts").write_bytes(small + large)
+    assert open_video(tmp_path / "c.ts").count > 12
+    monkeypatch.setattr("pipelines.data.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
+    assert 8 <= open_video(tmp_path / "c.ts").count <= 9
+
+
 def test_names_that_look_like_addresses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "plain.mp4", count=3).rename(tmp_path / "http:x?.mp4")
