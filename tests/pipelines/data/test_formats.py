@@ -46,11 +46,11 @@ def tiff(*entries: tuple[int, int, int, int], more: int = 0, behind: bytes = b""
     return b"II*\0" + struct.pack("<LH", 8, len(entries)) + body + struct.pack("<L", more) + behind
 
 
-def grey_tiff(*extra: tuple[int, int, int, int], more: int = 0) -> bytes:
-    """4 x 4 black pixels of 8 bits, at the end."""
+def grey_tiff(*extra: tuple[int, int, int, int], more: int = 0, bits: int = 8) -> bytes:
+    """4 x 4 black pixels, at the end."""
     place = 8 + 2 + 12 * (9 + len(extra)) + 4
-    entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, place)]
-    return tiff(*entries, (277, 3, 1, 1), (278, 4, 1, 4), (279, 4, 1, 16), *extra, more=more, behind=bytes(16))
+    entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, place)]
+    return tiff(*entries, (277, 3, 1, 1), (278, 4, 1, 4), (279, 4, 1, 16), *extra, more=more, behind=bytes(64))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -132,6 +132,7 @@ def test_a_large_picture_comes_small_enough_and_not_too_small(tmp_path, plugin):
 REFUSED = {
     "float.tif": (encoded("TIFF", "F"), "floating-point, signed or 32-bit"),
     "wide.tif": (encoded("TIFF", "I"), "floating-point, signed or 32-bit"),
+    "unsigned.tif": (grey_tiff(bits=32), "floating-point, signed or 32-bit"),
     "lab.tif": (encoded("TIFF", "LAB"), "Lab colours"),
     "preview.tif": (grey_tiff((254, 4, 1, 1)), "a camera raw picture or its preview"),
     "dng.jpg": (grey_tiff((50706, 1, 4, 1)), "a camera raw picture"),
