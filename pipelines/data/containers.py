@@ -153,7 +153,7 @@ class Counted:
     fps: float
 
 
-def is_listed(container: InputContainer, stream: VideoStream, path: Path) -> bool:
+def is_listed(stream: VideoStream, path: Path) -> bool:
     """Whether the container lists every frame that a player shows, so that they need not be counted by decoding.
 
     Not of a clip whose beginning an edit list hides, a file that ends before its index does, chunks without a picture
@@ -165,23 +165,7 @@ def is_listed(container: InputContainer, stream: VideoStream, path: Path) -> boo
         0 < len(entries) == stream.frames
         and bool(entries[0].is_keyframe)
         and all(not e.is_discard and e.size > 0 and e.pos + e.size <= size for e in entries)
-        and ("mov" not in container.format.name or _last_time(container, stream, entries) == entries[-1].timestamp)
     )
-
-
-def _last_time(container: InputContainer, stream: VideoStream, entries: Any) -> int | None:
-    """The time stamp of the last packet, from the last listed one on."""
-    import av
-
-    last = None
-    try:
-        container.seek(entries[-1].timestamp, stream=stream)
-        for packet in container.demux(stream):
-            last = packet.dts if packet.size else last
-        container.seek(entries[0].timestamp, stream=stream)
-    except (av.FFmpegError, OSError):
-        return None
-    return last
 
 
 def count_frames(path: Path) -> Counted:

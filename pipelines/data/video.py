@@ -126,7 +126,7 @@ def open_video(path: Path) -> VideoFile:
     """
     check_file(path, "video")
     with opened(path) as (container, stream):
-        listed = is_listed(container, stream, path)
+        listed = is_listed(stream, path)
         decoding = Decoding(container, stream)
         first = next(iter(decoding), None)
         if first is None:
