@@ -79,6 +79,10 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
             leave(f"agfas: {error.format_message()}", 2)
+        from pipelines.files import as_os_error
+
+        if (found := as_os_error(error)) is not None:
+            leave(f"agfas: {_os_message(found)}", 1)
         leave_after_another()
         raise
     if code == INTERRUPTED:

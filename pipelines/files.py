@@ -27,6 +27,7 @@ _written_here: set[str] = set()
 _tidied: set[Path] = set()
 _BINARY = getattr(os, "O_BINARY", 0)
 _MIB = 1 << 20
+_TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 _SICK = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "EREMOTEIO")}
 _NAMES_OF_A_FILE = ("path", "self", "folder", "place")
 _CHECKSUM = "_sha256"
@@ -106,8 +107,21 @@ def explained_errors(place: Path, bytes_to_come: int = 0) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        raise explain_os_error(error, place, bytes_to_come) from error
+    except Exception as error:
+        found = as_os_error(error)
+        if found is None:
+            raise
+        raise explain_os_error(found, place, bytes_to_come) from error
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """An error of the system, also if a library in Rust, as safetensors, tells it in words of its own."""
+    if isinstance(error, OSError):
+        return error
+    number = _TOLD_BY_RUST.search(str(error))
+    if number is None:
+        return None
+    return OSError(int(number[1]), os.strerror(int(number[1]))).with_traceback(error.__traceback__)
 
 
 def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exception:

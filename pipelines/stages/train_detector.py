@@ -23,7 +23,7 @@ from pipelines.memory import free_models
 from pipelines.processes import gather_objects, is_main, wait
 from pipelines.stages.detector_batches import check_augment, check_extra_live, count_domains, make_batches, make_watch
 from pipelines.training.loop import fit
-from pipelines.training.run import Run, snapshot_folder
+from pipelines.training.run import Run, remove_checkpoints, snapshot_folder
 
 
 def run(experiment: Experiment, faces: Faces) -> Path:
@@ -31,6 +31,9 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     folder = Workspace(experiment).detector()
     splits = protocol_folds(experiment.protocol, faces.columns())
     found = [split for split in splits if not DetectorRun(folder / split.name).is_finished]
+    for split in splits if is_main() else ():
+        if split not in found:
+            remove_checkpoints(folder / split.name)
     # As the main process finds it, which may finish a fold before another process looks.
     unfinished = gather_objects(found)[0]
     if unfinished:

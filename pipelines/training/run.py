@@ -56,6 +56,8 @@ class Run:
                 self._create(config or {})
             self._check()
         self.was_done = any_process(is_main() and self.done is not None)
+        if self.was_done and is_main():
+            remove_checkpoints(folder)
 
     def _create(self, config: dict[str, Any]) -> None:
         """Write the files of a new run; a start that was killed here leaves at most the first two."""
@@ -90,7 +92,7 @@ class Run:
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as finished and remove its checkpoints."""
         write_json(self.folder / "done.json", summary)
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        remove_checkpoints(self.folder)
         leave_folder(self.folder)
 
     def log(self, line: dict[str, Any]) -> None:
@@ -109,6 +111,11 @@ class Run:
         """Remove the lines after `step`, which the resumed run writes again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove those of a finished run, also where a kill or an error came before its end did."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def step_name(step: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scripts.torture.commands import Warm
 from scripts.torture.damage import Outcome
-from scripts.torture.faults import DEEDS, Fault
+from scripts.torture.faults import DEEDS, LASTING, Fault
 from scripts.torture.world import Clean, World, differences, faulty_ending, result, target_of
 
 KINDS = ("prepare", "train-dfg", "cues", "train", "evaluate", "save-model", "export-cues", "import-cues")
@@ -64,7 +64,10 @@ def _try(world: World, warm: Warm, trial: _Trial) -> tuple[int, list[str]]:
     clean, folder = trial.clean, world.copy(trial.clean.before)
     command = clean.job.command(folder)
     ending = warm.run(folder, command, trial.fault)
-    found = [f"{trial}: {what}"] if (what := faulty_ending(ending, trial.file)) else []
+    # A disk that stays full or read-only may be told of a later file.
+    lasts = trial.fault.deed in LASTING
+    files = {file for _, file in clean.calls} if lasts else {trial.file}
+    found = [f"{trial}: {what}"] if (what := faulty_ending(ending, *files)) else []
     if not ending.code:
         found += [f"{trial}: exit code 0, but {what}" for what in differences(result(folder), clean.result, more=True)]
     again = warm.run(folder, command)

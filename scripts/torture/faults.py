@@ -26,7 +26,7 @@ DEEDS: dict[str, tuple[str, ...]] = {
     "EACCES": ("open to write", "open to read", "open a folder", "mkdir", *_NAMES),
     "short": ("write",),
 }
-_LASTING = ("ENOSPC", "EDQUOT", "EROFS")
+LASTING = ("ENOSPC", "EDQUOT", "EROFS")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Fault:
     def orders(self, folder: Path, trace: Path | None) -> str:
         """In the words of faults.c."""
         number = getattr(errno, self.deed, 0)
-        deed = self.deed if not number else "on" if self.deed in _LASTING else "once"
+        deed = self.deed if not number else "on" if self.deed in LASTING else "once"
         return f"{folder}|{trace or '-'}|{self.call}|{deed}|{number}"
 
 

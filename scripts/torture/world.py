@@ -27,7 +27,7 @@ Result = dict[str, str]
 _LANES = 2
 # What an undisturbed run does not repeat either: the machine, times, and pages that show them.
 _VOLATILE = ("environment.json", "index.html", "made.json")
-_TIME = re.compile(rb'"seconds_per_step": [^,}]*|.*\d:\d\d:\d\d.*')
+_TIME = re.compile(rb'"(?:seconds_per_step|crc32)": [^,}]*|.*\d:\d\d:\d\d.*')
 _HIDDEN = re.compile(r"(?<![^/])\.([^/]+?)(\.\d+\.[0-9a-f]{16}\.(tmp|lock)|\.lock)(?![^/])")
 
 Item = TypeVar("Item")
@@ -82,13 +82,13 @@ def names_file(sentence: str, file: str) -> bool:
     return not parts or parts[-1] in sentence or any(path in sentence for path in paths)
 
 
-def faulty_ending(ending: Ending, file: str) -> str:
-    """What is wrong with how a command ended that met a fault in `file`; nothing if it is as promised."""
+def faulty_ending(ending: Ending, *files: str) -> str:
+    """What is wrong with how a command ended that met a fault in one of `files`; nothing if it is as promised."""
     if ending.has_traceback:
         return f"a traceback: {' '.join(ending.errors.strip().splitlines()[-1:])[:300]}"
     if ending.code and not ending.sentence:
         return f"exit code {ending.code} without a sentence"
-    if ending.code and not names_file(ending.sentence, file):
+    if ending.code and not any(names_file(ending.sentence, file) for file in files):
         return f"the sentence does not name the file: {ending.sentence[:300]}"
     return ""
 

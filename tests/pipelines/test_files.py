@@ -252,3 +252,13 @@ def test_a_wrapped_error_is_still_that_of_the_disk(number, whose):
     error = AgfasError("cannot be decoded")
     error.__context__ = OSError(number, "what happened")
     assert files.is_of_the_disk(error) is whose
+
+
+def test_a_full_disk_below_a_library_in_rust_is_a_sentence_too(tmp_path):
+    def write(temporary):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(AgfasError, match=r"The disk is full while writing \S*weights"):
+        write_atomically(tmp_path / "weights", write)
+    assert names(tmp_path) == []
+    assert files.as_os_error(ValueError("a shape is wrong")) is None

@@ -9,6 +9,7 @@ import torch
 from launching import ended, start
 from training_parts import Regression, batches
 
+from pipelines.training import run as run_module
 from pipelines.training.loop import fit
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
@@ -47,6 +48,17 @@ def test_the_environment_says_how_many_processes_and_which_kernels(tmp_path, mon
 
 
 @pytest.mark.slow
+def test_checkpoints_that_outlived_the_end_of_their_run_go_at_the_next_start(tmp_path, monkeypatch):
+    run, left = Run(tmp_path / "run", {}), tmp_path / "run" / "checkpoints" / "step_000001"
+    left.mkdir(parents=True)
+    with monkeypatch.context() as killed:
+        killed.setattr(run_module, "remove_checkpoints", lambda folder: None)
+        run.finish({})
+    assert left.is_dir()
+    assert Run(tmp_path / "run", {}).was_done
+    assert not left.parent.exists()
+
+
 def test_many_starts_of_four_processes(tmp_path):
     script = tmp_path / "starts.py"
     script.write_text(STARTS)
