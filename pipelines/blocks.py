@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from pipelines.progress import bar
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_IDENTITY = re.compile("[0-9a-f]{16}")
 _BYTES_OF_A_SUM = hashlib.sha256().digest_size
 
 
@@ -101,6 +103,14 @@ class Blocks:
                 make()
         self._claims.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_finished(result: Path) -> None:
+    """Remove blocks that outlived their result, because a kill or an error came first."""
+    for folder in result.parent.glob(".*") if result.exists() else ():
+        name, _, identity = folder.name.rpartition(".")
+        if name == f".{result.name}" and _IDENTITY.fullmatch(identity) and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

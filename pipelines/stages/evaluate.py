@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.artefacts import Columns, DetectorRun, cue_reader
-from pipelines.blocks import Job, SharedArray, share
+from pipelines.blocks import Job, SharedArray, remove_finished, share
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
@@ -42,6 +42,8 @@ def run(experiment: Experiment, faces: Faces | None) -> Path:
         free_models()
     folder = Workspace(experiment).detector()
     if is_main():
+        for scores in folder.glob("*/scores/*.parquet"):
+            remove_finished(scores)
         write_result(folder, experiment.evaluate)
     return folder
 

@@ -19,6 +19,7 @@ from pipelines.evaluation.sight import check_sight
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.untrained import build_detector, build_training
 from pipelines.experiment.workspace import Workspace
+from pipelines.files import write_atomically
 from pipelines.memory import free_models
 from pipelines.processes import gather_objects, is_main, wait
 from pipelines.stages.detector_batches import check_augment, check_extra_live, count_domains, make_batches, make_watch
@@ -91,7 +92,7 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
 
     def snapshot(step: int, model: Any) -> None:
         if step in keep and is_main():
-            model.detector.save_pretrained(snapshot_folder(folder, step))
+            write_atomically(snapshot_folder(folder, step), model.detector.save_pretrained)
 
     title = f"{experiment.detector.name}, {fold.name}"
     finished = fit(
@@ -123,7 +124,7 @@ def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
     """Save the detector with its published weights as the only checkpoint, of step 0."""
     if is_main():
         detector = build_detector(experiment)
-        detector.save_pretrained(snapshot_folder(run.folder, 0))
+        write_atomically(snapshot_folder(run.folder, 0), detector.save_pretrained)
         done = {"fold": fold.name, "train_faces": 0, "parameters": detector.num_parameters(), "snapshots": [0]}
         decision = detector.decision
         if decision is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.blocks import Job, SharedArray, deal, share
+from pipelines.blocks import Job, SharedArray, deal, remove_finished, share
 from pipelines.errors import AgfasError
 
 SHAPE, BLOCK = (22, 3), 4
@@ -111,6 +111,23 @@ def test_blocks_that_are_not_what_was_written_become_no_result(tmp_path, name, p
     with pytest.raises(AgfasError, match=r"data\.npy is not what was written .* Remove .* and run the command again"):
         fill(tmp_path)
     assert not (tmp_path / "values.npy").exists()
+
+
+def test_blocks_that_outlived_their_result_are_removed(tmp_path):
+    fill(tmp_path)
+    work = shared(tmp_path).blocks.folder
+    others = [
+        tmp_path / name for name in (f".other.npy{work.suffix}", ".values.npy.mine", "values.npy.0123456789abcdef")
+    ]
+    for folder in (work, *others):
+        folder.mkdir()
+    remove_finished(tmp_path / "values.npy")
+    assert not work.exists()
+    assert all(folder.is_dir() for folder in others)
+    (tmp_path / "values.npy").unlink()
+    work.mkdir()
+    remove_finished(tmp_path / "values.npy")
+    assert work.is_dir()
 
 
 def test_work_of_another_identity_is_not_used(tmp_path):
