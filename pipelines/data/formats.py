@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 PICTURE, VIDEO = "picture", "video"
 # Bytes that `kind_of` looks at: MPEG transport streams repeat their mark every 188 or 192 bytes.
@@ -122,7 +122,7 @@ def kind_of(head: bytes) -> Kind | None:
     return next((kind for beginning, kind in _BEGINNINGS if beginning.match(head)), None)
 
 
-def kind_named(path: Path) -> Kind | None:
+def kind_named(path: PurePath) -> Kind | None:
     """The kind of a file by its name."""
     return _BY_SUFFIX.get(path.suffix.lower())
 

@@ -300,7 +300,8 @@ def _head(path: Path) -> bytes:
 
 
 def _damaged(path: Path, kind: Kind, why: str) -> AgfasError:
-    return AgfasError(f"{path} is a damaged {kind.name.partition(' ')[2]}: {why}. Export or copy it again.")
+    again = "Export or copy it again." if kind.plugin in _PLAIN else "Copy it again, or export it as JPEG."
+    return AgfasError(f"{path} is a damaged {kind.name.partition(' ')[2]}: {why}. {again}")
 
 
 def check_size(path: Path, size: tuple[int, int], of: str = "", most: int | None = None) -> None:

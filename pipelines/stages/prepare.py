@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from pipelines.data.duplicates import joined_sentences
+from pipelines.data.formats import kind_named
 from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.card import as_text, expectation
 from pipelines.data.prepare.cutter import DetectorFactory
@@ -122,10 +123,17 @@ def _refused_sources(path: Path) -> Iterator[tuple[str, str]]:
         yield from ((row["path"], row["reason"]) for row in csv.DictReader(stream) if not row["frame"])
 
 
+def _what(ending: str) -> str:
+    kind = kind_named(PurePath(f"x{ending}"))
+    return "files" if kind is None else f"{kind.medium}s"
+
+
 def groups(refused: Iterable[tuple[str, str]]) -> list[str]:
     """The most frequent reasons of refusals by the ending of the names, a line each."""
     groups = Counter(
         (PurePath(path).suffix.lower() or "no ending", reason.removeprefix(f"{path} ").removeprefix("It "))
         for path, reason in refused
     )
-    return [f"  {count} in {ending}: {reason}" for (ending, reason), count in groups.most_common(_SHOWN)]
+    return [
+        f"  {count} {_what(ending)} in {ending}: {reason}" for (ending, reason), count in groups.most_common(_SHOWN)
+    ]

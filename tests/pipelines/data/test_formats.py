@@ -261,7 +261,7 @@ def test_the_terminal_names_the_most_frequent_kinds_that_are_not_read(tmp_path, 
             read_picture(path)
         refused.append((str(path), str(caught.value)))
     (line,) = prepare.groups([*refused, *((str(tmp_path / f"{n}.png"), f"bad {n}") for n in range(3))])[:1]
-    assert line.startswith("  80 in .heic: is a HEIC picture, which is not read. ")
+    assert line.startswith("  80 pictures in .heic: is a HEIC picture, which is not read. ")
     assert "export it as JPEG" in line
 
 
