@@ -54,11 +54,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; an object with the checksum of its content, see `read_json`."""
+    text = json_text(value)
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes."""
     plain = json.loads(json.dumps(value, sort_keys=True, default=str))
     if isinstance(plain, dict):
         plain[_CHECKSUM] = hashlib.sha256(canonical_json(plain).encode()).hexdigest()
-    text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    return json.dumps(plain, indent=2, sort_keys=True) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -111,4 +111,5 @@ class ByteLocks:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if os is not None:  # as it is when the interpreter ends
+            self.close()

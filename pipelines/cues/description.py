@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.claims import CLAIMS_NAME, Claims
 from pipelines.errors import AgfasError
-from pipelines.files import write_whole
+from pipelines.files import json_text, read_json, write_whole
+from pipelines.fingerprint import fingerprint
 
 SCHEMA = 1
 STORE_NAME, KEYS_NAME = "store.json", "keys.txt"
+_IS_NAME = re.compile(r"[0-9a-f]{16}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _write(folder: Path, identity: dict[str, Any], keys: bytes, count: int, shar
         "keys_sha256": hashlib.sha256(keys).hexdigest(),
     }
     # Written last: a folder with store.json is a complete store.
-    write_whole(folder / STORE_NAME, [json.dumps(description, indent=2, sort_keys=True).encode() + b"\n"])
+    write_whole(folder / STORE_NAME, [json_text(description).encode()])
 
 
 def restore_keys(folder: Path, keys: bytes) -> None:
@@ -115,9 +117,21 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AgfasError(f"{folder} is not a store: it has no {STORE_NAME}. Run the command that makes it.")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AgfasError(f"{path} is damaged ({error}). Remove the folder and make it again.") from error
+        description = read_json(path)
+        named = fingerprint(description["identity"])
+        sizes = description["count"], description["shard_size"]
+        if min(sizes) < 1 or not isinstance(description["keys_sha256"], str):
+            raise ValueError
+    except (AgfasError, ValueError, KeyError, TypeError):
+        raise AgfasError(
+            f"{path} is damaged or not what was written. Remove this file and run the command that makes the store"
+            " again: what is finished is kept."
+        ) from None
+    if named != folder.resolve().name and _IS_NAME(folder.resolve().name):
+        raise AgfasError(
+            f"{folder} holds the store {named}, whose name it does not have. Give it that name, or remove it and run"
+            " the command that makes it."
+        )
     if description.get("schema") != SCHEMA:
         raise AgfasError(
             f"{folder} was written in schema {description.get('schema')}; this version reads {SCHEMA}."

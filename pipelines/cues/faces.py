@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipelines.errors import AgfasError
+from pipelines.sums import CheckedRows
 
 
 class FaceImages(Protocol):
@@ -37,7 +38,7 @@ class ArrayFaces:
     """
 
     keys: Sequence[str]
-    images: np.ndarray
+    images: np.ndarray | CheckedRows
     rows: np.ndarray | None = None
 
     def batch(self, indices: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A line is one JSON object. `{"task", "file", "sha256", "bytes", "count", ...}` lists a shard,
 `{"task", "revoked": true}` removes it; the last line about a task counts. A line torn by a crash is not JSON and is
-ignored.
+ignored, as is one that is not what was written, which its `check` says. Lines of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files import append_line
-from pipelines.fingerprint import canonical_json
+from pipelines.fingerprint import canonical_json, fingerprint
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ShardEntry:
         bytes: length of the file.
         count: rows that it holds.
         made: how it was made (batch shape), for verification; has no effect on reading.
+        sums: checksums of its blocks, see `pipelines.cues.layout`; empty for shards of earlier versions.
     """
 
     task: int
@@ -35,6 +36,7 @@ class ShardEntry:
     bytes: int
     count: int
     made: dict[str, Any] = field(default_factory=dict)
+    sums: str = ""
 
 
 class Manifest:
@@ -59,20 +61,25 @@ class Manifest:
 
     def add(self, entry: ShardEntry) -> None:
         """List a shard; the next `refresh` reads it."""
-        append_line(self.path, canonical_json(asdict(entry)).encode())
+        self._append(asdict(entry))
 
     def revoke(self, task: int) -> None:
         """Remove a shard from the list, so that it is made again; the next `refresh` reads it."""
-        append_line(self.path, canonical_json({"task": task, "revoked": True}).encode())
+        self._append({"task": task, "revoked": True})
+
+    def _append(self, values: dict[str, Any]) -> None:
+        append_line(self.path, canonical_json({**values, "check": fingerprint(values)}).encode())
 
     def _apply(self, line: bytes) -> int | None:
         try:
             values = json.loads(line)
+            if values.pop("check", None) not in (None, fingerprint(values)):
+                return None
             task = int(values["task"])
             if values.get("revoked"):
                 self.entries.pop(task, None)
             else:
                 self.entries[task] = ShardEntry(**values)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         return task

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,16 @@ from pipelines.cues.description import (
     read_description,
     restore_keys,
 )
-from pipelines.cues.layout import encode, map_arrays
+from pipelines.cues.layout import encode, ends_hold, map_arrays, sums_of
 from pipelines.cues.manifest import Manifest, ShardEntry
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, publish, remove_stale, written
 from pipelines.fingerprint import file_sha256, fingerprint
+from pipelines.sums import CheckedRows, Damaged, as_text, from_text
 
 MANIFEST_NAME = "manifest.jsonl"
 _NAMED_KEYS = 3
+_ADVICE = "Run the command that makes the store again (`agfas cues`, for cues): it makes this shard again."
 
 
 class ShardStore:
@@ -63,7 +65,7 @@ class ShardStore:
         self._shards = folder / "shards"
         self._manifest = Manifest(folder / MANIFEST_NAME)
         self._trusted: dict[int, ShardEntry] = {}
-        self._maps: dict[int, dict[str, np.ndarray]] = {}
+        self._maps: dict[int, dict[str, CheckedRows]] = {}
         # One thread makes a task while another writes the one before; both read the manifest.
         self._noticing = threading.Lock()
         self.refresh()
@@ -86,6 +88,8 @@ class ShardStore:
             with explained_errors(folder):
                 create(folder, identity, data, len(keys), shard_size)
         description = read_description(folder)
+        if fingerprint(description["identity"]) != folder.name:
+            raise AgfasError(f"{folder} holds the store of another identity. Remove it and run again.")
         if description["keys_sha256"] != digest:
             raise AgfasError(
                 f"{folder} was made for {description['count']} keys, other than the {len(keys)} given, though"
@@ -132,12 +136,17 @@ class ShardStore:
                     self._trusted.pop(task, None)
 
     def _is_whole(self, entry: ShardEntry) -> bool:
+        # A line of an earlier version, in which a bit was flipped, may name the file of another task.
+        if entry.file != _file_of(entry.task) or entry.count != len(self.task_rows(entry.task)):
+            return False
+        path = self._shards / entry.file
         try:
-            length = (self._shards / entry.file).stat().st_size
+            stat = path.stat()
         except OSError:
             return False
-        named = entry.file == _file_of(entry.task)  # a line with a flipped bit may name the file of another task
-        return named and length == entry.bytes and entry.count == len(self.task_rows(entry.task))
+        return stat.st_size == entry.bytes and _ends_hold(
+            path, str(entry.sums), (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        )
 
     def task_rows(self, task: int) -> range:
         """The rows of a task."""
@@ -191,7 +200,8 @@ class ShardStore:
         for piece in pieces:
             digest.update(piece)
         size = sum(len(piece) for piece in pieces)
-        entry = ShardEntry(task, _file_of(task), digest.hexdigest(), size, count, made or {})
+        sums = as_text(sums_of(pieces))
+        entry = ShardEntry(task, _file_of(task), digest.hexdigest(), size, count, made or {}, sums)
         with explained_errors(self.folder, size * len(self.unfinished())):
             self._commit(entry, pieces)
         return self.entry(task)
@@ -231,8 +241,8 @@ class ShardStore:
         have[list(self._trusted)] = True
         return np.flatnonzero(~have[np.asarray(rows) // self.shard_size])
 
-    def view(self, task: int, name: str) -> np.ndarray:
-        """A finished shard's array as a read-only view of the mapped file.
+    def view(self, task: int, name: str) -> CheckedRows:
+        """A finished shard's array, mapped: rows are read, and compared with their checksums, when they are used.
 
         Raises:
             AgfasError: the task is unfinished, its file is damaged, or it holds no such array.
@@ -244,32 +254,62 @@ class ShardStore:
             raise AgfasError(f"{self.folder} holds {', '.join(sorted(arrays))}, not '{name}'.")
         return arrays[name]
 
-    def _map(self, task: int) -> dict[str, np.ndarray]:
+    def _map(self, task: int) -> dict[str, CheckedRows]:
         if task not in self._trusted:
             raise AgfasError(
                 f"shard {task} of {self.folder} is not finished. Run the command that makes the store again."
             )
+        entry = self._trusted[task]
+        path = self._shards / entry.file
+        # A shard of an earlier version has a checksum of the whole file alone: it is compared once in each process.
+        if not entry.sums and not self._has_its_checksum(entry):
+            raise Damaged(path, _ADVICE)
         try:
-            return map_arrays(self._shards / self._trusted[task].file)
-        except (OSError, ValueError) as error:
-            raise AgfasError(f"{error} Verify the store, then run the command that makes it again.") from error
+            return map_arrays(path, from_text(entry.sums) if entry.sums else None, _ADVICE)
+        except (OSError, ValueError):
+            raise Damaged(path, _ADVICE) from None
 
     def read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows of one array, gathered in the order given: (len(rows), ...).
 
         Raises:
             IndexError: a row is outside the store.
-            AgfasError: see `view`.
+            AgfasError: see `view`. A damaged shard is removed from the list, so that the next run makes it again.
         """
         wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.keys):
             raise IndexError(f"rows must lie in 0 .. {len(self.keys) - 1}; got {wanted.min()} .. {wanted.max()}.")
+        try:
+            return self._gather(name, wanted)
+        except Damaged as damage:
+            if not self._is_made_again(damage.path):
+                raise
+            return self._gather(name, wanted)
+
+    def _gather(self, name: str, wanted: np.ndarray) -> np.ndarray:
         tasks, offsets = np.divmod(wanted, self.shard_size)
         first = self.view(int(tasks[0]) if len(wanted) else min(self._trusted, default=0), name)
         gathered = np.empty((len(wanted), *first.shape[1:]), dtype=first.dtype)
         for task, places in _groups(tasks):
             gathered[places] = self.view(task, name)[offsets[places]]
         return gathered
+
+    def _is_made_again(self, path: Path) -> bool:
+        """Whether another process has replaced a damaged shard since it was opened; otherwise it is revoked."""
+        task = int(path.stem)
+        known = self._trusted.get(task)
+        self._maps.pop(task, None)
+        self.refresh()
+        if self._trusted.get(task) not in (None, known):
+            return True
+        try:
+            self.revoke(task)
+        except AgfasError:
+            raise AgfasError(
+                f"{path} is not what was written (its checksum differs), and its store cannot be written. Remove that"
+                " file where it can, then run the command that makes the store again."
+            ) from None
+        return False
 
     def revoke(self, task: int) -> None:
         """Remove a shard from the list, so that it is made again."""
@@ -278,9 +318,10 @@ class ShardStore:
         self.refresh()
 
     def verify_checksums(self, tasks: Sequence[int] | None = None) -> list[int]:
-        """Read finished shards (default: all), revoke the damaged ones and return their numbers."""
-        chosen = sorted(self._trusted) if tasks is None else list(tasks)
-        broken = [task for task in chosen if not self._has_its_checksum(self._trusted[task])]
+        """Read listed shards (default: all), revoke the damaged ones and return their numbers."""
+        listed = self._manifest.entries
+        chosen = [task for task in sorted(listed) if 0 <= task < self.tasks] if tasks is None else tasks
+        broken = [task for task in chosen if task not in self._trusted or not self._has_its_checksum(listed[task])]
         for task in broken:
             self.revoke(task)
         return broken
@@ -304,6 +345,15 @@ class ShardStore:
             bytes=sum(entry.bytes for entry in entries),
             damaged=tuple(sorted(set(self._manifest.entries) - set(self._trusted))),
         )
+
+
+@lru_cache(maxsize=1 << 16)
+def _ends_hold(path: Path, sums: str, stamp: tuple[int, int, int]) -> bool:
+    """Looked at once in a process while the file does not change."""
+    try:
+        return ends_hold(path, from_text(sums) if sums else None)
+    except (OSError, ValueError):
+        return False
 
 
 def _file_of(task: int) -> str:

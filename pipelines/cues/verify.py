@@ -24,7 +24,7 @@ class CueCheck:
 
     Attributes:
         folder: the store.
-        shards: number of shards whose checksum was compared.
+        shards: number of listed shards.
         broken: shards with a wrong checksum; they are revoked and will be made again.
         faces: number of faces that were restored again and compared.
         identical: how many of them have equal bytes.
@@ -95,12 +95,12 @@ def verify_cues(
             f"{folder} was made for {len(store)} faces, other than the {len(ordered.keys)} given."
             " Give the dataset that it was made for."
         )
-    shards = store.shards.status().finished_tasks
+    status = store.shards.status()
     broken = store.shards.verify_checksums()
     compared = _compared(store.shards, ordered, source, sample, seed, batch_size)
     return CueCheck(
         folder=Path(folder),
-        shards=shards,
+        shards=status.finished_tasks + len(status.damaged),
         broken=tuple(broken),
         faces=len(compared),
         identical=sum(face.levels == 0 for face in compared),
@@ -160,7 +160,7 @@ def _sampled(shards: ShardStore, sample: int, seed: int, batch_size: int | None)
     for task in draws.permutation(np.array(finished, dtype=np.int64)).tolist():
         if sum(len(batch) for _, batch, _ in chosen) >= sample:
             break
-        shape = batch_size or int(shards.entry(task).made["batch_size"])
+        shape = batch_size or int(shards.entry(task).made.get("batch_size", shards.shard_size))
         batches = batches_of(shards.task_rows(task), shape)
         chosen.append((task, batches[int(draws.integers(len(batches)))], shape))
     return chosen

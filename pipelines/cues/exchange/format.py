@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines.cues.store import RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD
 from pipelines.errors import AgfasError
-from pipelines.files import write_json
+from pipelines.files import read_json, write_json
 from pipelines.fingerprint import canonical_json, fingerprint
 
 LISTING_NAME = "export.json"
@@ -82,11 +82,11 @@ class Listing:
                 " Run `agfas export-cues` again, or download the whole folder."
             )
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             schema = values.pop("schema")
             shards = tuple(ExportedShard(**shard) for shard in values.pop("shards"))
             listing = cls(**values, shards=shards)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (AgfasError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise AgfasError(f"{path} is damaged ({error}). Fetch it or export again.") from None
         if schema != _SCHEMA:
             raise AgfasError(f"{path} was written in schema {schema}; this version reads {_SCHEMA}. Export again.")

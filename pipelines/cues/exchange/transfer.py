@@ -93,7 +93,7 @@ def _export(shards: ShardStore, task: int, out: Path) -> ExportedShard:
         )
     rows = shards.task_rows(task)
     keys = shards.keys[rows.start : rows.stop]
-    arrays = {name: shards.view(task, name) for name in (RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD)}
+    arrays = {name: shards.view(task, name)[:] for name in (RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD)}
     path = out / shard_name(task, shards.tasks)
     write_atomically(path, lambda temporary: write_shard(temporary, keys, arrays, shards.identity, task))
     return ExportedShard(task, shard_name(task, shards.tasks), file_sha256(path), entry.sha256, dict(entry.made))

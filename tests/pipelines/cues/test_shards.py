@@ -49,8 +49,8 @@ def test_reopened_by_folder_and_by_pickle(tmp_path):
 
 def test_views_are_mapped_not_copied(tmp_path):
     view = filled_store(tmp_path).view(1, "picture")
-    assert not view.flags.writeable
-    assert not view.flags.owndata
+    assert not view[:].flags.writeable
+    assert not view[:].flags.owndata
     np.testing.assert_array_equal(view, arrays_of(range(5, 10))["picture"])
 
 
