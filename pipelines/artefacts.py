@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pipelines.cues.sources import CueSweep
     from pipelines.cues.store import CueStore
     from pipelines.data.faces import Faces
+    from pipelines.sums import CheckedRows
 
 Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Metadata of a face dataset by column name, one value per face."""
@@ -344,7 +345,7 @@ def cue_reader(experiment: Experiment, faces: Faces) -> CueReader | None:
     )
 
 
-def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | None:
+def _masks(experiment: Experiment, faces: Faces) -> np.ndarray | CheckedRows | None:
     if experiment.cue.mask == "none":
         return None
     if faces.masks is None:

@@ -6,13 +6,11 @@ process leaves its block to the others, and the next start goes on with what is 
 
     .NAME.ID/done      one byte a block, 1 once the block is on disk
     .NAME.ID/claims    which blocks are being made now
-    .NAME.ID/sums      of an array, the checksum of each block
     .NAME.ID/...       what the blocks hold, until all are there and the result NAME is made of them
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -28,17 +26,18 @@ import numpy as np
 
 from pipelines.claims import Claims
 from pipelines.ending import finishing, stop_if_asked
-from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, sync_folder
-from pipelines.fingerprint import fingerprint
+from pipelines.fingerprint import canonical_json, fingerprint
 from pipelines.processes import rank_and_world
 from pipelines.progress import bar
+from pipelines.sums import CheckedFile, CheckedRows, Damaged, checksums
 
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _IDENTITY = re.compile("[0-9a-f]{16}")
-_BYTES_OF_A_SUM = hashlib.sha256().digest_size
+# Bytes of a row's checksum, and what stands behind them all.
+_SUM, _MAGIC = 8, b"agfas-1\n"
 
 
 class Blocks:
@@ -174,7 +173,7 @@ def share(jobs: Sequence[Job], title: str, unit: str, show: bool = True) -> None
 
 
 class SharedArray:
-    """A .npy file whose rows are made in blocks.
+    """A .npy file whose rows are made in blocks. Behind the array it holds a checksum of every row, see `open_shared`.
 
     Args:
         path: of the file.
@@ -186,13 +185,14 @@ class SharedArray:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: type[np.generic], block: int, identity: Any) -> None:
         self.shape, self.dtype, self.block = shape, np.dtype(dtype), block
-        self.blocks = Blocks(path, -(-shape[0] // block), [identity, shape, self.dtype.str, block])
+        self.blocks = Blocks(path, -(-shape[0] // block), [identity, shape, self.dtype.str, block, _MAGIC.decode()])
         self.data = self.blocks.folder / "data.npy"
-        self._sums = self.blocks.folder / "sums"
         stream = io.BytesIO()
         descr = np.lib.format.dtype_to_descr(self.dtype)
         np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
         self._header = stream.getvalue()
+        self._row = self.dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        self._identity = identity
 
     def rows(self, block: int) -> range:
         """The rows of a block."""
@@ -206,54 +206,96 @@ class SharedArray:
         """
         if values.shape != (expected := (len(self.rows(block)), *self.shape[1:])):
             raise ValueError(f"block {block} has shape {values.shape} instead of {expected}.")
-        row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        start, row = self.rows(block).start, self._row
         with explained_errors(self.blocks.result, row * self.shape[0]):
             content = np.ascontiguousarray(values, dtype=self.dtype).tobytes()
-            place = len(self._header) + row * self.rows(block).start
-            _write_at(self.data, {0: self._header, place: content})
-            _write_at(self._sums, {block * _BYTES_OF_A_SUM: _sum(content)})
+            sums = checksums(content, row * np.arange(len(values) + 1)).tobytes()
+            place, behind = len(self._header) + row * start, self._behind + _SUM * start
+            _write_at(self.data, {0: self._header, place: content, behind: sums})
+
+    @property
+    def _behind(self) -> int:
+        """Where the checksums begin."""
+        return len(self._header) + self._row * self.shape[0]
 
     def whole(self) -> np.ndarray:
-        """The array, mapped, once all blocks are done; compared with what was written.
+        """All rows, once all blocks are done.
 
         Raises:
-            AgfasError: it differs.
+            Damaged: they are not what was written.
         """
-        # Work of an earlier version has no checksums.
-        sums = self._sums.read_bytes() if self._sums.is_file() else b""
-        with self.data.open("rb") as stream:
-            same = stream.read(len(self._header)) == self._header
-        row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
-        content = np.memmap(self.data, np.uint8, "r", len(self._header)) if same else np.empty(0, np.uint8)
-        same &= len(content) == row * self.shape[0]
-        for block in range(self.blocks.count) if same and sums else ():
-            rows, place = self.rows(block), block * _BYTES_OF_A_SUM
-            same &= _sum(content[row * rows.start : row * rows.stop].tobytes()) == sums[place : place + _BYTES_OF_A_SUM]
-        if not same:
-            raise AgfasError(
-                f"{self.data} is not what was written (its checksum differs). Remove {self.blocks.folder} and run the"
-                " command again."
-            )
-        return content.view(self.dtype).reshape(self.shape)
+        self._end()
+        advice = f"Remove {self.blocks.folder} and run the command again."
+        return np.asarray(open_shared(self.data, self._identity, advice))
+
+    def _end(self) -> None:
+        _write_at(self.data, {self._behind + _SUM * self.shape[0]: _mark(self._header, self._identity)})
 
     def publish(self) -> None:
         """Give the file its name, once all blocks are done.
 
         Raises:
-            AgfasError: see `whole`.
+            Damaged: see `whole`.
         """
         self.whole()
         os.replace(self.data, self.blocks.result)
         sync_folder(self.blocks.result.parent)
 
 
+def open_shared(path: Path, identity: Any, advice: str) -> CheckedRows:
+    """The array that `SharedArray` wrote, mapped; rows are compared with their checksums when they are read.
+
+    Args:
+        path: of the file. One without checksums, as `np.save` and earlier versions wrote it, is read as it is.
+        identity: as given to `SharedArray`; an array of another identity is refused.
+        advice: what to do if it is damaged.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    try:
+        with path.open("rb") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            start = stream.tell()
+    except ValueError:
+        raise Damaged(path, advice) from None
+    data = np.asarray(np.memmap(path, np.uint8, "r"))
+    row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    stop = start + row * shape[0]
+    if len(data) < stop:
+        raise Damaged(path, advice, "length")
+    rows = data[start:stop].view(dtype).reshape(shape)
+    if len(data) == stop:
+        return CheckedRows(rows, None)
+    behind = stop + _SUM * shape[0]
+    if data[behind:].tobytes() != _mark(data[:start].tobytes(), identity):
+        raise Damaged(path, advice)
+    sums = np.frombuffer(data[stop:behind].tobytes(), "<u8")
+    file = CheckedFile(path, data[start:stop], row * np.arange(shape[0] + 1), sums, advice)
+    return _Shared(rows, file, (path, identity, advice))
+
+
+class _Shared(CheckedRows):
+    """Opened again in another process, since maps cannot be pickled."""
+
+    def __init__(self, rows: np.ndarray, file: CheckedFile, opened: tuple[Path, Any, str]) -> None:
+        super().__init__(rows, file)
+        self._opened = opened
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_shared, self._opened
+
+
+def _mark(header: bytes, identity: Any) -> bytes:
+    """The end of a file with checksums: of the header and of whose rows they are."""
+    content = header + canonical_json(identity).encode()
+    return _MAGIC + checksums(content, np.array([0, len(content)])).tobytes()
+
+
 def deal(items: Sequence[Item], rank: int, world_size: int) -> list[Item]:
     """All items in the order in which process `rank` tries them: its own share, then those of the next ranks."""
     return [item for turn in range(world_size) for item in items[(rank + turn) % world_size :: world_size]]
-
-
-def _sum(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
 
 
 def _write_at(path: Path, content: Mapping[int, bytes]) -> None:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipelines.blocks import Job, SharedArray, share
+from pipelines.blocks import Job, SharedArray, open_shared, share
 from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.images import decode_picture
-from pipelines.data.records import FRAME_RULE, load_faces, open_table, read_card, read_columns
+from pipelines.data.intact import CheckedTable
+from pipelines.data.records import FRAME_RULE, checked_table, load_faces, open_table, read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.processes import threads
+from pipelines.sums import CheckedRows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,10 +57,10 @@ class Faces:
     videos: np.ndarray
     attack_types: np.ndarray
     splits: np.ndarray
-    images: np.ndarray
+    images: np.ndarray | CheckedRows
     fingerprint: str
     folder: Path
-    masks: np.ndarray | None = None
+    masks: np.ndarray | CheckedRows | None = None
     frames: np.ndarray | None = None
     frame_rules: np.ndarray | None = None
 
@@ -93,14 +95,15 @@ class Faces:
         """The whole picture or frame that a face was cut from, (H, W, 3) uint8 RGB, upright; None if it was not kept.
 
         Raises:
-            AgfasError: it cannot be decoded.
+            AgfasError: it cannot be decoded, or is not what was written.
         """
-        column = _column(self.folder, self.fingerprint, "picture")
-        stored = None if column is None else column[row].as_py()
-        if stored is None:
+        if _column(self.folder, self.fingerprint, "picture") is None:
+            return None
+        content = _table(self.folder, self.fingerprint).picture("picture", row)
+        if content is None:
             return None
         try:
-            return decode_picture(stored["bytes"])
+            return decode_picture(content)
         except Exception as error:  # decoders raise OSError, ValueError, struct.error, ... on damaged bytes
             raise AgfasError(
                 f"The picture of row {row} of {self.folder} cannot be decoded ({error}). Make the dataset again."
@@ -129,13 +132,15 @@ def open_faces(folder: Path, size: int) -> Faces:
     )
 
 
-@lru_cache(maxsize=16)
-def _column(folder: Path, fingerprint: str, name: str) -> pyarrow.ChunkedArray | None:
-    """A memory-mapped column of a face dataset; None if no record has a value.
+@lru_cache(maxsize=4)
+def _table(folder: Path, fingerprint: str) -> CheckedTable:
+    """Not a member of `Faces`, which may be sent to other processes. `fingerprint` tells a dataset made anew."""
+    return checked_table(folder)
 
-    Not a member of `Faces`, which may be sent to other processes. `fingerprint` tells a dataset made anew.
-    """
-    table = open_table(folder)
+
+def _column(folder: Path, fingerprint: str, name: str) -> pyarrow.ChunkedArray | None:
+    """A memory-mapped column of a face dataset; None if no record has a value."""
+    table = _table(folder, fingerprint).table
     if name not in table.column_names or table.column(name).null_count == len(table):
         return None
     return table.column(name)
@@ -158,11 +163,12 @@ def has_masks(folder: Path) -> bool:
     return "mask" in table.column_names and table.column("mask").null_count < len(table)
 
 
-def _decoded(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _decoded(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> CheckedRows:
     """A column's pictures as one memory-mapped uint8 array (N, *shape), decoded if `path` does not exist yet."""
     if not path.is_file():
         _decode(folder, column, path, shape)
-    return np.load(path, mmap_mode="r")
+    advice = f"Remove {path.name}: the next command decodes the dataset again."
+    return open_shared(path, read_card(folder)["fingerprint"], advice)
 
 
 def _decode(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> None:

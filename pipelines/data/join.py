@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.blocks import Blocks
+from pipelines.data.intact import write_sums
 from pipelines.data.records import (
     CARD_NAME,
     FRAME_RULE,
@@ -40,7 +41,7 @@ def join_faces(folders: Sequence[Path], out: Path) -> Path:
     Raises:
         AgfasError: a folder is not a face dataset, or two hold the same domain.
     """
-    parts = [open_table(folder) for folder in folders]
+    parts = [open_table(folder, with_pictures=True) for folder in folders]
     _check_domains(folders, parts)
     if not (out / CARD_NAME).is_file():
         Blocks(out, 0, joined_name(folders)).finish(
@@ -65,6 +66,7 @@ def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> No
         "licence": "; ".join(sorted({str(card["licence"]) for card in cards if card.get("licence")})),
     }
     (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_sums(out)
 
 
 def _features(parts: list[pyarrow.Table]) -> Features:

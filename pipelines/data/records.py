@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.data.intact import CheckedTable, check_all, check_file
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 
@@ -83,9 +84,10 @@ def load_faces(folder: Path) -> Dataset:
     """Open a face dataset with its images, memory-mapped. Where no image is needed, `read_columns` is quicker.
 
     Raises:
-        AgfasError: the folder is missing, is not a dataset, lacks columns, or holds no face.
+        AgfasError: the folder is missing, is not a dataset, is not what was written, lacks columns, or holds no face.
     """
     with _explained(folder):
+        check_all(folder)
         faces = open_saved(folder)
     _check_table(folder, faces.column_names, len(faces))
     return faces
@@ -136,20 +138,30 @@ def _as_array(column: pyarrow.ChunkedArray) -> np.ndarray:
     return np.asarray(column.to_pylist(), dtype=column.type.to_pandas_dtype() if number else object)
 
 
-def open_table(folder: Path) -> pyarrow.Table:
+def open_table(folder: Path, with_pictures: bool = False) -> pyarrow.Table:
     """The Arrow table of a face dataset, memory-mapped, without importing `datasets` or torch.
+
+    Args:
+        folder: of the dataset.
+        with_pictures: compare the pictures' bytes with their checksums as well, which reads all of them.
 
     Raises:
         AgfasError: as `load_faces`.
     """
-    import pyarrow as pa
+    opened = checked_table(folder)
+    if with_pictures:
+        opened.check_pictures()
+    return opened.table
 
+
+def checked_table(folder: Path) -> CheckedTable:
+    """`open_table` with its checksums, to read single pictures."""
     with _explained(folder):
+        check_file(folder, "state.json")
         files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
-        parts = [pa.ipc.open_stream(pa.memory_map(str(folder / file["filename"]))).read_all() for file in files]
-        table = pa.concat_tables(parts)
-    _check_table(folder, table.column_names, len(table))
-    return table
+        opened = CheckedTable(folder, [file["filename"] for file in files])
+    _check_table(folder, opened.table.column_names, len(opened.table))
+    return opened
 
 
 @contextmanager
@@ -161,6 +173,8 @@ def _explained(folder: Path) -> Iterator[None]:
         )
     try:
         yield
+    except AgfasError:
+        raise
     except Exception as error:  # Arrow, datasets and json each raise their own errors on foreign files
         raise AgfasError(f"{folder} is not a readable face dataset ({error}). Create it again.") from error
 
@@ -200,4 +214,5 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_NAME
     if not path.is_file():
         raise AgfasError(f"{folder} has no {CARD_NAME}, so it is unfinished. Create it again.")
+    check_file(folder, CARD_NAME)
     return dict(read_json(path))

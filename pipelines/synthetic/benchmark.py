@@ -18,6 +18,7 @@ from PIL import Image
 from pyarrow import feather
 
 from pipelines.blocks import Blocks, Job, share
+from pipelines.data.intact import write_sums
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import (
     ATTACK,
@@ -215,6 +216,7 @@ def _write(records: list[dict[str, Any]], folder: Path, card: dict[str, Any]) ->
     columns = {name: [record[name] for record in records] for name in COLUMNS}
     Dataset.from_dict(columns, features=face_features()).save_to_disk(str(folder))
     (folder / CARD_NAME).write_text(json.dumps(card, indent=2), encoding="utf-8")
+    write_sums(folder)
 
 
 def _card(settings: SyntheticSettings, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def rounding_benchmark(
     """
     if generator is None:
         raise AgfasError("The benchmark `cue-rounding` needs a trained generator: name its folder with --generator.")
-    faces = bench_faces(count, pixels_of(DeFakePipeline.from_pretrained(str(generator)))).images
+    faces = bench_faces(count, pixels_of(DeFakePipeline.from_pretrained(str(generator)))).images[:]
     if pictures is not None:
         faces = np.asarray(np.load(pictures, mmap_mode="r")[:count])
     image, keys = to_unit_range(faces), [f"face {place}" for place in range(count)]

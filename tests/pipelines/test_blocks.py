@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.blocks import Job, SharedArray, deal, remove_finished, share
+from pipelines.blocks import Job, SharedArray, deal, open_shared, remove_finished, share
 from pipelines.errors import AgfasError
 
 SHAPE, BLOCK = (22, 3), 4
@@ -42,10 +43,13 @@ def begun(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "begun.txt").read_text().split()]
 
 
-def saved() -> bytes:
+def assert_is_saved(folder: Path) -> None:
+    """The file is what NumPy writes, and the checksums behind it."""
     stream = io.BytesIO()
     np.save(stream, VALUES)
-    return stream.getvalue()
+    assert (folder / "values.npy").read_bytes()[: len(stream.getvalue())] == stream.getvalue()
+    np.testing.assert_array_equal(np.load(folder / "values.npy"), VALUES)
+    np.testing.assert_array_equal(open_shared(folder / "values.npy", "some values", "Remove it."), VALUES)
 
 
 def fail_at(number: int, block: int) -> None:
@@ -59,7 +63,7 @@ def wait_for_ever_at(number: int, block: int) -> None:
 
 def test_one_process_writes_the_bytes_of_numpy_and_leaves_nothing_else(tmp_path):
     fill(tmp_path)
-    assert (tmp_path / "values.npy").read_bytes() == saved()
+    assert_is_saved(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"values.npy", "begun.txt"}
     fill(tmp_path)
     assert begun(tmp_path) == list(range(6))
@@ -71,7 +75,7 @@ def test_the_next_start_goes_on(tmp_path):
     assert not (tmp_path / "values.npy").exists()
     fill(tmp_path)
     assert begun(tmp_path) == [0, 1, 2, 3, 3, 4, 5]
-    assert (tmp_path / "values.npy").read_bytes() == saved()
+    assert_is_saved(tmp_path)
 
 
 def test_processes_share_the_blocks_and_a_killed_one_leaves_its_block_to_the_others(tmp_path):
@@ -89,22 +93,22 @@ def test_processes_share_the_blocks_and_a_killed_one_leaves_its_block_to_the_oth
     other.join(20)
     assert other.exitcode == 0
     assert begun(tmp_path) == [0, 1, 2, 3, 4, 5, 2]
-    assert (tmp_path / "values.npy").read_bytes() == saved()
+    assert_is_saved(tmp_path)
     stuck.join()
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
-    [("data.npy", 20), ("data.npy", 128), ("data.npy", 128 + 40), ("sums", 17), ("sums", 5 * 32)],
+    "place",
+    [20, 128, 128 + 40, 128 + 66 + 17, 128 + 66 + 21 * 8],
     ids=["header", "first value", "value", "checksum", "last checksum"],
 )
-def test_blocks_that_are_not_what_was_written_become_no_result(tmp_path, name, place):
+def test_blocks_that_are_not_what_was_written_become_no_result(tmp_path, place):
     with pytest.raises(AgfasError, match="block 5 cannot"):
         fill(tmp_path, partial(fail_at, 5))
     array = shared(tmp_path)
     for block in array.blocks.missing():
         array.write(block, VALUES[list(array.rows(block))])
-    path = array.blocks.folder / name
+    path = array.data
     content = bytearray(path.read_bytes())
     content[place] ^= 8
     path.write_bytes(content)
@@ -135,7 +139,7 @@ def test_work_of_another_identity_is_not_used(tmp_path):
     for block in array.blocks.missing():
         array.write(block, np.zeros((len(array.rows(block)), 3)))
     fill(tmp_path)
-    assert (tmp_path / "values.npy").read_bytes() == saved()
+    assert_is_saved(tmp_path)
 
 
 def test_a_block_of_the_wrong_shape_is_refused(tmp_path):
@@ -147,3 +151,45 @@ def test_a_block_of_the_wrong_shape_is_refused(tmp_path):
 def test_processes_begin_with_their_own_share():
     assert deal(range(5), 1, 2) == [1, 3, 0, 2, 4]
     assert deal(range(3), 2, 4) == [2, 0, 1]
+
+
+def damaged(path: Path, place: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_noticed_when_its_row_is_read_wherever_it_is(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "values.npy"
+    clean = path.read_bytes()
+    for place in range(0, len(clean), 3):
+        damaged(path, place, place % 8)
+        with pytest.raises(AgfasError, match=r"values\.npy is not what was written .* Remove it\."):
+            np.asarray(open_shared(path, "some values", "Remove it."))
+        path.write_bytes(clean)
+    for wrong in (clean[:-1], clean + b"\0", bytes(len(clean)), b""):
+        path.write_bytes(wrong)
+        with pytest.raises(AgfasError, match="is not what was written"):
+            np.asarray(open_shared(path, "some values", "Remove it."))
+
+
+def test_rows_are_compared_one_by_one_and_again_in_another_process(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "values.npy"
+    damaged(path, 128 + 3 * 2)  # row 2
+    rows = open_shared(path, "some values", "Remove it.")
+    for opened in (rows, pickle.loads(pickle.dumps(rows))):
+        np.testing.assert_array_equal(opened[[0, -1]], VALUES[[0, -1]])
+        np.testing.assert_array_equal(opened[np.arange(len(VALUES)) == 3], VALUES[[3]])
+        for index in (2, slice(1, 4), np.array([5, 2]), (2, 1), 2 - len(VALUES)):
+            with pytest.raises(AgfasError, match="is not what was written"):
+                opened[index]
+
+
+def test_an_array_of_something_else_is_refused_and_one_without_checksums_is_read(tmp_path):
+    fill(tmp_path)
+    with pytest.raises(AgfasError, match="is not what was written"):
+        open_shared(tmp_path / "values.npy", "other values", "Remove it.")
+    np.save(tmp_path / "older.npy", VALUES)
+    np.testing.assert_array_equal(open_shared(tmp_path / "older.npy", "some values", "Remove it."), VALUES)

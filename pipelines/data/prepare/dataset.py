@@ -7,8 +7,8 @@ OUT/.work/IDENTITY/tasks/000000.arrow    records of a task
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,8 @@ from pipelines.data.records import (
     write_state,
 )
 from pipelines.errors import AgfasError
-from pipelines.files import read_json
-from pipelines.fingerprint import canonical_json
+from pipelines.files import read_json, write_json
+from pipelines.fingerprint import canonical_json, file_sha256
 
 if TYPE_CHECKING:
     import pyarrow
@@ -124,11 +124,24 @@ class TaskFiles:
         self.scratch.mkdir(parents=True, exist_ok=True)
         (self.folder / "tasks").mkdir(exist_ok=True)
 
+    def finish(self, number: int, lists: Mapping[str, Sequence[Refusal | Noted]]) -> None:
+        """Say that the records of a task are complete, with their checksum."""
+        path, lines = self.records(number), {name: [asdict(one) for one in lists[name]] for name in lists}
+        marker = {"bytes": path.stat().st_size, "sha256": file_sha256(path), **lines}
+        write_json(self.marker(number), marker)
+
     def is_done(self, number: int) -> bool:
-        """Whether a task is finished."""
+        """Whether a task is finished and its records are what was written."""
         records = self.records(number)
-        whole = self.marker(number).is_file() and records.is_file()
-        return whole and records.stat().st_size == self.size(number)
+        if not (self.marker(number).is_file() and records.is_file()):
+            return False
+        try:
+            marker = read_json(self.marker(number))
+        except AgfasError:
+            return False
+        # Markers of earlier versions have no checksum.
+        whole = marker.get("sha256")
+        return records.stat().st_size == marker["bytes"] and whole in (None, file_sha256(records))
 
     def size(self, number: int) -> int:
         """Bytes of a finished task's records."""

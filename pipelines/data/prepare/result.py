@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.data.duplicates import Joined, join_near_duplicates, joined_sentences
+from pipelines.data.intact import write_sums
 from pipelines.data.leaks import Leaks, find_leaks
 from pipelines.data.prepare.card import cells, count_faces, expectation, readme, versions
 from pipelines.data.prepare.dataset import TaskFiles, TaskRecords, write_dataset
@@ -98,8 +99,9 @@ def assemble(
         "counts": cells(result.columns),
     }
     _write_beside(stage, card, result, sources)
+    write_json(stage / CARD_NAME, card)
+    write_sums(stage)
     _publish(stage, out)
-    write_json(out / CARD_NAME, card)
     return card
 
 
@@ -169,8 +171,10 @@ def _write_beside(folder: Path, card: dict[str, Any], result: _Result, sources: 
 
 
 def _publish(stage: Path, out: Path) -> None:
-    """Move complete files to their places; the dataset is unfinished until its card follows."""
-    for path in sorted(stage.iterdir()):
+    """Move complete files to their places, last the card, whose presence says that all is complete."""
+    for path in sorted(stage.iterdir(), key=lambda path: (path.name == CARD_NAME, path.name)):
         sync_file(path)
+        if path.name == CARD_NAME:
+            sync_folder(out)
         os.replace(path, out / path.name)
     sync_folder(out)

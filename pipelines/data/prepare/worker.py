@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -28,7 +28,7 @@ from pipelines.data.prepare.sources import Noted, Refusal, check_source, read_st
 from pipelines.data.records import FRAME_RULE, face_key
 from pipelines.data.video import VideoFile, read_chosen
 from pipelines.errors import AgfasError
-from pipelines.files import is_of_the_disk, write_atomically, write_json
+from pipelines.files import is_of_the_disk, write_atomically
 
 # Number of the frame, the frame, its faces.
 _Seen = tuple[int, np.ndarray, list[DetectedFace]]
@@ -64,10 +64,8 @@ def _do(worker: Worker, files: TaskFiles, task: Task, report: Report) -> None:
     refused: list[Refusal] = []
     noted: list[Noted] = []
     records = _records(worker, task, report, refused, noted)
-    path = files.records(task.number)
-    write_atomically(path, lambda temporary: write_records(temporary, records))
-    lines = {"refused": [asdict(line) for line in refused], "noted": [asdict(line) for line in noted]}
-    write_json(files.marker(task.number), {"bytes": path.stat().st_size, **lines})
+    write_atomically(files.records(task.number), lambda temporary: write_records(temporary, records))
+    files.finish(task.number, {"refused": refused, "noted": noted})
 
 
 def _records(
