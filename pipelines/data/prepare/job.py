@@ -4,6 +4,7 @@
         face_dataset.json                              its card; written last, so its presence says that all is complete
         README.md, counts.json, leaks.json             card for people, counts, overlap of the splits
         refused.csv, noted.csv, left_out.csv, passed_over.csv    what the dataset lacks, and why
+        sums.json                                      checksums of the files, see `pipelines.data.intact`
         .work/IDENTITY/                                finished tasks of an unfinished job; see `dataset.py`
 
 IDENTITY is a hash of the recipe, the models, the versions of the packages and the state of the sources: the same
