@@ -258,7 +258,7 @@ def open_shared(path: Path, identity: Any, advice: str) -> CheckedRows:
             np.lib.format.read_magic(stream)
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             start = stream.tell()
-    except ValueError:
+    except Exception:  # a damaged header is read by Python's tokenizer, which raises its own errors
         raise Damaged(path, advice) from None
     data = np.asarray(np.memmap(path, np.uint8, "r"))
     row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
