@@ -31,10 +31,11 @@ from pipelines.data.records import (
     read_card,
 )
 from pipelines.errors import AgfasError
-from pipelines.files import write_atomically
-from pipelines.fingerprint import fingerprint
+from pipelines.files import write_atomically, write_text
+from pipelines.fingerprint import file_sha256, fingerprint
 from pipelines.processes import stand_alone, threads
 from pipelines.streams import stream
+from pipelines.sums import Damaged
 from pipelines.synthetic.domains import PAD_DOMAINS
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.synthetic.videos import VideoPlan, shoot
@@ -129,10 +130,7 @@ def _draw(settings: SyntheticSettings, out: Path, shown: bool) -> None:
     blocks = Blocks(out, len(parts), benchmark_fingerprint(settings))
 
     def make(block: int) -> None:
-        table = pa.Table.from_pylist(_encoded(parts[block], settings))
-        write_atomically(
-            _part(blocks, block), lambda path: feather.write_feather(table, path, compression="uncompressed")
-        )
+        _store(_encoded(parts[block], settings), _part(blocks, block))
 
     def finish() -> None:
         records = [record for block in range(len(parts)) for record in _stored(_part(blocks, block))]
@@ -155,7 +153,16 @@ def _part(blocks: Blocks, block: int) -> Path:
     return blocks.folder / f"{block:05d}.arrow"
 
 
+def _store(records: list[dict[str, Any]], part: Path) -> None:
+    table = pa.Table.from_pylist(records)
+    write_atomically(part, lambda path: feather.write_feather(table, path, compression="uncompressed"))
+    write_text(part.with_suffix(".sha256"), file_sha256(part))
+
+
 def _stored(part: Path) -> list[dict[str, Any]]:
+    whole = part.with_suffix(".sha256")
+    if whole.is_file() and whole.read_bytes() != file_sha256(part).encode():  # earlier versions wrote none
+        raise Damaged(part, f"Remove {part.parent} and run the command again.")
     return list(feather.read_table(part, memory_map=False).to_pylist())
 
 

@@ -18,6 +18,7 @@ from pipelines.data.prepare.dataset import TaskFiles
 from pipelines.data.records import CARD_NAME, face_features, load_faces, picture_features, read_card
 from pipelines.errors import AgfasError
 from pipelines.files import write_json
+from pipelines.synthetic import benchmark
 
 ARROW = "data-00000-of-00001.arrow"
 COUNT = 6
@@ -189,3 +190,12 @@ def test_a_damaged_task_is_made_again(tmp_path):
     assert files.is_done(0)
     files.records(0).write_bytes(bytes(99))
     assert not files.is_done(0)
+
+
+def test_a_damaged_part_of_an_unfinished_benchmark_is_refused(tmp_path):
+    part = tmp_path / "00000.arrow"
+    benchmark._store([{"key": "a", "image": {"bytes": bytes(900), "path": None}}], part)
+    assert benchmark._stored(part)[0]["key"] == "a"
+    flip(part, part.stat().st_size // 2)
+    with pytest.raises(AgfasError, match=r"00000\.arrow is not what was written .* run the command again"):
+        benchmark._stored(part)
