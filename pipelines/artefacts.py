@@ -293,9 +293,13 @@ def is_whole(folder: Path) -> bool:
     """Whether a cue store exists and lacks nothing."""
     from pipelines.cues.description import STORE_NAME
     from pipelines.cues.shards import ShardStore
+    from pipelines.sums import Damaged
 
-    # A process that was killed may have left the folder without its last file.
-    return (folder / STORE_NAME).is_file() and not ShardStore.open(folder).unfinished()
+    try:
+        # A process that was killed may have left the folder without its last file.
+        return (folder / STORE_NAME).is_file() and not ShardStore.open(folder).unfinished()
+    except Damaged:  # its keys: the cue job writes them again
+        return False
 
 
 def cue_stores(experiment: Experiment, columns: Columns, timesteps: Sequence[int]) -> dict[int, CueStore]:

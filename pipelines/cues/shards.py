@@ -114,7 +114,7 @@ class ShardStore:
         path = folder / KEYS_NAME
         data = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(data).hexdigest() != description["keys_sha256"]:
-            raise AgfasError(f"{path} is damaged or missing. Run the command that made the store again.")
+            raise Damaged(path, "Run the command that made the store again: it writes that file again.")
         return cls(folder, description, data.decode().split("\n"))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pytest
 from shard_parts import IDENTITY, KEYS, arrays_of, filled_store, new_store, shard_bytes
 
 from pipelines import files, locks
+from pipelines.artefacts import is_whole
 from pipelines.cues.layout import encode
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
@@ -24,9 +25,11 @@ def test_damaged_keys_are_found_and_mended(tmp_path):
     path = store.folder / "keys.txt"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(AgfasError, match=r"keys\.txt is damaged"):
+    with pytest.raises(AgfasError, match=r"keys\.txt is not what was written .* writes that file again"):
         ShardStore.open(store.folder)
+    assert not is_whole(store.folder)  # so that the cue job runs
     new_store(tmp_path)
+    assert is_whole(store.folder)
     assert path.read_bytes() == whole
 
 
