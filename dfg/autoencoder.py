@@ -13,8 +13,9 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
-from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
+
+from dfg.saved import ModelMixin
 
 # Rounding to 8 bits has the variance step^2 / 12 with step = 2 / 255 in [-1, 1]. A component below it holds no
 # signal; without this floor, whitening would divide by its near-zero deviation.

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
 from dfg.noise import evaluating, seeded
+from dfg.saved import ModelMixin
 from dfg.state_dict import read_state_dict
 from dfg.tokens import map_to_tokens, resize_face
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
 
 from dfg.noise import to_device
+from dfg.saved import ModelMixin, check_saved, finish_saving
 from dfg.tokens import map_to_tokens, resize_face
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).write_bytes(self.model_bytes)
         self.save_config(folder)
+        finish_saving(folder, [CONFIG_FILE])
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -130,6 +131,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> OnnxIdentityEncoder:
         """Read a folder written by `save_pretrained`. `kwargs` are ignored: the graph stays float32."""
         folder = Path(pretrained_model_name_or_path)
+        check_saved(folder)
         config = json.loads((folder / CONFIG_FILE).read_text())
         encoder = cls(**{key: value for key, value in config.items() if not key.startswith("_")})
         encoder.model_bytes = (folder / MODEL_FILE).read_bytes()

@@ -17,6 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
+from torch import nn
 
 # `from_pretrained` looks up a component's class by module name among the modules that are already imported.
 from dfg import taesd as _taesd  # noqa: F401
@@ -28,7 +29,9 @@ from dfg.noise import noise_for_keys, noise_from_generators, posterior_keys, to_
 from dfg.onnx_identity import OnnxIdentityEncoder
 from dfg.prediction import as_epsilon, prediction_of
 from dfg.samplers import open_sampler
+from dfg.saved import finish_saving, in_own_memory
 from dfg.schedule import NoiseSchedule, add_noise
+from dfg.seals import check
 from dfg.tokens import TokenProjection, check_width, pad_tokens
 from dfg.unet import PreconditionedUNet, check_prediction
 
@@ -110,20 +113,32 @@ class DeFakePipeline(DiffusionPipeline):
             token_projection=token_projection,
         )
 
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *args: Any, **kwargs: Any
+    ) -> None:
+        """diffusers' `save_pretrained`, without the places that parts were loaded from."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        finish_saving(Path(save_directory), ["model_index.json", *(f"{name}/config.json" for name in self.components)])
+
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> DeFakePipeline:
-        """Load a folder of `save_pretrained`, or a model of the hub, after `dfg.known` has checked it.
+        """Load a folder of `save_pretrained`, or a model of the hub, after it was checked, into memory of its own.
 
         Raises:
-            ValueError: a class that is not known, or a file that is no data.
+            ValueError: a file of a sealed folder is not what was written, a class is not known, or a file is no data.
         """
         place = Path(pretrained_model_name_or_path)
         if not place.is_dir():
             place = Path(cls.download(str(pretrained_model_name_or_path), **{**kwargs, "use_safetensors": True}))
+        check(place)
         check_generator(place, cls.__name__, kwargs)
-        return super().from_pretrained(place, **{**kwargs, "use_safetensors": True, "trust_remote_code": False})
+        pipeline = super().from_pretrained(place, **{**kwargs, "use_safetensors": True, "trust_remote_code": False})
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                in_own_memory(part)
+        return pipeline
 
     @torch.no_grad()
     def __call__(

@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 SEAL_NAME = "checksums.json"
 
@@ -27,16 +26,25 @@ _TICK = 2_000_000_000
 _known: dict[tuple[str, int, int, int, int, int], str] = {}
 
 
-def contents(folder: Path) -> dict[str, dict[str, Any]]:
-    """Length and SHA-256 of every file of a folder that decides something, by its name in it."""
-    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names(folder)}
+def seal(folder: Path) -> None:
+    """Write the checksums of every file in a folder, as the last thing before it is published."""
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names(folder)}
+    temporary = folder / f".{SEAL_NAME}.{os.getpid()}.tmp"
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(json.dumps({"files": files}, indent=2, sort_keys=True) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, folder / SEAL_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def names(folder: Path) -> list[str]:
-    """Relative names of a folder's files, sorted.
+    """Relative names of a folder's files that decide something, sorted.
 
     Model cards decide nothing and are for people to edit; hidden files are temporary ones, locks, and those of git,
-    desktops and download caches.
+    desktops and download caches. Checksums of subfolders are theirs alone.
     """
     found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
     return sorted(name.as_posix() for name in found if name.name != SEAL_NAME and _matters(name))
@@ -85,7 +93,7 @@ def _present(path: Path) -> Iterator[Path]:
 def _read(path: Path) -> dict[str, tuple[int, str]]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict) and not value.keys() & {"files", "_sha256"}:
+        if isinstance(value, dict) and value and not any(isinstance(entry, dict) for entry in value.values()):
             return {}  # another program's file of this name
         listed = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in value["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

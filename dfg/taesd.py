@@ -13,9 +13,9 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from dfg.saved import ModelMixin
 from dfg.state_dict import read_state_dict
 
 _WIDTH = 64

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
+
+from dfg.saved import ModelMixin
 
 
 def resize_face(image: torch.Tensor, size: int) -> torch.Tensor:

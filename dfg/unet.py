@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel, UNet2DConditionOutput
 from torch import nn
 
 from dfg.noise import seeded
+from dfg.saved import ModelMixin
 from dfg.schedule import sd_scheduler
 
 UNET_PRESETS: dict[str, dict[str, Any]] = {

@@ -71,6 +71,8 @@ def build_clip(clip: str | None, config: CLIPConfig) -> CLIPModel:
         raise ValueError(
             f"The weights of {clip!r} lack {sorted(report['missing_keys'])[0]}: they belong to another model."
         )
+    for tensor in model.parameters():  # transformers maps the file, which someone may replace or cut
+        tensor.data = tensor.data.clone()
     # No weight file holds the positions' numbers, and transformers was seen once to leave them as the memory was.
     for embeddings in (model.vision_model.embeddings, model.text_model.embeddings):
         embeddings.position_ids.copy_(torch.arange(embeddings.position_ids.shape[-1]))

@@ -7,7 +7,8 @@ imported where a model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +20,17 @@ from pipelines.cues.settings import AUTOENCODER
 from pipelines.data.frames import used_frames
 from pipelines.data.protocols import protocol_folds
 from pipelines.errors import AgfasError
-from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.scores import ScoreTable, read_scores
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings
 from pipelines.experiment.profile import remember_profile
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import read_json
-from pipelines.fingerprint import fingerprint, folder_sha256
-from pipelines.training.run import score_path, snapshot_folder
+from pipelines.fingerprint import file_sha256, fingerprint, folder_sha256
+from pipelines.training.run import read_done, score_path, snapshot_folder
 
 if TYPE_CHECKING:
     from dfg.baselines.base import Baseline
+    from dfg.identity import IdentityEncoder
     from dfg.pipeline import DeFakePipeline
     from oanet.detectors import Detector
     from pipelines.cues.reader import CueReader
@@ -43,6 +44,9 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 
 PIPELINE, MODEL = "pipeline", "model"
 """Where a run folder holds its generator, and its baseline or identity encoder."""
+
+SNAPSHOTS_SHA256 = "snapshots_sha256"
+"""Where `done.json` holds the checksum of every kept detector, by its step."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,14 @@ class DetectorRun:
         """What the training left.
 
         Raises:
-            AgfasError: it has not ended.
+            AgfasError: it has not ended, or is not what it left.
         """
-        if not self.is_finished:
+        done = read_done(self.folder)
+        if done is None:
             raise AgfasError(f"{self.folder} holds no finished detector. Run `agfas train` with its configuration.")
-        return dict(read_json(self.folder / "done.json"))
+        if not isinstance(steps := done.get("snapshots"), list) or not all(type(step) is int for step in steps):
+            raise _not_ours(self.folder, "the list of its snapshots")
+        return done
 
     @property
     def steps(self) -> list[int]:
@@ -80,9 +87,14 @@ class DetectorRun:
         """The detector of one step in evaluation mode, on the CPU.
 
         Raises:
-            AgfasError: it is missing or damaged.
+            AgfasError: it is missing or damaged, or is not of this run.
         """
-        return load_detector(snapshot_folder(self.folder, step))
+        folder = snapshot_folder(self.folder, step)
+        detector = load_detector(folder)
+        known = (read_done(self.folder) or {}).get(SNAPSHOTS_SHA256)
+        if known is not None and known.get(str(step)) != snapshot_sha256(folder):
+            raise _not_ours(self.folder, f"the detector in {folder}")
+        return detector
 
     def score_path(self, step: int, role: str) -> Path:
         """Where the scores of a step are stored; role is `dev` or `test`."""
@@ -92,9 +104,9 @@ class DetectorRun:
         """The score table of a step, by face.
 
         Raises:
-            AgfasError: it is missing or damaged.
+            AgfasError: it is missing or damaged, or is not of this run.
         """
-        return ScoreTable.load(self.score_path(step, role))
+        return read_scores(self.folder, step, role)
 
 
 def detector_run(experiment: Experiment, fold: str) -> DetectorRun:
@@ -115,10 +127,30 @@ def load_detector(folder: Path) -> Detector:
     """
     from oanet.detectors import load_detector as load
 
-    try:
+    with _explained(folder, "detector"):
         return load(folder).eval()
-    except (OSError, ValueError, TypeError) as error:
-        raise AgfasError(f"The detector at {folder} cannot be loaded: {error}") from error
+
+
+def snapshot_sha256(folder: Path) -> str:
+    """The checksum of a saved detector: of its config, which holds that of its weights."""
+    return file_sha256(folder / "config.json")
+
+
+@contextmanager
+def _explained(folder: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # values of a foreign config reach libraries, which raise errors of any kind
+        found = " ".join(str(error).split())[:400]
+        named = found if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {found}"
+        raise AgfasError(f"The {what} at {folder} cannot be loaded: {named}") from error
+
+
+def _not_ours(run: Path, what: str) -> AgfasError:
+    return AgfasError(
+        f"{run / 'done.json'} was not written with {what}: something was exchanged. Remove {run} and run the command"
+        " that made it again."
+    )
 
 
 def make_faces(experiment: Experiment) -> Faces:
@@ -161,25 +193,46 @@ def generator_done(experiment: Experiment) -> dict[str, Any]:
     """What the training of the generator or baseline left.
 
     Raises:
-        AgfasError: it has not ended.
+        AgfasError: it has not ended, or is not what it left.
     """
-    path = Workspace(experiment).generator() / "done.json"
-    if not path.is_file():
-        raise AgfasError(f"No finished generator at {path.parent}. Run `agfas train-dfg` with the same configuration.")
-    return dict(read_json(path))
+    folder = Workspace(experiment).generator()
+    done = read_done(folder)
+    if done is None:
+        raise AgfasError(f"No finished generator at {folder}. Run `agfas train-dfg` with the same configuration.")
+    if not isinstance(done.get("weights_sha256"), str):
+        raise _not_ours(folder, "the checksum of weights")
+    return done
 
 
 def load_maker(experiment: Experiment) -> DeFakePipeline | Baseline:
     """The trained generator or baseline on the CPU.
 
     Raises:
-        AgfasError: it is not finished, or its files are damaged.
+        AgfasError: it is not finished, its files are damaged, or they are not of this run.
     """
-    generator_done(experiment)
-    folder = Workspace(experiment).generator()
-    if isinstance(experiment.generator, BaselineSettings):
-        return load_baseline(folder / MODEL)
-    return load_pipeline(folder / PIPELINE)
+    folder, done = Workspace(experiment).generator(), generator_done(experiment)
+    is_baseline = isinstance(experiment.generator, BaselineSettings)
+    model = folder / (MODEL if is_baseline else PIPELINE)
+    maker = load_baseline(model) if is_baseline else load_pipeline(model)
+    if folder_sha256(model) != done["weights_sha256"]:
+        raise _not_ours(folder, f"the files of {model}")
+    return maker
+
+
+def load_identity(run: Path) -> IdentityEncoder:
+    """The identity encoder of a finished run, on the CPU.
+
+    Raises:
+        AgfasError: its files are damaged, or are not of this run.
+    """
+    from dfg.identity import IdentityEncoder
+
+    model = run / MODEL
+    with _explained(model, "identity encoder"):
+        encoder = IdentityEncoder.from_pretrained(model, use_safetensors=True, local_files_only=True)
+    if (read_done(run) or {}).get("weights_sha256") not in (None, folder_sha256(model)):
+        raise _not_ours(run, f"the files of {model}")
+    return encoder
 
 
 def on_device(maker: DeFakePipeline | Baseline) -> DeFakePipeline | Baseline:
@@ -203,10 +256,8 @@ def load_pipeline(folder: Path) -> DeFakePipeline:
     from dfg.pipeline import DeFakePipeline
 
     disable_progress_bar()  # diffusers' own, over four small files
-    try:
+    with _explained(folder, "generator"):
         return DeFakePipeline.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise AgfasError(f"The generator at {folder} cannot be loaded: {error}") from error
 
 
 def load_baseline(folder: Path) -> Baseline:
@@ -217,10 +268,8 @@ def load_baseline(folder: Path) -> Baseline:
     """
     from dfg.baselines import load_baseline as load
 
-    try:
+    with _explained(folder, "model"):
         return load(folder)
-    except ValueError as error:
-        raise AgfasError(f"The model at {folder} cannot be loaded: {error}") from None
 
 
 def autoencoder_sha256(pipeline: Path) -> str:

@@ -31,6 +31,7 @@ _TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 _SICK = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "EREMOTEIO")}
 _NAMES_OF_A_FILE = ("path", "self", "folder", "place")
 _CHECKSUM = "_sha256"
+_AGAIN = "Remove it, or its whole folder, and run the command that made it again"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -80,22 +81,29 @@ def csv_text(rows: list[dict[str, Any]], header: Sequence[str] | None = None) ->
     return stream.getvalue()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, **kinds: type | tuple[type, ...]) -> Any:
     """Read JSON; the checksum that `write_json` added is compared and removed. Other programs' files have none.
 
+    Args:
+        path: the file.
+        kinds: entries that an object must have, with their types; without any, every content is allowed.
+
     Raises:
-        AgfasError: the file is damaged, or is not what was written.
+        AgfasError: the file is damaged, is not what was written, or lacks an entry.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and too long numbers are ValueErrors
-        raise AgfasError(f"{path} is not valid JSON ({error}). Remove its folder and run the command again.") from None
+        raise AgfasError(f"{path} is not valid JSON ({error}). {_AGAIN}.") from None
     expected = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
     if expected is not None and expected != hashlib.sha256(canonical_json(value).encode()).hexdigest():
         raise AgfasError(
-            f"{path} is not what was written (its checksum differs). Remove its folder and run the command again; if"
-            f" the change is yours, remove the line {_CHECKSUM}."
+            f"{path} is not what was written (its checksum differs). {_AGAIN}; if the change is yours, remove the line"
+            f" {_CHECKSUM}."
         )
+    for name, kind in kinds.items():
+        if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+            raise AgfasError(f"{path} holds no '{name}', or one of another kind than this program writes. {_AGAIN}.")
     return value
 
 

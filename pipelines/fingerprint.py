@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dfg.seals import SEAL_NAME
+
 _CHUNK = 1 << 20
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".onnx", ".data", ".json", ".txt")
@@ -41,7 +43,7 @@ def folder_sha256(folder: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> 
 
     The order is that of the relative POSIX names, so the same files give the same hash on every system.
     """
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in suffixes)
+    names = sorted(path.relative_to(folder).as_posix() for path in _files(folder, suffixes))
     return hashlib.sha256(canonical_json([[name, file_sha256(folder / name)] for name in names]).encode()).hexdigest()
 
 
@@ -50,9 +52,14 @@ def content_sha256(path: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> s
 
     A U-Net of 3.4 GB takes seconds to read, and several names contain its hash.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in suffixes)
+    files = [path] if path.is_file() else _files(path, suffixes)
     stamps = [(file.as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return _hash_once(path, suffixes, tuple(stamps))
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Checksums are of the other files, so they name nothing."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.name != SEAL_NAME)
 
 
 @lru_cache(maxsize=32)

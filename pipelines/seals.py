@@ -15,14 +15,15 @@ from pathlib import Path
 
 from dfg import seals
 from pipelines.errors import AgfasError
-from pipelines.files import write_atomically, write_json
+from pipelines.files import explained_errors, write_atomically
 
 SEAL_NAME = seals.SEAL_NAME
 
 
 def seal(folder: Path) -> None:
     """Write the checksums of every file in a folder, as the last thing before it is published."""
-    write_json(folder / SEAL_NAME, {"files": seals.contents(folder)})
+    with explained_errors(folder):
+        seals.seal(folder)
 
 
 def write_sealed(folder: Path, write: Callable[[Path], object]) -> None:

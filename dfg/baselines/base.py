@@ -14,11 +14,11 @@ from typing import ClassVar
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from dfg.autoencoder import check_image
 from dfg.noise import evaluating, to_device
+from dfg.saved import ModelMixin
 
 LEAK = 0.2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import json
 import os
@@ -26,7 +27,7 @@ from oanet.sources import by_architecture
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-_DOMAIN_HEADS = "domain_heads"
+_DOMAIN_HEADS, _CHECKSUM = "domain_heads", "_sha256"
 
 Self = TypeVar("Self", bound="Detector")
 
@@ -158,7 +159,7 @@ class Detector(nn.Module, ABC):
         return head.use_domains(num_domains)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`, each atomically.
+        """Write `config.json` and `model.safetensors`, each atomically; the config holds the checksum of both.
 
         `pretrained` is written as false and `weights` as null, since all weights are in the folder.
         """
@@ -171,14 +172,17 @@ class Detector(nn.Module, ABC):
             config["weights"] = None
         if self.domain_heads is not None:
             config[_DOMAIN_HEADS] = self.domain_heads
-        text = json.dumps(config, indent=2) + "\n"
         config_path = folder / CONFIG_FILE
-        # A config marks a complete detector, so remove one that will not fit the new weights before writing them.
-        if config_path.exists() and config_path.read_text(encoding="utf-8") != text:
-            config_path.unlink()
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        _write_durably(folder / WEIGHTS_FILE, lambda path: save_file(state, path))
-        _write_durably(config_path, lambda path: path.write_text(text, encoding="utf-8"))
+
+        def write_weights(path: Path) -> None:
+            save_file(state, path)
+            config[_CHECKSUM] = _checksum(config, path)
+            # A config marks a complete detector, so remove the one that does not fit these weights before they move in.
+            config_path.unlink(missing_ok=True)
+
+        _write_durably(folder / WEIGHTS_FILE, write_weights)
+        _write_durably(config_path, lambda path: path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8"))
 
     @classmethod
     def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
@@ -186,10 +190,12 @@ class Detector(nn.Module, ABC):
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: the folder holds another detector, or the files do not fit each other.
+            ValueError: the folder holds another detector, the files are not those that were saved together, or they
+                do not fit each other.
         """
         folder = Path(folder)
         config = read_config(folder)
+        _check_saved(folder, config)
         name = config.pop("name")
         domain_heads = config.pop(_DOMAIN_HEADS, None)
         if DETECTORS.load(name) is not cls:
@@ -216,18 +222,37 @@ def check_cue(cue: Tensor | None, detector: str, channels: int) -> Tensor:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The saved `name`, constructor arguments and, if present, `domain_heads`; names are checked."""
+    """The saved `name`, constructor arguments and, if present, `domain_heads` and the checksum; names are checked."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no detector: {CONFIG_FILE} is missing.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(config, dict) or "name" not in config:
         raise ValueError(f"{path} does not name a detector; was it written by save_pretrained?")
-    DETECTORS.check(config["name"], (key for key in config if key not in ("name", _DOMAIN_HEADS)))
+    DETECTORS.check(config["name"], (key for key in config if key not in ("name", _DOMAIN_HEADS, _CHECKSUM)))
     return config
+
+
+def _check_saved(folder: Path, config: dict[str, Any]) -> None:
+    """Compare config and weights with the checksum of both, which is taken out; older folders have none."""
+    expected, path = config.pop(_CHECKSUM, None), folder / WEIGHTS_FILE
+    if expected is not None and path.is_file() and expected != _checksum(config, path):
+        raise ValueError(
+            f"{path} and its {CONFIG_FILE} are not what was saved together (their checksum differs). Save or fetch"
+            f" the folder again; if the change is yours, remove {_CHECKSUM} from {CONFIG_FILE}."
+        )
+
+
+def _checksum(config: dict[str, Any], weights: Path) -> str:
+    plain = json.loads(json.dumps(config))  # as it is read again: keys are text, and sort as such
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    with weights.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _load_weights(detector: Detector, path: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.evaluation.classification import classify
 from pipelines.evaluation.metrics import report
-from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.scores import ScoreTable, read_scores
 from pipelines.evaluation.selection import CheckpointScores, papers_best, select
 from pipelines.evaluation.settings import (
     PAPERS_RULE,
@@ -34,7 +34,7 @@ from pipelines.evaluation.settings import (
 from pipelines.evaluation.thresholds import Threshold, choose_threshold
 from pipelines.files import read_json, write_json
 from pipelines.fingerprint import file_sha256, fingerprint
-from pipelines.training.run import score_path, steps_in
+from pipelines.training.run import read_done, steps_in
 
 _INTERVALS = ("hter", "auc", "acer")
 # Version of the content of result.json; older results are computed anew from the same scores.
@@ -98,8 +98,8 @@ def load_checkpoints(fold_folder: Path) -> list[CheckpointScores]:
     return [
         CheckpointScores(
             step,
-            dev=ScoreTable.load(score_path(fold_folder, step, "dev")).by_video(),
-            target=ScoreTable.load(score_path(fold_folder, step, "test")).by_video(),
+            dev=read_scores(fold_folder, step, "dev").by_video(),
+            target=read_scores(fold_folder, step, "test").by_video(),
         )
         for step in steps_in(fold_folder / "scores")
     ]
@@ -107,8 +107,7 @@ def load_checkpoints(fold_folder: Path) -> list[CheckpointScores]:
 
 def _published(fold_folder: Path) -> Threshold | None:
     """The threshold that came with a fold's published weights."""
-    path = fold_folder / "done.json"
-    known = read_json(path).get(PUBLISHED_RULE) if path.is_file() else None
+    known = (read_done(fold_folder) or {}).get(PUBLISHED_RULE)
     return None if known is None else Threshold(known["threshold"], PUBLISHED_RULE, known["origin"])
 
 

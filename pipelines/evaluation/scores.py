@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,20 @@ import pyarrow.parquet as pq
 from pipelines.data.records import ATTACK, BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
+from pipelines.fingerprint import canonical_json
+from pipelines.training.run import run_id, score_path
 
 TEXT_COLUMNS = ("key", "video", "subject", "domain", "attack_type")
 SCORE_COLUMNS = (*TEXT_COLUMNS, "label", "score")
-_METADATA_KEY = b"agfas"
+RUN = "run"
+"""Where a table's metadata name its run, see `pipelines.training.run.run_id`."""
+
+_METADATA_KEY, _CHECKSUM = b"agfas", "sha256"
+_KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
+    "label": ("whole numbers", pa.types.is_integer),
+    "score": ("numbers", pa.types.is_floating),
+}
+_AGAIN = "Remove it and run `agfas evaluate` again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +83,8 @@ class ScoreTable:
 
     def save(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write the table as parquet (zstd), atomically; `metadata` is added to its own."""
-        content = json.dumps({**self.metadata, **(metadata or {})})
+        facts = json.loads(json.dumps({**self.metadata, **(metadata or {})}))
+        content = json.dumps({**facts, _CHECKSUM: _checksum(self, facts)})
         columns = {name: pa.array(getattr(self, name)) for name in SCORE_COLUMNS}
         table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: content.encode()})
         write_atomically(Path(path), lambda temporary: pq.write_table(table, temporary, compression="zstd"))
@@ -82,12 +94,17 @@ class ScoreTable:
         """Read what `save` wrote.
 
         Raises:
-            AgfasError: the file is missing, is not parquet, or lacks a column.
+            AgfasError: the file is missing, is not parquet, has other columns, or is not what was written.
         """
-        table = _read_parquet(Path(path))
-        columns = {name: table[name].to_numpy() for name in SCORE_COLUMNS}
-        metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-        return cls(**columns, metadata=metadata)
+        columns, metadata = _read_parquet(Path(path))
+        expected = metadata.pop(_CHECKSUM, None)
+        try:
+            table = cls(**columns, metadata=metadata)
+        except AgfasError as error:
+            raise AgfasError(f"{path} is no score table: {error}") from None
+        if expected not in (None, _checksum(table, metadata)):
+            raise AgfasError(f"{path} is not what was written (its checksum differs). {_AGAIN}.")
+        return table
 
     def where(self, mask: np.ndarray) -> ScoreTable:
         """The rows selected by a boolean mask (N,) or an array of indices."""
@@ -127,6 +144,22 @@ class ScoreTable:
                 )
 
 
+def read_scores(run: Path, step: int, role: str) -> ScoreTable:
+    """The score table of one step of a run; role is `dev` or `test`.
+
+    Raises:
+        AgfasError: as `ScoreTable.load`, or it is of another run, step or role.
+    """
+    path = score_path(run, step, role)
+    table = ScoreTable.load(path)
+    for name, expected in (("role", role), ("step", step), ("fold", run.name)):
+        if table.metadata.get(name, expected) != expected:
+            raise AgfasError(f"{path} holds scores of another {name}: {table.metadata[name]}. {_AGAIN}.")
+    if RUN in table.metadata and table.metadata[RUN] != run_id(run):
+        raise AgfasError(f"{path} holds scores of another run. {_AGAIN}.")
+    return table
+
+
 def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
     """Concatenate tables; metadata is kept if it is equal in all of them."""
     if not tables:
@@ -153,17 +186,44 @@ def _video_codes(domain: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, lis
     return codes, [f"{domains[pair // len(videos)]}/{videos[pair % len(videos)]}" for pair in pairs.tolist()]
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The columns of a file, whose names and types are checked, and its metadata."""
     if not path.is_file():
         raise AgfasError(f"There is no score table at {path}. Create it with `agfas evaluate`.")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise AgfasError(f"{path} cannot be read as a score table ({error}). Evaluate again.") from error
+        # Not `read_table`, which takes `NAME=VALUE` in a path for a column.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        metadata = dict(json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}")))
+    except Exception as error:  # damaged bytes raise Arrow's errors, and Python's of text, numbers and memory
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AgfasError(f"{path} cannot be read as a score table ({first[:200]}). {_AGAIN}.") from error
     missing = [name for name in SCORE_COLUMNS if name not in table.column_names]
     if missing:
-        raise AgfasError(f"The score table {path} lacks the columns {', '.join(missing)}. Evaluate again.")
-    return table
+        raise AgfasError(f"The score table {path} lacks the columns {', '.join(missing)}. {_AGAIN}.")
+    for name in SCORE_COLUMNS:
+        _check_column(path, name, table)
+    return {name: table[name].to_numpy() for name in SCORE_COLUMNS}, metadata
+
+
+def _check_column(path: Path, name: str, table: pa.Table) -> None:
+    if table.column_names.count(name) > 1:
+        raise AgfasError(f"The score table {path} has the column {name} more than once. {_AGAIN}.")
+    kind, fits = _KINDS.get(name, ("text", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind)))
+    column = table[name]
+    if not fits(column.type):
+        raise AgfasError(f"The column {name} of the score table {path} holds {column.type}, not {kind}. {_AGAIN}.")
+    if column.null_count:
+        raise AgfasError(f"The column {name} of the score table {path} has {column.null_count} empty values. {_AGAIN}.")
+
+
+def _checksum(table: ScoreTable, metadata: Mapping[str, Any]) -> str:
+    """The SHA-256 of everything that a table holds, whatever way it is stored."""
+    digest = hashlib.sha256(canonical_json([len(table), metadata]).encode())
+    for name in TEXT_COLUMNS:
+        digest.update("\0".join([name, *getattr(table, name).tolist()]).encode("utf-8", "surrogatepass"))
+    digest.update(table.label.astype("<i8").tobytes() + table.score.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def _check_lengths(columns: Mapping[str, np.ndarray]) -> None:

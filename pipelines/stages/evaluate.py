@@ -12,11 +12,12 @@ import numpy as np
 from pipelines.artefacts import Columns, DetectorRun, cue_reader
 from pipelines.blocks import Job, SharedArray, remove_finished, share
 from pipelines.data.protocols import Fold, indices, protocol_folds
-from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.scores import RUN, ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.memory import free_models
 from pipelines.processes import is_main
+from pipelines.training.run import run_id
 
 if TYPE_CHECKING:
     from oanet.detectors import Detector
@@ -59,7 +60,7 @@ def _score_missing(experiment: Experiment, faces: Faces) -> None:
         parts = indices(faces.columns(), fold)
         scorer = partial(load, run, step)
         for role in _ROLES:
-            metadata = {"role": role, "step": step, "fold": fold.name}
+            metadata = {"role": role, "step": step, "fold": fold.name, RUN: run_id(run.folder)}
             jobs.append(_scoring(experiment, faces, reader, parts[role], scorer, run.score_path(step, role), metadata))
     share(jobs, "score faces", "face")
 

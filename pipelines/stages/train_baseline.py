@@ -15,10 +15,10 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import AnoddpmSettings, BaselineSettings, DeepSvddSettings
 from pipelines.experiment.untrained import build_baseline_training
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import write_atomically
 from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, spread, wait
+from pipelines.seals import write_sealed
 from pipelines.training.batches import LiveFaceBatches
 from pipelines.training.latents import nested_share
 from pipelines.training.loop import AfterStep, fit
@@ -89,7 +89,7 @@ def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: i
         trained_on: number of live faces.
     """
     folder = training.folder / name
-    write_atomically(folder, model.save_pretrained)
+    write_sealed(folder, model.save_pretrained)
     autoencoder = {"autoencoder_sha256": autoencoder_sha256(folder)} if name == PIPELINE else {}
     training.finish(
         {

@@ -9,7 +9,7 @@ import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.published import CROP, sight
-from pipelines.artefacts import DetectorRun, cue_reader, judged_rows
+from pipelines.artefacts import SNAPSHOTS_SHA256, DetectorRun, cue_reader, judged_rows, snapshot_sha256
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
@@ -115,9 +115,14 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
                 "train_faces": len(parts["train"]),
                 "parameters": objective.detector.num_parameters(),
                 "snapshots": keep,
+                SNAPSHOTS_SHA256: _checksums(folder, keep),
             }
         )
     wait()
+
+
+def _checksums(run: Path, steps: list[int]) -> dict[str, str]:
+    return {str(step): snapshot_sha256(snapshot_folder(run, step)) for step in steps}
 
 
 def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
@@ -126,6 +131,7 @@ def _keep_published(experiment: Experiment, fold: Fold, run: Run) -> None:
         detector = build_detector(experiment)
         write_atomically(snapshot_folder(run.folder, 0), detector.save_pretrained)
         done = {"fold": fold.name, "train_faces": 0, "parameters": detector.num_parameters(), "snapshots": [0]}
+        done[SNAPSHOTS_SHA256] = _checksums(run.folder, [0])
         decision = detector.decision
         if decision is not None:
             done[PUBLISHED_RULE] = {"threshold": decision.threshold, "origin": decision.origin}

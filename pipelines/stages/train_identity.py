@@ -11,15 +11,16 @@ from sklearn.metrics import roc_auc_score
 from dfg.arcface import ArcFaceObjective
 from dfg.identity import IdentityEncoder
 from dfg.onnx_identity import OnnxIdentityEncoder
-from pipelines.artefacts import MODEL
+from pipelines.artefacts import MODEL, load_identity
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BackboneIdentity, NoIdentity, OnnxIdentity, TrainedIdentity
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import write_atomically
+from pipelines.fingerprint import folder_sha256
 from pipelines.pixels import to_unit_range
 from pipelines.processes import device, is_main, spread, wait
+from pipelines.seals import write_sealed
 from pipelines.stages.train_baseline import live_faces
 from pipelines.training.batches import IdentityBatches
 from pipelines.training.loop import fit
@@ -70,10 +71,10 @@ def _trained(experiment: Experiment, settings: TrainedIdentity, faces: Faces) ->
             "verification_auc": verification_auc(encoder, faces, settings.domains),
         }
         if is_main():
-            write_atomically(model, encoder.save_pretrained)
-            training.finish(summary)
+            write_sealed(model, encoder.save_pretrained)
+            training.finish({**summary, "weights_sha256": folder_sha256(model)})
         wait()
-    return IdentityEncoder.from_pretrained(model)
+    return load_identity(training.folder)
 
 
 @torch.no_grad()

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipelines.files import read_json, write_atomically, write_json
+from pipelines.errors import AgfasError
+from pipelines.files import read_json, write_json
+from pipelines.seals import check, write_sealed
 from pipelines.training.optimizer import WeightAverage
 from pipelines.training.run import step_name, steps_in
 from pipelines.training.watch import DevWatch
@@ -45,8 +48,8 @@ class TrainingState:
     scaler: torch.amp.GradScaler | None = None
 
 
-def save_checkpoint(folder: Path, step: int, state: TrainingState) -> None:
-    """Write `folder/step_N`, then remove older checkpoints."""
+def save_checkpoint(folder: Path, step: int, state: TrainingState, run: str = "") -> None:
+    """Write `folder/step_N`, sealed, then remove older checkpoints. `run` names the training."""
 
     def write(target: Path) -> None:
         target.mkdir()
@@ -57,26 +60,42 @@ def save_checkpoint(folder: Path, step: int, state: TrainingState) -> None:
             save_file(_contiguous(state.average.shadow), target / "ema.safetensors")
         watched = {} if state.watch is None else {"watch": state.watch.state()}
         scaled = {} if state.scaler is None else {"scaler": state.scaler.state_dict()}
-        write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched, **scaled})
+        write_json(target / "state.json", {"step": step, "optimizer": numbers, **watched, **scaled, "run": run})
 
-    write_atomically(folder / step_name(step), write)
+    write_sealed(folder / step_name(step), write)
     for old in steps_in(folder)[:-1]:
         shutil.rmtree(folder / step_name(old))
 
 
-def load_checkpoint(folder: Path, state: TrainingState) -> int:
+def load_checkpoint(folder: Path, state: TrainingState, run: str = "") -> int:
     """Load the newest checkpoint of `folder` into `state`; returns its step, or 0 if there is none.
 
     Files are mapped and tensors copied one by one to where the model is, so that the processes of a machine share
     one copy in the page cache and need no other.
 
     A scaler starts anew if the checkpoint has none, as one of a training in float32.
+
+    Raises:
+        AgfasError: a file is not what was written, or is of another training than `run`.
     """
     found = steps_in(folder)
     if not found:
         return 0
     newest = folder / step_name(found[-1])
-    saved = read_json(newest / "state.json")
+    check(newest)
+    saved = read_json(newest / "state.json", step=int, optimizer=dict)
+    again = f"Remove {newest} and run the command again: it starts anew."
+    if saved.get("run", run) != run:
+        raise AgfasError(f"{newest} is a checkpoint of another training. {again}")
+    try:
+        _load(newest, saved, state)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise AgfasError(f"{newest} cannot be read as a checkpoint of this training ({why}). {again}") from error
+    return int(saved["step"])
+
+
+def _load(newest: Path, saved: dict[str, Any], state: TrainingState) -> None:
     state.model.load_state_dict(load_file(newest / "model.safetensors"))
     _restore(state.optimizer, load_file(newest / "optimizer.safetensors"), saved["optimizer"])
     if state.average is not None:
@@ -85,7 +104,6 @@ def load_checkpoint(folder: Path, state: TrainingState) -> int:
         state.watch.load(saved["watch"])
     if state.scaler is not None and saved.get("scaler"):
         state.scaler.load_state_dict(saved["scaler"])
-    return int(saved["step"])
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

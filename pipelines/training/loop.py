@@ -32,7 +32,7 @@ from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_c
 from pipelines.training.loader import batches_ahead
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer, set_learning_rate
 from pipelines.training.parallel import Place, ProcessShare, make_independent, shares
-from pipelines.training.run import Run
+from pipelines.training.run import Run, run_id
 from pipelines.training.settings import LoopSettings
 from pipelines.training.watch import DevWatch
 
@@ -146,7 +146,7 @@ class _Training:
             # A killed save leaves a copy of all weights, which only this removes.
             for folder in (run.folder, self.checkpoints):
                 remove_stale(folder)
-        self.first = load_checkpoint(self.checkpoints, self.state)
+        self.first = load_checkpoint(self.checkpoints, self.state, run_id(run.folder))
         if self.is_main:
             run.forget_after(self.first)
             run.describe()
@@ -244,7 +244,7 @@ class _Training:
         self.meter.read()
         self.accelerator.wait_for_everyone()
         if self.is_main:
-            save_checkpoint(self.checkpoints, finished, self.state)
+            save_checkpoint(self.checkpoints, finished, self.state, run_id(self.run.folder))
 
     def finish(self) -> None:
         """Put the averaged weights into the objective and close the trackers."""

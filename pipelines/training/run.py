@@ -16,15 +16,21 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.claims import leave_folder, take_folder
 from pipelines.errors import AgfasError
 from pipelines.files import explained_errors, read_json, write_json, write_text
+from pipelines.fingerprint import canonical_json, fingerprint
 from pipelines.processes import any_process, is_main, main_process_first, package_versions, processor, rank_and_world
 
+_RUN, _CRC32 = "run", "crc32"
+_NAME = re.compile("[0-9a-f]{16}")
 _PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "timm", "datasets", "numpy", "onnxruntime")
 
 
@@ -73,7 +79,8 @@ class Run:
         write_json(self.folder / "environment.json", describe_environment())
 
     def _check(self) -> None:
-        known = read_json(self.folder / "identity.json")
+        found = read_json(self.folder / "identity.json")
+        known = found if isinstance(found, dict) else {}
         differing = sorted(
             key for key in known.keys() | self.identity.keys() if known.get(key) != self.identity.get(key)
         )
@@ -86,12 +93,11 @@ class Run:
     @property
     def done(self) -> dict[str, Any] | None:
         """The summary given to `finish`, or None if the run is unfinished."""
-        path = self.folder / "done.json"
-        return read_json(path) if path.is_file() else None
+        return read_done(self.folder)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as finished and remove its checkpoints."""
-        write_json(self.folder / "done.json", summary)
+        write_json(self.folder / "done.json", {**summary, _RUN: run_id(self.folder)})
         remove_checkpoints(self.folder)
         leave_folder(self.folder)
 
@@ -101,7 +107,7 @@ class Run:
             explained_errors(self.folder),
             (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream,
         ):
-            stream.write(json.dumps(line) + "\n")
+            stream.write(_as_text(line))
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl, except a truncated last one."""
@@ -110,7 +116,36 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Remove the lines after `step`, which the resumed run writes again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(self.folder / "metrics.jsonl", "".join(map(_as_text, kept)))
+
+
+def run_id(folder: Path) -> str:
+    """Names the run of a folder: the fingerprint of its identity."""
+    return fingerprint(read_json(folder / "identity.json"))
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """What a finished run left, or None if it is unfinished.
+
+    Raises:
+        AgfasError: the file is damaged, or is another run's.
+    """
+    path = folder / "done.json"
+    if not path.is_file():
+        return None
+    done = read_json(path)
+    if not isinstance(done, dict) or (_RUN in done and done.pop(_RUN) != run_id(folder)) or not _is_in_place(folder):
+        raise AgfasError(f"{path} is not of the run of this folder. Remove {folder} and run the command again.")
+    return done
+
+
+def _is_in_place(folder: Path) -> bool:
+    """Whether a folder in its workspace, which is named by its run, holds this run; folds lie one level below it."""
+    named = next((place for place in (folder.parent, folder) if _NAME.fullmatch(place.name)), None)
+    known = read_json(folder / "identity.json") if named and (folder / "identity.json").is_file() else None
+    if named is None or not isinstance(known, dict) or "schema" not in known:
+        return True
+    return fingerprint({key: known[key] for key in known if named == folder or key != "fold"}) == named.name
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -140,10 +175,31 @@ def score_path(run: Path, step: int, role: str) -> Path:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of the metrics.jsonl in `folder`, except a truncated last one; none if there is no such file."""
+    """All lines of the metrics.jsonl in `folder`, except a truncated last one; none if there is no such file.
+
+    Raises:
+        AgfasError: a line is damaged.
+    """
     path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else [""]
+    return [_line(path, number, text) for number, text in enumerate(lines[:-1], 1) if text]
+
+
+def _as_text(line: dict[str, Any]) -> str:
+    return json.dumps({**line, _CRC32: _crc32(line)}) + "\n"
+
+
+def _crc32(line: dict[str, Any]) -> str:
+    return f"{zlib.crc32(canonical_json(line).encode()):08x}"
+
+
+def _line(path: Path, number: int, text: str) -> dict[str, Any]:
+    """A line of metrics; those of older versions have no checksum."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        line = json.loads(text)
+        if line.pop(_CRC32, None) in (None, _crc32(line)) and isinstance(line["step"], int):
+            return dict(line)
+    raise AgfasError(f"Line {number} of {path} is not what was written. Remove the line and run the command again.")
 
 
 def describe_environment() -> dict[str, Any]:

@@ -11,7 +11,6 @@ FOLDER/
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,8 +23,9 @@ from oanet.registry import Registry
 from pipelines.artefacts import load_baseline, load_detector, load_pipeline
 from pipelines.cues.settings import SOURCES
 from pipelines.errors import AgfasError
-from pipelines.files import read_json, write_atomically
+from pipelines.files import read_json, write_atomically, write_json
 from pipelines.fingerprint import file_sha256, folder_sha256
+from pipelines.seals import seal
 from pipelines.settings import explain
 from pipelines.verdict.card import model_card
 from pipelines.verdict.crops import GivenDetector, GivenParser, Loaded, load_parts
@@ -59,11 +59,11 @@ def _write(folder: Path, parts: Parts, about: About) -> None:
     parts.scorer.detector.save_pretrained(folder / DETECTOR)
     if parts.scorer.maker is not None:
         parts.scorer.maker.save_pretrained(folder / GENERATOR)
-        _without_places(folder / GENERATOR)
+        seal(folder / GENERATOR)
     settings = _with_weights(folder, parts.settings, parts.loaded)
     files = {name: file_sha256(folder / name) for name in _model_files(folder)}
     saved = SavedModel(settings=settings, about=about, files=files)
-    (folder / SETTINGS_NAME).write_text(_json(saved.model_dump(mode="json")), encoding="utf-8")
+    write_json(folder / SETTINGS_NAME, saved.model_dump(mode="json"))
     (folder / CARD_NAME).write_text(model_card(saved), encoding="utf-8")
 
 
@@ -84,18 +84,6 @@ def _copied(folder: Path, part: LoadedPart | None, weights: Path | None) -> Load
     folder.mkdir()
     shutil.copyfile(weights, folder / weights.name)
     return part.model_copy(update={"weights": weights.name})
-
-
-def _without_places(folder: Path) -> None:
-    """Remove diffusers' `_name_or_path`: a path of the machine that trained, read by nobody."""
-    for path in folder.rglob("*.json"):
-        content = read_json(path)
-        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
-            path.write_text(_json(content), encoding="utf-8")
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def _model_files(folder: Path) -> list[str]:

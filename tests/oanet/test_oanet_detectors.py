@@ -107,6 +107,10 @@ def test_loading_errors_teach(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="use `load_detector`"):
         Detector.from_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "embedding_dim": 7}))
+    with pytest.raises(ValueError, match="not what was saved together"):
+        load_detector(tmp_path)
+    config.pop("_sha256")
     (tmp_path / "config.json").write_text(json.dumps({**config, "cue_chanels": 3}))
     with pytest.raises(ValueError, match="did you mean 'cue_channels'"):
         load_detector(tmp_path)

@@ -21,6 +21,7 @@ from pipelines.data.faces import open_faces
 from pipelines.experiment.plan import Planned
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_json
+from pipelines.fingerprint import folder_sha256
 
 SIZE = 32
 SWEEP = {
@@ -76,7 +77,7 @@ def _save_generator(item: Planned) -> None:
     identity = IdentityEncoder.from_preset("tiny")
     pipeline = DeFakePipeline(autoencoder, unet, sd_scheduler(), identity)
     pipeline.save_pretrained(folder / "pipeline")
-    write_json(folder / "done.json", {"weights_sha256": "0" * 64, "live_faces": 21})
+    write_json(folder / "done.json", {"weights_sha256": folder_sha256(folder / "pipeline"), "live_faces": 21})
 
 
 class PaintedFaces:

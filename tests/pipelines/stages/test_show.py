@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.errors import AgfasError
+from pipelines.files import read_json, write_json
 from pipelines.stages.show import run
 from pipelines.synthetic.benchmark import build
 from pipelines.synthetic.settings import SyntheticSettings
@@ -63,9 +63,10 @@ def test_a_check_of_another_content_is_not_trusted(prepared):
     path = prepared / "leaks.json"
     before = path.read_text()
     try:
-        path.write_text(json.dumps({**json.loads(before), "clean": False, "near_duplicate_pairs": 7}))
+        write_json(path, {**read_json(path), "clean": False, "near_duplicate_pairs": 7})
         assert "SPLITS LEAK" in "\n".join(run(prepared))
-        path.write_text(json.dumps({**json.loads(before), "near_duplicate_pairs": 7, "fingerprint": "other"}))
+        path.write_text(before)
+        write_json(path, {**read_json(path), "near_duplicate_pairs": 7, "fingerprint": "other"})
         assert "Splits are clean" in "\n".join(run(prepared))
     finally:
         path.write_text(before)
