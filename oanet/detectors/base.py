@@ -27,7 +27,7 @@ from oanet.sources import by_architecture
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-_DOMAIN_HEADS, _CHECKSUM = "domain_heads", "_sha256"
+_DOMAIN_HEADS, _CHECKSUM = "domain_heads", "checksum"
 
 Self = TypeVar("Self", bound="Detector")
 

@@ -60,7 +60,7 @@ def record(root: Path, planned: list[Planned]) -> None:
         remember_profile(item.experiment)
     path = root / PLAN_NAME
     with in_turn(root / ".plan.lock"):
-        known = read_json(path)["experiments"] if path.is_file() else []
+        known = read_json(path, experiments=list)["experiments"] if path.is_file() else []
         entries = {item["title"]: item for item in known}
         for item in planned:
             entries[item.title] = {
@@ -85,9 +85,12 @@ def read_plan(root: Path) -> list[Planned]:
             " Give the folder of `--output`, or runs/NAME."
         )
     planned = []
-    for item in read_json(path)["experiments"]:
-        content = {**item["experiment"], "output": str(root)}
-        planned.append(Planned(item["label"], item["axes"], build_experiment(content, str(path))))
+    for item in read_json(path, experiments=list)["experiments"]:
+        try:
+            label, axes, content = str(item["label"]), dict(item["axes"]), {**item["experiment"], "output": str(root)}
+        except (KeyError, TypeError, ValueError):
+            raise AgfasError(f"{path} does not list experiments. Remove it and run the command again.") from None
+        planned.append(Planned(label, axes, build_experiment(content, str(path))))
     return planned
 
 

@@ -48,7 +48,7 @@ def remember_profile(experiment: Experiment) -> None:
 
 def _remembered(root: Path) -> dict[str, Any]:
     path = root / PROFILE_NAME
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, profile=str, compile=bool) if path.is_file() else {}
 
 
 def _choice(root: Path) -> str:

@@ -110,7 +110,7 @@ def test_loading_errors_teach(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "embedding_dim": 7}))
     with pytest.raises(ValueError, match="not what was saved together"):
         load_detector(tmp_path)
-    config.pop("_sha256")
+    config.pop("checksum")
     (tmp_path / "config.json").write_text(json.dumps({**config, "cue_chanels": 3}))
     with pytest.raises(ValueError, match="did you mean 'cue_channels'"):
         load_detector(tmp_path)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter
 
 from pipelines.cues.store import RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD
 from pipelines.errors import AgfasError
@@ -20,6 +21,10 @@ from pipelines.fingerprint import canonical_json, fingerprint
 
 LISTING_NAME = "export.json"
 _SCHEMA = 1
+
+_Count = Annotated[int, Field(strict=True, ge=1)]
+_Side = Annotated[int, Field(strict=True, ge=2, le=1 << 14)]
+_Sides = Annotated[list[_Side], Field(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class ExportedShard:
         made: how it was made, from the manifest of the store.
     """
 
-    task: int
-    file: str
+    task: Annotated[int, Field(strict=True, ge=0)]
+    file: Annotated[str, Field(pattern=r"^data/cues-[0-9]{5,9}-of-[0-9]{5,9}\.parquet$")]
     sha256: str
     shard_sha256: str
     made: dict[str, Any] = field(default_factory=dict)
@@ -54,8 +59,8 @@ class Listing:
     """
 
     identity: dict[str, Any]
-    count: int
-    shard_size: int
+    count: _Count
+    shard_size: _Count
     keys_sha256: str
     shards: tuple[ExportedShard, ...]
 
@@ -81,16 +86,27 @@ class Listing:
                 f"{folder} is no complete export: it has no {LISTING_NAME}, which is written last."
                 " Run `agfas export-cues` again, or download the whole folder."
             )
-        try:
-            values = read_json(path)
-            schema = values.pop("schema")
-            shards = tuple(ExportedShard(**shard) for shard in values.pop("shards"))
-            listing = cls(**values, shards=shards)
-        except (AgfasError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AgfasError(f"{path} is damaged ({error}). Fetch it or export again.") from None
-        if schema != _SCHEMA:
+        values = read_json(path, schema=int)
+        if (schema := values.pop("schema")) != _SCHEMA:
             raise AgfasError(f"{path} was written in schema {schema}; this version reads {_SCHEMA}. Export again.")
+        try:
+            listing = TypeAdapter(cls).validate_python(values, strict=False)
+            if type(listing.identity["source"]) is not dict:
+                raise ValueError("its source is not described")
+            TypeAdapter(_Sides).validate_python(listing.identity["image_size"], strict=True)
+        except (ValueError, KeyError, TypeError) as error:
+            first = " ".join(str(error).split())[:200]
+            raise AgfasError(f"{path} is damaged ({first}). Fetch it or export again.") from None
         return listing
+
+    @property
+    def tasks(self) -> int:
+        """Number of shards that the store has."""
+        return -(-self.count // self.shard_size)
+
+    def rows(self, shard: ExportedShard) -> int:
+        """Number of cues of a shard."""
+        return min(self.shard_size, self.count - shard.task * self.shard_size)
 
 
 Arrays = dict[str, np.ndarray]
@@ -99,6 +115,8 @@ _METADATA = b"agfas.cues"
 _KEY, _SHAPE = "key", "shape"
 # The hub's viewer reads a row group at a time.
 _BYTES_OF_A_GROUP = 32 << 20
+# A row's key and numbers, and headers.
+_BYTES_BESIDE = 1 << 16
 
 
 def write_shard(path: Path, keys: list[str], arrays: Arrays, identity: dict[str, Any], task: int) -> None:
@@ -162,13 +180,17 @@ def read_keys(path: Path) -> list[str]:
         return file.read(columns=[_KEY])[_KEY].to_pylist()
 
 
-def read_shard(path: Path) -> Arrays:
+def read_shard(path: Path, rows: int, image_size: Sequence[int]) -> Arrays:
     """The arrays of the shard.
 
     Raises:
-        AgfasError: it is no parquet file of cues.
+        AgfasError: it is no parquet file of cues, or holds another number of rows or more bytes than these.
     """
+    limit = rows * (3 * int(np.prod(image_size)) + _BYTES_BESIDE) + _BYTES_BESIDE
     with _explained(path) as file:
+        size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
+        if file.metadata.num_rows != rows or not 0 <= size <= limit:
+            raise ValueError(f"it holds {file.metadata.num_rows} rows of {size} bytes; expected are {rows} rows")
         pieces = [_arrays(file.read_row_group(group)) for group in range(file.num_row_groups)]
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
@@ -188,6 +210,9 @@ def _arrays(table: pa.Table) -> Arrays:
 def _explained(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(_schema()):
+                raise ValueError("its columns have other names or types")
             yield file
-    except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
-        raise AgfasError(f"{path} is not a parquet file of cues ({error}). Fetch it or export again.") from None
+    except Exception as error:  # damaged bytes raise Arrow's errors, and Python's of text, numbers and memory
+        first = " ".join(str(error).split())[:200]
+        raise AgfasError(f"{path} is not a parquet file of cues ({first}). Fetch it or export again.") from None

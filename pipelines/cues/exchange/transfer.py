@@ -126,17 +126,17 @@ def import_cues(folder: Path, root: Path) -> Path:
             " Import into another folder, or remove the store."
         )
     for shard in track(listing.shards, "import", unit="shard"):
-        _import(folder, shard, store)
+        _import(folder, shard, listing, store)
     return store.folder
 
 
 def _check_files(folder: Path, listing: Listing) -> None:
     missing = [shard.file for shard in listing.shards if not (folder / shard.file).is_file()]
-    expected = -(-listing.count // listing.shard_size)
-    if missing or [shard.task for shard in listing.shards] != list(range(expected)):
+    tasks = [shard.task for shard in listing.shards]
+    if missing or len(tasks) != listing.tasks or tasks != list(range(len(tasks))):
         first = f", {missing[0]} among them" if missing else ""
-        lacking = len(missing) or expected - len(listing.shards)
-        raise AgfasError(f"{folder} is only part of an export: {lacking} of {expected} files are missing{first}.")
+        lacking = len(missing) or listing.tasks - len(listing.shards)
+        raise AgfasError(f"{folder} is only part of an export: {lacking} of {listing.tasks} files are missing{first}.")
     for shard in listing.shards:
         identity, task = read_origin(folder / shard.file)
         if identity != listing.identity:
@@ -155,9 +155,9 @@ def _keys(folder: Path, listing: Listing) -> list[str]:
     return keys
 
 
-def _import(folder: Path, shard: ExportedShard, store: ShardStore) -> None:
+def _import(folder: Path, shard: ExportedShard, listing: Listing, store: ShardStore) -> None:
     if not store.finished(shard.task):
-        store.write(shard.task, _unchanged(folder / shard.file, shard), shard.made)
+        store.write(shard.task, _arrays(folder / shard.file, shard, listing), shard.made)
     if store.entry(shard.task).sha256 != shard.shard_sha256:
         raise AgfasError(
             f"shard {shard.task} of {store.folder} exists and differs from the exported one, as it may if another"
@@ -165,10 +165,10 @@ def _import(folder: Path, shard: ExportedShard, store: ShardStore) -> None:
         )
 
 
-def _unchanged(path: Path, shard: ExportedShard) -> Arrays:
+def _arrays(path: Path, shard: ExportedShard, listing: Listing) -> Arrays:
     if file_sha256(path) != shard.sha256:
         raise AgfasError(f"{path} was changed after it was exported: its checksum differs. Fetch or export it again.")
-    arrays = read_shard(path)
+    arrays = read_shard(path, listing.rows(shard), listing.identity["image_size"])
     digest = hashlib.sha256()
     for piece in encode(arrays):
         digest.update(piece)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from contextlib import suppress
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
@@ -126,6 +129,14 @@ def test_part_of_an_export_is_refused(tmp_path, exported):
         (lambda listing: listing.update(schema=9), "schema 9"),
         (lambda listing: listing.pop("identity"), "damaged"),
         (lambda listing: listing["shards"][0].update(shard_sha256="0" * 64), "does not hold the cues"),
+        (lambda listing: listing["shards"][0].update(file="data/../../cues.parquet"), "is damaged"),
+        (lambda listing: listing["shards"][0].update(task=10**30), "only part of an export"),
+        (lambda listing: listing.update(count=10**18), "only part of an export"),
+        (lambda listing: listing.update(shard_size=0), "is damaged"),
+        (lambda listing: listing.update(count=11.5), "is damaged"),
+        (lambda listing: listing["identity"].update(image_size=[10**9, 10**9]), "is damaged"),
+        (lambda listing: listing["identity"].update(source=3), "is damaged"),
+        (lambda listing: listing.update(shards={"a": 1}), "is damaged"),
         (lambda listing: listing["shards"][0].update(file="data/cues-00001-of-00003.parquet"), "holds shard 1, not 0"),
     ],
 )
@@ -141,6 +152,44 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path, exported):
     (exported / "data" / "cues-00000-of-00003.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(AgfasError, match="is not a parquet file of cues"):
         import_cues(exported, tmp_path / "other")
+
+
+RENAMED = ["key", "reconstruction", "sides", "residual_mean", "residual_std"]
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-30]),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "column names": lambda path: pq.write_table(pq.read_table(path).rename_columns(RENAMED), path),
+    "column types": lambda path: pq.write_table(
+        pq.read_table(path).set_column(3, "residual_mean", pa.array(["0.5"] * 4)), path
+    ),
+    "a list": lambda path: (path.parents[1] / "export.json").write_text("[]"),
+    "nested": lambda path: (path.parents[1] / "export.json").write_text("[" * 10_000),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_parcel_is_one_sentence(tmp_path, exported, kind):
+    DAMAGES[kind](exported / "data" / "cues-00000-of-00003.parquet")
+    with pytest.raises(AgfasError) as error:
+        import_cues(exported, tmp_path / "other")
+    assert str(exported) in str(error.value)
+    assert len(str(error.value)) < 600
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, exported):
+    whole, draws = files_of(filled_store(tmp_path / "cues").folder), random.Random(5)
+    files = sorted(path for path in exported.rglob("*") if path.suffix in (".json", ".parquet"))
+    for number in range(12):
+        path = files[number % len(files)]
+        kept = path.read_bytes()
+        data = bytearray(kept)
+        data[draws.randrange(len(data))] ^= 1 << draws.randrange(8)
+        path.write_bytes(data)
+        with suppress(AgfasError):
+            assert files_of(import_cues(exported, tmp_path / f"other-{number}")) == whole
+        path.write_bytes(kept)
 
 
 def test_a_store_that_is_there_is_not_overwritten(tmp_path, exported):

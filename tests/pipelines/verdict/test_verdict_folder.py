@@ -23,6 +23,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.file import build_experiment
 from pipelines.files import read_json
 from pipelines.fingerprint import file_sha256
+from pipelines.seals import seal
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import _backbone as backbone_parts
 from pipelines.verdict.card import model_card
@@ -235,7 +236,11 @@ def test_file_that_might_be_run_is_refused_though_it_is_listed(copy, name):
 
 def rehash(folder: Path, name: str) -> None:
     """What somebody does who changes a file on purpose."""
-    change(folder, lambda content: content["files"].update({name: file_sha256(folder / name)}))
+    seal(folder / "generator")
+    for changed in (name, "generator/checksums.json"):
+        change(
+            folder, lambda content, changed=changed: content["files"].update({changed: file_sha256(folder / changed)})
+        )
 
 
 def change(folder: Path, edit) -> None:
