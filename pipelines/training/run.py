@@ -181,8 +181,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         AgfasError: a line is damaged.
     """
     path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else [""]
-    return [_line(path, number, text) for number, text in enumerate(lines[:-1], 1) if text]
+    *lines, last = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else [""]
+    # A line that was cut by a kill has no end; one that only lost its line break is whole or damaged.
+    lines += [last] if "}" in last[-2:] else []
+    return [_line(path, number, text) for number, text in enumerate(lines, 1) if text]
 
 
 def _as_text(line: dict[str, Any]) -> str:

@@ -81,7 +81,7 @@ def identity(folder: Path) -> None:
 def detector(folder: Path, seed: int = 0) -> None:
     run = Run(folder, {"seed": seed})
     snapshot = snapshot_folder(folder, STEP)
-    build_detector("cdcn", preset="tiny", seed=seed, width=2).save_pretrained(snapshot)
+    build_detector("cdcn", preset="tiny", seed=seed, width=4).save_pretrained(snapshot)
     run.log({"step": STEP, "loss": 0.25})
     run.finish({"snapshots": [STEP], SNAPSHOTS_SHA256: {str(STEP): snapshot_sha256(snapshot)}})
 
@@ -197,15 +197,15 @@ def test_hundreds_of_flipped_bits_are_named_or_change_nothing(made, kind):
 )
 def test_other_content_is_one_sentence(made, tmp_path, kind, text):
     folder = shutil.copytree(made(kind), tmp_path / made(kind).name)
-    unused = ("config.json", "environment.json") if kind in ("identity", "detector", "scores") else ()
+    # Read by people alone; a line that was cut; and summaries of older versions had no checksums to compare.
+    unused = ("config.json", "environment.json", "metrics.jsonl", "done.json" if kind == "identity" else "")
     for path in files(folder):
-        if path.parent == folder and path.name in unused:
+        if kind != "plan" and path.parent == folder and path.name in unused:
             continue
         kept = path.read_bytes()
         path.write_bytes(text)
-        if not (path.suffix == ".jsonl" and not text):  # nothing logged yet
-            with pytest.raises(AgfasError, match=path.parent.name):
-                KINDS[kind][1](folder)
+        with pytest.raises(AgfasError, match=path.parent.name):
+            KINDS[kind][1](folder)
         path.write_bytes(kept)
 
 

@@ -237,10 +237,8 @@ def test_file_that_might_be_run_is_refused_though_it_is_listed(copy, name):
 def rehash(folder: Path, name: str) -> None:
     """What somebody does who changes a file on purpose."""
     seal(folder / "generator")
-    for changed in (name, "generator/checksums.json"):
-        change(
-            folder, lambda content, changed=changed: content["files"].update({changed: file_sha256(folder / changed)})
-        )
+    hashes = {changed: file_sha256(folder / changed) for changed in (name, "generator/checksums.json")}
+    change(folder, lambda content: content["files"].update(hashes))
 
 
 def change(folder: Path, edit) -> None:
