@@ -199,7 +199,8 @@ def _line(path: Path, number: int, text: str) -> dict[str, Any]:
     """A line of metrics; those of older versions have no checksum."""
     with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
         line = json.loads(text)
-        if line.pop(_CRC32, None) in (None, _crc32(line)) and isinstance(line["step"], int):
+        known = line.pop(_CRC32, None) in (None, _crc32(line)) and isinstance(line["step"], int)
+        if known and all(isinstance(value, (int, float)) for value in line.values()):
             return dict(line)
     raise AgfasError(f"Line {number} of {path} is not what was written. Remove the line and run the command again.")
 

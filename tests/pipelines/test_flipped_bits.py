@@ -88,7 +88,7 @@ def detector(folder: Path, seed: int = 0) -> None:
 
 def read_detector(folder: Path) -> Any:
     run = DetectorRun(folder)
-    return weights(run.load(STEP)), run.done, Run(folder, {"seed": 0}).metrics()
+    return weights(run.load(STEP)), run.steps, Run(folder, {"seed": 0}).metrics()
 
 
 def state(seed: int = 0) -> TrainingState:
