@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -192,7 +193,8 @@ class Reach:
         """The tests that reach a line, those of the files that are most about its module first, quick ones first.
 
         A line that runs at import (a constant, a field, a default) is reached by all that run anything of the module,
-        or of a module that imports it, and by the tests of the whole house, which stand in `tests` itself.
+        or of a module that imports it, by files of tests that name it, and by the tests of the whole house, which
+        stand in `tests` itself.
         """
         now = (copy / path).read_text().split("\n")
         span, at_import = _function_at(now, line)
@@ -204,6 +206,9 @@ class Reach:
             for importer in _importers(copy, path):
                 other = (copy / importer).read_text().split("\n")
                 direct |= self._reaching(other, importer, range(1, len(other) + 1))
+        if at_import:
+            naming = _naming(copy, path)
+            direct |= {test for test in self.seconds() if test.split("::")[0] in naming}
         house = {test for test in self.seconds() if at_import and test.count("/") == 1}
         return self._sorted(path, direct - house) + self._sorted(path, house)
 
@@ -277,6 +282,14 @@ def _function_at(lines: Sequence[str], line: int) -> tuple[range | None, bool]:
             if line in range(node.lineno, body.stop) and (found is None or len(body) < len(found)):
                 found, at_import = body, line < body.start
     return found, at_import
+
+
+def _naming(copy: Path, path: str) -> set[str]:
+    """Files of tests that name a module."""
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    pattern = re.compile(rf"\b{re.escape(module)}\b(?!\.)")
+    tests = (copy / "tests").rglob("test_*.py")
+    return {file.relative_to(copy).as_posix() for file in tests if pattern.search(file.read_text())}
 
 
 def _importers(copy: Path, path: str) -> list[str]:

@@ -31,6 +31,13 @@ def part(experiment: Experiment, kind: str):
     return next(part for part in left_of(parts_of_plan(experiment)) if part.kind == kind)
 
 
+@pytest.mark.parametrize(("faces", "people"), [(0, 2), (29, 2), (35, 3)])
+def test_a_tenth_of_the_faces_are_taken_for_persons(tmp_path, faces, people):
+    identity = part(build_experiment(chain_settings(tmp_path), "a test"), "identity")
+    objective, _ = models.objective_of(replace(identity, faces=faces))
+    assert objective.centers.shape[0] == people
+
+
 @pytest.fixture(scope="module")
 def paper():
     """The paper's generator: one step on an A100."""

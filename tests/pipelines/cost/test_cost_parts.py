@@ -7,9 +7,20 @@ from small_experiments import chain_settings
 
 from dfg.samplers import SAMPLERS, open_sampler
 from dfg.schedule import sd_scheduler
-from pipelines.cost.parts import FACES, calls_of, left_of, measured_rates, parts_of_cues, parts_of_makers, parts_of_plan
+from pipelines.cost.parts import (
+    FACES,
+    _parts,
+    calls_of,
+    left_of,
+    measured_rates,
+    parts_of_cues,
+    parts_of_makers,
+    parts_of_plan,
+)
 from pipelines.experiment.file import build_experiment
+from pipelines.experiment.workspace import Workspace
 from pipelines.files import write_json
+from pipelines.synthetic.benchmark import build
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -70,3 +81,24 @@ def test_rates_are_measured_from_finished_runs(tmp_path):
     write_json(run / "done.json", {})
     # Two sources, five faces of each and label: twenty faces a step of two seconds.
     assert measured_rates(tmp_path) == {("detector", "a"): 0.1}
+
+
+def test_amounts_by_hand_before_and_after_the_faces_are_there(tmp_path):
+    """Two domains of 5 persons with 2 videos, 15 live pictures beside them: 20 faces in a fold's domains, 35 in all."""
+    experiment = build_experiment(chain_settings(tmp_path), "a test")
+    before = {part.kind: part for part in parts_of_plan(experiment)}
+    calls = calls_of(experiment, 41)
+    # Two folds, each of one training domain: 2 steps of 2 live faces and 2 attacks.
+    assert (before["detector"].amount, before["detector"].total, before["detector"].faces) == (16, 2, 20)
+    assert (before["generator"].amount, before["identity"].amount) == (2, 2)
+    assert (before["restoration"].amount, before["restoration"].faces) == (20 * calls, 20)
+    # Without a fold, nothing but one domain is known of the detector.
+    ((_, none),) = [item for item in _parts(experiment, ()) if item[1].kind == "detector"]
+    assert (none.amount, none.total, none.domains, none.faces) == (0, 0, 1, 20)
+    build(experiment.data, Workspace(experiment).faces)
+    after = {part.kind: part for part in parts_of_plan(experiment)}
+    assert [(part.amount, part.faces, part.assumed) for part in after.values()] == [
+        (part.amount, after[kind].faces, False) for kind, part in before.items()
+    ]
+    assert after["restoration"].faces == 20
+    assert parts_of_cues(experiment, [41], all_faces=True)[-1].faces == 35

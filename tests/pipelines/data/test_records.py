@@ -15,7 +15,7 @@ from output_folder import write_faces
 from pipelines.data import faces
 from pipelines.data.crop import to_square
 from pipelines.data.faces import open_faces
-from pipelines.data.records import load_faces, open_table, read_columns
+from pipelines.data.records import CARD_NAME, load_faces, open_table, read_columns
 from pipelines.errors import AgfasError
 
 NAMES = ("key", "label", "domain", "subject", "video", "attack_type", "split", "frame")
@@ -69,6 +69,14 @@ def test_pixels_are_decoded_in_blocks_and_a_killed_decoding_goes_on(folder, tmp_
     expected = np.stack([to_square(picture, 16) for picture in load_faces(folder)["image"]])
     assert np.array_equal(opened.images, expected)
     assert np.array_equal(np.load(copied / "pixels-16.npy"), expected)
+
+
+def test_a_table_without_its_columns_is_refused_by_every_reader(folder, tmp_path):
+    load_faces(folder).remove_columns(["split", "frame"]).save_to_disk(str(tmp_path / "faces"))
+    shutil.copy(folder / CARD_NAME, tmp_path / "faces")
+    for read in (load_faces, open_table, partial(read_columns, names=["key"])):
+        with pytest.raises(AgfasError, match="lacks the columns frame, split of a face dataset"):
+            read(tmp_path / "faces")
 
 
 def test_what_is_no_face_dataset_is_refused(folder, tmp_path):

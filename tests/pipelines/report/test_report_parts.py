@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from score_tables import make_table
 
 from pipelines.data.records import CARD_NAME, face_features, load_faces
 from pipelines.errors import AgfasError
+from pipelines.evaluation.groups import Differential, Gap, GroupRate
 from pipelines.evaluation.statistics import pairwise_tests
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
@@ -156,6 +158,40 @@ def test_group_tables_tell_rates_persons_and_the_gap(root, study, page):
     rejected = np.mean(scores.score[chosen] < trial.numbers("from_kiosk", HONEST)["threshold"])
     assert table.rows[0].cells[0].text == f"{100 * rejected:.1f}"
     assert "By demographic group" in page
+
+
+def test_cells_of_groups_by_hand():
+    rates = (
+        GroupRate("female", 3, 40, 20, 0.075, 0.02, 0.2, True),
+        GroupRate("male", 0, 4, 2, 0.0, 0.0, 0.6, False),
+    )
+    gap = Gap("male", "female", 0.0756, -0.01, 0.2, None, 0.05)
+    differential = Differential("BPCER", rates, gap, 3)
+    cells = [groups._rate_cell(differential, name) for name in ("female", "male", "other")]
+    assert [(cell.text, cell.small) for cell in cells] == [
+        ("7.5", "[2.0, 20.0] 40 videos, 20 persons"),
+        ("0.0", "[0.0, 60.0] 4 videos, 2 persons, too few"),
+        ("–", ""),
+    ]
+    cell = groups._gap_cell(differential)
+    assert (cell.text, cell.small, cell.kind) == ("7.6", "[-1.0, 20.0] female over male, p = 0.05", "")
+    cell = groups._gap_cell(replace(differential, gap=replace(gap, ratio=2.04, p=0.0499)))
+    assert (cell.small, cell.kind) == ("[-1.0, 20.0] female over male, 2.0 times, p = 0.0499", "worse")
+    assert sorted(["60+", "18-29", "0-17", "female", "30-44"], key=groups._by_age) == [
+        "0-17", "female", "18-29", "30-44", "60+",
+    ]  # fmt: skip
+    made = dict(groups._made([differential, replace(differential, unknown=1)], "last"))
+    assert made["Not recorded"] == "3 videos of persons without a record are left out"
+    assert "Live faces only" in made
+    assert "Live faces only" not in dict(groups._made([replace(differential, measure="APCER", unknown=0)], "last"))
+
+
+def test_a_persons_group_is_that_of_most_videos():
+    table = make_table(np.zeros(4), np.ones(4, dtype=int))
+    table = replace(table, domain=np.array(["a", "a", "a", "b"]), subject=np.array(["s", "s", "s", "s"]))
+    ages = np.array(["18-29", "30-44", "30-44", ""])
+    assert groups._of_persons(table, ages, "age").tolist() == ["30-44", "30-44", "30-44", ""]
+    assert groups._of_persons(table, ages, "sex").tolist() == ages.tolist()
 
 
 def test_without_recorded_persons_there_are_no_groups(tmp_path):
