@@ -95,6 +95,11 @@ def test_words_say_who_is_better_and_whose_order_may_be_chance():
     words = in_words(means, pairwise_tests(groups))
     assert words[0].startswith("good and bad differ by 20.0 points in favour of good (6 paired results")
     assert words[-1] == "No significant difference, so their order may be chance: good (25.0 %), same (25.0 %)"
+    # By their means, whatever order they come in; of equal means by name.
+    shuffled = {name: means[name] for name in ("same", "bad", "good")}
+    assert in_words(shuffled, pairwise_tests(groups)) == words
+    (run,) = in_words({"c": 0.2, "b": 0.3, "a": 0.2}, [])
+    assert run.endswith("chance: a (20.0 %), c (20.0 %), b (30.0 %)")
     assert (
         "More seeds would allow it"
         in in_words({"a": 0.1, "b": 0.2}, pairwise_tests({"a": {0: 0.1}, "b": {0: 0.2}}))[-1]

@@ -11,7 +11,7 @@ from training_parts import WHOLE
 from pipelines.data.faces import Faces
 from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.training.balanced import BalancedBatches
-from pipelines.training.batches import IdentityBatches, LatentBatches, Order
+from pipelines.training.batches import IdentityBatches, LatentBatches, LiveFaceBatches, Order
 from pipelines.training.parallel import split
 
 
@@ -194,6 +194,40 @@ def test_latent_batches_of_two_processes_are_the_halves_of_one():
     assert {int(value) // 100 for value in whole["latents"][:, 0, 0, 0]} <= {0, 1}
 
 
+def test_a_share_of_the_conditions_is_dropped_and_nothing_else_changes():
+    kept = LatentBatches(Views(), 64, 1000, seed=0)(1, WHOLE)
+    assert "dropped" not in kept
+    dropped = 0.0
+    for step in range(4):
+        batch = LatentBatches(Views(), 64, 1000, seed=0, condition_dropout=0.25)(step, WHOLE)
+        dropped += batch["dropped"].float().mean().item() / 4
+        if step == 1:
+            assert all(torch.equal(batch[name], value) for name, value in kept.items())
+    assert 0.15 < dropped < 0.35
+    halves = [LatentBatches(Views(), 64, 1000, 0, 0.25)(1, rows)["dropped"] for rows in split(64, 2)]
+    assert torch.equal(torch.cat(halves), LatentBatches(Views(), 64, 1000, 0, 0.25)(1, WHOLE)["dropped"])
+
+
+def test_faces_come_in_an_order_of_their_own_and_noise_is_theirs():
+    faces = make_faces()
+    live = np.flatnonzero(faces.labels == 1)
+    batches = LiveFaceBatches(faces, live, 8, seed=0, flip=False, train_timesteps=10)
+    rows = {faces.images[row].tobytes(): row for row in live}
+    seen = []
+    for step in range(3):
+        batch = batches(step, WHOLE)
+        pixels = ((batch["image"] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        seen += [rows[picture.tobytes()] for picture in pixels]
+        assert batch["noise"].shape == batch["image"].shape
+        assert batch["timesteps"].min() >= 0
+        assert batch["timesteps"].max() < 10
+    assert sorted(seen) == sorted(live)  # an epoch of 24 faces
+    assert seen != sorted(seen)
+    assert set(LiveFaceBatches(faces, live, 8, 0, flip=True)(0, WHOLE)) == {"image"}
+    mirrored = [LiveFaceBatches(faces, live, 24, 0, flip)(0, WHOLE)["image"] for flip in (True, False)]
+    assert 0.2 < (mirrored[0] != mirrored[1]).flatten(1).any(1).float().mean() < 0.8
+
+
 def test_identity_batches_number_the_subjects():
     faces = make_faces()
     batches = IdentityBatches(faces, np.arange(len(faces)), 16, seed=0)
@@ -201,3 +235,12 @@ def test_identity_batches_number_the_subjects():
     batch = batches(0, WHOLE)
     assert batch["image"].shape == (16, 3, 8, 8)
     assert batch["identity"].max() < batches.num_identities
+    # Mirrored in half of the draws, and the number is that of the face's person.
+    mirrored = []
+    for step in range(3):
+        batch = batches(step, WHOLE)
+        for image, number in zip(batch["image"], batch["identity"].tolist(), strict=True):
+            own = [row for row in range(len(faces)) if moves(faces.images[row], image, 0)]
+            assert [f"{faces.domains[row]}/{faces.subjects[row]}" for row in own] == [batches.identities[number]]
+            mirrored.append(moves(faces.images[own[0]], image, 0)[0][0])
+    assert 0.25 < np.mean(mirrored) < 0.75
