@@ -3,7 +3,8 @@
 A library on diffusers. It works on tensors and knows no datasets, run folders or command lines.
 
     pipeline.py        DeFakePipeline: encode, add noise up to t, denoise conditioned on identity, decode
-    identity.py        IdentityEncoder (iResNet); onnx_identity.py: the same from an ONNX graph; tokens.py: its tokens
+    identity.py        IdentityEncoder (iResNet); tokens.py: its tokens
+    onnx_identity.py   the same from an ONNX graph; onnx_graph.py: reads and checks what somebody brings
     autoencoder.py     PatchAutoencoder, pixels <-> latents; taesd.py: TAESD's tiny autoencoders
     unet.py            U-Net presets and PreconditionedUNet; attention.py: cached cross-attention; speed.py: precision
     schedule.py        noise schedule and timesteps; samplers.py: DDIM and multistep solvers; noise.py: keyed streams

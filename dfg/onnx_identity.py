@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch.nn import functional as F
 
 from dfg.noise import to_device
+from dfg.onnx_graph import Map, face_input, find_maps, in_short, read_graph, with_output
 from dfg.saved import ModelMixin, check_saved, finish_saving
 from dfg.tokens import map_to_tokens, resize_face
 
 if TYPE_CHECKING:
-    import onnx
     import onnxruntime
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ CONFIG_FILE = "config.json"
 class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Face -> identity tokens, from an inner tensor of an ONNX graph. Created by `from_onnx`; always frozen.
 
-    A graph with a fixed batch size of one is run once per face.
+    A graph with a fixed batch size is run once for so many faces.
 
     Args:
         tensor: name of the tensor that holds the map (B, C, h, w).
@@ -44,7 +45,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         input_size: side in pixels that faces are resized to.
         input_mean: subtracted from pixels in [0, 255].
         input_scale: divides the result.
-        batched: whether the graph accepts more than one face at a time.
+        batched: whether the graph accepts any number of faces at a time.
     """
 
     @register_to_config
@@ -74,7 +75,7 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         input_mean: float | None = None,
         input_scale: float | None = None,
     ) -> OnnxIdentityEncoder:
-        """Read a recognition graph with input (N, 3, S, S), RGB.
+        """Read a recognition graph with input (N, 3, S, S), RGB, in float32 or float16.
 
         Args:
             path: the `.onnx` file.
@@ -84,25 +85,27 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             input_scale: default: 127.5, or 1 if the graph itself starts with Sub and Mul.
 
         Raises:
-            ValueError: no such tensor, or none of that shape; names the candidates.
+            OSError: the file cannot be read.
+            ValueError: it is no ONNX file, lacks its weights, takes something else than pictures, or does not run; no
+                such tensor, or none of that shape, with the candidates. Names the file.
         """
-        import onnx
-
-        model = onnx.load(str(path))
-        maps = _find_maps(model)
+        path = Path(path)
+        model = read_graph(path)
+        face = face_input(model, path)
+        maps = find_maps(model, face)
         name = _choose_map(maps, tensor, path)
         normalises = {"Sub", "Mul"} <= {node.op_type for node in model.graph.node[:8]}
-        channels, side = maps[name]
         encoder = cls(
             tensor=name,
-            token_dim=channels,
-            num_tokens=side * side,
-            input_size=_input_shape(model)[2] or 112,
+            token_dim=maps[name].channels,
+            num_tokens=maps[name].side ** 2,
+            input_size=face.side,
             input_mean=input_mean if input_mean is not None else (0.0 if normalises else 127.5),
             input_scale=input_scale if input_scale is not None else (1.0 if normalises else 127.5),
-            batched=_input_shape(model)[0] != 1,
+            batched=face.batch == 0,
         )
-        encoder.model_bytes = _with_output(model, name).SerializeToString(deterministic=True)
+        encoder.model_bytes = with_output(model, name, maps[name].kind).SerializeToString(deterministic=True)
+        encoder._try_out(path)
         return encoder.eval()
 
     @torch.no_grad()
@@ -145,10 +148,35 @@ class OnnxIdentityEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         session = self._open()
         pixels = (resize_face(image.float(), self.config["input_size"]) + 1) * 127.5
         pixels = ((pixels - self.config["input_mean"]) / self.config["input_scale"]).cpu()
-        pieces = [pixels] if self.config["batched"] else pixels.split(1)
-        name = session.get_inputs()[0].name
-        maps = [torch.from_numpy(session.run([output], {name: piece.numpy()})[0]) for piece in pieces]
+        face = session.get_inputs()[0]
+        at_once = len(pixels) if self.config["batched"] else _fixed_batch(face)
+        kind = np.float16 if face.type == "tensor(float16)" else np.float32
+        maps = []
+        for piece in pixels.split(max(at_once, 1)):
+            full = torch.cat([piece, piece[-1:].expand(at_once - len(piece), -1, -1, -1)])
+            found = session.run([output], {face.name: full.numpy().astype(kind)})[0]
+            maps.append(torch.from_numpy(found)[: len(piece)].float())
         return to_device(torch.cat(maps), image.device)
+
+    def _try_out(self, path: Path) -> None:
+        """Run two faces, from black to white, one by one if the graph takes no two at once, whatever it declares."""
+        side = self.config["input_size"]
+        try:
+            self._check(torch.linspace(-1, 1, side).expand(2, 3, side, side))
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            if not self.config["batched"]:
+                raise ValueError(f"{path} does not run as a face recogniser ({in_short(error)}).") from error
+            self.register_to_config(batched=False)
+            self._try_out(path)
+
+    def _check(self, faces: torch.Tensor) -> None:
+        tokens, embeddings = self(faces), self.embed(faces)
+        if tokens.shape != (len(faces), self.num_tokens, self.token_dim):
+            raise ValueError(f"the tensor {self.config['tensor']} becomes tokens of the shape {tuple(tokens.shape)}")
+        if len(embeddings) != len(faces):
+            raise ValueError(f"its first output has {len(embeddings)} rows for {len(faces)} faces")
+        if not (tokens.isfinite().all() and embeddings.isfinite().all()):
+            raise ValueError("its output is not finite")
 
     def _apply(self, fn: Any, recurse: bool = True) -> OnnxIdentityEncoder:
         # A session belongs to a device: the next call opens one where the encoder is then.
@@ -184,29 +212,12 @@ def _open_session(model_bytes: bytes, device: torch.device) -> onnxruntime.Infer
     return onnxruntime.InferenceSession(model_bytes, options, providers=providers)
 
 
-def _input_shape(model: onnx.ModelProto) -> list[int]:
-    """Shape of the image input, with 0 for a dynamic axis."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    pictures = [value for value in model.graph.input if value.name not in weights]
-    return [dim.dim_value for dim in pictures[0].type.tensor_type.shape.dim]
+def _fixed_batch(face: onnxruntime.NodeArg) -> int:
+    return face.shape[0] if isinstance(face.shape[0], int) else 1
 
 
-def _find_maps(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
-    """Name -> (C, h) of every node output of shape (N, C, h, h) with h > 1, in graph order."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*inferred.value_info, *inferred.output)
-    }
-    names = [name for node in model.graph.node for name in node.output]
-    square = {name: shapes[name] for name in names if len(shapes.get(name, [])) == 4}
-    return {name: (s[1], s[2]) for name, s in square.items() if s[2] == s[3] > 1 and s[1] > 0}
-
-
-def _choose_map(maps: dict[str, tuple[int, int]], tensor: str | None, path: str | Path) -> str:
-    listed = ", ".join(f"{name} ({channels}x{side}x{side})" for name, (channels, side) in [*maps.items()][-8:])
+def _choose_map(maps: dict[str, Map], tensor: str | None, path: Path) -> str:
+    listed = ", ".join(f"{name} ({found})" for name, found in [*maps.items()][-8:])
     if not maps:
         raise ValueError(f"{path} has no inner tensor of shape (N, C, h, h): it is not a convolutional recogniser.")
     if tensor is None:
@@ -215,14 +226,3 @@ def _choose_map(maps: dict[str, tuple[int, int]], tensor: str | None, path: str 
     if tensor not in maps:
         raise ValueError(f"{path} has no map named {tensor!r}; its last ones are {listed}.")
     return tensor
-
-
-def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A copy of the graph with the tensor `name` as an additional output."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    if name not in {output.name for output in copy.graph.output}:
-        copy.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return copy

@@ -8,7 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dfg.onnx_graph import check_external, external_names
 from dfg.seals import SEAL_NAME
+from pipelines.errors import AgfasError
 
 _CHUNK = 1 << 20
 
@@ -50,11 +52,31 @@ def folder_sha256(folder: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> 
 def content_sha256(path: Path, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
     """The hash of a file or folder, computed once per process while the files do not change.
 
-    A U-Net of 3.4 GB takes seconds to read, and several names contain its hash.
+    Files beside an ONNX file that hold its weights belong to it, whatever their names.
+
+    Raises:
+        AgfasError: weights of an ONNX file are missing.
     """
-    files = [path] if path.is_file() else _files(path, suffixes)
-    stamps = [(file.as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return _hash_once(path, suffixes, tuple(stamps))
+    files = {path} if path.is_file() else {file for file in _files(path, suffixes) if file.is_file()}
+    files |= {beside for file in files if file.suffix == ".onnx" for beside in _external_files(file)}
+    root = path.parent if path.is_file() else path
+    stamps = sorted((file.relative_to(root).as_posix(), _stamp(file)) for file in files)
+    return _hash_once(root, path.is_file() and len(files) == 1, tuple(stamps))
+
+
+def _stamp(file: Path) -> tuple[int, int, int, int]:
+    """Who has the name, and when it was changed last, also by who sets its time back: of whole folders, in a moment."""
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _external_files(file: Path) -> list[Path]:
+    names = _external_names(file, _stamp(file))
+    try:
+        check_external(file, names)
+    except ValueError as error:
+        raise AgfasError(str(error)) from None
+    return [file.parent / name for name in names]
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -63,5 +85,11 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 @lru_cache(maxsize=32)
-def _hash_once(path: Path, suffixes: tuple[str, ...], stamps: tuple[tuple[str, int, int], ...]) -> str:
-    return folder_sha256(path, suffixes) if path.is_dir() else file_sha256(path)
+def _external_names(file: Path, stamp: tuple[int, ...]) -> list[str]:
+    return external_names(file)
+
+
+@lru_cache(maxsize=32)
+def _hash_once(root: Path, alone: bool, stamps: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    hashes = [[name, file_sha256(root / name)] for name, _ in stamps]
+    return hashes[0][1] if alone else hashlib.sha256(canonical_json(hashes).encode()).hexdigest()

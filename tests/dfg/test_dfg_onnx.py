@@ -8,6 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
+from dfg.onnx_graph import external_names
 from dfg.onnx_identity import OnnxIdentityEncoder, providers_for
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
@@ -104,6 +105,130 @@ def test_unknown_tensors_are_refused_with_the_known_ones(recogniser):
     _write_recogniser(recogniser)
     with pytest.raises(ValueError, match=r"no map named '507'; .* conv \(6x8x8\), map \(6x8x8\)"):
         OnnxIdentityEncoder.from_onnx(recogniser, "507")
+
+
+def changed(recogniser, change, **saving):
+    model = onnx.load(str(recogniser))
+    change(model)
+    onnx.save(model, str(recogniser), **saving)
+
+
+def set_input(kind=TensorProto.FLOAT, shape=(1, 3, 16, 16)):
+    def change(model):
+        model.graph.input[0].CopyFrom(helper.make_tensor_value_info("face", kind, shape))
+
+    return change
+
+
+def add_input(model):
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
+
+
+def set_opset(model):
+    model.opset_import[0].version = 999
+
+
+def give_columns(model):
+    model.graph.node[-1].CopyFrom(helper.make_node("Squeeze", ["pooled"], ["embedding"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [6]))
+
+
+def give_nan(model):
+    next(one for one in model.graph.initializer if one.name == "slope").CopyFrom(
+        numpy_helper.from_array(np.full((6, 1, 1), np.nan, np.float32), "slope")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_input(shape=(1, 16, 16, 3)), "takes .1, 16, 16, 3. .channels last."),
+        (set_input(shape=(1, 1, 16, 16)), "takes .1, 1, 16, 16.; a face recogniser takes RGB"),
+        (set_input(shape=(1, 3, 16, 24)), "takes .1, 3, 16, 24."),
+        (set_input(shape=(3, 16)), "takes .3, 16."),
+        (set_input(kind=TensorProto.UINT8), "takes UINT8 pictures"),
+        (set_input(kind=TensorProto.FLOAT16), "does not run"),
+        (add_input, "has 2 inputs .face, mask."),
+        (lambda model: model.graph.input.pop(), "has 0 inputs"),
+        (set_opset, "opset 999"),
+        (lambda model: setattr(model, "ir_version", 999), "does not run"),
+        (lambda model: setattr(model.graph.node[1], "op_type", "NoSuch"), "No Op registered"),
+        (give_columns, "does not run"),
+        (give_nan, "not finite"),
+        (lambda model: model.graph.ClearField("node"), "holds no graph"),
+    ],
+)
+def test_a_foreign_graph_is_refused_in_one_sentence(recogniser, change, words):
+    _write_recogniser(recogniser)
+    changed(recogniser, change)
+    with pytest.raises(ValueError, match=f"^{recogniser} .*{words}") as refusal:
+        OnnxIdentityEncoder.from_onnx(recogniser)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
+        (b"<html>", "not an ONNX"),
+        (b"", "no graph"),
+    ],
+)
+def test_what_is_no_graph_is_refused(recogniser, content, words):
+    recogniser.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{recogniser} is .*{words}"):
+        OnnxIdentityEncoder.from_onnx(recogniser)
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [("lost.data", "lost.data, and there is no such"), ("../x", "outside"), ("/x", "outside"), ("short", "beside it")],
+)
+def test_weights_beside_the_graph_must_be_there(recogniser, location, words):
+    _write_recogniser(recogniser)
+    changed(recogniser, lambda model: None, save_as_external_data=True, location="kept", size_threshold=0)
+    assert external_names(recogniser) == ["kept"]
+    OnnxIdentityEncoder.from_onnx(recogniser)
+    (recogniser.parent / "short").write_bytes(b"1234")
+    model = onnx.load(str(recogniser), load_external_data=False)
+    for entry in (entry for tensor in model.graph.initializer for entry in tensor.external_data):
+        entry.value = location if entry.key == "location" else entry.value
+    recogniser.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=f"^{recogniser} .*{words}"):
+        OnnxIdentityEncoder.from_onnx(recogniser)
+
+
+def _half(model):
+    set_input(kind=TensorProto.FLOAT16)(model)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    for one in model.graph.initializer:
+        one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one).astype(np.float16), one.name))
+
+
+def _one_at_a_time(model):
+    model.graph.node[-1].CopyFrom(helper.make_node("Reshape", ["pooled", "shape"], ["embedding"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 6]), "shape"))
+
+
+@pytest.mark.parametrize(
+    ("batch", "change"),
+    [
+        (4, lambda model: None),
+        (3, lambda model: None),
+        (1, _half),
+        ("N", _one_at_a_time),
+        ("N", set_input(shape=("N", 3, 16, None))),
+        ("N", set_input(shape=("N", None, 16, 16))),
+    ],
+)
+def test_graphs_of_other_batches_and_number_types_give_the_same_tokens(recogniser, faces, batch, change):
+    weight = _write_recogniser(recogniser, batch)
+    changed(recogniser, change)
+    encoder = OnnxIdentityEncoder.from_onnx(recogniser, "map")
+    wanted = _slow_map(faces, weight)
+    tolerance = {"atol": 2e-3, "rtol": 2e-3} if change is _half else {"atol": 1e-4, "rtol": 1e-4}
+    torch.testing.assert_close(encoder(faces), wanted.flatten(2).transpose(1, 2), **tolerance)
+    torch.testing.assert_close(encoder.embed(faces[:3]), F.normalize(wanted[:3].mean((2, 3))), **tolerance)
 
 
 def test_an_empty_encoder_says_how_to_fill_it(faces):

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.data.detection import DetectedFace, in_short
 from pipelines.data.detection.scales import ScaledDetector, SearchScales
 from pipelines.errors import AgfasError, nearest
-from pipelines.fingerprint import file_sha256
+from pipelines.fingerprint import content_sha256
 
 LICENCE = "non-commercial research only (insightface's model packs)"
 PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
@@ -64,7 +64,7 @@ class InsightFace(ScaledDetector):
                 raise AgfasError(f"{option} of the face detector 'insightface' must be a multiple of 32; got {value}.")
         path = _download(pack, root) if weights is None else weights
         self._net, file = _open_first_detector(_onnx_files(path), path)
-        self.sha256 = file_sha256(file)
+        self.sha256 = content_sha256(file)
         self._net.prepare(-1, det_thresh=score_threshold, nms_thresh=nms_threshold)
         fixed = self._net.static_input_size
         self.fixed_side = None if fixed is None else int(max(fixed))

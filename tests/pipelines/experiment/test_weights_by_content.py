@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment
 from pipelines.experiment.workspace import Workspace
-from pipelines.fingerprint import fingerprint
+from pipelines.fingerprint import content_sha256, file_sha256, fingerprint
 from pipelines.stages import train_dfg
 
 HUB = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -110,3 +112,31 @@ def test_stored_latents_follow_the_autoencoders_content(weights, monkeypatch):
 )
 def test_hub_ids_keep_their_names(generator, name):
     assert fingerprint(workspace_of(generator).generator_key()) == name
+
+
+def test_weights_beside_an_onnx_file_belong_to_it(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    weight = onnx.numpy_helper.from_array(np.ones(300, np.float32), "w")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["w"], ["n"])], "g", [], [], [weight])
+    alone, path = tmp_path / "alone.onnx", tmp_path / "here" / "net.onnx"
+    onnx.save(onnx.helper.make_model(graph), str(alone))
+    path.parent.mkdir()
+    onnx.save(onnx.helper.make_model(graph), str(path), save_as_external_data=True, location="w.bin0", size_threshold=0)
+
+    def name(at: Path) -> str:
+        workspace = Workspace(build_experiment({"identity": {"name": "onnx", "path": str(at)}}, "the test"))
+        return fingerprint(workspace.identity_key())
+
+    assert content_sha256(alone) == file_sha256(alone)
+    before, folder = name(path), content_sha256(path.parent)
+    moved = path.parent.rename(tmp_path / "there")
+    assert name(moved / path.name) == before
+    beside, times = moved / "w.bin0", (moved / "w.bin0").stat()
+    beside.write_bytes(beside.read_bytes()[::-1].replace(b"?", b"@"))
+    os.utime(beside, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert beside.stat().st_size == times.st_size
+    assert name(moved / path.name) != before
+    assert content_sha256(moved) != folder
+    beside.unlink()
+    with pytest.raises(AgfasError, match=r"net.onnx keeps weights in w.bin0"):
+        name(moved / path.name)
