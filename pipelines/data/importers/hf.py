@@ -20,13 +20,16 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
+from pipelines.data.contents import content_hashes, folder_hash
 from pipelines.data.importers import class_folders
 from pipelines.data.importers.labels import Given, as_text, attack_type_of, meanings
 from pipelines.data.importers.source import SUFFIXES, SourceFace, files_in, split_of
 from pipelines.data.records import open_saved
 from pipelines.errors import AgfasError, nearest
 from pipelines.files import read_json
+from pipelines.fingerprint import fingerprint
 from pipelines.spelling import one_form
 
 if TYPE_CHECKING:
@@ -75,7 +78,8 @@ def find(
     place, part = split_of(source)
     if class_folders.is_one(place):
         return class_folders.find(place, domain, part, bonafide, live)
-    parts = _parts(place, part)
+    held = folder_hash(place) if place.is_dir() else ""
+    parts = _parts(place, part, held)
     label, image = _column(source, parts, label), _column(source, parts, image)
     named = [_column(source, parts, name) if name else None for name in (subject, video, attack_type, split_column)]
     subject, video, attack_type, split_column = named
@@ -99,11 +103,12 @@ def find(
             splits = [class_folders.split_word(source, text) for text in _needed(data, split_column)]
         else:
             splits = [class_folders.split_word(source, name) if len(parts) > 1 else ""] * len(data)
+        content = _content(place, data, image, held)
         for row, text in enumerate(texts):
             who = (known[row] or videos[row], videos[row])
             kind = attack_type_of(means[text], kinds[row], text, f"{source}, row {row}")
             found = SourceFace(path, domain, kind, *who, frames[who], splits[row], subject_known=bool(known[row]))
-            faces.append(replace(found, row=row, column=image))
+            faces.append(replace(found, row=row, column=image, content=content))
             frames[who] += 1
     return faces
 
@@ -114,28 +119,53 @@ def picture_bytes(face: SourceFace) -> bytes:
     Raises:
         AgfasError: the dataset is missing or damaged, the row is empty, or its file cannot be read.
     """
-    cell = _rows(face.path, face.column)[face.row][face.column]
+    cell = _rows(face.path, face.column, face.content)[face.row][face.column]
     if cell is None or (cell["bytes"] is None and cell["path"] is None):
         raise AgfasError(f"Row {face.row} of {face.path} has no picture in {face.column!r}.")
     if cell["bytes"] is not None:
         return cell["bytes"]
     try:
-        return Path(cell["path"]).read_bytes()
-    except OSError as error:
-        raise AgfasError(
-            f"Row {face.row} of {face.path} names {cell['path']}, which cannot be read ({error.strerror})."
-        ) from error
+        return _file_bytes(cell["path"])
+    except (OSError, KeyError, BadZipFile) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AgfasError(f"Row {face.row} of {face.path} names {cell['path']}, which cannot be read ({why}).") from error
+
+
+def _file_bytes(path: str) -> bytes:
+    """The bytes of a file, or of a member of an archive on this machine, `zip://MEMBER::ARCHIVE`."""
+    member, inside, archive = path.removeprefix("zip://").partition("::")
+    if not (inside and path.startswith("zip://")):
+        return Path(path).read_bytes()
+    with ZipFile(archive) as opened:
+        return opened.read(member)
 
 
 @lru_cache(maxsize=4)
-def _rows(path: Path, column: str) -> Dataset:
+def _rows(path: Path, column: str, content: str) -> Dataset:
     """The encoded pictures of a split: {"bytes": ..., "path": ...} or None each."""
     from datasets import Image
 
-    return _open(path).select_columns([column]).cast_column(column, Image(decode=False))
+    return _open(path, content).select_columns([column]).cast_column(column, Image(decode=False))
 
 
-def _parts(source: Path, split: str) -> list[tuple[Path, str, Dataset]]:
+def _content(folder: Path, data: Dataset, image: str, held: str) -> str:
+    """What a split holds, and after a hyphen the files elsewhere that its pictures are in, if it only names them.
+
+    Args:
+        folder: of the dataset, or its hub id.
+        data: the split.
+        image: its column of pictures.
+        held: a hash of the folder's files; empty for a dataset of the hub, whose library knows its revision.
+    """
+    column = data.select_columns([image]).data.column(image)
+    parts = [getattr(chunk, "storage", chunk) for chunk in column.chunks]
+    outside = [path for part in parts for path in part.filter(part.field("bytes").is_null()).field("path").to_pylist()]
+    files = [Path(path) for path in outside if path is not None and not (held and Path(path).is_relative_to(folder))]
+    hashes = fingerprint(content_hashes(files)) if files else ""
+    return f"{held or data._fingerprint}-{hashes}"
+
+
+def _parts(source: Path, split: str, held: str) -> list[tuple[Path, str, Dataset]]:
     """Path, name and rows of every split, or of one; `_open` opens the path again."""
     from datasets import Dataset
 
@@ -143,14 +173,14 @@ def _parts(source: Path, split: str) -> list[tuple[Path, str, Dataset]]:
         names = [str(name) for name in read_json(source / "dataset_dict.json").get("splits", [])]
         if split and split not in names:
             raise AgfasError(f"{source} has no split {split!r}; {nearest(split, names)}")
-        parts = [(source / name, name, _open(source / name)) for name in ([split] if split else sorted(names))]
+        parts = [(source / name, name, _open(source / name, held)) for name in ([split] if split else sorted(names))]
     elif (source / "state.json").is_file():
         if split:
             raise AgfasError(f"{source} has no splits. Give it without @{split}.")
-        parts = [(source, "", _open(source))]
+        parts = [(source, "", _open(source, held))]
     else:
         place = Path(f"{source}@{split}") if split else source
-        opened = _load(place)
+        opened = _load(place, held)
         if isinstance(opened, Dataset):
             parts = [(place, "", opened)]
         else:
@@ -161,10 +191,10 @@ def _parts(source: Path, split: str) -> list[tuple[Path, str, Dataset]]:
     return parts
 
 
-def _open(path: Path) -> Dataset:
+def _open(path: Path, content: str) -> Dataset:
     """The rows of one split, by the path of its faces."""
     if not path.is_dir() or _is_of_tables(path):
-        return _load(path)
+        return _load(path, content)
     try:
         return open_saved(path)
     except Exception as error:  # damaged files raise errors of Arrow, JSON or the file system
@@ -175,8 +205,12 @@ def _is_of_tables(folder: Path) -> bool:
     return not (folder / "state.json").is_file() and not (folder / "dataset_info.json").is_file()
 
 
-def _load(source: Path) -> Any:
-    """`load_dataset` of a folder or a hub id; one split if the name ends in `@SPLIT`."""
+def _load(source: Path, content: str) -> Any:
+    """`load_dataset` of a folder or a hub id; one split if the name ends in `@SPLIT`.
+
+    The library's copies of a folder are named by the sizes and times of its files. Ours are kept apart by content, so
+    that no copy of replaced pictures is read.
+    """
     place, split = split_of(source)
     if not place.is_dir() and (place.is_absolute() or not _HUB_ID.fullmatch(place.as_posix())):
         raise AgfasError(f"No folder at {source}. Expected: a folder of a Hugging Face dataset, or a hub id USER/NAME.")
@@ -185,11 +219,14 @@ def _load(source: Path) -> Any:
             f"`datasets` takes *, ?, [, ::, and line breaks in the name of {place} for a pattern. Rename or move the"
             " folder."
         )
-    from datasets import load_dataset, load_dataset_builder
+    from datasets import config, load_dataset, load_dataset_builder
+
+    own = Path(config.HF_DATASETS_CACHE, f"content-{content.partition('-')[0]}")
+    options = {"cache_dir": str(own)} if place.is_dir() else {}
 
     try:
-        used = load_dataset_builder(str(place)).config.data_files if place.is_dir() else None
-        opened = load_dataset(str(place), split=split or None).with_format(None)
+        used = load_dataset_builder(str(place), **options).config.data_files if place.is_dir() else None
+        opened = load_dataset(str(place), split=split or None, **options).with_format(None)
     except Exception as error:  # errors of the library, the network and every file format
         raise AgfasError(
             f"{source} cannot be read as a Hugging Face dataset ({error}). Expected: a folder saved with"

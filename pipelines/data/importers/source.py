@@ -29,6 +29,7 @@ class SourceFace:
         age: in years, -1 if not recorded.
         sex, ethnicity: in the words of the dataset, empty if not recorded.
         row, column: place of the picture in a Hugging Face dataset; -1 and empty for a file.
+        content: what that dataset holds, a hash of its files; empty for a file.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class SourceFace:
     ethnicity: str = ""
     row: int = -1
     column: str = ""
+    content: str = ""
 
     def __post_init__(self) -> None:
         for name in ("domain", "subject", "video"):

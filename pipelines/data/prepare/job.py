@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.claims import sole_writer
+from pipelines.data.contents import stamp
 from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.card import versions
@@ -121,7 +122,7 @@ def run_job(job: Job) -> dict[str, Any]:
         AgfasError: the output holds something else or another job is making it, the disk is full, or processes keep
             dying. Finished tasks are kept.
     """
-    identity = job.identity()
+    before, identity = _stamps(job), job.identity()
     with explained_errors(job.out), sole_writer(job.out):
         card = _finished(job.out, identity)
         if card is None:
@@ -129,9 +130,16 @@ def run_job(job: Job) -> dict[str, Any]:
             files.make_folders()
             tasks = cut_tasks(job.sources.faces, job.recipe)
             _make_tasks(job, files, tasks)
+            if _stamps(job) != before:
+                shutil.rmtree(files.folder)
+                raise AgfasError(f"Files of {job.source} were changed while they were read. Run the command again.")
             card = assemble(files, len(tasks), job.out, job.recipe, job.sources, job.facts(identity))
         shutil.rmtree(job.out / WORK, ignore_errors=True)
     return card
+
+
+def _stamps(job: Job) -> list[tuple[int, ...]]:
+    return [stamp(face.path) for face in job.sources.faces if face.row < 0]
 
 
 def _finished(out: Path, identity: str) -> dict[str, Any] | None:

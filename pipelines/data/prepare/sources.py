@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.data.contents import content_hashes
 from pipelines.data.formats import kind_beside, kind_named, why_unread
 from pipelines.data.images import read_noted
 from pipelines.data.importers import importer_module, load_importer
@@ -22,7 +23,6 @@ from pipelines.data.prepare.names import check_keys, path_below, settled_names, 
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits, evenly_spaced
 from pipelines.errors import AgfasError
-from pipelines.fingerprint import fingerprint
 
 # Importers that read a list or a table, which names all its files itself.
 _LISTED = ("csv", "hf")
@@ -155,33 +155,18 @@ def assign_again(
 
 
 def listing(faces: list[SourceFace], source: Path) -> list[list[Any]]:
-    """What the result depends on of each source: its metadata, and the size and time of its file.
-
-    File contents are not hashed: a dataset of videos has hundreds of gigabytes.
-    """
-    datasets = {face.path for face in faces if face.row >= 0}
-    states = {path: fingerprint(_state_of(path)) for path in datasets}
+    """What the result depends on of each source: its metadata, and what its file or its dataset holds."""
+    files = sorted({face.path for face in faces if face.row < 0})
+    held = dict(zip(files, content_hashes(files), strict=True))
     return [
         [
             source_name(face, base_of(source)),
-            states[face.path] if face.row >= 0 else _state_of(face.path),
+            face.content if face.row >= 0 else held[face.path],
             [face.label, face.attack_type, face.domain, face.subject, face.video, face.frame, face.split],
             [face.subject_known, face.age, face.sex, face.ethnicity],
         ]
         for face in faces
     ]
-
-
-def _state_of(path: Path) -> list[Any]:
-    """Sizes and modification times of a file or folder; the name of a hub dataset, which has no local files."""
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return [[file.relative_to(path).as_posix(), *_state_of(file)] for file in files]
-    try:
-        found = path.lstat()
-    except OSError:  # refused with its reason when it is read
-        return [str(path)]
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _look_around(source: Path, faces: list[SourceFace], places: str) -> tuple[list[Refusal], list[tuple[str, str]]]:
