@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oanet.checks import nearest
 
-__all__ = ["AgfasError", "OtherProcessFailed", "nearest"]
+__all__ = ["AgfasError", "OtherProcessFailed", "in_short", "nearest"]
 
 
 class AgfasError(Exception):
@@ -16,3 +16,8 @@ class AgfasError(Exception):
 
 class OtherProcessFailed(AgfasError):
     """Another process failed, with this message; that process prints it, and this one ends without a word."""
+
+
+def in_short(error: Exception) -> str:
+    """An error of another library in one line."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]

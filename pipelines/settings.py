@@ -10,13 +10,23 @@ Every field decides a result, and so enters the names of artefacts, unless it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.errors import AgfasError, nearest
 from pipelines.fingerprint import WEIGHT_SUFFIXES, content_sha256
@@ -27,10 +37,37 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
 
+LARGEST = (1 << 31) - 1
+"""Of a setting that is no seed; what is beyond it is a slip, and would fail late or never end."""
+
+
 class Strict(BaseModel):
-    """A block that refuses unknown keys and cannot be changed after validation."""
+    """A block that refuses unknown keys and numbers that no setting has, and cannot be changed after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, content: Any) -> Any:
+        given = content if isinstance(content, dict) else {}
+        for name in [name for name, value in given.items() if isinstance(value, bool) and name in cls.model_fields]:
+            if _kinds(cls.model_fields[name].annotation) <= {int, float, NoneType}:
+                raise ValueError(f"{name} is a number, not {str(given[name]).lower()}")
+        return content
+
+    @field_validator("*")
+    @classmethod
+    def _possible_number(cls, value: Any, info: ValidationInfo) -> Any:
+        beyond = isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf
+        if beyond and "seed" not in str(info.field_name):
+            raise ValueError(f"give a number between -{LARGEST} and {LARGEST}")
+        return value
+
+
+class Recorded(Strict):
+    """A block of measured numbers, which may be infinite or missing."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 def named(default: str) -> BeforeValidator:

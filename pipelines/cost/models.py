@@ -257,6 +257,16 @@ def generator(experiment: Experiment) -> Generator:
     return Generator(unet, autoencoder, identity, scheduler, channels, side, cells, width)
 
 
+def try_unet(experiment: Experiment) -> None:
+    """Call the U-Net of a generator once without values; raises what the network raises."""
+    with torch.device("meta"):
+        made = generator(experiment)
+    with fake_tensors(), torch.no_grad():
+        latents = torch.zeros(1, made.channels, made.side, made.side)
+        tokens = torch.zeros(1, made.cells, made.width)
+        as_fake(made.unet.eval())(latents, torch.zeros(1, dtype=torch.long), encoder_hidden_states=tokens)
+
+
 def _latents(autoencoder: Any, size: int) -> tuple[int, int]:
     """Channels and side of the latents of faces of `size` pixels."""
     if isinstance(autoencoder, PatchAutoencoder):  # it refuses to encode until it is fitted

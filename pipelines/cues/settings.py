@@ -86,7 +86,7 @@ class RestorationSettings(AutoencodedSettings, AncestralSettings):
         " drawn from a stream of the face.",
     )
     guidance_scale: float = Field(
-        1.0, ge=0, description="Classifier-free guidance against zero tokens; 1 is off, others double the work."
+        1.0, ge=0, le=100, description="Classifier-free guidance against zero tokens; 1 is off, others double the work."
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number type of the U-Net.")
     compile: bool = Field(False, description="torch.compile the U-Net: minutes at the start, faster afterwards.")
@@ -96,6 +96,8 @@ class RestorationSettings(AutoencodedSettings, AncestralSettings):
     def _calls_of_the_grid(self) -> RestorationSettings:
         if self.scheduler == "pndm_cut" and self.calls is not None:
             raise ValueError("scheduler = pndm_cut makes the calls of its grid: leave calls out, or use another one")
+        if self.calls is not None and self.calls > self.timestep:
+            raise ValueError(f"calls = {self.calls} must be at most timestep = {self.timestep}")
         return self
 
 

@@ -166,17 +166,23 @@ def checked_table(folder: Path) -> CheckedTable:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    if not folder.is_dir():
-        raise AgfasError(
-            f"No face dataset at {folder}: the folder does not exist. Create one from your pictures with"
-            " `agfas prepare SOURCE --out OUT`, or from drawn faces with `agfas synth OUT`."
-        )
+    _check_folder(folder)
     try:
         yield
     except AgfasError:
         raise
     except Exception as error:  # Arrow, datasets and json each raise their own errors on foreign files
         raise AgfasError(f"{folder} is not a readable face dataset ({error}). Create it again.") from error
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    there = "it is a file" if folder.exists() else "there is no such folder"
+    raise AgfasError(
+        f"No face dataset at {folder}: {there}. Create one from your pictures with `agfas prepare SOURCE --out OUT`, or"
+        " from drawn faces with `agfas synth OUT`."
+    )
 
 
 def write_state(folder: Path, names: Sequence[str], features: Features, content: str) -> None:
@@ -212,7 +218,13 @@ def _check_table(folder: Path, columns: Sequence[str], faces: int) -> None:
 def read_card(folder: Path) -> dict[str, Any]:
     """What a face dataset says of itself: `fingerprint`, settings, counts."""
     path = folder / CARD_NAME
+    _check_folder(folder)
     if not path.is_file():
-        raise AgfasError(f"{folder} has no {CARD_NAME}, so it is unfinished. Create it again.")
+        begun = any((folder / name).exists() for name in (".work", "state.json"))
+        raise AgfasError(
+            f"{folder} has no {CARD_NAME}, so it is unfinished. Run the command that makes it again."
+            if begun
+            else f"{folder} is no face dataset: it has no {CARD_NAME}. Give the folder of `--out`."
+        )
     check_file(folder, CARD_NAME)
     return dict(read_json(path))

@@ -23,6 +23,7 @@ from pipelines.experiment.generator import (
     TrainedIdentity,
 )
 from pipelines.experiment.published import check_published
+from pipelines.experiment.sizes import check_side
 from pipelines.settings import Bystander, Strict, named
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.training.settings import TrainSettings
@@ -46,7 +47,9 @@ class DatasetData(Strict):
     paths: list[Path] | None = Field(
         None, min_length=2, description="Folders of several datasets with different domains, which are joined."
     )
-    size: int = Field(64, ge=16, description="Side of the square crop in pixels; other sizes are resized to it.")
+    size: int = Field(
+        64, ge=16, le=2048, description="Side of the square crop in pixels; other sizes are resized to it."
+    )
     allow_leaks: Annotated[bool, Bystander()] = Field(
         False, description="Accept datasets of which something is in two splits, so that test videos are learnt from."
     )
@@ -180,6 +183,12 @@ class Experiment(Strict):
             raise ValueError("evaluate.threshold = published is of published weights as they are: set train.steps: 0")
         return self
 
+    @model_validator(mode="after")
+    def _faces_of_the_generator(self) -> Experiment:
+        if takes_cue(self.detector.name, self.detector.options()) and self.cue.needs_generator:
+            check_side(self.data.size, self.generator)
+        return self
+
     def _check_baseline_cue(self) -> None:
         """Refuse options that change the cue of the generator only; a baseline ignores no such option silently."""
         cue, maker = self.cue, self.generator
@@ -208,5 +217,3 @@ def _check_ancestral(cue: CueSettings, maker: AnoddpmSettings) -> None:
             f"cue.timestep = {cue.timestep} exceeds generator.train_timesteps = {maker.train_timesteps}: anoddpm"
             " was not trained on so much noise"
         )
-    if cue.calls is not None and cue.calls > cue.timestep:
-        raise ValueError(f"cue.calls = {cue.calls} must be at most cue.timestep = {cue.timestep} for anoddpm")

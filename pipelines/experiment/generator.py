@@ -66,6 +66,15 @@ class PatchSettings(Strict):
         " coarse; 0 keeps the variances, so that noise takes fine detail first.",
     )
 
+    @model_validator(mode="after")
+    def _directions_of_a_patch(self) -> PatchSettings:
+        if self.latent_channels > (most := 3 * self.patch_size**2):
+            raise ValueError(
+                f"latent_channels = {self.latent_channels} exceeds {most}, the directions of a patch of"
+                f" {self.patch_size}x{self.patch_size}"
+            )
+        return self
+
 
 class TaesdSettings(Strict):
     """A tiny pretrained autoencoder in taesd's layout, two state dicts."""

@@ -13,7 +13,7 @@ from oanet.detectors import build_detector as build_by_name
 from oanet.names import CUE_CHANNELS, DETECTORS
 from oanet.objectives import Objective, build_objective
 from oanet.published import CROP
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, in_short
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, DeepSvddSettings, MemaeSettings
 from pipelines.experiment.workspace import Workspace
@@ -31,9 +31,14 @@ def build_detector(experiment: Experiment) -> Detector:
             options.setdefault("sees", CROP)  # published weights that are trained further learn the crops
         if Workspace(experiment).needs_cue():
             options["cue_channels"] = CUE_CHANNELS[experiment.cue.form]
-        return build_by_name(experiment.detector.name, seed=experiment.seed, **options)
+        detector = build_by_name(experiment.detector.name, seed=experiment.seed, **options)
+        if detector.feature_dim < 1:
+            raise ValueError("its options leave it no feature to decide by, so that every face would score alike.")
+        return detector
     except (OSError, ValueError, TypeError) as error:
         raise AgfasError(f"The detector cannot be built: {error}") from error
+    except Exception as error:  # whatever a network raises for numbers that no layer has
+        raise AgfasError(f"The detector cannot be built with its options: {in_short(error)}.") from error
 
 
 def build_training(experiment: Experiment, num_domains: int) -> Objective:
@@ -47,6 +52,8 @@ def build_training(experiment: Experiment, num_domains: int) -> Objective:
         return build_objective(objective.name, detector, num_domains, seed=experiment.seed, **objective.options())
     except (ValueError, TypeError) as error:
         raise AgfasError(f"The objective cannot be built: {error}") from error
+    except Exception as error:
+        raise AgfasError(f"The objective cannot be built with its options: {in_short(error)}.") from error
 
 
 def build_baseline_training(settings: BaselineSettings, image_size: int) -> Any:
@@ -59,6 +66,8 @@ def build_baseline_training(settings: BaselineSettings, image_size: int) -> Any:
         model = build_baseline(settings.name, settings.preset, image_size, **settings.options)
     except (ValueError, TypeError) as error:
         raise AgfasError(f"generator.name = {settings.name} cannot be built: {error}") from error
+    except Exception as error:
+        raise AgfasError(f"generator.name = {settings.name} cannot be built: {in_short(error)}.") from error
     if isinstance(settings, MemaeSettings):
         return MemAEObjective(model, settings.entropy_weight)
     if isinstance(settings, DeepSvddSettings):

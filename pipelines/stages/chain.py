@@ -64,6 +64,8 @@ def _made(experiment: Experiment, last: str) -> Faces:
 
     # All that can be refused is refused before anything long begins.
     _check_shares_of_loops(experiment)
+    if last == "train-dfg" or Workspace(experiment).needs_generator():
+        train_dfg.check_options(experiment)
     if last != "train-dfg":
         train_detector.check_options(experiment)
     opened = make_faces(experiment)

@@ -63,6 +63,8 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
     """The command: make what is needed first, then the cues."""
     from pipelines.stages import train_dfg
 
+    if not experiment.cue.is_custom:
+        train_dfg.check_options(experiment)
     faces = make_faces(experiment)
     chosen_faces(experiment, faces, all_faces)  # refuse a protocol that does not fit before anything long begins
     if not experiment.cue.is_custom:

@@ -43,6 +43,7 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
     from pipelines.stages import train_dfg
 
     _check_maker(experiment)
+    train_dfg.check_options(experiment)
     faces = make_faces(experiment)
     folder = train_dfg.run(experiment, faces)
     if not is_main():

@@ -62,12 +62,14 @@ def run_planned(planned: list[Planned], jobs: int = 1) -> None:
         planned: the experiments, recorded in the folder's plan.
         jobs: as of `run`.
     """
-    from pipelines.stages import train_detector
+    from pipelines.stages import train_detector, train_dfg
 
     if jobs < 1:
         raise AgfasError(f"--jobs must be at least 1, not {jobs}.")
     for item in planned:
         train_detector.check_options(item.experiment)
+        if Workspace(item.experiment).needs_generator():
+            train_dfg.check_options(item.experiment)
     for group in _by_dataset(planned):
         opened = make_faces(group[0].experiment)
         for item in group:

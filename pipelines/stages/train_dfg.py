@@ -16,8 +16,9 @@ from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
 from pipelines.artefacts import PIPELINE
+from pipelines.cost.models import try_unet
 from pipelines.data.faces import Faces
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, in_short
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import (
     AutoencoderSettings,
@@ -27,6 +28,8 @@ from pipelines.experiment.generator import (
     PretrainedAutoencoder,
     TaesdSettings,
 )
+from pipelines.experiment.sizes import refuse_side
+from pipelines.experiment.untrained import build_baseline_training
 from pipelines.experiment.workspace import Workspace
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
@@ -64,6 +67,24 @@ def run(experiment: Experiment, faces: Faces) -> Path:
         train_baseline.save(pipeline, pipeline.unet, training, PIPELINE, trained_on)
     wait()
     return training.folder
+
+
+def check_options(experiment: Experiment) -> None:
+    """Refuse faces that the generator cannot divide and options that make no network, before anything is made.
+
+    Raises:
+        AgfasError: what is wrong, and what is allowed.
+    """
+    settings, side = experiment.generator, experiment.data.size
+    refuse_side(side, settings)
+    if isinstance(settings, BaselineSettings):
+        with torch.device("meta"):
+            build_baseline_training(settings, side)
+    elif settings.unet:
+        try:
+            try_unet(experiment)
+        except Exception as error:  # whatever a network raises for numbers that no layer has
+            raise AgfasError(f"generator.unet makes no U-Net for faces of {side} pixels: {in_short(error)}.") from error
 
 
 def _faces_to_learn_from(settings: GeneratorSettings, faces: Faces) -> np.ndarray:
@@ -144,7 +165,14 @@ def _new_unet(settings: GeneratorSettings, latents: StoredLatents) -> Any:
         options.setdefault("cross_attention_dim", int(tokens.shape[-1]))
     if settings.precondition:
         options["latent_variance"] = latent_variance(latents)
-    return build_unet(settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options)
+    try:
+        return build_unet(
+            settings.preset, in_channels=int(sample.shape[1]), sample_size=int(sample.shape[-1]), **options
+        )
+    except ValueError as error:
+        raise AgfasError(
+            f"The U-Net cannot be built: {error} Take fewer generator.autoencoder.latent_channels, or more live faces."
+        ) from error
 
 
 def _projection(settings: GeneratorSettings, unet: Any, identity: Any) -> TokenProjection | None:

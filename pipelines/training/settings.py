@@ -13,6 +13,9 @@ MAPS = (".png", ".npz")
 """Files of target maps."""
 
 
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class DecaySettings(Strict):
     """How `schedule: step` lowers the learning rate. The defaults are those of GD-FAS."""
 
@@ -40,7 +43,7 @@ class LoopSettings(Strict):
         " without it.",
     )
     momentum: Unit = Field(0.9, description="For `sgd`.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="For `adam`, `adamw` and `adamw_fused`.")
+    betas: tuple[_Beta, _Beta] = Field((0.9, 0.999), description="For `adam`, `adamw` and `adamw_fused`.")
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant", description="`cosine` falls to 0 at the last step; `step` falls as `decay` says."
     )
@@ -66,6 +69,7 @@ class LoopSettings(Strict):
     workers: Annotated[int | None, Bystander()] = Field(
         None,
         ge=0,
+        le=256,
         description="Processes that prepare batches, for each training process; 0 for none. Default: up to 8 on a GPU,"
         " none on a CPU.",
     )

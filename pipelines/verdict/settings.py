@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from pipelines.cues.settings import CONTROLS, CueSettings
 from pipelines.evaluation.settings import PUBLISHED_RULE, SOURCE_RULES
-from pipelines.settings import Strict
+from pipelines.settings import Recorded, Strict
 
 VERSION: Final = 2
 
@@ -26,7 +26,7 @@ class FaceSettings(Strict):
     enhancement: dict[str, Any] | None = Field(None, description="Arguments of `enhance.Enhancement`; None: off.")
 
 
-class ThresholdSettings(Strict):
+class ThresholdSettings(Recorded):
     """A face is live if its score >= value."""
 
     value: float
@@ -68,7 +68,7 @@ class Count(Strict):
     subjects: int
 
 
-class Measured(Strict):
+class Measured(Recorded):
     """Error rates on the test videos of the fold, at the saved threshold; rates in [0, 1]."""
 
     domains: list[str]

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipelines.errors import AgfasError, nearest
+from pipelines.errors import AgfasError, in_short, nearest
+
+__all__ = ["DETECTORS", "DetectedFace", "FaceDetector", "in_short", "load_detector"]
 
 DETECTORS = {
     "yunet": "pipelines.data.detection.yunet:YuNet",
@@ -88,8 +90,3 @@ def load_detector(name: str, weights: Path | None = None, **options: Any) -> Fac
         if option not in allowed:
             raise AgfasError(f"The face detector {name!r} has no option {option!r}: {nearest(option, allowed)}")
     return detector(weights, **options)
-
-
-def in_short(error: Exception) -> str:
-    """An error of another library in one line."""
-    return " ".join(str(error).split())[:200]

@@ -128,7 +128,9 @@ def picture_bytes(face: SourceFace) -> bytes:
         return _file_bytes(cell["path"])
     except (OSError, KeyError, BadZipFile) as error:
         why = getattr(error, "strerror", None) or error
-        raise AgfasError(f"Row {face.row} of {face.path} names {cell['path']}, which cannot be read ({why}).") from error
+        raise AgfasError(
+            f"Row {face.row} of {face.path} names {cell['path']}, which cannot be read ({why})."
+        ) from error
 
 
 def _file_bytes(path: str) -> bytes:

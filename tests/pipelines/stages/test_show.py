@@ -80,7 +80,7 @@ def test_a_synthetic_dataset_is_shown_too(tmp_path):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(AgfasError, match="is unfinished"):
+    with pytest.raises(AgfasError, match="is no face dataset"):
         run(tmp_path)
 
 
@@ -90,3 +90,18 @@ def test_wrong_arguments_are_mistakes(tmp_path, arguments):
     command = ["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *arguments.split()]
     assert isinstance(CliRunner().invoke(app, command).exception, AgfasError)
     assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda place: None, "there is no such folder"),
+        (lambda place: place.write_bytes(b""), "it is a file"),
+        (lambda place: place.mkdir(), "is no face dataset: it has no face_dataset.json"),
+        (lambda place: (place / ".work").mkdir(parents=True), "so it is unfinished"),
+    ],
+)
+def test_what_is_no_face_dataset_is_called_what_it_is(tmp_path, make, words):
+    make(tmp_path / "it")
+    with pytest.raises(AgfasError, match=words):
+        run(tmp_path / "it")

@@ -1,0 +1,73 @@
+"""The sides of faces that a generator can take, known from settings before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dfg.baselines import BASELINE_PRESETS
+from pipelines.errors import AgfasError
+from pipelines.experiment.generator import (
+    AutoencoderSettings,
+    BaselineSettings,
+    GeneratorSettings,
+    PatchSettings,
+    TaesdSettings,
+)
+from pipelines.files import read_json
+
+_OF_TAESD = 8
+
+
+def check_side(side: int, generator: GeneratorSettings | BaselineSettings) -> None:
+    """Refuse faces that a generator cannot divide into the cells of its smallest map.
+
+    Args:
+        side: of the faces in pixels, `data.size`.
+        generator: its settings.
+
+    Raises:
+        ValueError: names the nearest sides that it can take.
+    """
+    what, factor = _divisor(generator)
+    if side % factor:
+        below, above = side // factor * factor, (side // factor + 1) * factor
+        nearest = f"{below} or {above}" if below else f"{above}"
+        raise ValueError(
+            f"data.size = {side} must be a multiple of {factor}, by which {what} divides it: give {nearest}"
+        )
+
+
+def refuse_side(side: int, generator: GeneratorSettings | BaselineSettings) -> None:
+    """As `check_side`, for a stage that uses the generator whatever the detector takes.
+
+    Raises:
+        AgfasError: the side is not one that it can take.
+    """
+    try:
+        check_side(side, generator)
+    except ValueError as error:
+        raise AgfasError(f"{error}.") from None
+
+
+def _divisor(generator: GeneratorSettings | BaselineSettings) -> tuple[str, int]:
+    if isinstance(generator, GeneratorSettings):
+        return _of_autoencoder(generator.autoencoder)
+    channels = {**BASELINE_PRESETS[generator.name][generator.preset], **generator.options}["channels"]
+    halvings = len(channels) - (generator.name == "anoddpm")
+    return f"generator.name = {generator.name}", 2**halvings
+
+
+def _of_autoencoder(settings: AutoencoderSettings) -> tuple[str, int]:
+    if isinstance(settings, PatchSettings):
+        return "generator.autoencoder.patch_size", settings.patch_size
+    if isinstance(settings, TaesdSettings):
+        return "generator.autoencoder.name = taesd", _OF_TAESD
+    config = Path(settings.path, settings.subfolder, "config.json")
+    return f"the autoencoder at {settings.path}", _halvings(read_json(config)) if config.is_file() else 1
+
+
+def _halvings(config: dict[str, Any]) -> int:
+    """Of an AutoencoderKL or AutoencoderTiny: every level but one halves the side."""
+    levels = config.get("encoder_block_out_channels") or config.get("block_out_channels") or [0]
+    return int(2 ** (len(levels) - 1))
