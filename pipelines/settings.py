@@ -169,18 +169,25 @@ def explain(
     """
     faults: dict[str, list[str]] = {}
     for item in error.errors():
-        place = ".".join(_without_tags([str(part) for part in item["loc"]], model))
-        faults.setdefault(_blamed(place, where, overrides or {}), []).append(_explain_one(dict(item), model))
+        place, fault = (
+            ".".join(_without_tags([str(part) for part in item["loc"]], model)),
+            _explain_one(dict(item), model),
+        )
+        faults.setdefault(blamed(place, where, overrides or {}, fault), []).append(fault)
     return " ".join(f"In {source}: {' '.join(texts)}" for source, texts in faults.items())
 
 
-def _blamed(place: str, where: str, overrides: Mapping[str, str]) -> str:
-    """The override that set a place, or those that changed something in the faulty block; otherwise the file."""
+def blamed(place: str, where: str, overrides: Mapping[str, str], fault: str = "") -> str:
+    """The override that set a place, or those that changed something in the faulty block; otherwise the file.
+
+    Of several of these, the ones whose keys the `fault` names.
+    """
     setting = [override for key, override in overrides.items() if f"{place}.".startswith(f"{key}.")]
-    inside = [override for key, override in overrides.items() if not place or key.startswith(f"{place}.")]
+    inside = {key: override for key, override in overrides.items() if not place or key.startswith(f"{place}.")}
     if not setting and not inside:
         return where
-    named = [f"'{shortened(override)}'" for override in setting[-1:] or inside]
+    chosen = setting[-1:] or [text for key, text in inside.items() if key in fault] or list(inside.values())
+    named = [f"'{shortened(override)}'" for override in chosen]
     return f"the override{'s' * (len(named) > 1)} {' '.join(named)}" + ("" if setting else f" to {where}")
 
 

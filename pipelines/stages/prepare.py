@@ -18,7 +18,7 @@ from pipelines.data.prepare.result import refused_share
 from pipelines.data.prepare.settings import PrepareRecipe, build_recipe
 from pipelines.data.prepare.sources import Sources, find_sources, title_of
 from pipelines.errors import AgfasError
-from pipelines.experiment.file import read_mapping
+from pipelines.experiment.file import read_mapping, set_dotted
 from pipelines.files import read_json
 from pipelines.plain_yaml import parse_value
 from pipelines.processes import say
@@ -39,13 +39,17 @@ def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) 
         AgfasError: no such file, not YAML, an unknown key, or a value that is not allowed.
     """
     content = read_mapping(config, "recipe") if config else {}
-    content |= {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    content |= chosen
+    overrides = {name: f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()}
     for option in options:
         name, sign, text = option.partition("=")
         if not sign:
             raise AgfasError(f"'{option}' is not an option of an importer. Write --option key=value.")
-        content["options"] = {**content.get("options", {}), name.strip(): parse_value(text, f"--option {name}")}
-    return build_recipe(content, str(config) if config else "the command line")
+        key = f"options.{name.strip()}"
+        set_dotted(content, key, parse_value(text, f"--option {name}"))
+        overrides[key] = f"--option {option}"
+    return build_recipe(content, str(config) if config else "the command line", overrides)
 
 
 def run(source: Path, out: Path, recipe: PrepareRecipe, make_detector: DetectorFactory | None = None) -> int:

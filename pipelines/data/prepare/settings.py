@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from pipelines.data.detection import DETECTORS
 from pipelines.data.enhance import Enhancement
 from pipelines.data.importers import importer_module
 from pipelines.errors import AgfasError, nearest
-from pipelines.settings import Strict, Unit, explain
+from pipelines.settings import Strict, Unit, blamed, explain
 
 # They do not change the dataset. Weights enter its identity by the models' fingerprints, not by their path.
 # What `alike` and `placeholders` decide enters by the names of the sources.
@@ -144,12 +144,13 @@ class PrepareRecipe(Strict):
         return CropRecipe(self.size, self.template, self.min_score, Enhancement.of(self.enhance))
 
 
-def build_recipe(content: dict[str, Any], where: str) -> PrepareRecipe:
+def build_recipe(content: dict[str, Any], where: str, overrides: Mapping[str, str] | None = None) -> PrepareRecipe:
     """A recipe from a plain mapping, with all its names checked.
 
     Args:
         content: keys of `PrepareRecipe`.
         where: where the content comes from, for error messages.
+        overrides: what the command line changed in it, by key.
 
     Raises:
         AgfasError: an unknown key or name (with the nearest one), or a value that is not allowed.
@@ -157,11 +158,12 @@ def build_recipe(content: dict[str, Any], where: str) -> PrepareRecipe:
     try:
         recipe = PrepareRecipe.model_validate(content)
     except ValidationError as error:
-        raise AgfasError(explain(error, PrepareRecipe, where)) from None
+        raise AgfasError(explain(error, PrepareRecipe, where, overrides)) from None
     known: dict[str, Iterable[str]] = {"face_detector": DETECTORS, "template": TEMPLATES}
     for field, names in known.items():
         if (name := getattr(recipe, field)) not in set(names):
-            raise AgfasError(f"In {where}: there is no {field} '{name}'; {nearest(name, names)}")
+            place = blamed(field, where, overrides or {})
+            raise AgfasError(f"In {place}: there is no {field} '{name}'; {nearest(name, names)}")
     try:
         importer_module(recipe.importer)
         recipe.crop()

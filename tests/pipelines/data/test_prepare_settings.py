@@ -57,6 +57,21 @@ def test_the_command_line_overrides_the_file(tmp_path):
         read_recipe(path, {}, [])
 
 
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        ({"size": 5000}, [], "In the override '--size 5000': 'size' = 5000"),
+        ({"face_detector": "yunett"}, [], "In the override '--face-detector yunett': there is no face_detector"),
+        ({}, ["label=[a] #3"], "--option label: '#3' follows the value"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_its_own(tmp_path, given, options, words):
+    (tmp_path / "recipe.yaml").write_text("frames: 3\n")
+    with pytest.raises(AgfasError) as caught:
+        read_recipe(tmp_path / "recipe.yaml", given, options)
+    assert words in str(caught.value)
+
+
 def test_options_are_those_that_the_importer_takes():
     def find(source, domain, *, image="image"):
         return []

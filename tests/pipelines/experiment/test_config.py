@@ -62,7 +62,7 @@ def test_an_override_that_would_lose_a_part_is_refused(override):
 def test_a_mistake_is_of_the_override_that_made_it(tmp_path, override):
     path = write(tmp_path, "cue: {timestep: 801}\n")
     with pytest.raises(AgfasError, match=f"In the override '{override}'"):
-        read_experiment(path, [override])
+        read_experiment(path, ["seed=1", override, "objective.name=ssdg"])
 
 
 def test_a_mistake_of_the_file_is_its_own(tmp_path):
