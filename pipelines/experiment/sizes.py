@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
 from dfg.baselines import BASELINE_PRESETS
 from pipelines.errors import AgfasError
@@ -14,7 +14,6 @@ from pipelines.experiment.generator import (
     PatchSettings,
     TaesdSettings,
 )
-from pipelines.files import read_json
 
 _OF_TAESD = 8
 
@@ -63,11 +62,13 @@ def _of_autoencoder(settings: AutoencoderSettings) -> tuple[str, int]:
         return "generator.autoencoder.patch_size", settings.patch_size
     if isinstance(settings, TaesdSettings):
         return "generator.autoencoder.name = taesd", _OF_TAESD
-    config = Path(settings.path, settings.subfolder, "config.json")
-    return f"the autoencoder at {settings.path}", _halvings(read_json(config)) if config.is_file() else 1
+    return f"the autoencoder at {settings.path}", 2 ** (_levels(Path(settings.path, settings.subfolder)) - 1)
 
 
-def _halvings(config: dict[str, Any]) -> int:
-    """Of an AutoencoderKL or AutoencoderTiny: every level but one halves the side."""
-    levels = config.get("encoder_block_out_channels") or config.get("block_out_channels") or [0]
-    return int(2 ** (len(levels) - 1))
+def _levels(folder: Path) -> int:
+    """Of an AutoencoderKL or AutoencoderTiny, each but the last halves the side; 1 if its config does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return len(config.get("encoder_block_out_channels") or config["block_out_channels"])
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return 1  # of the hub, or refused with its reason when it is loaded
