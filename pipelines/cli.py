@@ -56,7 +56,7 @@ def main() -> None:
     """Entry point: an error is one sentence, exit code 1 or 2; a signal says how to resume."""
     from pipelines.ending import INTERRUPTED, exit_code, leave, leave_after_another, watch_signals
     from pipelines.errors import AgfasError, OtherProcessFailed
-    from pipelines.memory import keep_freed_memory
+    from pipelines.memory import keep_freed_memory, memory_message
     from pipelines.processes import is_launched, state
     from pipelines.progress import quiet_libraries
 
@@ -83,6 +83,8 @@ def main() -> None:
 
         if (found := as_os_error(error)) is not None:
             leave(f"agfas: {_os_message(found)}", 1)
+        if (short := memory_message(error)) is not None:
+            leave(f"agfas: {short}", 1)
         leave_after_another()
         raise
     if code == INTERRUPTED:

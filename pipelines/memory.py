@@ -13,6 +13,8 @@ import gc
 import os
 import sys
 
+from pipelines.errors import in_short
+
 # In bytes: blocks below the first come from the heap, which keeps freed blocks; its free end is trimmed above the
 # second, and grows by the third. The parameter numbers are those of glibc's malloc.h.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
@@ -46,3 +48,14 @@ def keep_freed_memory() -> bool:
     done = [bool(mallopt(parameter, value)) for parameter, value in _SETTINGS.values()]
     os.environ.update({name: str(value) for name, (_, value) in _SETTINGS.items()})
     return all(done)
+
+
+def memory_message(error: Exception) -> str | None:
+    """One sentence if an error says that memory is short, of the machine or of its GPU; otherwise None."""
+    words = ("out of memory", "can't allocate memory")
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        return None
+    return (
+        f"the memory does not suffice ({in_short(error)}). Finished work is kept: give fewer faces at once (batch_size,"
+        " per_cell, workers) and run the command again, or run it on a larger machine."
+    )

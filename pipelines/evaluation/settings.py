@@ -42,7 +42,7 @@ class EvaluateSettings(Strict):
         description="The judged checkpoint: the last one, the best on held-out source videos, or (`oracle`) the best"
         " on the test videos, which is an upper bound and no result.",
     )
-    replicates: int = Field(1000, ge=100, description="Bootstrap replicates over videos.")
+    replicates: int = Field(1000, ge=100, le=1_000_000, description="Bootstrap replicates over videos.")
     batch_size: int = Field(64, ge=1, description="Faces scored at once; changes no score.")
 
     @property

@@ -28,7 +28,7 @@ class LoopSettings(Strict):
 
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(
-        32, ge=1, description="Faces per step of the optimiser, over all processes and micro-batches."
+        32, ge=1, le=1_000_000, description="Faces per step of the optimiser, over all processes and micro-batches."
     )
     optimizer: Literal["sgd", "adam", "adamw", "adamw_fused"] = Field(
         "adamw",
@@ -175,7 +175,10 @@ class TrainSettings(LoopSettings):
     )
     warmup: int = Field(400, ge=0)
     per_cell: int = Field(
-        10, ge=1, description="Faces of each training domain and label per step, over all processes and micro-batches."
+        10,
+        ge=1,
+        le=100_000,
+        description="Faces of each training domain and label per step, over all processes and micro-batches.",
     )
     flip: Literal["shared", "independent", "none"] = Field(
         "shared",

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pipelines.memory import memory_message
 from scripts.bench.training_step import freed_memory_benchmark
 from scripts.bench.turns import plain_environment
 
@@ -56,3 +57,18 @@ def test_both_ways_end_alike():
     assert len(rows) == 4
     assert rows[0]["ratio"] == 1.0
     assert all(row["equal"] and row["rounds_per_second"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError("Unable to allocate 14.9 GiB"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 1\ntwo"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+    ],
+)
+def test_want_of_memory_is_one_sentence(error, short):
+    message = memory_message(error)
+    assert (message is not None) == short
+    assert message is None or ("per_cell" in message and "\n" not in message)
