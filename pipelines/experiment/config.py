@@ -133,7 +133,7 @@ class SweepSettings(Strict):
 class Experiment(Strict):
     """Everything that decides a result."""
 
-    name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field("experiment", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
     output: Path | None = Field(None, description="Output folder; default: runs/NAME.")
     profile: Literal["auto", "exact", "gpu"] = Field(
         "auto",

@@ -45,6 +45,8 @@ def read_override(override: str) -> tuple[str, Any]:
     if not sign:
         raise AgfasError(f"'{override}' is not an override. Write key=value, for example cue.timestep=401.")
     key, where = key.strip(), f"The override '{shortened(override)}'"
+    if override != override.encode(errors="replace").decode():
+        raise AgfasError(f"{where} is not UTF-8 text. Rename the folder or file that it names.")
     kinds = kinds_at(key, Experiment)
     if not kinds or not kinds <= {str, Path, NoneType} or text.startswith(("'", '"')):
         return key, parse_value(text, where)

@@ -49,7 +49,7 @@ def test_text_of_an_override_is_taken_as_it_stands(text):
 
 
 @pytest.mark.parametrize(
-    "override", ["output=a ", "generator.domains=[a, b] # c", "detector.stem=[a #3]", "name='a' b"]
+    "override", ["output=a ", "output=a\udcff", "generator.domains=[a, b] # c", "detector.stem=[a #3]", "name='a' b"]
 )
 def test_an_override_that_would_lose_a_part_is_refused(override):
     with pytest.raises(AgfasError, match="The override"):
@@ -90,6 +90,7 @@ def test_a_block_without_its_name_is_the_default_one():
         ("generator.autoencoder.patchsize=3", ["patchsize", "did you mean 'patch_size'"]),
         ("data.name=synthetik", ["synthetik", "synthetic"]),
         ("seed=-1", ["seed", "-1"]),
+        ("name=..", ["name", "'..'"]),
         ("no-equals-sign", ["key=value"]),
         ("seed.deeper=1", ["seed"]),
         ("detector.embeding_dim=3", ["embeding_dim", "embedding_dim"]),
