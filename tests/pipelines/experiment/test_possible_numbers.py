@@ -47,7 +47,7 @@ def test_seeds_may_be_large_and_faces_of_any_side_without_a_generator():
 
 
 @pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("paper", marks=pytest.mark.slow)])
 def test_the_sides_of_a_baseline_are_those_that_it_can_be_built_for(name, preset):
     settings = build_experiment(
         {"generator": {"name": name, "preset": preset}, "cue": {"source": name}}, "test"
