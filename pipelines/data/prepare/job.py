@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.claims import sole_writer
-from pipelines.data.contents import stamp
+from pipelines.data.contents import files_below, stamp
 from pipelines.data.detection import load_detector
-from pipelines.data.importers.source import SourceFace
+from pipelines.data.importers.source import SourceFace, split_of
 from pipelines.data.prepare.card import versions
 from pipelines.data.prepare.cutter import Cutter, DetectorFactory
 from pipelines.data.prepare.dataset import TaskFiles
@@ -139,7 +139,9 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def _stamps(job: Job) -> list[tuple[int, ...]]:
-    return [stamp(face.path) for face in job.sources.faces if face.row < 0]
+    faces, folder = job.sources.faces, split_of(job.source)[0]
+    rows = files_below(folder) if folder.is_dir() and any(face.row >= 0 for face in faces) else []
+    return [stamp(path) for path in (*rows, *(face.path for face in faces if face.row < 0))]
 
 
 def _finished(out: Path, identity: str) -> dict[str, Any] | None:

@@ -156,12 +156,13 @@ def test_the_place_of_the_sources_does_not_count(tmp_path):
     assert lists[0] == lists[1]
 
 
-def test_a_picture_that_is_replaced_during_the_job_stops_it(tmp_path, monkeypatch):
-    source, recipe = tmp_path / "in", PrepareRecipe(aligned=True, **SMALL)
+@pytest.mark.parametrize(("importer", "write"), [("folder", class_folders), ("hf", saved)])
+def test_a_picture_that_is_replaced_during_the_job_stops_it(tmp_path, monkeypatch, importer, write):
+    source, recipe = tmp_path / "in", PrepareRecipe(aligned=True, importer=importer, **SMALL)
     source.mkdir()
-    class_folders(source, 0)
+    write(source, 0)
     job = open_job(source, tmp_path / "out", recipe, find_sources(source, recipe), SquareDetector)
-    monkeypatch.setattr("pipelines.data.prepare.job._make_tasks", lambda *arguments: replaced(source, class_folders))
+    monkeypatch.setattr("pipelines.data.prepare.job._make_tasks", lambda *arguments: replaced(source, write))
     with pytest.raises(AgfasError, match="changed while they were read"):
         run_job(job)
     assert not any((tmp_path / "out" / ".work").iterdir())
