@@ -9,7 +9,14 @@ import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.published import CROP, sight
-from pipelines.artefacts import SNAPSHOTS_SHA256, DetectorRun, cue_reader, judged_rows, snapshot_sha256
+from pipelines.artefacts import (
+    SNAPSHOTS_SHA256,
+    DetectorRun,
+    cue_reader,
+    judged_rows,
+    load_detector,
+    snapshot_sha256,
+)
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds
@@ -122,6 +129,8 @@ def _train_fold(experiment: Experiment, faces: Faces, reader: CueReader | None, 
 
 
 def _checksums(run: Path, steps: list[int]) -> dict[str, str]:
+    for step in steps:
+        load_detector(snapshot_folder(run, step))  # an earlier start may have written it, and it may have changed since
     return {str(step): snapshot_sha256(snapshot_folder(run, step)) for step in steps}
 
 

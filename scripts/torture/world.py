@@ -28,6 +28,8 @@ _LANES = 2
 # What an undisturbed run does not repeat either: the machine, times, and pages that show them.
 _VOLATILE = ("environment.json", "index.html", "made.json")
 _TIME = re.compile(rb'"(?:seconds_per_step|crc32)": [^,}]*|.*\d:\d\d:\d\d.*')
+# Of the tables' files, whose bytes may change where nothing is stored.
+_KEY = re.compile(rb'"(?:key|_sha256)": "[0-9a-f]+"')
 _HIDDEN = re.compile(r"(?<![^/])\.([^/]+?)(\.\d+\.[0-9a-f]{16}\.(tmp|lock)|\.lock)(?![^/])")
 
 Item = TypeVar("Item")
@@ -42,6 +44,8 @@ def result(folder: Path) -> Result:
             content = path.read_bytes()
             if path.name in ("metrics.jsonl", "results.md"):
                 content = _TIME.sub(b"", content)
+            elif path.name == "result.json":
+                content = _KEY.sub(b"", content)
             elif path.name == MANIFEST_NAME:
                 content = _listed(content)
             found[path.relative_to(folder).as_posix()] = sha256(content).hexdigest()
