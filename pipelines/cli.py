@@ -6,6 +6,7 @@ Nothing heavier than typer is imported here and in `pipelines.commands`, so that
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import typer
@@ -60,6 +61,9 @@ def main() -> None:
     from pipelines.processes import is_launched, state
     from pipelines.progress import quiet_libraries
 
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     quiet_libraries()
     watch_signals()

@@ -18,6 +18,7 @@ from typing import Any
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import canonical_json
 from pipelines.locks import ByteLocks
+from pipelines.spelling import short_name
 
 # Of temporary files and their locks: name, process, and what no other process has. Earlier versions made no lock.
 _TEMPORARY = re.compile(r"(?P<stem>\..+\.[0-9]+\.(?:[0-9a-f]{8}){1,2})\.(?:tmp|lock)")
@@ -154,6 +155,10 @@ def explain_os_error(error: OSError, place: Path, bytes_to_come: int = 0) -> Exc
             f"{file_of(error) or place} cannot be read or written ({error.strerror}): nothing already made is lost."
             " Check the disk, or the connection to it, and run again."
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return AgfasError(
+            f"{place} cannot be written: its name is too long for this file system. Choose a shorter one."
+        )
     return error
 
 
@@ -198,7 +203,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 def _reserve(path: Path) -> tuple[Path, ByteLocks | None]:
     # Cut, so that the name fits whatever the length of the file's.
-    start = path.name.encode()[:_BYTES_OF_A_NAME].decode(errors="ignore")
+    start = path.name.encode(errors="surrogateescape")[:_BYTES_OF_A_NAME].decode(errors="ignore")
     while True:
         stem = path.with_name(f".{start}.{os.getpid()}.{os.urandom(8).hex()}")
         try:
@@ -360,7 +365,7 @@ def _put_back(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")
+    return path.with_name(short_name(f".{path.name}.replaced"))
 
 
 def _remove(path: Path) -> None:

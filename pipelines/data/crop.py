@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipelines.data.parsing import Parser
 
 DEFAULT_TEMPLATE = "agfas"
+# Shortest side in pixels of a picture that no face detector searches: below, no face is more than a stain.
+SMALLEST_CROP = 16
 # Share of the longer side that the central square may cut off: a pixel or two, which no model notices. What is
 # further from square is a photograph, whose central square would cut through the face.
 SQUARE_TOLERANCE = 0.02
@@ -62,7 +64,7 @@ class CropRecipe:
             The crop (size, size, 3) uint8, not enhanced yet, and left, top and side of the square that was taken.
 
         Raises:
-            AgfasError: the picture is not square.
+            AgfasError: the picture is too small, or not square.
         """
         left, top, side = central_square(picture)
         return to_square(picture[top : top + side, left : left + side], self.size), (left, top, side)
@@ -88,8 +90,9 @@ def central_square(picture: np.ndarray) -> tuple[int, int, int]:
     """Left, top and side of the central square of an aligned crop (H, W, 3).
 
     Raises:
-        AgfasError: the picture is further from square than `SQUARE_TOLERANCE`.
+        AgfasError: the picture is smaller than `SMALLEST_CROP`, or further from square than `SQUARE_TOLERANCE`.
     """
+    check_holds_face(picture)
     height, width = picture.shape[:2]
     side, longer = min(height, width), max(height, width)
     if longer - side > SQUARE_TOLERANCE * longer:
@@ -99,6 +102,16 @@ def central_square(picture: np.ndarray) -> tuple[int, int, int]:
             " --face-detector yunet --weights yunet.onnx."
         )
     return (width - side) // 2, (height - side) // 2, side
+
+
+def check_holds_face(picture: np.ndarray) -> None:
+    """Refuse a picture (H, W, 3) that is judged without a face detector and smaller than `SMALLEST_CROP`."""
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST_CROP:
+        raise AgfasError(
+            f"The picture has {width} x {height} pixels, too few to hold a face: at least {SMALLEST_CROP} on each side"
+            " are needed. Give a larger one."
+        )
 
 
 def to_square(crop: np.ndarray | Image.Image, size: int) -> np.ndarray:

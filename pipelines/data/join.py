@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from pipelines.data.records import (
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically
 from pipelines.fingerprint import fingerprint
+from pipelines.processes import say
+from pipelines.spelling import alike
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,6 +55,11 @@ def join_faces(folders: Sequence[Path], out: Path) -> Path:
 
 def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> None:
     features = _features(parts)
+    if repeated := _repeated(parts):
+        say(
+            f"{repeated} faces lie in more than one of {', '.join(map(str, folders))}, pixel for pixel: a detector that"
+            " is tested on one of these domains may have been trained on its faces."
+        )
     names = [f"data-{number:05d}-of-{len(parts):05d}.arrow" for number in range(len(parts))]
     out.mkdir()
     for name, part in zip(names, parts, strict=True):
@@ -100,12 +108,25 @@ def _common(recipes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _check_domains(folders: Sequence[Path], parts: list[pyarrow.Table]) -> None:
-    known: dict[str, Path] = {}
+    known: dict[str, tuple[str, Path]] = {}
     for folder, part in zip(folders, parts, strict=True):
         for domain in part.column("domain").unique().to_pylist():
-            if domain in known:
+            name, place = known.setdefault(alike(domain), (domain, folder))
+            if place != folder:
+                spelled = "" if name == domain else f", spelled '{name}' in the first"
                 raise AgfasError(
-                    f"{known[domain]} and {folder} both hold the domain '{domain}'. Prepare one of them again with"
+                    f"{place} and {folder} both hold the domain '{domain}'{spelled}. Prepare one of them again with"
                     " another --domain."
                 )
-            known[domain] = folder
+
+
+def _repeated(parts: Sequence[pyarrow.Table]) -> int:
+    """Number of faces that a part before has too, pixel for pixel: parts of one size store equal pixels equally."""
+    seen: set[bytes] = set()
+    count = 0
+    for part in parts:
+        pictures = (image["bytes"] for batch in part.select(["image"]).to_batches() for image in batch[0].to_pylist())
+        own = {hashlib.sha256(picture).digest()[:12] for picture in pictures if picture}
+        count += len(seen & own)
+        seen |= own
+    return count

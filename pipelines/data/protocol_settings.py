@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.settings import Added, Strict
+from pipelines.spelling import one_form
 
 CORPUS = "corpus"
 """Domain of live faces for the generator; by default it is neither source nor target of a protocol."""
@@ -30,6 +31,14 @@ CORPUS = "corpus"
 def _in_order(names: list[str]) -> list[str]:
     """Each once and in a fixed order, so that equal choices give equal fingerprints."""
     return [name for name in ("train", "dev", "test") if name in names]
+
+
+def _in_one_form(names: list[str]) -> list[str]:
+    return [one_form(name) for name in names]
+
+
+Domains = Annotated[list[str], AfterValidator(_in_one_form)]
+"""Names of domains, in the form of Unicode that datasets keep."""
 
 
 def _domains(least: int, what: str) -> Any:
@@ -63,53 +72,53 @@ class LeaveOneOut(_AcrossDomains):
     """Every domain is the target once, the others are the sources."""
 
     name: Literal["leave_one_out"] = "leave_one_out"
-    domains: list[str] | None = _domains(2, "Domains that take turns")
+    domains: Domains | None = _domains(2, "Domains that take turns")
 
 
 class Limited(_AcrossDomains):
     """Few sources, for example M&I to C: one detector per target."""
 
     name: Literal["limited"] = "limited"
-    train: list[str] = Field(min_length=1, description="Source domains.")
-    test: list[str] = Field(min_length=1, description="Target domains; each is one fold.")
+    train: Domains = Field(min_length=1, description="Source domains.")
+    test: Domains = Field(min_length=1, description="Target domains; each is one fold.")
 
 
 class OneAgainstOthers(_AcrossDomains):
     """Every domain is the only source once; all others are tested together."""
 
     name: Literal["one_against_others"] = "one_against_others"
-    domains: list[str] | None = _domains(2, "Domains that take turns")
+    domains: Domains | None = _domains(2, "Domains that take turns")
 
 
 class Within(_OfVideos):
     """Every domain by itself: trained on its `train` records, tested on its `test` records."""
 
     name: Literal["within"] = "within"
-    domains: list[str] | None = _domains(1, "One detector each")
+    domains: Domains | None = _domains(1, "One detector each")
 
 
 class CrossMatrix(_OfVideos):
     """Every domain is the only source once and all are tested, itself on its `test` records."""
 
     name: Literal["cross_matrix"] = "cross_matrix"
-    domains: list[str] | None = _domains(2, "Rows and columns of the matrix")
+    domains: Domains | None = _domains(2, "Rows and columns of the matrix")
 
 
 class Combined(_OfVideos):
     """One detector for the `train` records of all domains, tested on the `test` records of each."""
 
     name: Literal["combined"] = "combined"
-    domains: list[str] | None = _domains(2, "Trained on together")
+    domains: Domains | None = _domains(2, "Trained on together")
 
 
 class AllToUnseen(_AcrossDomains):
     """One detector for a list of domains, tested on others; if one list is missing, it is all other domains."""
 
     name: Literal["all_to_unseen"] = "all_to_unseen"
-    train: list[str] | None = Field(
+    train: Domains | None = Field(
         default=None, min_length=1, description="Source domains; default: all except `corpus` and `test`."
     )
-    test: list[str] | None = Field(
+    test: Domains | None = Field(
         default=None, min_length=1, description="Targets; default: all except `corpus` and `train`."
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dfg.baselines import check_baseline
+from pipelines.data.protocol_settings import Domains
 from pipelines.settings import Bystander, Content, Strict, Unit, named
 from pipelines.training.settings import LoopSettings
 
@@ -17,7 +18,7 @@ class TrainedIdentity(Strict):
 
     name: Literal["trained"] = "trained"
     preset: Literal["tiny", "iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "tiny"
-    domains: list[str] = Field(["corpus"], description="Domains whose live faces are its classes.")
+    domains: Domains = Field(["corpus"], description="Domains whose live faces are its classes.")
     scale: float = Field(32.0, gt=0, description="ArcFace's s.")
     margin: float = Field(0.3, ge=0, description="ArcFace's angular margin m in radians.")
     loop: LoopSettings = LoopSettings(steps=400, batch_size=64, learning_rate=1e-3, schedule="cosine", warmup=20)
@@ -136,7 +137,7 @@ class GeneratorSettings(Strict):
     )
     attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
     autoencoder: AutoencoderSettings = PatchSettings()
-    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    domains: Domains = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")
     loop: LoopSettings = LoopSettings(steps=1000, learning_rate=3e-4, ema_decay=0.999, max_grad_norm=1.0)
 
@@ -168,7 +169,7 @@ class BaselineSettings(Strict):
     share: float = Field(
         1.0, gt=0, le=1, description="Share of the live faces it is trained on; smaller shares are subsets."
     )
-    domains: list[str] = Field(["corpus"], description="Domains whose live faces it is trained on.")
+    domains: Domains = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Mirror faces at random.")
     loop: LoopSettings = _BASELINE_LOOP
 

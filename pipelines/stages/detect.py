@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from oanet.published import publication, published_names
 from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES, is_video, kind_beside, why_unread
+from pipelines.data.importers.source import is_of_the_system
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_text
 from pipelines.progress import bar
+from pipelines.spelling import one_form, short_name
 from pipelines.verdict.answers import REFUSED, Verdict, as_csv, as_json, as_table, count_refused
 
 if TYPE_CHECKING:
@@ -240,6 +242,8 @@ def _walk(top: Path, found: Found) -> None:
     before = len(found.media)
     unread: list[OSError] = []
     for path in sorted(_files(top, found, unread)):
+        if is_of_the_system(path.name):
+            continue
         if path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):
             found.media.append(Medium(path, path.relative_to(top).as_posix()))
         elif kind := kind_beside(path):
@@ -257,6 +261,7 @@ def _walk(top: Path, found: Found) -> None:
 
 def _files(top: Path, found: Found, unread: list[OSError]) -> Iterator[Path]:
     for folder, names, files in os.walk(top, onerror=unread.append):
+        names[:] = [name for name in names if not is_of_the_system(name)]
         # os.walk lists links to folders, but does not follow them.
         found.links += sum((Path(folder) / name).is_symlink() for name in names)
         for name in files:
@@ -280,7 +285,7 @@ class Overlays:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.written: list[str | None] = []
-        self._taken: set[Path] = set()
+        self._taken: set[str] = set()
 
     def write(self, medium: Medium, verdict: Verdict) -> None:
         """Write the next answer's overlay; refused files have none."""
@@ -290,7 +295,8 @@ class Overlays:
             self.written.append(None)
             return
         picture = draw_overlay(verdict)
-        path = self._free(self.folder / f"{medium.name}.png")
+        place = self.folder / medium.name
+        path = self._free(place.with_name(f"{place.name}.png"))
         write_atomically(path, lambda temporary: picture.save(temporary, "PNG"))
         self.written.append(str(path))
 
@@ -301,9 +307,10 @@ class Overlays:
 
     def _free(self, path: Path) -> Path:
         """The path, with a number appended if another overlay has it, as for two folders with files of one name."""
-        candidate, number = path, 1
-        while candidate in self._taken:
+        candidate, number = path.with_name(short_name(path.name)), 1
+        # Some file systems take names for one that differ in case or in their form of Unicode.
+        while (known := one_form(str(candidate)).casefold()) in self._taken:
             number += 1
-            candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        self._taken.add(candidate)
+            candidate = path.with_name(short_name(f"{path.stem}-{number}{path.suffix}"))
+        self._taken.add(known)
         return candidate

@@ -14,9 +14,10 @@ from pipelines.data.leaks import leaks_from_json
 from pipelines.data.prepare.card import as_text, expectation
 from pipelines.data.prepare.cutter import DetectorFactory
 from pipelines.data.prepare.job import open_job, run_job
-from pipelines.data.prepare.result import refused_share
+from pipelines.data.prepare.result import contradicted_share, refused_share
 from pipelines.data.prepare.settings import PrepareRecipe, build_recipe
 from pipelines.data.prepare.sources import Sources, find_sources, title_of
+from pipelines.data.repeats import repeat_sentences
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import read_mapping, set_dotted
 from pipelines.files import read_json
@@ -91,8 +92,10 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
     for line in as_text(read_json(out / "counts.json")["counts"]):
         say(line)
     leaks = leaks_from_json(read_json(out / "leaks.json"))
-    for line in [*joined_sentences(card), *leaks.sentences()]:
+    for line in [*joined_sentences(card), *leaks.sentences(), *repeat_sentences(card.get("repeats", {}))]:
         say(line)
+    if "sources" in card:  # datasets of earlier versions have no account
+        say(_account(card["sources"]))
     share = refused_share(card)
     say(f"{card['refused_faces']} of {card['asked']} faces were refused ({share:.1%}): {out / 'refused.csv'}")
     for line in groups(_refused_sources(out / "refused.csv")):
@@ -106,6 +109,11 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
     if passed := sum(card["passed_over"].values()):
         say(f"{passed} files and links are passed over: {out / 'passed_over.csv'}")
     say(f"Dataset: {out} ({card['faces']} faces, fingerprint {card['fingerprint']})")
+    if not card["faces"]:
+        say("No face came through, so there is no dataset to work with and the exit code is 1: read refused.csv.")
+        return 1
+    if one_class := _one_class(card):
+        say(one_class)
     if not leaks.clean and not recipe.allow_leaks:
         say(
             "Splits leak, so the exit code is 1: error rates on this dataset would be too low. leaks.json says what"
@@ -116,6 +124,12 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
         say(
             f"That is more than --max-refused {recipe.max_refused:g}, so the exit code is 1. The dataset is complete"
             " and can be used; read refused.csv first."
+        )
+        return 1
+    if contradicted_share(card) > recipe.max_refused:
+        say(
+            f"Faces in both classes are {contradicted_share(card):.1%} of all, more than --max-refused"
+            f" {recipe.max_refused:g}, so the exit code is 1."
         )
         return 1
     return 0
@@ -141,3 +155,20 @@ def groups(refused: Iterable[tuple[str, str]]) -> list[str]:
     return [
         f"  {count} {_what(ending)} in {ending}: {reason}" for (ending, reason), count in groups.most_common(_SHOWN)
     ]
+
+
+def _account(sources: dict[str, int]) -> str:
+    """One line that says where every file or row has gone."""
+    words = {"read": "read", "refused": "refused", "passed_over": "passed over", "beyond_limit": "beyond --limit"}
+    parts = [f"{sources[name]} {word}" for name, word in words.items() if sources[name] or name == "read"]
+    return f"Sources: {sources['found']} found: {', '.join(parts)}"
+
+
+def _one_class(card: dict[str, Any]) -> str:
+    """What a dataset of one class is good for; empty if it has both."""
+    labels = {place.rsplit("/", 2)[1] for place in card["counts"]}
+    if len(labels) > 1:
+        return ""
+    if labels == {"bonafide"}:
+        return "All faces are bona fide: enough to train a generator, not a detector."
+    return "All faces are attacks: no generator and no detector can be trained on them alone."

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.data.leaks import Leaks, dataset_leaks, leaks_from_json
 from pipelines.data.prepare.card import as_text, count_faces
 from pipelines.data.records import SPLITS, load_faces, read_card
+from pipelines.data.repeats import repeat_sentences
 from pipelines.data.sheet import contact_sheet
 from pipelines.files import read_json
 
@@ -34,6 +35,8 @@ def run(folder: Path) -> list[str]:
         *as_text(count_faces(columns)),
         *_leaks(folder, card["fingerprint"]).sentences(),
     ]
+    if "repeats" in card:
+        lines += repeat_sentences(card["repeats"])
     if "refused_faces" in card:
         refused, filtered = card["refused_faces"], card["filtered_faces"]
         lines.append(

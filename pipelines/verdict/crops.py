@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from oanet.published import BOX, CROP, PICTURE, POINTS
-from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, recipe_of, resized_mask, to_square
+from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, check_holds_face, recipe_of, resized_mask, to_square
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
 from pipelines.data.formats import is_video
@@ -224,6 +224,7 @@ class Cropper:
     def _alone(self, photo: np.ndarray) -> Crop:
         """A picture that is a crop already, or that is seen whole."""
         if self.network is not None and self.sees_whole:
+            check_holds_face(photo)
             return Crop(self.network.look(photo))
         return self._finish(self.recipe.take(photo)[0])
 

@@ -56,9 +56,10 @@ def find(source: Path, domain: str, split: str, bonafide: Given, live: Given) ->
     splits = [_split(parts) for parts in below]
     without = [path for path, name in zip(paths, splits, strict=True) if not name]
     if 0 < len(without) < len(paths):
+        first, *deeper = without[0].relative_to(top).parts[:-1]
+        advice = _deal_out(source, first) if deeper else "Move them into the folder of a split."
         raise AgfasError(
-            f"{len(without)} of {len(paths)} files are in no folder of a split, the first is {without[0]}."
-            f" {_deal_out(source, without[0].relative_to(top).parts[0])}"
+            f"{len(without)} of {len(paths)} files are in no folder of a split, the first is {without[0]}. {advice}"
         )
     return [
         SourceFace(path, domain, kinds[parts[-1]], name, name, split=part if len(set(splits)) > 1 else "",
@@ -67,15 +68,16 @@ def find(source: Path, domain: str, split: str, bonafide: Given, live: Given) ->
     ]  # fmt: skip
 
 
-def split_word(source: Path, name: str) -> str:
-    """`train`, `dev` or `test` by a common word for it.
+def split_word(source: Path, name: str, column: str = "") -> str:
+    """`train`, `dev` or `test` by a common word for it, which is in a column or names a part of the source.
 
     Raises:
         AgfasError: it is none.
     """
     if plain(name) not in SPLIT_WORDS:
+        alone = f"To have all subjects dealt out, leave split_column={column} out." if column else ""
         raise AgfasError(
-            f"{source}: {name!r} is no split; {nearest(plain(name), SPLIT_WORDS)} {_deal_out(source, name)}"
+            f"{source}: {name!r} is no split; {nearest(plain(name), SPLIT_WORDS)} {alone or _deal_out(source, name)}"
         )
     return SPLIT_WORDS[plain(name)]
 

@@ -21,6 +21,7 @@ from pipelines.data.importers.source import SourceFace, files_in, media_in, name
 from pipelines.data.importers.words import SPLIT_WORDS, meaning, plain
 from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError
+from pipelines.spelling import one_form
 
 TITLE = "your own pictures and videos"
 CITATION = ""
@@ -116,5 +117,5 @@ def find_live(source: Path, domain: str) -> list[SourceFace]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts names by the numbers in them: 9 before 10."""
-    parts = re.findall(r"\d+|\D+", str(path))
+    parts = re.findall(r"\d+|\D+", one_form(str(path)))
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

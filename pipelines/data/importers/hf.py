@@ -100,7 +100,7 @@ def find(
         known = _filled(data, subject, [""] * len(data))
         kinds = _filled(data, attack_type, [""] * len(data))
         if split_column:
-            splits = [class_folders.split_word(source, text) for text in _needed(data, split_column)]
+            splits = [class_folders.split_word(source, text, split_column) for text in _needed(data, split_column)]
         else:
             splits = [class_folders.split_word(source, name) if len(parts) > 1 else ""] * len(data)
         content = _content(place, data, image, held)

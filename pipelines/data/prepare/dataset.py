@@ -213,6 +213,17 @@ class TaskRecords:
             with pa.memory_map(str(self.files.records(number))) as source:
                 yield pa.ipc.open_stream(source).read_all()
 
+    def pictures(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """The stored crops of rows, which are in ascending order."""
+        start, waiting = 0, iter(rows)
+        row = next(waiting, None)
+        for table in self.tables() if rows else ():
+            column, stop = table.column("image"), start + len(table)
+            while row is not None and row < stop:
+                yield column[row - start].as_py()
+                row = next(waiting, None)
+            start = stop
+
     def groups(self) -> list[int]:
         """Number of tasks in each file of the dataset; a file has about 500 MB."""
         groups, total = [0], 0

@@ -27,7 +27,7 @@ from pipelines.data.importers.source import SourceFace, split_of
 from pipelines.data.prepare.card import versions
 from pipelines.data.prepare.cutter import Cutter, DetectorFactory
 from pipelines.data.prepare.dataset import TaskFiles
-from pipelines.data.prepare.names import source_name
+from pipelines.data.prepare.names import printable, source_name
 from pipelines.data.prepare.pool import Pool
 from pipelines.data.prepare.result import assemble
 from pipelines.data.prepare.settings import PrepareRecipe
@@ -104,8 +104,10 @@ def open_job(
         make_detector: replaces the recipe's face detector; must be picklable.
 
     Raises:
-        AgfasError: the output is inside the source, or weights are missing.
+        AgfasError: the output is inside the source or has a name that Arrow cannot write, or weights are missing.
     """
+    if printable(str(out)) != str(out):
+        raise AgfasError(f"The name of {printable(str(out))} holds bytes that are no text (UTF-8). Name another --out.")
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise AgfasError(f"{out} is inside {source}, which is only read. Name a folder outside it with --out.")
     make = make_detector or partial(load_detector, recipe.face_detector, recipe.weights, **recipe.detector_options)

@@ -16,6 +16,8 @@ from pipelines.errors import AgfasError
 from pipelines.spelling import alike_groups, one_form
 
 _KEPT = "-_."
+# Bytes of a domain's name: several stand in the name of a fold, which is a folder.
+_LONGEST_DOMAIN = 100
 _FACE_SUFFIX = re.compile(r"(.+)-face[1-9]\d*")
 
 
@@ -151,9 +153,15 @@ def check_keys(faces: list[SourceFace], all_faces: bool) -> None:
     """Check, before any work, that all records will have distinct keys and consistent videos.
 
     Raises:
-        AgfasError: two files with one key; a video of two subjects or of both labels; with `all_faces`, a video with
-            the name that a further face of another video would get.
+        AgfasError: a domain with too long a name; two files with one key; a video of two subjects or of both labels;
+            with `all_faces`, a video with the name that a further face of another video would get.
     """
+    for domain in sorted({face.domain for face in faces}):
+        if len(domain.encode()) > _LONGEST_DOMAIN:
+            raise AgfasError(
+                f"The name of the domain {domain[:40]}... has {len(domain.encode())} bytes; at most"
+                f" {_LONGEST_DOMAIN} fit into names of folders. Give a shorter one with --domain."
+            )
     _check_distinct(faces)
     _check_videos(faces)
     if all_faces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from pipelines.data.prepare.dataset import TaskFiles, TaskRecords, write_dataset
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import Noted, Refusal, Sources, assign_again, title_of
 from pipelines.data.records import CARD_NAME
+from pipelines.data.repeats import Repeats, find_repeats, repeat_sentences
 from pipelines.data.splits import undersample
+from pipelines.errors import AgfasError
 from pipelines.files import csv_text, sync_file, sync_folder, write_json, write_text
 
 
@@ -33,6 +36,8 @@ class _Result:
         notes: lines of `noted.csv`.
         left_out: keys of the faces that were left out for the ratio.
         leaks: overlap of the splits.
+        repeats: equal faces.
+        account: see `accounted`.
     """
 
     columns: dict[str, list[Any]]
@@ -40,6 +45,8 @@ class _Result:
     notes: list[Noted]
     left_out: list[str]
     leaks: Leaks
+    repeats: Repeats
+    account: dict[str, int]
 
     def totals(self) -> dict[str, int]:
         """`asked`: all expected faces; `refused`: lines of `refused.csv`."""
@@ -79,7 +86,7 @@ def assemble(
     joined = _join(columns, recipe, sources)
     keep = _kept(columns, recipe)
     content = write_dataset(records, columns["split"], keep, stage)
-    result = _result(files, tasks, columns, keep, sources)
+    result = _result(records, columns, keep, sources)
     importer = sources.importer
     card = {
         "fingerprint": content,
@@ -96,6 +103,8 @@ def assemble(
         "subjects_unknown": result.leaks.subjects_unknown,
         "splits_clean": result.leaks.clean,
         "joined": joined.as_json(),
+        "repeats": result.repeats.as_json(),
+        "sources": result.account,
         "counts": cells(result.columns),
     }
     _write_beside(stage, card, result, sources)
@@ -108,6 +117,11 @@ def assemble(
 def refused_share(card: dict[str, Any]) -> float:
     """Share of the expected faces that were refused, not counting limits of the recipe; 1 if no face is left."""
     return float(card["refused_faces"]) / max(1, int(card["asked"])) if card["faces"] else 1.0
+
+
+def contradicted_share(card: dict[str, Any]) -> float:
+    """Share of the faces that are both bona fide and attack."""
+    return float(card.get("repeats", {}).get("faces_in_both", 0)) / max(1, int(card["faces"]))
 
 
 def _join(columns: dict[str, list[Any]], recipe: PrepareRecipe, sources: Sources) -> Joined:
@@ -134,23 +148,55 @@ def _kept(columns: dict[str, list[Any]], recipe: PrepareRecipe) -> np.ndarray:
     return undersample(columns["label"], columns["split"], columns["quality"], columns["key"], recipe.ratio)
 
 
-def _result(files: TaskFiles, tasks: int, columns: dict[str, list[Any]], keep: np.ndarray, sources: Sources) -> _Result:
+def _result(records: TaskRecords, columns: dict[str, list[Any]], keep: np.ndarray, sources: Sources) -> _Result:
     chosen = {
         name: [value for value, stays in zip(values, keep, strict=True) if stays] for name, values in columns.items()
     }
+    kept = np.flatnonzero(keep).tolist()
+    refusals = [line for number in range(records.tasks) for line in records.files.refusals(number)]
     return _Result(
         chosen,
-        [*sources.unreadable, *(line for number in range(tasks) for line in files.refusals(number))],
-        [line for number in range(tasks) for line in files.notes(number)],
+        [*sources.unreadable, *refusals],
+        [line for number in range(records.tasks) for line in records.files.notes(number)],
         [key for key, stays in zip(columns["key"], keep, strict=True) if not stays],
         find_leaks(chosen, *_signatures(chosen)),
+        find_repeats(chosen, lambda rows: records.pictures([kept[row] for row in rows])),
+        accounted(columns["source"], refusals, sources),
     )
+
+
+def accounted(read: Sequence[str], refusals: Sequence[Refusal], sources: Sources) -> dict[str, int]:
+    """Where every source that was found has gone: `found` is the sum of the others.
+
+    Args:
+        read: name of the source of every face.
+        refusals: of sources and of their frames.
+        sources: of the job.
+
+    Raises:
+        AgfasError: a source that gave neither a face nor a refusal.
+    """
+    faces, refused = set(read), {line.path for line in refusals}
+    lost = [name for name in sources.names if name not in faces and name not in refused]
+    if lost:
+        raise AgfasError(
+            f"{len(lost)} of {len(sources.names)} sources gave neither a face nor a line of refused.csv, the first is"
+            f" {lost[0]}. That is a fault of this program; nothing was published. Please report it."
+        )
+    account = {
+        "read": sum(name in faces for name in sources.names),
+        "refused": sum(name not in faces for name in sources.names) + len(sources.unreadable),
+        "passed_over": len(sources.passed_over),
+        "beyond_limit": sources.beyond_limit,
+    }
+    return {"found": sum(account.values()), **account}
 
 
 def _write_beside(folder: Path, card: dict[str, Any], result: _Result, sources: Sources) -> None:
     rows = count_faces(result.columns)
     expected = [{**asdict(count.expected), "found": count.found, "missing": count.missing} for count in sources.counts]
     counts = {"counts": rows, "expected": expected, "passed_over": card["passed_over"], **result.totals()}
+    counts |= {"sources": result.account, "repeats": card["repeats"]}
     write_json(folder / "counts.json", counts)
     write_json(folder / "leaks.json", {"fingerprint": card["fingerprint"], **result.leaks.as_json()})
     refused = [
@@ -162,11 +208,13 @@ def _write_beside(folder: Path, card: dict[str, Any], result: _Result, sources: 
         write_text(folder / "noted.csv", csv_text([asdict(line) for line in result.notes]))
     if result.left_out:
         write_text(folder / "left_out.csv", csv_text([{"key": key} for key in result.left_out]))
+    if result.repeats.lines:
+        write_text(folder / "repeated.csv", csv_text(result.repeats.lines))
     if sources.passed_over:
         ignored = [{"path": path, "reason": why} for path, why in sources.passed_over]
         write_text(folder / "passed_over.csv", csv_text(ignored))
     sentences = [expectation(count) for count in sources.counts]
-    splits = [*joined_sentences(card), *result.leaks.sentences()]
+    splits = [*joined_sentences(card), *result.leaks.sentences(), *repeat_sentences(card["repeats"])]
     write_text(folder / "README.md", readme(card, rows, sentences, splits))
 
 

@@ -18,7 +18,7 @@ from pipelines.data.formats import kind_beside, kind_named, why_unread
 from pipelines.data.images import read_noted
 from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
-from pipelines.data.importers.source import LeftOut, SourceFace, split_of
+from pipelines.data.importers.source import LeftOut, SourceFace, is_of_the_system, split_of
 from pipelines.data.prepare.names import check_keys, path_below, settled_names, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits, evenly_spaced
@@ -75,6 +75,7 @@ class Sources:
             those in places that an importer of our own layout does not read.
         passed_over: (path, reason) of files that the importer ignored.
         importer: its module, with the dataset's title, citation and licence.
+        beyond_limit: number of sources that the recipe's `limit` leaves out.
     """
 
     faces: list[SourceFace]
@@ -84,6 +85,7 @@ class Sources:
     unreadable: list[Refusal]
     passed_over: list[tuple[str, str]]
     importer: ModuleType
+    beyond_limit: int = 0
 
     @property
     def missing(self) -> list[VideoCount]:
@@ -122,7 +124,7 @@ def find_sources(source: Path, recipe: PrepareRecipe) -> Sources:
     official, names = [face.split for face in faces], [source_name(face, base) for face in faces]
     faces = assign_splits(faces, **recipe.splits.assignment())
     counts = check_counts(found, getattr(module, "EXPECTED", ()))
-    return Sources(faces, official, names, counts, unreadable, passed_over, module)
+    return Sources(faces, official, names, counts, unreadable, passed_over, module, len(found) - len(faces))
 
 
 def title_of(importer: ModuleType) -> str:
@@ -176,6 +178,7 @@ def _look_around(source: Path, faces: list[SourceFace], places: str) -> tuple[li
     what their datasets do not count.
     """
     taken = {face.path for face in faces}
+    seen: set[Path] = set()
     unreadable: list[Refusal] = []
     passed_over: list[tuple[str, str]] = []
 
@@ -189,12 +192,18 @@ def _look_around(source: Path, faces: list[SourceFace], places: str) -> tuple[li
         links = [name for name in folders if Path(folder, name).is_symlink()]
         for path in sorted(Path(folder, name) for name in [*links, *files]):
             if path in taken:
+                seen.add(path)
                 continue
             reason, ignored = _why_left(path, places)
             if reason:
                 refuse(path, reason)
             else:
                 passed_over.append((path_below(path, source), ignored))
+    if gone := sorted(taken - seen):
+        raise AgfasError(
+            f"{len(gone)} of {len(taken)} files of {source} are gone since they were listed, the first is {gone[0]}."
+            " Run again once nothing changes there."
+        )
     return sorted(unreadable, key=lambda line: line.path), sorted(passed_over)
 
 
@@ -208,6 +217,8 @@ def _why_left(path: Path, places: str) -> tuple[str, str]:
     kind, ending = kind_beside(path), path.suffix.lower() or "no suffix"
     if kind is None:
         return "", f"{ending}, ignored by the importer"
+    if any(map(is_of_the_system, path.parts[-2:])):
+        return "", "made by macOS or Windows"
     if kind.advice or ending not in kind.suffixes:
         return f"It {why_unread(kind, path)}", ""
     if places:

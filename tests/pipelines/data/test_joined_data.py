@@ -8,7 +8,8 @@ import pytest
 from output_folder import make_experiment, write_faces
 
 from pipelines.artefacts import make_faces
-from pipelines.data.records import CARD_NAME, read_card
+from pipelines.data.join import _repeated, join_faces
+from pipelines.data.records import CARD_NAME, open_table, read_card
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
@@ -64,3 +65,17 @@ def test_two_of_one_domain_are_refused(joined, tmp_path):
     again = part(tmp_path / "again", "kiosk")
     with pytest.raises(AgfasError, match="both hold the domain 'kiosk'"):
         make_faces(with_overrides(joined, {"data.paths": [*map(str, joined.data.paths), again]}))
+
+
+def test_domains_that_differ_in_case_only_are_one(tmp_path):
+    folders = [Path(part(tmp_path / name, name)) for name in ("Kiosk", "kiosk")]
+    with pytest.raises(AgfasError, match="both hold the domain 'kiosk', spelled 'Kiosk' in the first"):
+        join_faces(folders, tmp_path / "whole")
+
+
+def test_pictures_of_two_datasets_are_counted(tmp_path):
+    write_faces(tmp_path / "one", domains=("kiosk",))
+    table = open_table(tmp_path / "one")
+    pictures = {row["bytes"] for row in table.column("image").to_pylist()}
+    assert _repeated([table, table]) == len(pictures) > 0
+    assert _repeated([table]) == 0

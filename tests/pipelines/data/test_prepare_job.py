@@ -12,6 +12,7 @@ from prepare_stubs import SMALL, SquareDetector, everything, people, refused
 
 from pipelines.artefacts import make_faces
 from pipelines.data.faces import open_faces
+from pipelines.data.intact import write_sums
 from pipelines.data.leaks import dataset_leaks, leaks_from_json
 from pipelines.data.prepare import sources as sources_module
 from pipelines.data.prepare.dataset import prepared_features
@@ -77,6 +78,7 @@ def test_splits_that_leak_end_with_1_and_are_not_trained_on_unless_allowed(made,
     settings = {"name": "x", "output": str(tmp_path), "data": {"name": "dataset", "path": str(made), "size": 32}}
     try:
         write_json(path, {**read_json(path), "clean": False, "near_duplicate_pairs": 2})
+        write_sums(made)
         assert run(crowd, made, PrepareRecipe(**recipe), SquareDetector) == 1
         said = capsys.readouterr().out
         assert "SPLITS LEAK: 0 subjects, 0 videos and 2 pairs" in said
@@ -88,6 +90,7 @@ def test_splits_that_leak_end_with_1_and_are_not_trained_on_unless_allowed(made,
         assert len(make_faces(build_experiment(settings, "the test")).keys) == 34
     finally:
         path.write_text(before)
+        write_sums(made)
         (made / "pixels-32.npy").unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 from prepare_stubs import (
     SMALL,
@@ -14,8 +15,10 @@ from prepare_stubs import (
     scene,
 )
 
+from pipelines.data.faces import open_faces
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.records import load_faces, read_card
+from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
 
 
@@ -104,3 +107,16 @@ def test_where_no_face_comes_through_it_says_so(tmp_path):
         Image.new("RGB", (50, 50)).save(path)
     assert run(source, tmp_path / "out", PrepareRecipe(**SMALL, max_refused=0.99), SquareDetector) == 1
     assert len(refused(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("name", ["a::b [c]*?", "50 %#'\"\\", "l\nf"])
+def test_sources_and_outputs_at_odd_places(tmp_path, name):
+    source, out = tmp_path / f"in {name}", tmp_path / f"out {name}"
+    save(source / "live" / name / f"{name}.png", scene(seed=1))
+    save(source / "spoof" / name / f"{name}.png", scene(seed=2))
+    assert run(source, out, PrepareRecipe(**SMALL, aligned=True, domain="d")) == 0
+    assert set(load_faces(out)["label"][:]) == {0, 1}
+    assert open_faces(out, 16).images.shape == (2, 16, 16, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, out.name}
+    with pytest.raises(AgfasError, match="holds bytes that are no text"):
+        run(source, tmp_path / "latin-\udce9", PrepareRecipe(**SMALL, aligned=True, domain="d"))

@@ -56,6 +56,12 @@ def test_leave_one_out_turns_through_the_domains():
     )
 
 
+def test_domains_are_named_in_either_form_of_unicode():
+    typed, kept = "Jose\u0301", "Jos\u00e9"
+    assert LeaveOneOut(domains=[typed, "B"]).domains == [kept, "B"]
+    assert Limited(train=[typed], test=["B"]).train == [kept]
+
+
 def test_limited_has_a_fold_for_each_target():
     assert limited(["M", "I"], ["C", "O"]) == (
         Fold("M_I_to_C", ("I", "M"), ("I", "M"), ("C",)),

@@ -173,7 +173,7 @@ def test_a_dataset_of_the_hub(monkeypatch):
         ({"image": "label"}, "holds no pictures; columns of pictures: image"),
         ({"label": "labels"}, "no column 'labels'; did you mean 'label'"),
         ({"subject": "person"}, "no column 'person'"),
-        ({"split_column": "part"}, "'elsewhere' is no split"),
+        ({"split_column": "part"}, "'elsewhere' is no split.* leave split_column=part out"),
         ({"split_column": "kind"}, "1 rows have no 'kind', the first is row 1"),
     ],
 )

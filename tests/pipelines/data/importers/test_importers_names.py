@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,8 @@ def test_long_names_are_cut_and_stay_distinct():
         assert one != other
         assert {len(name.encode()) <= 255 and name.endswith(".png") for name in (one, other)} == {True}
     assert short_name("short.png") == "short.png"
+
+
+def test_a_domain_too_long_for_the_names_of_folders():
+    with pytest.raises(AgfasError, match=r"has 300 bytes; at most 100 fit .* --domain"):
+        check_keys([replace(face("Ann"), domain="d" * 300)], all_faces=False)
