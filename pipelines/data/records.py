@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.data.intact import CheckedTable, check_all, check_file
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow
     from datasets import Dataset, Features
+
+    from pipelines.data.intact import CheckedTable
 
 ATTACK, BONAFIDE = 0, 1
 LABEL_NAMES = ["attack", "bonafide"]
@@ -86,6 +87,8 @@ def load_faces(folder: Path) -> Dataset:
     Raises:
         AgfasError: the folder is missing, is not a dataset, is not what was written, lacks columns, or holds no face.
     """
+    from pipelines.data.intact import check_all
+
     with _explained(folder):
         check_all(folder)
         faces = open_saved(folder)
@@ -156,6 +159,8 @@ def open_table(folder: Path, with_pictures: bool = False) -> pyarrow.Table:
 
 def checked_table(folder: Path) -> CheckedTable:
     """`open_table` with its checksums, to read single pictures."""
+    from pipelines.data.intact import CheckedTable, check_file
+
     with _explained(folder):
         check_file(folder, "state.json")
         files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
@@ -226,5 +231,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             if begun
             else f"{folder} is no face dataset: it has no {CARD_NAME}. Give the folder of `--out`."
         )
+    from pipelines.data.intact import check_file
+
     check_file(folder, CARD_NAME)
     return dict(read_json(path))
