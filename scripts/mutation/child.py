@@ -7,6 +7,7 @@ anew in each child, from the copy, which also stands first on the path of the pr
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ _LIBRARIES = (
 _OURS = ("dfg", "oanet", "pipelines", "agfas", "scripts")
 # A test hangs that takes this many seconds and this many times as long as it took without a fault.
 _HANGS_AFTER, _HANGS_TIMES, _PATIENCE = 40.0, 10.0, 400.0
+_PR_SET_PDEATHSIG = 1
 _MOST_MEMORY = 6 * 2**30
 ARGUMENTS = ["-q", "--tb=line", "-m", "not slow", "-p", "no:cacheprovider", "--randomly-seed=0"]
 
@@ -149,6 +151,8 @@ def _live(
 ) -> None:
     """The child's whole life."""
     os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing faulty outlives the run
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     output = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
@@ -200,7 +204,8 @@ def _heard(child: int, reader: int, known: dict[str, float] | None) -> Outcome:
             break
         limit = max(_HANGS_AFTER, _HANGS_TIMES * known.get(test, 0.0)) if known is not None and test else _PATIENCE
         family = _family(child)
-        _wake(family)
+        if any(map(_is_stopped, family)):
+            since = time.monotonic()  # whoever stopped it wants it to wait, which is no hanging
         if time.monotonic() - since > limit or _memory(family) > _MOST_MEMORY:
             outcome.failed = outcome.failed or test or "collection"
             outcome.how = outcome.how or ("hung" if time.monotonic() - since > limit else "memory")
@@ -221,12 +226,10 @@ def _family(child: int) -> list[psutil.Process]:
     return []
 
 
-def _wake(family: Sequence[psutil.Process]) -> None:
-    """Let go on what a signal has stopped: nothing here is to stand still."""
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            if process.status() == psutil.STATUS_STOPPED:
-                process.resume()
+def _is_stopped(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    return False
 
 
 def _memory(family: Sequence[psutil.Process]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
@@ -114,3 +115,33 @@ def test_absent_keys_are_counted_and_named(tmp_path):
 def test_no_store_says_so(tmp_path):
     with pytest.raises(AgfasError, match="is not a store"):
         ShardStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("a",), ("picture", "mean"), ("a", "b", "c", "a much longer name of an array")])
+def test_arrays_lie_aligned_in_the_file(tmp_path, names):
+    """The first at a multiple of 64 bytes, each at one of its items' size: read as they lie, without a copy."""
+    kinds = ("uint8", "float32", "float64", "int16")
+    arrays = {name: np.arange(7).astype(kind) for name, kind in zip(names, kinds, strict=False)}
+    path = tmp_path / "x.safetensors"
+    files.write_whole(path, encode(arrays))
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    assert (8 + length) % 64 == 0
+    assert 8 + length < 64 * (2 + 2 * len(arrays))  # padded by less than 64
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    for name, array in arrays.items():
+        assert header[name]["data_offsets"][0] % array.itemsize == 0
+        assert np.array_equal(map_arrays(path)[name], array)
+
+
+def test_a_shard_that_another_process_made_again_is_read_anew(tmp_path):
+    store, other = filled_store(tmp_path), ShardStore.open(next(tmp_path.iterdir()))
+    assert store.read("mean", [7]) == np.float32(7) / 3
+    other.revoke(1)
+    store.refresh()
+    assert store.unfinished() == [1]
+    assert store.missing(np.array([3, 7, 9, 12])).tolist() == [1, 2]
+    made = arrays_of(range(5, 10))
+    other.write(1, {**made, "mean": made["mean"] + 1})
+    store.refresh()
+    assert store.read("mean", [7, 3]).tolist() == [np.float32(7) / 3 + 1, 1.0]
+    assert store.finished_rows == 22
