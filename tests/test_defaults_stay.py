@@ -40,7 +40,7 @@ def settings() -> dict[str, list[str]]:
     return {
         f"{block.__qualname__}.{name}": [
             _text(field.get_default(call_default_factory=True)),
-            *sorted(map(_text, field.metadata)),
+            *sorted(_text(mark) for mark in field.metadata if not hasattr(mark, "func")),  # validators have one
         ]
         for block in blocks
         if block.__module__.startswith("pipelines.")

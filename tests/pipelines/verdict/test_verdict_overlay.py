@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from verdict_run import PaintedFaces, paint, shared_run
 
 from pipelines.verdict import FaceAntiSpoofing, FrameVerdict, Verdict
@@ -120,3 +121,25 @@ def test_without_a_square_of_tokens_there_is_no_attention(attention):
     face = np.zeros((8, 8, 3), np.uint8)
     assert draw_attention(attention, face) is None
     assert list(draw_panels(face, None, None, attention)) == ["face"]
+
+
+def test_attention_and_cue_pixel_by_pixel():
+    draws = np.random.default_rng(0)
+    blocks = [torch.from_numpy(draws.random((1, 3, 5, 16))) for _ in range(2)]
+    face = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    weights = np.array([np.mean([block[0, :, :, place].numpy() for block in blocks]) for place in range(16)])
+    level = np.floor(255 * (weights - weights.min()) / (weights.max() - weights.min())).astype(int)
+    heat = np.array([[int(part * 255) for part in colormaps["inferno"](int(one))[:3]] for one in level])
+    grey = face.reshape(16, 3).mean(axis=1, keepdims=True)
+    seen = draw_attention(blocks, face)
+    assert np.abs(seen.reshape(16, 3) - (0.55 * heat + 0.45 * grey)).max() <= 1.5
+    assert draw_attention([torch.ones(1, 2, 3, 16)], face).reshape(16, 3).tolist() == [
+        [round(0.45 * float(value) + 0.55 * part) for part in (0.001462 * 255, 0.000466 * 255, 0.013866 * 255)]
+        for value in grey[:, 0]
+    ]
+    cue = draws.normal(0, 2, (3, 4, 4)).astype(np.float32)
+    shares = np.clip(cue / (3 * cue.std()), -1, 1).transpose(1, 2, 0)
+    assert np.abs(draw_cue(cue)["cue"] - (shares + 1) * 127.5).max() <= 0.5
+    panels = draw_panels(np.concatenate([face, 255 - face], axis=2), face, cue, blocks)
+    assert list(panels) == ["face", "face, crop 2", "restoration", "cue", "attention"]
+    assert np.array_equal(panels["face, crop 2"], 255 - face)
