@@ -82,7 +82,7 @@ def test_a_table_without_its_columns_is_refused_by_every_reader(folder, tmp_path
 def test_what_is_no_face_dataset_is_refused(folder, tmp_path):
     with pytest.raises(AgfasError, match="lacks the columns age"):
         read_columns(folder, ("key", "age"))
-    with pytest.raises(AgfasError, match="does not exist"):
+    with pytest.raises(AgfasError, match="there is no such folder"):
         read_columns(tmp_path / "nowhere", ("key",))
     with pytest.raises(AgfasError, match="not a readable face dataset"):
         read_columns(tmp_path, ("key",))
