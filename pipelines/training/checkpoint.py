@@ -118,13 +118,20 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor],
     return _contiguous(tensors), {name: value for name, value in flat.items() if name not in tensors}
 
 
+def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *numbers.items()]:
         index, name = key.split(".", 1)
         if isinstance(value, torch.Tensor):
-            # AdamW reads its count of steps on the host, and would wait for the device to know it.
-            value = value.to("cpu" if name == "step" else parameters[int(index)].device, copy=True)
+            # AdamW reads its count of steps on the host, and would wait for the device to know it. Fused kernels walk
+            # through the memory of a parameter and its averages together, so these need its strides.
+            value = value.clone() if name == "step" else _laid_out_as(parameters[int(index)], value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

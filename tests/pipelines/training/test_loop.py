@@ -13,6 +13,7 @@ from training_parts import Killed, Regression, batches
 
 from pipelines.errors import AgfasError
 from pipelines.files import temporary_beside
+from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pipelines.training.loop import fit
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer
 from pipelines.training.run import Run
@@ -95,6 +96,28 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, optimizer):
     assert [line["step"] for line in run.metrics()] == list(range(2, 21, 2))
     expected = [line["loss"] for line in Run(tmp_path / "whole", {"a": 1}).metrics()]
     assert [line["loss"] for line in run.metrics()] == expected
+
+
+def with_step(model, optimizer, number):
+    gradients = torch.Generator().manual_seed(number)
+    for parameter in model.parameters():
+        parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=gradients))
+    optimizer.step()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adamw_fused"])
+def test_weights_of_any_layout_go_on_as_they_were(tmp_path, optimizer):
+    """Fused kernels walk through memory: averages of another layout would belong to other weights."""
+    settings = LoopSettings(optimizer=optimizer, learning_rate=0.05)
+    models = [nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    first, second = (TrainingState(model, make_optimizer(model, settings)) for model in models)
+    with_step(first.model, first.optimizer, 1)
+    save_checkpoint(tmp_path, 1, first)
+    assert load_checkpoint(tmp_path, second) == 1
+    for state in (first, second):
+        with_step(state.model, state.optimizer, 2)
+    assert torch.equal(first.model.weight, second.model.weight)
 
 
 def test_fused_adamw_is_adamw_but_for_rounding(tmp_path):
