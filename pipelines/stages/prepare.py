@@ -128,8 +128,9 @@ def _print_result(out: Path, recipe: PrepareRecipe, card: dict[str, Any]) -> int
         return 1
     if contradicted_share(card) > recipe.max_refused:
         say(
-            f"Faces in both classes are {contradicted_share(card):.1%} of all, more than --max-refused"
-            f" {recipe.max_refused:g}, so the exit code is 1."
+            f"{card['repeats']['both_classes']} pictures are both bona fide and attack"
+            f" ({contradicted_share(card):.1%} of the faces, more than --max-refused {recipe.max_refused:g}), so the"
+            " exit code is 1: read repeated.csv."
         )
         return 1
     return 0

@@ -54,7 +54,7 @@ def test_pictures_of_both_classes_end_with_one(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "BOTH CLASSES: 1 pictures" in printed
     assert "Sources: 8 found: 8 read" in printed
-    assert "Faces in both classes are 25.0% of all" in printed
+    assert "1 pictures are both bona fide and attack (25.0% of the faces" in printed
     lines = (tmp_path / "out" / "repeated.csv").read_text().splitlines()
     assert lines[1].split(",")[2] == "yes"
     assert read_card(tmp_path / "out")["sources"]["found"] == 8
