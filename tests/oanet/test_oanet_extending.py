@@ -35,6 +35,7 @@ def test_the_example_is_short_and_linked() -> None:
     assert "docs/extending.md" in (PAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(example())

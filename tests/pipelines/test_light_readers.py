@@ -59,6 +59,7 @@ ROOMS = {"evaluation": JUDGE, "report": REPORT, "reproduce": REPRODUCE, "inspect
 CHECK = "assert not {'torch', 'diffusers', 'timm'} & set(sys.modules), 'torch was imported'"
 
 
+@pytest.mark.slow  # `stages/test_without_torch.py` asks the commands
 @pytest.mark.parametrize("room", ROOMS)
 def test_results_and_plans_are_read_without_torch(root, room):
     places = f"ROOT, CONFIGS = Path({str(root)!r}), Path({str(CONFIGS)!r})"

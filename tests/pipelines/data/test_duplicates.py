@@ -172,8 +172,10 @@ def copies(tmp_path_factory):
     return folder
 
 
-def prepare(source, out, **settings) -> dict:
-    recipe = PrepareRecipe(importer="live", size=32, workers=1, domain="d", splits=SplitSettings(**settings))
+def prepare(source, out, allow_leaks=False, **settings) -> dict:
+    recipe = PrepareRecipe(
+        importer="live", size=32, workers=1, domain="d", allow_leaks=allow_leaks, splits=SplitSettings(**settings)
+    )
     assert run(source, out, recipe, SquareDetector) == 0
     return read_card(out)
 
@@ -198,7 +200,7 @@ def test_a_job_joins_by_default_and_says_so(copies, tmp_path, capsys):
 
 
 def test_a_job_that_may_not_join_lists_them(copies, tmp_path):
-    card = prepare(copies, tmp_path / "out", join_near_duplicates=False)
+    card = prepare(copies, tmp_path / "out", allow_leaks=True, join_near_duplicates=False)
     assert not card["splits_clean"]
     assert card["joined"]["groups"] == 0
     assert json.loads((tmp_path / "out" / "leaks.json").read_text())["near_duplicate_pairs"] > 0

@@ -70,6 +70,7 @@ def test_the_kept_detector_needs_no_file(published: Experiment) -> None:
     assert loaded.config == {"weights": None, "networks": ["v2", "v1se"]}
 
 
+@pytest.mark.slow
 def test_what_decides_is_in_the_file_not_in_its_name(published: Experiment, tmp_path: Path) -> None:
     experiment = one(published, "liveness_vit as published")
     moved = tmp_path / "elsewhere.pt"

@@ -59,7 +59,8 @@ def records(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 
 def test_it_ends_with_the_short_table_of_the_rows(made):
     _, shown, path = made
-    *_, head, first, second, _, rules, _, last = shown.splitlines()
+    *_, head, first, second, _, rules, few, _, last = shown.splitlines()
+    assert few.startswith("Few test videos: ")
     assert head.split("  ")[0] == "experiment"
     assert all(re.search(r"\d+\.\d ± \d+\.\d \[.*\]", line) for line in (first, second))
     assert "looks at the test labels" in rules

@@ -69,6 +69,7 @@ def test_scores_are_those_of_the_cpu_and_weights_move_once(made, lookalike):
     assert len(lookalike.copies) == weights + 2 * batches
 
 
+@pytest.mark.slow
 def test_pictures_are_judged_and_explained(made, lookalike, tmp_path):
     root = Path(made.experiment.root)
     faces = make_faces(made.experiment)

@@ -45,6 +45,7 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_work_as_they_are_printed(here):
     prepared, cues, exported = commands()
     assert prepared[:5] == ["agfas", "prepare", "photos/", "--out", "data/faces/"]

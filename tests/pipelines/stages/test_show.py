@@ -12,6 +12,7 @@ from prepare_stubs import people
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.data.intact import write_sums
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 from pipelines.stages.show import run
@@ -64,12 +65,15 @@ def test_a_check_of_another_content_is_not_trusted(prepared):
     before = path.read_text()
     try:
         write_json(path, {**read_json(path), "clean": False, "near_duplicate_pairs": 7})
+        write_sums(prepared)
         assert "SPLITS LEAK" in "\n".join(run(prepared))
         path.write_text(before)
         write_json(path, {**read_json(path), "near_duplicate_pairs": 7, "fingerprint": "other"})
+        write_sums(prepared)
         assert "Splits are clean" in "\n".join(run(prepared))
     finally:
         path.write_text(before)
+        write_sums(prepared)
 
 
 def test_a_synthetic_dataset_is_shown_too(tmp_path):

@@ -65,8 +65,9 @@ def test_the_state_is_what_it_is(finished):
 
 
 def test_evaluate_ends_with_the_table_and_the_folder(finished):
-    *_, rules, empty, folder = run(finished, "evaluate").stdout.splitlines()
+    *_, rules, few, empty, folder = run(finished, "evaluate").stdout.splitlines()
     assert rules.startswith("honest: last/source_dev_eer; papers': oracle/target_eer")
+    assert few.startswith("Few test videos: to_phone 5 live, to_phone 5 attack")
     assert not empty
     assert folder.startswith("Detectors: ")
 

@@ -19,6 +19,7 @@ from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
+from pipelines.seals import seal
 from pipelines.training import loop
 from pipelines.training.batches import LatentBatches
 from pipelines.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -187,6 +188,7 @@ def test_a_checkpoint_keeps_the_scaler_and_an_older_one_without_it_loads(tmp_pat
 
     state = tmp_path / "step_000003" / "state.json"
     write_json(state, {name: value for name, value in read_json(state).items() if name != "scaler"})
+    seal(state.parent)
     older = torch.amp.GradScaler("cpu", init_scale=64.0)
     assert load_checkpoint(tmp_path, TrainingState(model, optimizer, scaler=older)) == 3
     assert older.get_scale() == 64.0

@@ -59,6 +59,7 @@ def test_checkpoints_that_outlived_the_end_of_their_run_go_at_the_next_start(tmp
     assert not left.parent.exists()
 
 
+@pytest.mark.slow
 def test_many_starts_of_four_processes(tmp_path):
     script = tmp_path / "starts.py"
     script.write_text(STARTS)
