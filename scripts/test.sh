@@ -17,6 +17,14 @@ fi
 
 ruff check .
 ruff format --check .
-mypy
+# Types are checked beside the tests: it takes one core, and they leave some of two unused.
+types="$(mktemp)"
+mypy > "$types" 2>&1 &
+checking=$!
+trap 'kill "$checking" 2>/dev/null || true; rm -f "$types"' EXIT
+status=0
 # An empty array is unset to bash before 4.4, as on macOS.
-exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder ${selection[@]+"${selection[@]}"} "$@"
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder ${selection[@]+"${selection[@]}"} "$@" || status=$?
+wait "$checking" || status=$?
+cat "$types"
+exit "$status"

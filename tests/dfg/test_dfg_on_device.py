@@ -34,7 +34,12 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+QUICK = ("the grid", "guided")
+
+
+@pytest.mark.parametrize(
+    "choice", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHOICES]
+)
 def test_the_loop_waits_for_nothing(lookalike, pipeline, faces, keys, choice):
     expected = pipeline(faces, keys=keys, **CHOICES[choice]).image
     pipeline.to("cuda")

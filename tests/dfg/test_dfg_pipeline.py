@@ -18,6 +18,7 @@ def calls(pipeline):
     handle.remove()
 
 
+@pytest.mark.slow
 def test_801_takes_41_calls(pipeline, faces, keys, calls):
     output = pipeline(faces, keys=keys)
     assert calls == list(range(801, 0, -20))

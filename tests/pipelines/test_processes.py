@@ -44,7 +44,8 @@ if sys.argv[1] == "second":
 """
 
 
-@pytest.mark.parametrize("group", ["default", pytest.param("second", marks=pytest.mark.slow)])
+@pytest.mark.slow  # `training/test_any_number_of_processes.py` has a fast case of two
+@pytest.mark.parametrize("group", ["default", "second"])
 def test_three_processes_agree(tmp_path, group):
     script = tmp_path / "agree.py"
     script.write_text(AGREE)

@@ -76,6 +76,7 @@ def test_more_gpus_exchange_gradients_and_a_network_is_slower():
     assert step_seconds(training(), machine_of("a100-80")) == step_seconds(training(), machine_of("a100-80", 8))
 
 
+@pytest.mark.slow
 def test_processes_of_this_machine_share_it():
     one, two = machine_of(None, 1), machine_of(None, 2)
     if one.is_gpu:

@@ -81,6 +81,7 @@ def test_several_t_share_encode_and_identity(tmp_path, monkeypatch):
     assert counts["encode_posterior"] == faces
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_bytes_of_its_single_sources(tmp_path, pipeline, sweep):
     together = make(tmp_path / "together", sweep)
     for timestep in (0, 201, 401):
@@ -157,7 +158,7 @@ def test_only_the_last_batch_of_a_job_is_padded(tmp_path, batch_size, shard_size
     np.testing.assert_array_equal(CueStore.open(folder).join(KEYS)[:], expected)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 4))])
 def test_other_shards_hold_the_same_bytes_of_a_generators_cues(tmp_path, pipeline, size):
     """Equal bytes at equal batch shape, whatever the division into shards and the padding of each."""
     whole = CueStore.open(make(tmp_path / "whole", source(pipeline).sweep, batch_size=size, shard_size=COUNT)[201])

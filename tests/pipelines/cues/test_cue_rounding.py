@@ -95,7 +95,9 @@ def test_other_kernels_pass_elsewhere_only(tmp_path, elsewhere):
 
 
 @pytest.mark.parametrize("arithmetic", SETTINGS)
-@pytest.mark.parametrize("mistake", ["weights", "t", "noise", "swapped"])
+@pytest.mark.parametrize(
+    "mistake", ["t", *(pytest.param(name, marks=pytest.mark.slow) for name in ("weights", "noise", "swapped"))]
+)
 def test_wrong_cues_are_found_elsewhere_too(tmp_path, elsewhere, arithmetic, mistake):
     chosen = SETTINGS[arithmetic]
     right = sweep_of(chosen)

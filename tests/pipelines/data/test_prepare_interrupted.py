@@ -100,6 +100,7 @@ def is_alive(pid: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_stopped_while_it_is_put_together_it_ends_in_the_same_bytes(tmp_path, monkeypatch):
     source, whole, out = people(tmp_path / "in", subjects=1, pictures=1), tmp_path / "whole", tmp_path / "out"
     recipe = PrepareRecipe(**SMALL, aligned=True)

@@ -109,7 +109,9 @@ def test_where_no_face_comes_through_it_says_so(tmp_path):
     assert len(refused(tmp_path / "out")) == 2
 
 
-@pytest.mark.parametrize("name", ["a::b [c]*?", "50 %#'\"\\", "l\nf"])
+@pytest.mark.parametrize(
+    "name", ["a::b [c]*?", *(pytest.param(name, marks=pytest.mark.slow) for name in ("50 %#'\"\\", "l\nf"))]
+)
 def test_sources_and_outputs_at_odd_places(tmp_path, name):
     source, out = tmp_path / f"in {name}", tmp_path / f"out {name}"
     save(source / "live" / name / f"{name}.png", scene(seed=1))

@@ -149,6 +149,7 @@ def test_a_probe_tells_a_telling_cue_from_noise(experiment, judged, monkeypatch)
     assert (experiment.root / "probe.csv").read_text().startswith("label,auc_picture,auc_cue,auc_both")
 
 
+@pytest.mark.slow
 def test_a_probe_compares_every_cue_with_one_of_them(experiment, judged):
     from pipelines.stages import probe
 

@@ -258,7 +258,8 @@ def test_stages_print_through_say_alone():
     assert found == ["sweep._dealt"]
 
 
-@pytest.mark.parametrize("gpus", [["4"], pytest.param(["4", "6"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gpus", [["4"], ["4", "6"]])
 def test_each_worker_has_a_gpu_of_its_own_and_knows_no_launcher(monkeypatch, gpus):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)

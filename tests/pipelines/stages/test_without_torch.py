@@ -52,7 +52,13 @@ def run(config: Path, command: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+# Each starts a process, which takes two seconds.
+QUICK = ("evaluate", "threshold")
+
+
+@pytest.mark.parametrize(
+    "command", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+)
 def test_what_is_finished_is_read_without_torch(finished, command):
     done = run(finished, command)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -136,7 +136,7 @@ with closing(batches_ahead(make, range(9), torch.device("cpu"), 2)) as batches:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_no_worker_outlives_its_parent(number):
     root = Path(__file__).parents[3]
     program = subprocess.Popen(
