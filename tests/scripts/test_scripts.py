@@ -77,10 +77,23 @@ def test_help_is_the_scripts_own(venv, tmp_path):
 
 
 def test_arguments_reach_pytest(venv):
-    checks = ["ruff check .", "ruff format --check .", "mypy "]
-    tests = "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"
-    assert call(venv, "test.sh")[2] == [pip("[dev]"), *checks, f"{tests} -m not slow"]
-    assert call(venv, "test.sh", "--all", "-x")[2] == [*checks, f"{tests} -x"]
+    style, tests = (
+        ["ruff check .", "ruff format --check ."],
+        "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder",
+    )
+    for given, expected in (([], f"{tests} -m not slow"), (["--all", "-x"], f"{tests} -x")):
+        calls = [line for line in call(venv, "test.sh", *given)[2] if line != pip("[dev]")]
+        assert calls[:2] == style
+        assert sorted(calls[2:]) == ["mypy ", expected]  # at the same time
+
+
+@pytest.mark.parametrize("name", ["ruff", "mypy", "python"])
+def test_what_fails_is_the_exit_code(venv, name):
+    call(venv, "test.sh")
+    assert call(venv, "test.sh")[0] == 0
+    program = venv / "bin" / name
+    program.write_text("#!/bin/sh\necho a fault of types\nexit 3\n")
+    assert call(venv, "test.sh")[0] == 3
 
 
 def test_arrays_that_may_be_empty_are_guarded():
