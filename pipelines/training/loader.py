@@ -13,7 +13,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from mmap import mmap
 from multiprocessing.connection import Connection, wait
@@ -111,7 +111,7 @@ class Workers:
         self._asked = 1
 
     def __enter__(self) -> Workers:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _uncollected():
             # Python warns of forks beside threads; a worker runs none of their code, and tensors on one thread.
             warnings.simplefilter("ignore", DeprecationWarning)
             for process in self._processes:
@@ -161,6 +161,21 @@ class Workers:
         )
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is collected in a block, nor in what is forked there until it says so.
+
+    What libraries do after a fork could collect the parent's garbage, and wait for ever for its threads.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _work(make: Make, slots: list[_Slot], end: Connection, parents: list[Connection]) -> None:
     """A worker: answers orders until its parent is gone."""
     ignore_signals()
@@ -168,6 +183,7 @@ def _work(make: Make, slots: list[_Slot], end: Connection, parents: list[Connect
         other.close()  # else the pipe would stay open when the parent dies
     # The parent's objects are not collected here: their memory stays shared, and a GPU's must not be touched.
     gc.freeze()
+    gc.enable()
     torch.set_num_threads(1)
     try:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -161,6 +162,31 @@ def is_running(pid: int) -> bool:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+class OfTheParent:
+    """Garbage that only the process that made it can free, as a pool of threads."""
+
+    def __init__(self) -> None:
+        self.itself, self.owner = self, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.owner:
+            os._exit(9)
+
+
+def test_nothing_collects_the_parents_garbage_after_a_fork():
+    """As what libraries do after a fork may."""
+    allocates = [True]
+    os.register_at_fork(after_in_child=lambda: allocates and [[] for _ in range(200_000)])
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100_000, *thresholds[1:])
+    try:
+        OfTheParent()
+        assert len(taken(2)) == 17
+    finally:
+        allocates.clear()
+        gc.set_threshold(*thresholds)
 
 
 def test_default_workers(monkeypatch):
