@@ -49,7 +49,9 @@ make_environment() {
   wanted="$(cksum pyproject.toml) $extras"
   if [ "$known" != "$wanted" ]; then
     echo "Installing into $venv; the first time this downloads some gigabytes." >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".$extras"
+    # On all cores; pip would do it on one. Some packages hold files of other Pythons.
+    "$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
     printf '%s\n' "$wanted" > "$stamp"
   fi
   PATH="$venv/bin:$PATH"

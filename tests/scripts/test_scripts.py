@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,16 @@ def call(venv: Path, script: str, *arguments: str, where: Path = ROOT, **more: s
     done = subprocess.run(
         ["bash", str(ROOT / "scripts" / script), *arguments], cwd=where, env=environment, capture_output=True, text=True
     )
-    return done.returncode, done.stderr, log.read_text().splitlines()
+    calls = log.read_text().splitlines()
+    compiled = f"python -m compileall -qq -j 0 {venv}/lib"
+    assert [line for line, after in pairwise(calls) if after == compiled] == [
+        line for line in calls if line.startswith("python -m pip")
+    ]
+    return done.returncode, done.stderr, [line for line in calls if line != compiled]
 
 
 def pip(extras: str = "") -> str:
-    return f"python -m pip install --quiet --disable-pip-version-check --editable .{extras}"
+    return f"python -m pip install --quiet --disable-pip-version-check --no-compile --editable .{extras}"
 
 
 QUICK = "agfas quickstart configs/quickstart.yaml"
