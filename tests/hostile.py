@@ -6,9 +6,7 @@ writes them; `docs/robustness.md` has the table of what `agfas prepare` does wit
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 import sys
 import zlib
 from collections.abc import Callable
@@ -16,10 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
+from hostile_bytes import (
+    bmp_of_size,
+    encode,
+    flip,
+    jpeg_of_scans,
+    jpeg_of_size,
+    orientation,
+    picture,
+    png_16_bit_colour,
+    png_chunks,
+    saved,
+    sound_bytes,
+    tiff,
+    trimmed,
+    video_bytes,
+)
 from PIL import Image
 
-pillow_heif.register_heif_opener()
 READ, REFUSED, PASSED_OVER = "read", "refused", "passed over"
 
 
@@ -66,19 +78,6 @@ def cases() -> list[Case]:
     return [*_pictures(), *_formats(), *_broken(), *_bombs(), *_strangers(), *_names(), *_links(), *_videos()]
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (96, 96), seed: int = 0) -> Image.Image:
-    """A smooth coloured picture."""
-    coarse = np.random.default_rng(seed).integers(40, 216, (6, 6, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
-
-
-def encode(format_name: str, mode: str = "RGB", seed: int = 0, **options: object) -> bytes:
-    """A picture's bytes in one of Pillow's formats."""
-    stream = io.BytesIO()
-    picture(mode, seed=seed).save(stream, format_name, **options)
-    return stream.getvalue()
-
-
 def _bytes(data: bytes) -> Callable[[Path], None]:
     return lambda path: _write(path, data)
 
@@ -109,20 +108,20 @@ def _pictures() -> list[Case]:
         _good("jpeg-trailing-rubbish.jpg", encode("JPEG") + b"\0" * 999 + b"rubbish"),
         _good("jpeg-broken-exif.jpg", encode("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")),
         _good("jpeg-broken-profile.jpg", encode("JPEG", icc_profile=b"not a colour profile")),
-        *[_good(f"jpeg-exif-{turn}.jpg", encode("JPEG", exif=_orientation(turn))) for turn in range(1, 9)],
-        _good("jpeg-exif-99.jpg", encode("JPEG", exif=_orientation(99))),
+        *[_good(f"jpeg-exif-{turn}.jpg", encode("JPEG", exif=orientation(turn))) for turn in range(1, 9)],
+        _good("jpeg-exif-99.jpg", encode("JPEG", exif=orientation(99))),
         _good("png.png", encode("PNG")),
         _good("png-alpha.png", encode("PNG", "RGBA")),
         _good("png-grey-alpha.png", encode("PNG", "LA")),
         _good("png-palette.png", encode("PNG", "P")),
         _good("png-palette-transparent.png", encode("PNG", "P", transparency=0)),
         _good("png-one-bit.png", encode("PNG", "1")),
-        _good("png-16-bit-grey.png", _saved(Image.fromarray(wide), "PNG")),
+        _good("png-16-bit-grey.png", saved(Image.fromarray(wide), "PNG")),
         _good("png-16-bit-colour.png", png_16_bit_colour()),
-        _good("png-animated.png", _saved(frames[0], "PNG", save_all=True, append_images=frames[1:])),
+        _good("png-animated.png", saved(frames[0], "PNG", save_all=True, append_images=frames[1:])),
         _good("webp.webp", encode("WEBP")),
         _good("webp-lossless-alpha.webp", encode("WEBP", "RGBA", lossless=True)),
-        _good("webp-animated.webp", _saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])),
+        _good("webp-animated.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])),
         _good("bmp.bmp", encode("BMP")),
         _good("bmp-palette.bmp", encode("BMP", "P")),
         _good("bmp-one-bit.bmp", encode("BMP", "1")),
@@ -141,27 +140,27 @@ def _formats() -> list[Case]:
     return [
         _good("heic.heic", encode("HEIF")),
         _good("heic-called.jpg", encode("HEIF")),
-        _good("heic-exif-6.heif", encode("HEIF", exif=_orientation(6))),
+        _good("heic-exif-6.heif", encode("HEIF", exif=orientation(6))),
         _bad("heic-cut.heic", "damaged HEIC", encode("HEIF")[:-99]),
         _bad("heic-begin.jpg", "damaged HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
         _good("avif.avif", encode("AVIF")),
-        _good("avif-animated.avif", _saved(frames[0], "AVIF", **more)),
+        _good("avif-animated.avif", saved(frames[0], "AVIF", **more)),
         _bad("avif-cut.avif", "damaged AVIF", encode("AVIF")[:-99]),
         _good("tiff.tif", encode("TIFF")),
         _good("tiff-compressed.tiff", encode("TIFF", compression="tiff_lzw")),
         _good("tiff-cmyk.tif", encode("TIFF", "CMYK")),
-        _good("tiff-16-bit.tif", _saved(wide, "TIFF")),
-        _good("tiff-pages.tif", _saved(frames[0], "TIFF", **more)),
+        _good("tiff-16-bit.tif", saved(wide, "TIFF")),
+        _good("tiff-pages.tif", saved(frames[0], "TIFF", **more)),
         _good("tiff-called.png", encode("TIFF")),
         _bad("tiff-float.tif", "floating-point", encode("TIFF", "F")),
         _bad("tiff-32-bit.tif", "32-bit", encode("TIFF", "I")),
         _bad("tiff-cut.tif", "damaged TIFF", encode("TIFF")[:5000]),
         _good("gif.gif", encode("GIF")),
-        _good("gif-animated.gif", _saved(frames[0], "GIF", **more)),
+        _good("gif-animated.gif", saved(frames[0], "GIF", **more)),
         _bad("gif-cut.gif", "damaged GIF", encode("GIF")[:2000]),
         _good("jpeg.jfif", encode("JPEG", seed=3)),
         _good("jpeg.jpe", encode("JPEG", seed=4)),
-        _good("jpeg.mpo", _saved(frames[0], "MPO", **more)),
+        _good("jpeg.mpo", saved(frames[0], "MPO", **more)),
         _bad("photo.dng", "a camera raw picture", tiff((50706, 1, 4, 1))),
         _bad("raw-called.jpg", "a camera raw picture", tiff((254, 4, 1, 1))),
         _bad("photo.nef", "a camera raw picture", b"MM\0*" + bytes(99)),
@@ -177,22 +176,6 @@ def _formats() -> list[Case]:
     ]
 
 
-def tiff(*extra: tuple[int, int, int, int], pieces: int = 1) -> bytes:
-    """4 x 4 black pixels and further tags, each as its number, type, count and value; `pieces` strips of them."""
-    place = 8 + 2 + 12 * (9 + len(extra)) + 4
-    entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, pieces, place)]
-    entries = sorted([*entries, (277, 3, 1, 1), (278, 4, 1, 4), (279, 4, 1, 16), *extra])
-    body = b"".join(struct.pack("<HHLL", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<LH", 8, len(entries)) + body + bytes(4 + 16 + 4 * (pieces - 1))
-
-
-def jpeg_of_scans(scans: int) -> bytes:
-    """A progressive JPEG that sends its last scan again and again."""
-    data = encode("JPEG", progressive=True)
-    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    return data[:last] + data[last:end] * scans + data[end:]
-
-
 def _broken() -> list[Case]:
     """Files that began as pictures."""
     jpeg, png, webp, bmp = encode("JPEG"), encode("PNG"), encode("WEBP"), encode("BMP")
@@ -203,7 +186,7 @@ def _broken() -> list[Case]:
         _bad("jpeg-header-only.jpg", "damaged", jpeg[:20]),
         *[_bad(f"jpeg-cut-at-{share}.jpg", "damaged", jpeg[: len(jpeg) * share // 100]) for share in (25, 60, 95)],
         *[_bad(f"png-cut-at-{share}.png", "damaged", png[: len(png) * share // 100]) for share in (1, 50, 90)],
-        _bad("png-header-checksum.png", "damaged", _flip(png, 29)),
+        _bad("png-header-checksum.png", "damaged", flip(png, 29)),
         _bad("png-pixel-rubbish.png", "damaged", png_chunks((b"IDAT", b"this is no zlib stream"))),
         _bad("png-without-pixels.png", "damaged", png_chunks()),
         _bad("png-zero-wide.png", "damaged", png_chunks(size=(0, 96))),
@@ -227,11 +210,11 @@ def _bombs() -> list[Case]:
         _bad(
             "bomb-9434-square.png", "million", png_chunks((b"IDAT", zlib.compress(b"\0" * 10_000)), size=(9434, 9434))
         ),
-        _bad("bomb-65000-square.jpg", "million", _jpeg_of_size(65_000, 65_000)),
+        _bad("bomb-65000-square.jpg", "million", jpeg_of_size(65_000, 65_000)),
         _bad("bomb-text.png", "damaged", png_chunks((b"zTXt", text), (b"IDAT", zlib.compress(b"\0" * 100)))),
         _bad("bomb-99999-square.pgm", "million", b"P5 99999 99999 255\n" + b"\0" * 99),
-        _bad("bomb-40000-square.bmp", "million", _bmp_of_size(40_000, 40_000)),
-        _bad("bomb-80-million-wide.bmp", "sides", _bmp_of_size(80_000_000, 1)),
+        _bad("bomb-40000-square.bmp", "million", bmp_of_size(40_000, 40_000)),
+        _bad("bomb-80-million-wide.bmp", "sides", bmp_of_size(80_000_000, 1)),
         _bad("bomb-400-scans.jpg", "scans", jpeg_of_scans(400)),
         _bad("bomb-of-tags.tif", "larger than the file", tiff((40_000, 1, 5_000_000, 8))),
         _bad("bomb-of-strips.tif", "pieces", tiff(pieces=200_000)),
@@ -303,8 +286,8 @@ def _videos() -> list[Case]:
         _bad("text.mp4", "video", b"I am a text, not a video.\n"),
         _bad("picture-called.avi", "video", encode("PNG")[:50]),
         Case("cut.mp4", REFUSED, "cut short", lambda path: _write(path, video_bytes()[:300])),
-        Case("cut-at-90.mkv", READ, "", lambda path: _cut(path, video_bytes(30, "matroska"), 90)),
-        Case("cut-at-40.mkv", REFUSED, "fewer than half", lambda path: _cut(path, video_bytes(30, "matroska"), 40)),
+        Case("cut-at-90.mkv", READ, "", lambda path: cut(path, video_bytes(30, "matroska"), 90)),
+        Case("cut-at-40.mkv", REFUSED, "fewer than half", lambda path: cut(path, video_bytes(30, "matroska"), 40)),
         Case("trimmed.mp4", READ, "", trimmed),
         Case("title-in-latin-1.mp4", READ, "", lambda path: _write(path, video_bytes(title=b"\xe9\xff\xfe\xe8"))),
         Case("phone.3gp", READ, "", lambda path: _write(path, video_bytes(12, "3gp"))),
@@ -318,100 +301,8 @@ def _videos() -> list[Case]:
     ]
 
 
-def _orientation(turn: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    return exif.tobytes()
-
-
-def _saved(image: Image.Image, format_name: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, format_name, **options)
-    return stream.getvalue()
-
-
-def _flip(data: bytes, place: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-
-
-def png_chunks(
-    *chunks: tuple[bytes, bytes], size: tuple[int, int] = (96, 96), depth: int = 8, colour: int = 2
-) -> bytes:
-    """A PNG of the given chunks between its header and its end, all checksums right."""
-    header = (b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
-    body = b"".join(_chunk(*chunk) for chunk in (header, *chunks, (b"IEND", b"")))
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png_16_bit_colour() -> bytes:
-    """What Pillow reads and does not write: 16 bits a channel."""
-    rows = np.random.default_rng(2).integers(0, 65536, (96, 96 * 3)).astype(">u2")
-    data = b"".join(b"\0" + row.tobytes() for row in rows)
-    return png_chunks((b"IDAT", zlib.compress(data)), depth=16)
-
-
-def _jpeg_of_size(width: int, height: int) -> bytes:
-    """A JPEG whose frame header says that it is larger than it is."""
-    data = encode("JPEG")
-    place = data.index(b"\xff\xc0") + 5
-    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
-
-
-def _bmp_of_size(width: int, height: int) -> bytes:
-    data = encode("BMP")
-    return data[:18] + struct.pack("<ii", width, height) + data[26:]
-
-
-def video_bytes(frames: int = 8, container_name: str = "mp4", codec: str = "mpeg4", title: bytes = b"") -> bytes:
-    """A small video of moving pictures."""
-    import av
-
-    stream = io.BytesIO()
-    with av.open(stream, "w", format=container_name) as container:
-        container.metadata["title"] = "T" * len(title)
-        track = container.add_stream(codec, rate=10)
-        track.width, track.height, track.pix_fmt = 96, 96, "yuv420p"
-        for number in range(frames):
-            frame = av.VideoFrame.from_image(picture(seed=number))
-            container.mux(track.encode(frame))
-        container.mux(track.encode())
-    return stream.getvalue().replace(b"T" * len(title), title) if title else stream.getvalue()
-
-
-def trimmed(path: Path) -> None:
-    """A video whose first half an edit list hides, as trimming on a phone leaves it."""
-    import av
-
-    with av.open(io.BytesIO(video_bytes(24))) as whole, av.open(str(path), "w") as out:
-        source = whole.streams.video[0]
-        stream = out.add_stream_from_template(source)
-        shift = source.duration // 2
-        for packet in whole.demux(source):
-            if packet.dts is not None:
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-                out.mux(packet)
-
-
-def _cut(path: Path, data: bytes, percent: int) -> None:
+def cut(path: Path, data: bytes, percent: int) -> None:
     _write(path, data[: len(data) * percent // 100])
-
-
-def sound_bytes() -> bytes:
-    """An MP4 file without pictures."""
-    import av
-
-    stream = io.BytesIO()
-    with av.open(stream, "w", format="mp4") as container:
-        track = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(track.encode(frame))
-        container.mux(track.encode())
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def prepare(
     alike: Annotated[
         str | None, typer.Option(help="Names that differ in case or blanks only are one, or several. Default: ask.")
     ] = None,
-    placeholders: Annotated[
+    na_subjects: Annotated[
         str | None, typer.Option(help="Subjects called NA, None, -1, ... are a person, or unknown. Default: ask.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Most pictures and videos, evenly spaced. Default: all.")] = None,
@@ -123,7 +123,7 @@ def prepare(
         "importer": importer,
         "domain": domain,
         "alike": alike,
-        "placeholders": placeholders,
+        "na_subjects": na_subjects,
         "limit": limit,
         "face_detector": face_detector,
         "weights": weights,

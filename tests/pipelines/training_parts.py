@@ -58,3 +58,16 @@ batches = Drawn()
 
 WHOLE = slice(None)
 """The rows of a batch that one process holds."""
+
+
+class Line(nn.Module):
+    """A linear model in `net`, by the mean squared error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(4, 1)
+
+    def forward(self, batch, progress=0.0):
+        error = self.net(batch["x"]) - batch["y"]
+        return {"loss": error.square().mean(), "size": error.abs().mean().detach()}

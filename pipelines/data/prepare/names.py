@@ -68,7 +68,7 @@ def with_safe_names(faces: list[SourceFace]) -> list[SourceFace]:
 
 
 # What fields of a person hold if the person is not known; also names of people.
-_PLACEHOLDERS = ("nan", "none", "null", "na", "n/a", "unknown", "unk", "?", "-1", "anonymous", "undefined")
+_NA = ("nan", "none", "null", "na", "n/a", "unknown", "unk", "?", "-1", "anonymous", "undefined")
 _SPELLED = ("domain", "subject", "attack_type", "sex", "ethnicity")
 
 
@@ -79,32 +79,30 @@ def settled_names(faces: list[SourceFace], recipe: PrepareRecipe, source: Path) 
         AgfasError: names that only their spelling distinguishes, or a subject called as if unknown, of which the recipe
             does not say what they are.
     """
-    faces = _with_placeholders(faces, recipe, source)
+    faces = _with_na_subjects(faces, recipe, source)
     for column in _SPELLED:
         faces = _with_one_spelling(faces, column, recipe, source)
     return _renumbered(faces) if recipe.alike == "one" else faces
 
 
-def _with_placeholders(faces: list[SourceFace], recipe: PrepareRecipe, source: Path) -> list[SourceFace]:
-    called = [face for face in faces if face.subject_known and _is_placeholder(face.subject)]
-    if not called or recipe.placeholders == "person":
+def _with_na_subjects(faces: list[SourceFace], recipe: PrepareRecipe, source: Path) -> list[SourceFace]:
+    called = [face for face in faces if face.subject_known and _is_na(face.subject)]
+    if not called or recipe.na_subjects == "person":
         return faces
-    if recipe.placeholders is None:
+    if recipe.na_subjects is None:
         raise AgfasError(
             f"Is {called[0].subject!r} a person? {len(called)} sources have this subject, the first is"
-            f" {source_name(called[0], source)}. Say --placeholders person if it is a name, or --placeholders unknown"
+            f" {source_name(called[0], source)}. Say --na-subjects person if it is a name, or --na-subjects unknown"
             " if it stands for persons who are not known."
         )
     return [
-        replace(face, subject=face.video, subject_known=False)
-        if face.subject_known and _is_placeholder(face.subject)
-        else face
+        replace(face, subject=face.video, subject_known=False) if face.subject_known and _is_na(face.subject) else face
         for face in faces
     ]
 
 
-def _is_placeholder(subject: str) -> bool:
-    return subject.strip().casefold() in _PLACEHOLDERS or plain(subject) in _PLACEHOLDERS
+def _is_na(subject: str) -> bool:
+    return subject.strip().casefold() in _NA or plain(subject) in _NA
 
 
 def _with_one_spelling(faces: list[SourceFace], column: str, recipe: PrepareRecipe, source: Path) -> list[SourceFace]:

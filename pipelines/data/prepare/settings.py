@@ -18,9 +18,9 @@ from pipelines.errors import AgfasError, nearest
 from pipelines.settings import Strict, Unit, blamed, explain
 
 # They do not change the dataset. Weights enter its identity by the models' fingerprints, not by their path.
-# What `alike` and `placeholders` decide enters by the names of the sources.
+# What `alike` and `na_subjects` decide enters by the names of the sources.
 _NOT_OF_THE_RESULT = {
-    *("workers", "max_refused", "allow_missing", "allow_leaks", "weights", "parsing_weights", "alike", "placeholders"),
+    *("workers", "max_refused", "allow_missing", "allow_leaks", "weights", "parsing_weights", "alike", "na_subjects"),
 }
 
 
@@ -98,7 +98,7 @@ class PrepareRecipe(Strict):
         description="Names of persons, domains and attack types that differ only in case, width, blanks or zeros (Ann,"
         " ann): one or several. Default: ask.",
     )
-    placeholders: Literal["person", "unknown"] | None = Field(
+    na_subjects: Literal["person", "unknown"] | None = Field(
         None,
         description="Subjects called nan, None, NA, unknown, -1, ...: a person of this name, or persons not known."
         " Default: ask.",

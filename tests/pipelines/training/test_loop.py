@@ -9,7 +9,7 @@ import torch
 from accelerate import tracking
 from diffusers.training_utils import EMAModel
 from torch import nn
-from training_parts import Killed, Regression, batches
+from training_parts import Killed, Line, Regression, batches
 
 from pipelines.errors import AgfasError
 from pipelines.files import temporary_beside
@@ -18,16 +18,6 @@ from pipelines.training.loop import fit
 from pipelines.training.optimizer import WeightAverage, learning_rate, make_optimizer
 from pipelines.training.run import Run
 from pipelines.training.settings import LoopSettings
-
-
-class Plain(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.net = nn.Linear(4, 1)
-
-    def forward(self, batch, progress=0.0):
-        return {"loss": (self.net(batch["x"]) - batch["y"]).square().mean()}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adamw_fused"])
@@ -123,7 +113,7 @@ def test_weights_of_any_layout_go_on_as_they_were(tmp_path, optimizer):
 def test_fused_adamw_is_adamw_but_for_rounding(tmp_path):
     weights = {}
     for optimizer in ("adamw", "adamw_fused"):
-        model = Plain()
+        model = Line()
         settings = LoopSettings(steps=20, optimizer=optimizer, learning_rate=0.05, weight_decay=0.1, betas=(0.8, 0.9))
         assert make_optimizer(model, settings).defaults["fused"] == (True if optimizer == "adamw_fused" else None)
         fit(model, batches, settings, Run(tmp_path / optimizer, {}), title=optimizer)
@@ -151,14 +141,14 @@ def test_a_resumed_run_removes_what_a_killed_save_left(tmp_path):
         (folder / "model.safetensors").touch()
     with temporary_beside(run.folder / "checkpoints" / "step_000004") as kept:
         kept.mkdir()
-        fit(Plain(), batches, LoopSettings(steps=1), run, title="resumed")
+        fit(Line(), batches, LoopSettings(steps=1), run, title="resumed")
         assert kept.exists()
     assert not any(folder.exists() for folder in left)
 
 
 def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     base = {"steps": 6, "optimizer": "sgd", "learning_rate": 0.05}
-    large, small = Plain(), Plain()
+    large, small = Line(), Line()
     fit(large, batches, LoopSettings(**base), Run(tmp_path / "large", {}), title="large")
     accumulating = LoopSettings(**base, gradient_accumulation=3)  # 8 faces: 2, 3 and 3
     fit(small, batches, accumulating, Run(tmp_path / "small", {}), title="small")
@@ -167,13 +157,13 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
 
 def test_training_lowers_the_loss(tmp_path):
     run = Run(tmp_path / "run", {})
-    fit(Plain(), batches, LoopSettings(steps=200, learning_rate=0.05, log_every=20), run, title="train")
+    fit(Line(), batches, LoopSettings(steps=200, learning_rate=0.05, log_every=20), run, title="train")
     losses = [line["loss"] for line in run.metrics()]
     assert losses[-1] < 0.1 * losses[0]
 
 
 def test_a_loss_that_is_no_number_is_explained(tmp_path):
-    class Broken(Plain):
+    class Broken(Line):
         def forward(self, batch, progress=0.0):
             return {"loss": super().forward(batch)["loss"] * float("nan")}
 
@@ -202,7 +192,7 @@ def test_learning_rate_falls_in_steps():
 def test_progress_counts_from_one_as_the_reversal_of_ssdg_and_ag_fas(tmp_path):
     seen = []
 
-    class Watched(Plain):
+    class Watched(Line):
         def forward(self, batch, progress=0.0):
             seen.append(progress)
             return super().forward(batch)
@@ -274,7 +264,7 @@ class Remembering(tracking.GeneralTracker):
 def test_a_tracker_is_given_the_lines_of_the_metrics(tmp_path, monkeypatch):
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "remembering", Remembering)
     run = Run(tmp_path / "run", {})
-    fit(Plain(), batches, LoopSettings(steps=4, log_every=2, trackers=["remembering"]), run, title="tracked")
+    fit(Line(), batches, LoopSettings(steps=4, log_every=2, trackers=["remembering"]), run, title="tracked")
     assert [{"step": step, **values} for step, values in Remembering.lines] == run.metrics()
     assert [step for step, _ in Remembering.lines] == [2, 4]
     assert Remembering.finished == 1
@@ -283,6 +273,6 @@ def test_a_tracker_is_given_the_lines_of_the_metrics(tmp_path, monkeypatch):
 def test_a_tracker_without_its_package_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "_available_trackers", [])
     with pytest.raises(AgfasError, match=r"'tensorboard' is not installed.*pip install 'agfas\[tracking\]'"):
-        fit(Plain(), batches, LoopSettings(trackers=["tensorboard"]), Run(tmp_path / "run", {}), title="tracked")
+        fit(Line(), batches, LoopSettings(trackers=["tensorboard"]), Run(tmp_path / "run", {}), title="tracked")
     with pytest.raises(AgfasError, match="there is no 'tensorbord'; did you mean 'tensorboard'"):
-        fit(Plain(), batches, LoopSettings(trackers=["tensorbord"]), Run(tmp_path / "run", {}), title="tracked")
+        fit(Line(), batches, LoopSettings(trackers=["tensorbord"]), Run(tmp_path / "run", {}), title="tracked")

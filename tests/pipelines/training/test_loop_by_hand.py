@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from training_parts import batches, draw
+from training_parts import Line, batches, draw
 
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
@@ -20,17 +20,6 @@ from pipelines.training.watch import DevWatch
 
 STEPS, RATE, WARMUP = 6, 0.2, 2
 RATES = [0.1, 0.2, *(0.1 * (1 + math.cos(math.pi * done / 4)) for done in range(4))]
-
-
-class Line(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.net = nn.Linear(4, 1)
-
-    def forward(self, batch, progress=0.0):
-        error = self.net(batch["x"]) - batch["y"]
-        return {"loss": error.square().mean(), "size": error.abs().mean().detach()}
 
 
 def by_hand(optimizer: torch.optim.Optimizer, model: Line, clip: float) -> tuple[list[float], list[float]]:

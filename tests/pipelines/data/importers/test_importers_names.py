@@ -66,7 +66,7 @@ def test_videos_that_become_one_are_numbered_anew():
 def test_what_is_not_asked_about():
     both = face("img_1", "img_1", subject_known=False), face("IMG_1", "IMG_1", subject_known=False)
     assert len(settled(*both)) == 2
-    assert settled(face("1_1"), face("11", "w"), face("-1_", "x"), placeholders="person")
+    assert settled(face("1_1"), face("11", "w"), face("-1_", "x"), na_subjects="person")
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_more_spellings_of_one_name(one, other):
 
 @pytest.mark.parametrize("name", ["nan", "None", " NA", "-1", "unknown", "?"])
 def test_a_name_that_stands_for_none_is_asked_about(name):
-    with pytest.raises(AgfasError, match=r"a person\? 1 sources .*--placeholders person .*--placeholders unknown"):
+    with pytest.raises(AgfasError, match=r"a person\? 1 sources .*--na-subjects person .*--na-subjects unknown"):
         settled(face(name))
-    assert settled(face(name), placeholders="unknown") == [("v", "v", 0, False)]
-    assert settled(face(name), placeholders="person") == [(name, "v", 0, True)]
+    assert settled(face(name), na_subjects="unknown") == [("v", "v", 0, False)]
+    assert settled(face(name), na_subjects="person") == [(name, "v", 0, True)]
 
 
 @pytest.mark.parametrize("name", ["5\u00b23.png", "2024\u24601.png", "\u0665\u00b2.png", "\u2167.png"])
