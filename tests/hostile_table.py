@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # before `tests`, which has a folder of the same name
 
 from hostile import PASSED_OVER, READ, REFUSED, Case, write_corpus
 
