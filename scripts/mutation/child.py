@@ -14,9 +14,11 @@ import os
 import select
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from pipelines.errors import AgfasError
 
 _LIBRARIES = (
     *("numpy", "scipy.stats", "torch", "torchvision", "timm", "diffusers", "transformers", "datasets", "accelerate"),
@@ -217,6 +221,33 @@ def _heard(child: int, reader: int, known: dict[str, float] | None) -> Outcome:
     elif not outcome.failed and exit_code in (2, 5) and not outcome.times:
         outcome.failed, outcome.how = "collection", "failed"
     return outcome
+
+
+def shared_out(count: int, jobs: int, work: Callable[[int, int], None]) -> None:
+    """Call `work(job, place)` for every place below `count`: forked jobs take the next one when they are free.
+
+    Raises:
+        AgfasError: a job ended in an error, which it has printed.
+    """
+    reader, writer = os.pipe()
+    os.write(writer, b"".join(struct.pack("i", place) for place in range(count)))
+    os.close(writer)
+    children = []
+    for job in range(jobs):
+        child = os.fork()
+        if child == 0:
+            try:
+                while place := os.read(reader, 4):
+                    work(job, struct.unpack("i", place)[0])
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        children.append(child)
+    os.close(reader)
+    ended = [os.waitpid(child, 0)[1] for child in children]
+    if any(ended):
+        raise AgfasError("a job ended in an error; what was done before is kept")
 
 
 def _family(child: int) -> list[psutil.Process]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import struct
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from pipelines.errors import AgfasError
 from pipelines.markdown import table
 from scripts.mutation.changes import Change
-from scripts.mutation.child import Outcome, import_libraries, run_tests, spent
+from scripts.mutation.child import Outcome, import_libraries, run_tests, shared_out, spent
 from scripts.mutation.copies import clone_files, faulty, mirror, with_compiled
 from scripts.mutation.reach import Reach
 from scripts.mutation.sample import draw, room_of, rooms
@@ -64,7 +63,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="print what is known of the sample and stop")
     parser.add_argument("--again", action="store_true", help="try again what survived before")
     parser.add_argument("--old-map", action="store_true", help="measure no files of tests that have changed")
-    parser.add_argument("--jobs", type=int, default=1, help="faults tried at a time (1)")
+    parser.add_argument("--jobs", type=int, default=1, help="faults tried, and files measured, at a time (1)")
     parser.add_argument("--seconds", type=float, default=60.0, help="processor time of a fault's tests (60)")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mutation", help="for copies, map and results")
     return parser.parse_args(arguments)
@@ -104,33 +103,20 @@ def _try_all(todo: Sequence[Change], results: Results, options: argparse.Namespa
     if options.old_map:
         reach.load()
     else:
-        reach.update(clean)
+        reach.update(clean, options.jobs)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
     compiled = with_compiled(clean)
     for job in range(options.jobs):
         mirror(clean, folder / f"copy-{job}", compiled)
-    reader, writer = os.pipe()
-    os.write(writer, b"".join(struct.pack("i", place) for place in range(len(todo))))
-    os.close(writer)
-    workers = []
-    for job in range(options.jobs):
-        worker = os.fork()
-        if worker == 0:
-            try:
-                trial = Trial(folder / f"copy-{job}", clean, reach, options.seconds)
-                while place := os.read(reader, 4):
-                    change = todo[struct.unpack("i", place)[0]]
-                    verdict = trial.of(change)
-                    results.add(verdict)
-                    print(
-                        f"{verdict.result:9} {verdict.seconds:5.1f} s  {verdict.path}:{verdict.line}", file=sys.stderr
-                    )
-            finally:
-                os._exit(0)
-        workers.append(worker)
-    for worker in workers:
-        os.waitpid(worker, 0)
+    trials = [Trial(folder / f"copy-{job}", clean, reach, options.seconds) for job in range(options.jobs)]
+
+    def try_one(job: int, place: int) -> None:
+        verdict = trials[job].of(todo[place])
+        results.add(verdict)
+        print(f"{verdict.result:9} {verdict.seconds:5.1f} s  {verdict.path}:{verdict.line}", file=sys.stderr)
+
+    shared_out(len(todo), options.jobs, try_one)
 
 
 class Trial:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.mutation.child import run_tests, spent
+from scripts.mutation.child import run_tests, shared_out, spent
 from scripts.mutation.sample import PACKAGES
 
 if TYPE_CHECKING:
@@ -115,23 +115,27 @@ class Reach:
                 entry = json.load(file)
             self._files[entry["file"]] = entry
 
-    def update(self, copy: Path) -> None:
-        """Measure the files of tests that are new or changed."""
+    def update(self, copy: Path, jobs: int = 1) -> None:
+        """Measure the files of tests that are new or changed, several at a time."""
         self.load()
         files = [path.relative_to(copy).as_posix() for path in sorted((copy / "tests").rglob("test_*.py"))]
         for gone in set(self._files) - set(files):
             self._path(gone).unlink()
             del self._files[gone]
         waiting = [file for file in files if self._files.get(file, {}).get("test") != _hash(copy / file)]
-        for place in range(0, len(waiting), _FILES_A_RUN):
-            print(f"Finding what tests reach: {place} of {len(waiting)} files", file=sys.stderr)
-            self._measure(copy, waiting[place : place + _FILES_A_RUN])
+        runs = [waiting[place : place + _FILES_A_RUN] for place in range(0, len(waiting), _FILES_A_RUN)]
+
+        def measure(job: int, place: int) -> None:
+            print(f"Finding what tests reach: {place} of {len(runs)} runs", file=sys.stderr)
+            self._measure(copy, runs[place], self._folder / f"work-{job}")
+
+        shared_out(len(runs), jobs, measure)
+        self.load()
 
     def _path(self, file: str) -> Path:
         return self._folder / f"{file.replace('/', '--')}.json.gz"
 
-    def _measure(self, copy: Path, files: Sequence[str]) -> None:
-        work = self._folder / "work"
+    def _measure(self, copy: Path, files: Sequence[str], work: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
         (work / "start").mkdir(parents=True)
         settings = work / "coveragerc"
@@ -177,7 +181,6 @@ class Reach:
             }
             with gzip.open(self._path(file), "wt") as out:
                 json.dump(entry, out)
-            self._files[file] = json.loads(json.dumps(entry))
 
     # Questions.
 
