@@ -27,12 +27,12 @@ def name_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The floor on which a module stands: its folder, or the ground for the single files of `pipelines` but two."""
+    """The floor on which a module stands: its folder, or the ground for the single files of `pipelines` but the CLI."""
     package, *rest = module.split(".")
     if package != "pipelines":
         return package
     single = not rest or (ROOT / "pipelines" / f"{rest[0]}.py").is_file()
-    return "ground" if single and rest[:1] not in (["artefacts"], ["cli"]) else rest[0]
+    return "ground" if single and rest[:1] != ["cli"] else rest[0]
 
 
 FILES = sorted(path for package in ("dfg", "oanet", "pipelines", "scripts") for path in (ROOT / package).rglob("*.py"))

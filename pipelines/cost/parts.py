@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.artefacts import face_columns, is_whole, judged_rows, store_folders
+from pipelines.artefacts.cues import is_whole, store_folders
+from pipelines.artefacts.faces import face_columns, judged_rows
 from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP
 from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettings
 from pipelines.data.protocols import Fold, build_folds, protocol_folds

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.artefacts import DetectorRun
+from pipelines.artefacts.runs import DetectorRun
 from pipelines.data.records import NO_ATTACK
 from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.plan import Planned

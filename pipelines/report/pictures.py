@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artefacts import cue_reader, open_faces
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import open_faces
 from pipelines.data.records import BONAFIDE, NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import ScoreTable

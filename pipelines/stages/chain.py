@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.artefacts import DetectorRun, face_columns, make_faces
+from pipelines.artefacts.faces import face_columns, make_faces
+from pipelines.artefacts.runs import DetectorRun
 from pipelines.data.protocols import indices, protocol_folds
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment

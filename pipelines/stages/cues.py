@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artefacts import dataset_id, face_columns, is_whole, judged_rows, make_faces, open_sweep, store_folders
+from pipelines.artefacts.cues import is_whole, open_sweep, store_folders
+from pipelines.artefacts.faces import dataset_id, face_columns, judged_rows, make_faces
 from pipelines.cues.settings import AUTOENCODER, WITH_TIMESTEP
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError

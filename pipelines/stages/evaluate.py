@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.artefacts import Columns, DetectorRun, cue_reader
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import Columns
+from pipelines.artefacts.runs import DetectorRun
 from pipelines.blocks import Job, SharedArray, remove_finished, share
 from pipelines.data.protocols import Fold, indices, protocol_folds
 from pipelines.evaluation.scores import RUN, ScoreTable

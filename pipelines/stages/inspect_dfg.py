@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.artefacts import load_maker
+from pipelines.artefacts.runs import load_maker
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.workspace import Workspace
@@ -36,7 +36,7 @@ def run(experiment: Experiment, timesteps: Sequence[int], count: int) -> list[di
         error with their standard errors over faces, cosine of the identity, number of faces. Other processes than
         the main one return none.
     """
-    from pipelines.artefacts import make_faces
+    from pipelines.artefacts.faces import make_faces
     from pipelines.inspection.measure import groups_of, measure_all, open_subjects, row_of, strangers_similarity
     from pipelines.inspection.theorems import theorem_curves
     from pipelines.processes import device, is_main

@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from pipelines.artefacts import cue_reader, make_faces
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import make_faces
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces

@@ -102,7 +102,7 @@ def _gpus_each(ray: Any) -> float:
 
 def open_experiment(experiment: Experiment, timesteps: list[int], all_faces: bool = False) -> CueJob:
     """The cue job of an experiment whose faces and generator exist, as `agfas cues` runs it."""
-    from pipelines.artefacts import open_faces
+    from pipelines.artefacts.faces import open_faces
     from pipelines.stages import cues as stage
 
     return stage.open_job(experiment, open_faces(experiment), timesteps, all_faces)
@@ -110,7 +110,7 @@ def open_experiment(experiment: Experiment, timesteps: list[int], all_faces: boo
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    from pipelines.artefacts import make_faces
+    from pipelines.artefacts.faces import make_faces
     from pipelines.experiment.file import read_experiment
     from pipelines.stages.cues import parse_timesteps
 

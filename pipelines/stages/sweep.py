@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any
 
 from pipelines import progress
-from pipelines.artefacts import make_faces
+from pipelines.artefacts.faces import make_faces
 from pipelines.blocks import deal
 from pipelines.claims import Claims
 from pipelines.ending import finishing, stop_if_asked, watch_signals

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artefacts import detector_run
+from pipelines.artefacts.runs import detector_run
 from pipelines.errors import AgfasError
 from pipelines.evaluation.exact import few_videos
 from pipelines.evaluation.operating_points import OperatingPoint, Rates, operating_points

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipelines.artefacts import MODEL, PIPELINE, autoencoder_sha256
+from pipelines.artefacts.models import autoencoder_sha256
+from pipelines.artefacts.runs import MODEL, PIPELINE
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment

@@ -9,14 +9,10 @@ import torch
 
 from dfg.schedule import sd_scheduler, timesteps_from
 from oanet.published import CROP, sight
-from pipelines.artefacts import (
-    SNAPSHOTS_SHA256,
-    DetectorRun,
-    cue_reader,
-    judged_rows,
-    load_detector,
-    snapshot_sha256,
-)
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import judged_rows
+from pipelines.artefacts.models import load_detector, snapshot_sha256
+from pipelines.artefacts.runs import SNAPSHOTS_SHA256, DetectorRun
 from pipelines.cues.reader import CueReader
 from pipelines.data.faces import Faces
 from pipelines.data.protocols import Fold, indices, protocol_folds

@@ -15,7 +15,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
-from pipelines.artefacts import PIPELINE
+from pipelines.artefacts.runs import PIPELINE
 from pipelines.cost.models import try_unet
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError, in_short

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from dfg.arcface import ArcFaceObjective
 from dfg.identity import IdentityEncoder
 from dfg.onnx_identity import OnnxIdentityEncoder
-from pipelines.artefacts import MODEL, load_identity
+from pipelines.artefacts.runs import MODEL, load_identity
 from pipelines.data.faces import Faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from dfg.known import DATA, check_files
 from oanet.names import DETECTORS
 from oanet.registry import Registry
-from pipelines.artefacts import load_baseline, load_detector, load_pipeline
+from pipelines.artefacts.models import load_baseline, load_detector, load_pipeline
 from pipelines.cues.settings import SOURCES
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_atomically, write_json

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from oanet.published import CROP
-from pipelines.artefacts import detector_run, face_columns, generator_done, load_maker, result_path
+from pipelines.artefacts.faces import face_columns
+from pipelines.artefacts.runs import detector_run, generator_done, load_maker, result_path
 from pipelines.data.protocols import Fold, protocol_folds
 from pipelines.data.records import NO_ATTACK, read_card
 from pipelines.errors import AgfasError, nearest

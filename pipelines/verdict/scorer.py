@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipelines.artefacts import on_device
+from pipelines.artefacts.models import on_device
 from pipelines.cues.settings import AUTOENCODER, MAKERS, CueSettings
 from pipelines.errors import AgfasError
 from pipelines.verdict.crops import Loaded

@@ -22,15 +22,8 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from oanet.detectors import build_detector
-from pipelines.artefacts import (
-    MODEL,
-    SNAPSHOTS_SHA256,
-    DetectorRun,
-    load_baseline,
-    load_identity,
-    load_pipeline,
-    snapshot_sha256,
-)
+from pipelines.artefacts.models import load_baseline, load_pipeline, snapshot_sha256
+from pipelines.artefacts.runs import MODEL, SNAPSHOTS_SHA256, DetectorRun, load_identity
 from pipelines.errors import AgfasError
 from pipelines.evaluation.scores import RUN, read_scores
 from pipelines.experiment.config import Experiment

@@ -13,7 +13,8 @@ from output_folder import make_experiment, write_faces
 
 from dfg.baselines import BASELINES
 from dfg.baselines.deep_svdd import DeepSvddObjective
-from pipelines.artefacts import cue_stores, face_columns, make_faces, open_sweep
+from pipelines.artefacts.cues import cue_stores, open_sweep
+from pipelines.artefacts.faces import face_columns, make_faces
 from pipelines.cues.job import to_pixels
 from pipelines.cues.settings import BUILTIN_SOURCES, CONTROLS, MAKERS, RESTORING, CueSettings
 from pipelines.errors import AgfasError

@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_experiments import chain_settings
 
-from pipelines.artefacts import make_faces, store_folders
+from pipelines.artefacts.cues import store_folders
+from pipelines.artefacts.faces import make_faces
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -125,7 +126,7 @@ def test_a_source_that_is_no_class_is_not_called(experiment, judged):
 
 
 def test_the_cue_is_what_the_source_makes(experiment, judged):
-    from pipelines.artefacts import cue_reader, open_sweep
+    from pipelines.artefacts.cues import cue_reader, open_sweep
     from pipelines.pixels import to_unit_range
 
     faces = make_faces(experiment)

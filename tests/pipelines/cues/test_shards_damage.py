@@ -13,7 +13,7 @@ import pytest
 from shard_parts import IDENTITY, KEYS, arrays_of, filled_store, new_store, shard_bytes
 
 from pipelines import files, locks
-from pipelines.artefacts import is_whole
+from pipelines.artefacts.cues import is_whole
 from pipelines.cues.layout import encode
 from pipelines.cues.shards import ShardStore
 from pipelines.errors import AgfasError

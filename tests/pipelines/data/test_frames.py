@@ -9,7 +9,7 @@ import pytest
 from output_folder import make_experiment, write_faces
 from prepare_stubs import SquareDetector, save_video, scene
 
-from pipelines.artefacts import judged_rows
+from pipelines.artefacts.faces import judged_rows
 from pipelines.data.faces import open_faces
 from pipelines.data.frames import Sampled, expected_frames, released, sampled_frames, used_frames
 from pipelines.data.importers.source import SourceFace

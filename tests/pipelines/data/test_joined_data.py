@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from output_folder import make_experiment, write_faces
 
-from pipelines.artefacts import make_faces
+from pipelines.artefacts.faces import make_faces
 from pipelines.data.join import _repeated, join_faces
 from pipelines.data.records import CARD_NAME, open_table, read_card
 from pipelines.errors import AgfasError

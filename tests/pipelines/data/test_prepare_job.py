@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from prepare_stubs import SMALL, SquareDetector, everything, people, refused
 
-from pipelines.artefacts import make_faces
+from pipelines.artefacts.faces import make_faces
 from pipelines.data.faces import open_faces
 from pipelines.data.intact import write_sums
 from pipelines.data.leaks import dataset_leaks, leaks_from_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.artefacts import make_faces
+from pipelines.artefacts.faces import make_faces
 from pipelines.cues.identity import restoration_identity
 from pipelines.experiment import profile
 from pipelines.experiment.file import build_experiment, with_overrides

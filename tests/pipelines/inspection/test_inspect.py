@@ -17,7 +17,8 @@ from dfg.identity import IdentityEncoder
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
-from pipelines.artefacts import load_maker, make_faces
+from pipelines.artefacts.faces import make_faces
+from pipelines.artefacts.runs import load_maker
 from pipelines.inspection.figure import as_svg, inspection_figure
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
 from pipelines.inspection.theorems import (

@@ -11,7 +11,8 @@ import torch
 import yaml
 from small_experiments import chain_settings
 
-from pipelines.artefacts import cue_reader, make_faces
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import make_faces
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides

@@ -14,7 +14,9 @@ from PIL import Image
 from small_experiments import chain_settings
 from verdict_run import PaintedFaces, paint
 
-from pipelines.artefacts import cue_reader, detector_run, make_faces
+from pipelines.artefacts.cues import cue_reader
+from pipelines.artefacts.faces import make_faces
+from pipelines.artefacts.runs import detector_run
 from pipelines.demo.answer import Judge, answer_html
 from pipelines.evaluation.scoring import score_faces
 from pipelines.experiment.config import Experiment

@@ -10,7 +10,8 @@ import pytest
 from output_folder import make_experiment, write_faces
 from typer.testing import CliRunner
 
-from pipelines.artefacts import cue_reader, cue_stores, judged_rows, make_faces
+from pipelines.artefacts.cues import cue_reader, cue_stores
+from pipelines.artefacts.faces import judged_rows, make_faces
 from pipelines.cli import app
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment

@@ -17,7 +17,9 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import PreconditionedUNet, build_unet
-from pipelines.artefacts import load_maker, make_faces, open_sweep
+from pipelines.artefacts.cues import open_sweep
+from pipelines.artefacts.faces import make_faces
+from pipelines.artefacts.runs import load_maker
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides

@@ -12,7 +12,9 @@ from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
 from diffusers import AutoencoderKL
 from output_folder import make_experiment, write_faces
 
-from pipelines.artefacts import load_maker, make_faces, open_sweep
+from pipelines.artefacts.cues import open_sweep
+from pipelines.artefacts.faces import make_faces
+from pipelines.artefacts.runs import load_maker
 from pipelines.experiment.generator import PretrainedAutoencoder
 from pipelines.stages import train_dfg
 

@@ -13,7 +13,7 @@ STAGES = """
 import gc, json, sys, weakref
 from pathlib import Path
 from torch import nn
-from pipelines.artefacts import make_faces
+from pipelines.artefacts.faces import make_faces
 from pipelines.experiment.file import build_experiment
 from pipelines.stages import cues, evaluate, train_detector, train_dfg, train_identity
 

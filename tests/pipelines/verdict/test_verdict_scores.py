@@ -12,7 +12,7 @@ from verdict_run import SIZE, LeftHalf, shared_run, write_face
 
 from oanet.cue import form_cue
 from oanet.detectors import load_detector
-from pipelines.artefacts import cue_reader, open_sweep
+from pipelines.artefacts.cues import cue_reader, open_sweep
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import CueJob
 from pipelines.cues.store import CueStore
