@@ -79,7 +79,11 @@ class ByteLocks:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             return False
-        except (OSError, NotImplementedError):
+        except NotImplementedError:
+            self.supported = False
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
             self.supported = False
         self._files[byte] = lock
         return True

@@ -22,7 +22,10 @@ from pipelines.data.protocol_settings import (
 )
 from pipelines.data.records import ATTACK, BONAFIDE, SPLITS
 from pipelines.errors import AgfasError, nearest
+from pipelines.spelling import short_name
 
+# Bytes of a fold's name: a lock and temporary files stand beside its folder, with longer names.
+_LONGEST = 200
 PROTOCOL_COLUMNS = ("label", "domain", "subject", "video", "split")
 
 
@@ -31,7 +34,7 @@ class Fold:
     """One training of a protocol and its test.
 
     Attributes:
-        name: short and valid as a folder name.
+        name: short and valid as a folder name, see `short_name`.
         train_domains: sources, sorted; the detector is trained on their records of `train_splits`.
         dev_domains: their `dev` records, held-out source videos, set the threshold.
         test_domains: targets; the detector is tested on their records of `test_splits`, or on the `test` records of a
@@ -194,7 +197,7 @@ def _is_tested(domain: np.ndarray, splits: np.ndarray, fold: Fold) -> np.ndarray
 
 def _fold(name: str, sources: Sequence[str], targets: Sequence[str]) -> Fold:
     ordered = tuple(sorted(sources))
-    return Fold(name, ordered, ordered, tuple(sorted(targets)))
+    return Fold(short_name(name, _LONGEST), ordered, ordered, tuple(sorted(targets)))
 
 
 def _check_distinct(domains: Sequence[str], at_least: int) -> None:

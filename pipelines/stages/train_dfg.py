@@ -12,6 +12,7 @@ from dfg.attention import use_attention
 from dfg.autoencoder import PatchAutoencoder, calibrate_scale
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
+from dfg.saved import in_own_memory
 from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
@@ -207,7 +208,8 @@ def _load_autoencoder(settings: TaesdSettings | PretrainedAutoencoder) -> Any:
     place, subfolder = settings.path, settings.subfolder
     config = AutoencoderKL.load_config(place, subfolder=subfolder)
     chosen = AutoencoderTiny if config.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
-    return chosen.from_pretrained(place, subfolder=subfolder, use_safetensors=_in_safetensors(place, subfolder))
+    found = chosen.from_pretrained(place, subfolder=subfolder, use_safetensors=_in_safetensors(place, subfolder))
+    return in_own_memory(found)
 
 
 def _start_from(settings: GeneratorSettings) -> Any:
@@ -216,11 +218,12 @@ def _start_from(settings: GeneratorSettings) -> Any:
 
     place, subfolder = str(settings.unet_weights), settings.unet_subfolder
     try:
-        return UNet2DConditionModel.from_pretrained(
+        found = UNet2DConditionModel.from_pretrained(
             place, subfolder=subfolder, use_safetensors=_in_safetensors(place, subfolder)
         )
     except (OSError, ValueError) as error:
         raise AgfasError(f"generator.unet_weights = {place} cannot be loaded: {error}") from error
+    return in_own_memory(found)
 
 
 def _settings(experiment: Experiment) -> GeneratorSettings:

@@ -25,6 +25,7 @@ from pipelines.experiment.plan import Planned, read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.processes import package_versions
+from pipelines.spelling import one_form
 from pipelines.verdict.card import parts_of
 from pipelines.verdict.crops import Loaded, face_settings
 from pipelines.verdict.published import PACKAGES, published_facts, published_settings
@@ -88,9 +89,9 @@ def choose_fold(planned: Planned, fold: str | None) -> tuple[str, dict[str, Any]
         AgfasError: an unknown fold, or one that was not judged under those rules.
     """
     folds = read_json(result_path(planned.experiment))["folds"]
-    if fold is not None and fold not in folds:
-        raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(fold, folds)}")
-    name = fold or next(iter(folds))
+    name = one_form(fold) if fold is not None else next(iter(folds))
+    if name not in folds:
+        raise AgfasError(f"'{planned.title}' has no fold '{fold}': {nearest(name, folds)}")
     return name, own_numbers(folds[name], planned.experiment.evaluate, planned.title)
 
 

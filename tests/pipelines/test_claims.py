@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import filelock
 import pytest
 from launching import environment
 from prepare_stubs import SMALL, SquareDetector, people
@@ -146,6 +147,24 @@ def test_short_work_takes_turns(tmp_path):
     jobs = [start("-c", ADD, tmp_path / "plan") for _ in range(2)]
     assert [job.wait(timeout=60) for job in jobs] == [0, 0]
     assert (tmp_path / "plan").read_text() == "400"
+
+
+@pytest.mark.parametrize(("code", "granted"), [(errno.ENOSYS, True), (errno.EIO, False)])
+def test_without_fcntl_a_failing_disk_is_not_taken_for_a_file_system_without_locks(
+    tmp_path, monkeypatch, code, granted
+):
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(filelock.FileLock, "acquire", fails)
+    found = locks.ByteLocks(tmp_path / "claims.lock")
+    if granted:
+        assert found.lock(0)
+        assert not found.supported
+    else:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            found.lock(0)
 
 
 def test_a_folder_is_taken_twice_by_its_own_process(tmp_path):

@@ -47,6 +47,15 @@ def faces(domains: str = "ABCD", corpus: bool = True) -> dict[str, np.ndarray]:
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
+def test_folds_of_long_domains_have_names_that_a_folder_can_have(tmp_path):
+    names = [f"{'phone' * 50}{number}" for number in range(3)]
+    folds = [*leave_one_out(names), *limited(names[:2], names[2:])]
+    assert len({fold.name for fold in folds}) == 4
+    for fold in folds:
+        (tmp_path / f".{fold.name}.lock").mkdir()
+    assert folds[0].test_domains == (names[0],)
+
+
 def test_leave_one_out_turns_through_the_domains():
     folds = leave_one_out(["M", "C", "I"])
     assert folds == (

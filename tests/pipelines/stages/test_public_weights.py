@@ -12,10 +12,11 @@ from authors_weights import UNET_EMA, write_authors_weights, write_autoencoder
 from diffusers import AutoencoderKL
 from output_folder import make_experiment, write_faces
 
+from dfg.unet import build_unet
 from pipelines.artefacts.cues import open_sweep
 from pipelines.artefacts.faces import make_faces
 from pipelines.artefacts.runs import load_maker
-from pipelines.experiment.generator import PretrainedAutoencoder
+from pipelines.experiment.generator import GeneratorSettings, PretrainedAutoencoder
 from pipelines.stages import train_dfg
 
 
@@ -50,6 +51,16 @@ def test_the_public_checkpoints_layout_loads_as_it_is(public, tmp_path):
     assert pipeline.identity_tokens(image).shape == (1, 49, 768)
     restored = open_sweep(experiment, [801]).restore(image, ["a"], [801])[801]
     assert restored.shape == image.shape
+
+
+def test_the_files_that_a_training_starts_from_may_be_replaced_while_it_runs(public):
+    unet, folder = build_unet("tiny", in_channels=4, sample_size=4), public / "unet"
+    unet.save_pretrained(folder)
+    settings = GeneratorSettings(preset="tiny", unet_weights=str(folder))
+    vae = PretrainedAutoencoder(name="pretrained", path=str(public / "stable-diffusion-v1-5"))
+    loaded = (train_dfg.build_autoencoder(vae, None, np.array([])), train_dfg._start_from(settings))
+    assert str(public) not in Path("/proc/self/maps").read_text()
+    del loaded
 
 
 def test_pickled_weights_of_an_autoencoder_load_without_a_word_in_the_log(public, caplog, capfd):

@@ -25,7 +25,7 @@ from pipelines.experiment.plan import read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.pixels import to_unit_range
-from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict import FaceAntiSpoofing, from_run
 from pipelines.verdict.scorer import pixel_key
 
 
@@ -171,6 +171,13 @@ def test_restoring_is_asked_as_the_cue_job_asks(root, dfg):
 def test_wrong_name_is_answered_with_the_fix(root, label, fold, message):
     with pytest.raises(AgfasError, match=message):
         FaceAntiSpoofing.from_run(root, label, fold)
+
+
+def test_a_fold_is_found_by_a_name_typed_on_another_system(root, monkeypatch):
+    item = read_plan(root)[0]
+    numbers = from_run.read_json(from_run.result_path(item.experiment))["folds"]["to_kiosk"]
+    monkeypatch.setattr(from_run, "read_json", lambda _: {"folds": {"to_caf\u00e9": numbers}})
+    assert from_run.choose_fold(item, "to_cafe\u0301")[0] == "to_caf\u00e9"
 
 
 def test_first_experiment_with_a_generator_s_cue_is_taken(root):
