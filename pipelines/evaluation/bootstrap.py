@@ -2,14 +2,14 @@
 
 Frames of a video are not independent, nor are videos of a person, so whole clusters are drawn with replacement. Scores
 are sorted once: a replicate only changes how often each video counts, so its metrics follow from cumulative sums in
-O(videos), without another sort.
+O(videos), without another sort, for many replicates at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from pipelines.evaluation.scores import ScoreTable, encode
 
 BOOTSTRAP_METRICS = ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
 UNITS = ("video", "subject")
+# Counts of videos that are in memory at a time, and kept for the next detector that is judged on the same videos.
+_MOST_COUNTS, _KEPT = 2**21, 8
 
 
 def intervals(
@@ -87,17 +89,19 @@ def replicate_values(
             raise AgfasError(f"No bootstrap interval for the metric '{name}': {nearest(name, BOOTSTRAP_METRICS)}")
     videos = table.by_video()
     videos.require_both_classes()
-    draws = Draws(videos, unit, seed)
     ranking = _Ranking(videos, threshold)
-    values = np.empty((len(metrics), replicates))
-    for replicate in range(replicates):
-        ranking.weigh(draws.counts())
-        values[:, replicate] = [getattr(ranking, name)() for name in metrics]
-    return dict(zip(metrics, values, strict=True))
+    parts = []
+    for counts in Draws(videos, unit, seed).blocks(replicates):
+        ranking.weigh(counts)
+        parts.append([getattr(ranking, name)() for name in metrics])
+    return dict(zip(metrics, np.concatenate(parts, axis=1), strict=True))
 
 
 class Draws:
-    """How often each video is drawn in one replicate after another, from one seeded stream."""
+    """How often each video is drawn in one replicate after another, from one seeded stream.
+
+    Equal draws have an equal hash, whatever the videos' scores.
+    """
 
     def __init__(self, videos: ScoreTable, unit: str, seed: int) -> None:
         if unit not in UNITS:
@@ -114,19 +118,45 @@ class Draws:
             strata = _subject_strata(self.cluster, domain, videos.label)
         self.strata = [np.flatnonzero(strata == stratum) for stratum in range(strata.max() + 1)]
         digest = hashlib.sha256("\n".join(videos.key.tolist()).encode()).digest()
-        self.generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+        self._seeds = [seed, int.from_bytes(digest[:8], "big")]
+        cluster = b"" if self.cluster is None else self.cluster.tobytes()
+        self._decides = (digest, strata.tobytes(), cluster, seed)
+        self._rows = len(videos)
 
-    def counts(self) -> np.ndarray:
-        """The next replicate: (N,) int64, how often each row of the table is drawn."""
-        drawn = np.zeros(sum(map(len, self.strata)), dtype=np.int64)
-        for members in self.strata:
-            picks = self.generator.integers(0, len(members), len(members))
-            drawn[members] = np.bincount(picks, minlength=len(members))
-        return drawn if self.cluster is None else drawn[self.cluster]
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Draws) and self._decides == other._decides
+
+    def __hash__(self) -> int:
+        return hash(self._decides)
+
+    def blocks(self, replicates: int) -> Iterator[np.ndarray]:
+        """The replicates in order, some at a time: (R, N) int64, how often each row of the table is drawn."""
+        at_a_time = max(1, _MOST_COUNTS // self._rows)
+        if replicates <= at_a_time:
+            yield _only_block(self, replicates)
+            return
+        generator = np.random.default_rng(self._seeds)
+        for start in range(0, replicates, at_a_time):
+            yield self._counts(generator, min(at_a_time, replicates - start))
+
+    def _counts(self, generator: np.random.Generator, replicates: int) -> np.ndarray:
+        drawn = np.zeros((replicates, sum(map(len, self.strata))), dtype=np.int64)
+        for row in drawn:
+            for members in self.strata:
+                picks = generator.integers(0, len(members), len(members))
+                row[members] = np.bincount(picks, minlength=len(members))
+        return drawn if self.cluster is None else drawn[:, self.cluster]
+
+
+@lru_cache(maxsize=_KEPT)
+def _only_block(draws: Draws, replicates: int) -> np.ndarray:
+    counts = draws._counts(np.random.default_rng(draws._seeds), replicates)
+    counts.flags.writeable = False
+    return counts
 
 
 class _Ranking:
-    """Scores sorted once; every metric is a function of the rows' weights."""
+    """Scores sorted once; every metric is a function of the rows' weights, with one value per replicate, (R,)."""
 
     def __init__(self, videos: ScoreTable, threshold: float) -> None:
         order = np.argsort(videos.score, kind="stable")
@@ -137,63 +167,69 @@ class _Ranking:
         self.below = np.searchsorted(attacks, bonafide, "left")
         self.not_above = np.searchsorted(attacks, bonafide, "right")
         thresholds = np.unique(videos.score)
-        self.attacks_at = np.append(np.searchsorted(attacks, thresholds), len(attacks)).tolist()
-        self.bonafide_at = np.append(np.searchsorted(bonafide, thresholds), len(bonafide)).tolist()
+        self.attacks_at = np.append(np.searchsorted(attacks, thresholds), len(attacks))
+        self.bonafide_at = np.append(np.searchsorted(bonafide, thresholds), len(bonafide))
         self.first_attack = int(np.searchsorted(attacks, threshold))
         self.first_bonafide = int(np.searchsorted(bonafide, threshold))
-        self.rejected_attacks = np.zeros(len(attacks) + 1, dtype=np.int64)
-        self.rejected_bonafide = np.zeros(len(bonafide) + 1, dtype=np.int64)
 
     def weigh(self, counts: np.ndarray) -> None:
-        """Set the weights: row i counts `counts[i]` times; (N,) int64."""
-        self.attack_weight, self.bonafide_weight = counts[self.attack_rows], counts[self.bonafide_rows]
-        np.cumsum(self.attack_weight, out=self.rejected_attacks[1:])
-        np.cumsum(self.bonafide_weight, out=self.rejected_bonafide[1:])
-        self.attacks, self.bonafide = int(self.rejected_attacks[-1]), int(self.rejected_bonafide[-1])
+        """Set the weights: row i counts `counts[r, i]` times in replicate r; (R, N) int64."""
+        self.attack_weight, self.bonafide_weight = counts[:, self.attack_rows], counts[:, self.bonafide_rows]
+        self.rejected_attacks, self.rejected_bonafide = _before(self.attack_weight), _before(self.bonafide_weight)
+        self.attacks, self.bonafide = self.rejected_attacks[:, -1], self.rejected_bonafide[:, -1]
 
-    def auc(self) -> float:
-        tied_or_below = self.rejected_attacks[self.below] + self.rejected_attacks[self.not_above]
-        return int(np.dot(self.bonafide_weight, tied_or_below)) / (2 * self.attacks * self.bonafide)
+    def auc(self) -> np.ndarray:
+        tied_or_below = self.rejected_attacks[:, self.below] + self.rejected_attacks[:, self.not_above]
+        return np.einsum("rn,rn->r", self.bonafide_weight, tied_or_below) / (2 * self.attacks * self.bonafide)
 
-    def eer(self) -> float:
-        """By bisection: FRR - FAR rises monotonically with the threshold."""
-        points = range(len(self.attacks_at))
-        after = bisect_left(points, 0, key=self._gap)
-        if after and -self._gap(after - 1) < self._gap(after):
-            after -= 1
-        return sum(self._rates(self.attacks_at[after], self.bonafide_at[after])) / 2
+    def eer(self) -> np.ndarray:
+        """Where FRR - FAR, which rises with the threshold, is next to 0; of two, the one below if it is nearer."""
+        gap = self._gap()
+        after = np.argmax(gap >= 0, axis=1)
+        rows, before = np.arange(len(gap)), np.maximum(after - 1, 0)
+        at = np.where(-gap[rows, before] < gap[rows, after], before, after)
+        far, frr = self._rates(self.attacks_at[at], self.bonafide_at[at])
+        return (far + frr) / 2
 
-    def far(self) -> float:
+    def far(self) -> np.ndarray:
         return self._rates(self.first_attack, self.first_bonafide)[0]
 
-    def bpcer(self) -> float:
+    def bpcer(self) -> np.ndarray:
         return self._rates(self.first_attack, self.first_bonafide)[1]
 
-    def hter(self) -> float:
+    def hter(self) -> np.ndarray:
         return (self.far() + self.bpcer()) / 2
 
-    def apcer(self) -> float:
+    def apcer(self) -> np.ndarray:
         """Of the worst attack type among those that were drawn."""
-        total = np.bincount(self.attack_type, weights=self.attack_weight)
-        accepted = np.bincount(
-            self.attack_type[self.first_attack :],
-            weights=self.attack_weight[self.first_attack :],
-            minlength=len(total),
-        )
-        return float(np.max(accepted[total > 0] / total[total > 0]))
+        worst = np.zeros(len(self.attack_weight))
+        for kind in np.unique(self.attack_type):
+            weight = self.attack_weight * (self.attack_type == kind)
+            accepted, total = weight[:, self.first_attack :].sum(axis=1), weight.sum(axis=1)
+            worst = np.maximum(worst, accepted / np.maximum(total, 1))
+        return worst
 
-    def acer(self) -> float:
+    def acer(self) -> np.ndarray:
         return (self.apcer() + self.bpcer()) / 2
 
-    def _rates(self, attack: int, bonafide: int) -> tuple[float, float]:
-        far = (self.attacks - int(self.rejected_attacks[attack])) / self.attacks
-        return far, int(self.rejected_bonafide[bonafide]) / self.bonafide
+    def _rates(self, attack: np.ndarray | int, bonafide: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        """FAR and FRR of each replicate at an operating point, or at one of its own."""
+        rows = np.arange(len(self.attacks))
+        far = (self.attacks - self.rejected_attacks[rows, attack]) / self.attacks
+        return far, self.rejected_bonafide[rows, bonafide] / self.bonafide
 
-    def _gap(self, point: int) -> int:
-        """(FRR - FAR) * attacks * bonafide at an operating point: an integer, so that its sign is exact."""
-        accepted = self.attacks - int(self.rejected_attacks[self.attacks_at[point]])
-        rejected = int(self.rejected_bonafide[self.bonafide_at[point]])
-        return rejected * self.attacks - accepted * self.bonafide
+    def _gap(self) -> np.ndarray:
+        """(R, P), (FRR - FAR) * attacks * bonafide at every operating point: integers, whose signs are exact."""
+        attacks, bonafide = self.attacks[:, None], self.bonafide[:, None]
+        accepted = attacks - self.rejected_attacks[:, self.attacks_at]
+        return self.rejected_bonafide[:, self.bonafide_at] * attacks - accepted * bonafide
+
+
+def _before(weights: np.ndarray) -> np.ndarray:
+    """(R, n + 1), the sum of the weights (R, n) before each row, and of all."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int64)
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def _pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -180,7 +180,7 @@ def _bootstrap_loop(table: ScoreTable) -> Callable[[int], Values]:
 
     def run(replicates: int) -> Values:
         draws = Draws(videos, "video", seed=0)
-        counts = (draws.counts() for _ in range(replicates))
+        counts = (row for block in draws.blocks(replicates) for row in block)
         found = [_replicate(table, videos.label, frames, np.repeat(np.arange(len(videos)), c)) for c in counts]
         return dict(zip(_BOOTSTRAPPED, np.array(found).T, strict=True))
 

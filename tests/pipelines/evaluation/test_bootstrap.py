@@ -8,7 +8,7 @@ from paired_tables import mean_interval, paired_difference
 from score_tables import curve, make_table, random_table
 
 from pipelines.errors import AgfasError
-from pipelines.evaluation import metrics
+from pipelines.evaluation import bootstrap, metrics
 from pipelines.evaluation.bootstrap import (
     BOOTSTRAP_METRICS,
     Draws,
@@ -16,7 +16,7 @@ from pipelines.evaluation.bootstrap import (
     intervals,
     replicate_values,
 )
-from pipelines.evaluation.scores import ScoreTable
+from pipelines.evaluation.scores import SCORE_COLUMNS, ScoreTable
 
 
 def repeated(table: ScoreTable, counts: np.ndarray) -> ScoreTable:
@@ -39,18 +39,16 @@ def test_replicates_equal_metrics_of_resampled_tables(decimals, unit):
     table = random_table(80, 1, decimals)
     values = replicate_values(table, 0.45, BOOTSTRAP_METRICS, replicates=25, seed=3, unit=unit)
     videos = table.by_video()
-    draws = Draws(videos, unit, seed=3)
+    counts = np.concatenate(list(Draws(videos, unit, seed=3).blocks(25)))
     for replicate in range(25):
-        slow = metrics.report(repeated(videos, draws.counts()), 0.45)
+        slow = metrics.report(repeated(videos, counts[replicate]), 0.45)
         for name in BOOTSTRAP_METRICS:
             assert values[name][replicate] == pytest.approx(getattr(slow, name), abs=1e-12), name
 
 
 def test_strata_keep_their_size():
     videos = two_domains(200).by_video()
-    draws = Draws(videos, "video", seed=0)
-    for _ in range(5):
-        counts = draws.counts()
+    for counts in next(Draws(videos, "video", seed=0).blocks(5)):
         for domain in "xy":
             for kind in ("none", "print", "replay", "mask"):
                 stratum = (videos.domain == domain) & (videos.attack_type == kind)
@@ -60,13 +58,37 @@ def test_strata_keep_their_size():
 def test_subjects_are_drawn_whole_within_their_domain():
     videos = two_domains(200).by_video()
     people = np.char.add(videos.domain, videos.subject)
-    draws = Draws(videos, "subject", seed=0)
-    for _ in range(5):
-        counts = draws.counts()
+    for counts in next(Draws(videos, "subject", seed=0).blocks(5)):
         assert all(len(np.unique(counts[people == person])) == 1 for person in np.unique(people))
         for domain in "xy":
             drawn = {person: counts[people == person][0] for person in np.unique(people[videos.domain == domain])}
             assert sum(drawn.values()) == len(drawn)
+
+
+def test_replicates_are_the_same_a_few_at_a_time(monkeypatch):
+    table = random_table(100)
+    whole = replicate_values(table, 0.5, BOOTSTRAP_METRICS, 23)
+    monkeypatch.setattr(bootstrap, "_MOST_COUNTS", 5 * len(table.by_video()))
+    assert len(list(Draws(table.by_video(), "video", seed=0).blocks(23))) == 5
+    found = replicate_values(table, 0.5, BOOTSTRAP_METRICS, 23)
+    for name in BOOTSTRAP_METRICS:
+        np.testing.assert_array_equal(found[name], whole[name])
+
+
+def test_what_is_drawn_is_kept_for_the_same_videos_alone():
+    table = random_table(60).by_video()
+    other = ScoreTable(
+        **{name: getattr(table, name) for name in SCORE_COLUMNS if name != "score"}, score=1 - table.score
+    )
+    first = next(Draws(table, "video", 0).blocks(7))
+    assert next(Draws(other, "video", 0).blocks(7)) is first
+    assert Draws(table, "video", 0) != Draws(table, "subject", 0)
+    assert Draws(table, "video", 0) != Draws(table, "video", 1)
+    types = np.where(table.attack_type == "none", "none", "print")
+    coarse = ScoreTable(
+        **{name: getattr(table, name) for name in SCORE_COLUMNS if name != "attack_type"}, attack_type=types
+    )
+    assert Draws(coarse, "video", 0) != Draws(table, "video", 0)
 
 
 def test_a_seed_repeats_and_another_differs():
