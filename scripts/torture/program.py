@@ -122,6 +122,7 @@ def torture(plan: Plan, only: Sequence[str] = ()) -> Report:
     for name in only or GROUPS:
         what, do = GROUPS[name]
         start = time.perf_counter()
+        print(f"{what} ...", file=sys.stderr)
         outcome = do(plan)
         report.add(what, outcome, time.perf_counter() - start)
     if "world" in vars(plan):
