@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from pipelines.cues.shards import MANIFEST_NAME
 from pipelines.errors import AgfasError
+from pipelines.progress import track
 from scripts.torture.commands import Ending, Warm
 from scripts.torture.jobs import JOBS, Job, draw_pictures
 
@@ -170,8 +171,9 @@ class World:
             finally:
                 self._warm.put(warm)
 
+        waiting = list(items)
         with ThreadPoolExecutor(_LANES) as pool:
-            return list(pool.map(one, items))
+            return list(track(pool.map(one, waiting), "try", unit="case", total=len(waiting)))
 
     def close(self) -> None:
         """End the processes."""
