@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from dfg.attention import install_cached_attention, use_attention
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -50,6 +48,9 @@ class Speed:
         Raises:
             ValueError: xformers is not available.
         """
+        # Imported here: it needs diffusers, which a process that only calls `use_tf32` never loads.
+        from dfg.attention import install_cached_attention, use_attention
+
         unet = pipeline.unet
         use_tf32(self.tf32)
         for part, dtype in ((unet, self.dtype), (pipeline.autoencoder, self.autoencoder_dtype)):

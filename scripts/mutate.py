@@ -38,3 +38,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except AgfasError as error:
         sys.exit(f"mutate: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -21,3 +21,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except AgfasError as error:
         sys.exit(f"torture: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from launching import start, torchrun
 from safetensors.torch import load_file
+from trainings import GENERATORS, accepted_pairs, train_all
 
 TRAININGS = Path(__file__).parent / "trainings.py"
 
@@ -15,6 +16,9 @@ TRAININGS = Path(__file__).parent / "trainings.py"
 def trained(folder: Path, processes: int, dtype: str, steps: int, *cases: str) -> Path:
     target = folder / f"{dtype}-{processes}"
     target.mkdir(exist_ok=True)
+    if processes == 1:
+        train_all(target, dtype, steps, cases)
+        return target
     ranks = start(processes, TRAININGS, target, dtype, steps, *cases)
     errors = [rank.communicate()[1] for rank in ranks]
     assert not any(rank.returncode for rank in ranks), errors[0][-3000:]
@@ -53,8 +57,6 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """The folder of `trained` of every accepted pair and generator, by number of processes and precision."""
-    from trainings import GENERATORS, accepted_pairs
-
     folder, cases = tmp_path_factory.mktemp("trained"), [*accepted_pairs(), *GENERATORS]
     made: dict[tuple[str, int], Path] = {}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dfg.arcface import ArcFaceObjective
-from dfg.baselines import build_baseline
-from dfg.baselines.anoddpm import AnoDdpmObjective
-from dfg.baselines.deep_svdd import DeepSvddObjective
-from dfg.baselines.memae import MemAEObjective
-from dfg.identity import IdentityEncoder
-from dfg.objective import DenoisingObjective
-from dfg.schedule import sd_scheduler
-from dfg.unet import build_unet
 from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.names import DETECTORS, OBJECTIVES, inference_only, takes_cue
@@ -60,6 +53,21 @@ def build(case: str) -> Any:
         small: dict[str, Any] = {"hidden": 32, "projection_dim": 16} if objective in ("flip_mcl", "gd_fas") else {}
         small |= {"alignment": 0.9} if objective == "sa_fas" else {}
         return build_objective(objective, detector, num_domains=3, **small)
+    return _build_generator(case)
+
+
+def _build_generator(case: str) -> Any:
+    # Imported here: diffusers takes seconds in every process.
+    from dfg.arcface import ArcFaceObjective
+    from dfg.baselines import build_baseline
+    from dfg.baselines.anoddpm import AnoDdpmObjective
+    from dfg.baselines.deep_svdd import DeepSvddObjective
+    from dfg.baselines.memae import MemAEObjective
+    from dfg.identity import IdentityEncoder
+    from dfg.objective import DenoisingObjective
+    from dfg.schedule import sd_scheduler
+    from dfg.unet import build_unet
+
     if case == "arcface":
         return ArcFaceObjective(IdentityEncoder.from_preset("tiny"), 5)
     if case == "generator":
@@ -116,11 +124,27 @@ def train(folder: Path, case: str, dtype: torch.dtype, steps: int) -> None:
         (folder / f"{name}.json").write_text(json.dumps([line["loss"] for line in run.metrics()]))
 
 
-if __name__ == "__main__":
-    precision = getattr(torch, sys.argv[2])
-    if precision == torch.float64:
-        # Networks compute their last layers in float32 whatever their weights are; here in float64.
+@contextmanager
+def computed_in(dtype: torch.dtype) -> Iterator[None]:
+    """Networks compute their last layers in float32 whatever their weights are; here in the given type."""
+    before, single = torch.get_default_dtype(), torch.Tensor.float
+    torch.set_default_dtype(dtype)
+    if dtype == torch.float64:
         torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-        torch.set_default_dtype(torch.float64)
-    for each in sys.argv[4:]:
-        train(Path(sys.argv[1]), each, precision, int(sys.argv[3]))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+        torch.Tensor.float = single  # type: ignore[method-assign]
+
+
+def train_all(folder: Path, dtype: str, steps: int, cases: Sequence[str]) -> None:
+    """`train` every case in a precision."""
+    precision = getattr(torch, dtype)
+    with computed_in(precision):
+        for case in cases:
+            train(folder, case, precision, steps)
+
+
+if __name__ == "__main__":
+    train_all(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:])
