@@ -18,7 +18,7 @@ def generator_for_key(key: str, seed: int = 0) -> torch.Generator:
     """A CPU generator seeded from the SHA-256 of `"{seed}:{key}"`: the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     # 63 bits: torch takes a signed 64-bit seed, and would remap a negative one.
-    return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def noise_from_generators(

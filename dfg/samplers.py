@@ -105,7 +105,7 @@ class CutPndmSampler:
         self.stride = scheduler.config["num_train_timesteps"] // num_inference_steps
         grid = inference_grid(scheduler, num_inference_steps)
         self.timesteps = [t for t in (*grid[:2], *grid[1:]) if t <= timestep]
-        self._first = torch.empty(0)
+        self._first: torch.Tensor  # latents of the first call
         self._past: list[torch.Tensor] = []  # predicted noise of the last four calls, without the second one's
 
     def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
@@ -142,8 +142,8 @@ class UniPcSampler:
         self.alpha = 1 / (sigmas**2 + 1) ** 0.5
         self.sigma = sigmas * self.alpha
         self.log_snr = torch.log(self.alpha) - torch.log(self.sigma)  # half of it: lambda of the paper
-        self._order = 0
-        self._latents = torch.empty(0)
+        self._order: int
+        self._latents: torch.Tensor
         self._clean: list[torch.Tensor] = []  # predicted z_0 of the last two steps
 
     def step(self, epsilon: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
@@ -191,18 +191,13 @@ class DpmSolverSampler:
         self.timesteps = list(timesteps)
         schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
         self.solver: Any = DPMSolverMultistepScheduler(
-            **schedule,
-            prediction_type="epsilon",
-            final_sigmas_type="sigma_min",
-            solver_order=2,
-            algorithm_type="dpmsolver++",
+            **schedule,  # second order and "dpmsolver++" are its defaults
             # The last step is long in log-SNR; a second-order extrapolation would overshoot.
             euler_at_final=True,
         )
         # Called for the solver's internal buffers, which depend on the number of steps.
         self.solver.set_timesteps(len(timesteps))
         self.solver.sigmas = _sigmas(self.solver.alphas_cumprod, self.timesteps)
-        self.solver.timesteps = torch.tensor(self.timesteps)
         # Without a begin index the solver looks its position up by value, which is ambiguous for a repeated timestep.
         self.solver.set_begin_index(0)
 

@@ -14,7 +14,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
         "did you mean 'oanet'? Allowed: image_only, oanet."
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}Allowed: {', '.join(names) or 'none'}."
 

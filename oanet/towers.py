@@ -113,7 +113,7 @@ def _check_side(backbone: str, image_size: int, vit: ViTTower) -> None:
     """timm would leave out the pixels behind the last whole patch, or fail at the first image."""
     sides = getattr(vit.patch_embed, "patch_size", (1, 1))
     side = math.lcm(*sides)
-    if image_size < 1 or image_size % side:
+    if image_size % side:
         below = image_size // side * side
         allowed = f"{below} or {below + side}" if below > 0 else str(side)
         raise ValueError(

@@ -1,7 +1,7 @@
 """Defaults and allowed ranges are promises: names of artefacts, saved models and published results rest on them.
 
-`defaults.json` holds those of every block of settings, every constructor that a configuration can name, and every
-option of a command. What stands there stays; what is new may be added by
+`defaults.json` holds those of every block of settings and of every option of a command; those of constructors stand in
+`stated.json`, see `stated.py`. What stands there stays; what is new may be added by
 
     PYTHONPATH=. python tests/test_defaults_stay.py
 """
@@ -9,7 +9,6 @@ option of a command. What stands there stays; what is new may be added by
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -20,15 +19,11 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from dfg.pipeline import DeFakePipeline
-from dfg.tokens import TokenProjection
-from oanet.names import DETECTORS, OBJECTIVES
 from pipelines.cli import app
 from pipelines.settings import Strict
 
 ROOT = Path(__file__).parents[1]
 STORED = Path(__file__).with_name("defaults.json")
-_LIBRARY = ("autoencoder", "arcface", "identity", "objective", "unet", "schedule", "samplers", "taesd", "onnx_identity")
 
 
 def settings() -> dict[str, list[str]]:
@@ -62,23 +57,6 @@ def _descendants(block: type[BaseModel]) -> Iterator[type[BaseModel]]:
         yield from _descendants(child)
 
 
-def constructors() -> dict[str, list[str]]:
-    """NAME to the parameters with their defaults."""
-    classes = {name: registry.load(name) for registry in (DETECTORS, OBJECTIVES) for name in registry.builtin}
-    classes |= {kind.__name__: kind for kind in (DeFakePipeline, TokenProjection)}
-    for module in map(importlib.import_module, [f"dfg.{name}" for name in _LIBRARY]):
-        for name, each in vars(module).items():
-            if getattr(each, "__module__", "") == module.__name__ and callable(each) and not name.startswith("_"):
-                classes[f"{module.__name__}.{name}"] = each
-    return {
-        name: [
-            f"{each.name}={each.default!r}" if each.default is not each.empty else each.name
-            for each in inspect.signature(kind).parameters.values()
-        ]
-        for name, kind in classes.items()
-    }
-
-
 def options() -> dict[str, list[str]]:
     """COMMAND OPTION to its spellings, type and default."""
     return {
@@ -88,7 +66,7 @@ def options() -> dict[str, list[str]]:
     }
 
 
-TABLES = {"settings": settings, "constructors": constructors, "options": options}
+TABLES = {"settings": settings, "options": options}
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -114,6 +114,6 @@ def load_baseline(folder: str | Path) -> Any:
 
 def _check(what: str, given: str, allowed: Iterable[str]) -> None:
     if given not in allowed:
-        close = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(given, allowed, cutoff=0.5)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(f"unknown {what} '{given}': {hint}Allowed: {', '.join(allowed)}.")

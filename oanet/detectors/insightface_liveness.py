@@ -171,10 +171,10 @@ def _similarity(points: np.ndarray | None) -> np.ndarray:
     """The similarity (2, 3) from the five points to `TEMPLATE` (Umeyama 1991, reflections excluded).
 
     Raises:
-        ValueError: not five finite points, or points from which no similarity follows.
+        ValueError: not five finite points, or points at one place.
     """
     given = np.asarray(math.nan if points is None else points, dtype=np.float64)
-    if given.shape != (5, 2) or not np.isfinite(given).all():
+    if given.shape != (5, 2) or not (np.abs(given) < 1e9).all():  # also refuses NaN
         raise ValueError("The liveness add-on needs the five finite points of a face: eyes, nose, mouth corners.")
     target = TEMPLATE.astype(np.float64)
     source_mean, target_mean = given.mean(axis=0), target.mean(axis=0)
@@ -186,7 +186,4 @@ def _similarity(points: np.ndarray | None) -> np.ndarray:
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     rotation = left @ np.diag(signs) @ right
     scale = float((spread * signs).sum()) / variance
-    matrix = np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
-    if not np.isfinite(matrix).all() or np.linalg.det(matrix[:, :2]) <= 0:
-        raise ValueError("The five points of the face are no face's, so that it cannot be aligned. Detect it again.")
-    return matrix
+    return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])

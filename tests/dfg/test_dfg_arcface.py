@@ -68,3 +68,17 @@ def test_mistakes(encoder):
         ArcFaceObjective(encoder, 1)
     with pytest.raises(ValueError, match="trunk"):
         ArcFaceObjective(IdentityEncoder.from_preset("tiny", embedding_dim=None), 5)
+
+
+def test_the_margin_ends_at_pi_minus_m_and_the_sine_has_a_floor():
+    def own(cosine):
+        return angular_margin_logits(torch.tensor([[cosine]]), torch.tensor([0]), 1.0, 0.5).item()
+
+    assert own(-math.cos(0.5)) == pytest.approx(-1)  # cos(pi); beyond it, -cos(m) - m sin(m)
+    assert own(-math.cos(0.5) - 1e-3) == pytest.approx(-math.cos(0.5) - 1e-3 - 0.5 * math.sin(0.5))
+    assert own(1.0) == pytest.approx(math.cos(0.5) - 1e-7**0.5 * math.sin(0.5), abs=2e-6)
+
+
+def test_two_people_are_enough_and_their_centers_are_drawn_small(encoder):
+    drawn = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(ArcFaceObjective(encoder, 2, seed=3).centers.detach(), 0.01 * drawn)

@@ -43,7 +43,7 @@ def test_a_face_is_projected_once_per_layer_for_all_t(pipeline, faces, keys, pro
     noise = pipeline.draw_noise(latents, keys)
     with pipeline.conditioned(tokens) as conditioning:
         for timestep in (201, 401, 601):
-            pipeline.restore_latents(latents, conditioning, timestep, 50, noise)
+            pipeline.restore_latents(latents, conditioning, timestep, 10, noise)
     assert len(projections) == 2 * len(cross_attentions(pipeline.unet)) > 0
     assert set(projections.values()) == {len(faces)}
 
@@ -95,9 +95,10 @@ def test_other_tokens_are_refused_while_some_are_cached(pipeline, faces):
 
 
 def test_installed_processors_stay_and_their_cache_is_cleared(pipeline, faces, keys):
-    wanted = pipeline(faces, timestep=201, keys=keys).image
+    grid = {"timestep": 201, "num_inference_steps": 10}
+    wanted = pipeline(faces, keys=keys, **grid).image
     install_cached_attention(pipeline.unet)
-    assert torch.equal(pipeline(faces, timestep=201, keys=keys).image, wanted)
+    assert torch.equal(pipeline(faces, keys=keys, **grid).image, wanted)
     processors = [layer.processor for layer in cross_attentions(pipeline.unet)]
     assert all(isinstance(processor, CachedCrossAttention) and processor.key is None for processor in processors)
 
@@ -139,7 +140,7 @@ def test_guidance_is_its_formula(pipeline, faces, keys):
 
 def test_guidance_reaches_the_face_and_is_off_at_one(pipeline, faces, keys):
     plain, off, on = (
-        pipeline(faces, timestep=201, keys=keys, **options).image
+        pipeline(faces, timestep=201, num_inference_steps=10, keys=keys, **options).image
         for options in ({}, {"guidance_scale": 1.0}, {"guidance_scale": 4.0})
     )
     assert torch.equal(plain, off)
@@ -155,10 +156,11 @@ def test_bfloat16_stays_near_even_where_the_linear_part_is_by_hand(autoencoder, 
         "tiny", in_channels=48, sample_size=8, cross_attention_dim=40, latent_variance=[1.0] * 48, **options
     )
     pipeline = DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder)
-    exact = pipeline(faces, timestep=401, keys=keys).latents
+    grid = {"timestep": 401, "num_inference_steps": 10}
+    exact = pipeline(faces, keys=keys, **grid).latents
     unet.to(torch.bfloat16)
     # The network's own part is zero before training, so that all that can differ is what was done by hand.
-    torch.testing.assert_close(pipeline(faces, timestep=401, keys=keys).latents, exact, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pipeline(faces, keys=keys, **grid).latents, exact, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what to do without CUDA")
@@ -206,3 +208,56 @@ def test_an_unknown_type_is_refused():
         Speed(dtype="float16")
     with pytest.raises(ValueError, match="autoencoder_dtype='half' must be one of float32, bfloat16"):
         Speed(autoencoder_dtype="half")
+
+
+def attention(**options) -> Attention:
+    return Attention(query_dim=32, cross_attention_dim=6, heads=2, dim_head=4, **options)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_layer_without_a_cache_is_diffusers(eager):
+    ours, theirs = CachedCrossAttention(eager), AttnProcessor() if eager else AttnProcessor2_0()
+    layer, hidden, tokens = attention(rescale_output_factor=2.0), torch.randn(3, 5, 32), torch.randn(3, 7, 6)
+    assert torch.equal(ours(layer, hidden, tokens), theirs(layer, hidden, tokens))
+    own = Attention(query_dim=32, heads=2, dim_head=4)
+    assert torch.equal(ours(own, hidden), theirs(own, hidden))
+    with pytest.raises(ValueError, match="attention_mask is not supported"):
+        ours(layer, hidden, tokens, torch.ones(3, 7))
+
+
+def test_an_installed_layer_works_without_a_cache(unet):
+    noisy, tokens = torch.randn(1, 48, 8, 8), torch.randn(1, 49, 40)
+    expected = unet(noisy, 1, tokens).sample
+    install_cached_attention(unet)
+    assert torch.equal(unet(noisy, 1, tokens).sample, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"residual_connection": True}, {"norm_num_groups": 2}, {"spatial_norm_dim": 4}, {"added_kv_proj_dim": 8},
+        {"cross_attention_norm": "layer_norm"}, {"qk_norm": "layer_norm"},
+    ],
+)  # fmt: skip
+def test_a_layer_that_does_more_keeps_its_processor(options):
+    layers = torch.nn.ModuleList([attention(), attention(**options), Attention(query_dim=32, heads=2, dim_head=4)])
+    install_cached_attention(layers)
+    assert [isinstance(layer.processor, CachedCrossAttention) for layer in layers] == [True, False, False]
+
+
+def test_xformers_is_switched_on_where_it_can_be(monkeypatch):
+    class Switch:
+        on = package = False
+
+        def enable_xformers_memory_efficient_attention(self):
+            if not self.package:
+                raise ModuleNotFoundError
+            self.on = True
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    switch = Switch()
+    with pytest.raises(ValueError, match=r"needs the package: pip install \"agfas\[xformers\]\""):
+        use_attention(switch, "xformers")
+    switch.package = True
+    use_attention(switch, "xformers")
+    assert switch.on

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from dfg.autoencoder import PatchAutoencoder, decode_latents, encode_latents
+from dfg.autoencoder import PatchAutoencoder, check_image, decode_latents, encode_latents, encode_posterior
 
 
 def test_all_components_lose_nothing(autoencoder, faces):
@@ -69,12 +71,56 @@ def test_constant_pictures_do_not_divide_by_zero():
     transform.fit(torch.full((2, 3, 8, 8), 0.25))
     picture = torch.full((1, 3, 8, 8), 0.5)
     assert (transform(picture) - picture).abs().max() < 1e-5
+    # The deviation of rounding to 8 bits stands in for none.
+    torch.testing.assert_close(transform.scale, torch.full((48,), 2 / 255 / 12**0.5))
+
+
+def test_faces_are_held_some_at_a_time(autoencoder, faces, monkeypatch):
+    monkeypatch.setattr("dfg.autoencoder._CHUNK", 3)
+    pieces = PatchAutoencoder(4, 48)
+    pieces.fit(faces)
+    torch.testing.assert_close(pieces.components, autoencoder.components)
+    torch.testing.assert_close(pieces.mean, autoencoder.mean)
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "shift"),
+    [
+        ({}, 1.0, 0.0),
+        ({"scaling_factor": None, "shift_factor": None}, 1.0, 0.0),
+        ({"scaling_factor": 0.5, "shift_factor": 2.0}, 0.5, 2.0),
+    ],
+)
+def test_an_autoencoder_may_have_no_scale_and_no_posterior(faces, config, scale, shift):
+    plain = SimpleNamespace(
+        config=config,
+        dtype=torch.float32,
+        encode=lambda x: SimpleNamespace(latents=x),
+        decode=lambda z: SimpleNamespace(sample=z),
+    )
+    latents, deviation = encode_posterior(plain, faces)
+    torch.testing.assert_close(latents, (faces - shift) * scale)
+    assert torch.equal(deviation, torch.zeros_like(faces))
+    torch.testing.assert_close(decode_latents(plain, latents), faces)
+
+
+def test_pictures_are_batches_of_colours_from_minus_one_to_one():
+    for image in (torch.full((1, 3, 2, 2), 1.0009), torch.full((1, 3, 2, 2), -1.0009), torch.zeros(0, 3, 2, 2)):
+        check_image(image)
+    for shape in ((3, 2, 2), (1, 3, 2), (1, 3, 2, 2, 2)):
+        with pytest.raises(ValueError, match="float tensors"):
+            check_image(torch.zeros(shape))
+    with pytest.raises(ValueError, match="range from"):
+        check_image(torch.full((1, 3, 2, 2), -1.0011))
 
 
 def test_the_posterior_has_no_width(autoencoder, faces):
     posterior = autoencoder.encode(faces).latent_dist
     assert torch.equal(posterior.mode(), posterior.sample(torch.Generator()))
     assert torch.equal(autoencoder.encode(faces, return_dict=False)[0].mode(), posterior.mode())
+    assert torch.equal(posterior.std, torch.zeros_like(posterior.mode()))
+    latents = posterior.mode()
+    assert torch.equal(autoencoder.decode(latents, return_dict=False)[0], autoencoder.decode(latents).sample)
 
 
 def test_save_and_load(autoencoder, faces, tmp_path):
@@ -92,9 +138,15 @@ def test_decoding_clamps(autoencoder, faces):
 def test_mistakes(autoencoder, faces):
     with pytest.raises(ValueError, match="between 1 and 48"):
         PatchAutoencoder(4, 49)
-    with pytest.raises(ValueError, match="whitening"):
-        PatchAutoencoder(whitening=1.5)
+    with pytest.raises(ValueError, match="between 1 and 12"):
+        PatchAutoencoder(2, 0)
+    PatchAutoencoder(2, 1, whitening=0.0)
+    for whitening in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="whitening"):
+            PatchAutoencoder(whitening=whitening)
     with pytest.raises(ValueError, match="not fitted"):
         PatchAutoencoder().encode(faces)
+    with pytest.raises(ValueError, match="not fitted"):
+        PatchAutoencoder().decode(torch.zeros(1, 16, 8, 8))
     with pytest.raises(ValueError, match="4x4"):
         autoencoder.encode(faces[..., :30])

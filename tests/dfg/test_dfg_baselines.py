@@ -165,6 +165,17 @@ def test_what_are_no_such_faces_is_refused(model, shape, scale, words):
         (("memae", "tiny", 32), {"slot": 3}, "did you mean 'slots'"),
         (("memae", "tiny", 40), {}, "multiple of 16"),
         (("memae", "tiny", 32), {"slots": 0}, "slots=0"),
+        (("memae", "tiny", 32), {"shrink": 1.0}, r"shrink=1\.0"),
+        (("memae", "tiny", 32), {"shrink": -0.1}, r"shrink=-0\.1"),
+        (("memae", "tiny", 0), {}, "image_size=0 must be a multiple of 16"),
+        (("anoddpm", "tiny", 32), {"attention_levels": -1}, "attention_levels=-1"),
+        (("anoddpm", "tiny", 32), {"attention_levels": 5}, "attention_levels=5 be between 0 and 4"),
+        (
+            ("vdd", "tiny", 32),
+            {},
+            r"unknown baseline 'vdd': did you mean 'deep_svdd'\? Allowed: memae, deep_svdd, anoddpm",
+        ),
+        (("xyz", "tiny", 32), {}, "unknown baseline 'xyz': Allowed: memae"),
         (("deep_svdd", "tiny", 8), {}, "multiple of 16"),
         (("anoddpm", "tiny", 36), {}, "multiple of 8"),
         (("anoddpm", "tiny", 32), {"attention_levels": 9}, "attention_levels=9"),
@@ -173,6 +184,21 @@ def test_what_are_no_such_faces_is_refused(model, shape, scale, words):
 def test_what_cannot_be_built_says_what_can(arguments, options, words):
     with pytest.raises(ValueError, match=words):
         build_baseline(*arguments, **options)
+
+
+def test_the_smallest_of_each_kind_is_built():
+    with torch.device("meta"):
+        build_baseline("memae", "tiny", 16, slots=1, shrink=0.0)
+        build_baseline("anoddpm", "tiny", 32, attention_levels=0, channels=(8, 8))
+        unet = build_baseline("anoddpm", "tiny", 32, attention_levels=2, channels=(8, 8)).unet
+    assert unet.config["sample_size"] == 32
+    assert [len(block.resnets) for block in unet.down_blocks] == [1, 1]
+
+
+def test_pickled_weights_are_not_loaded(tmp_path):
+    build_baseline("memae", "tiny", 16, **SMALL["memae"]).save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(ValueError, match="holds no baseline that can be loaded"):
+        load_baseline(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"_class_name": "UNet2DModel"}', '{"_class_name": "MemAE"}'])

@@ -112,6 +112,8 @@ def test_nothing_in_the_encoder_can_be_constant(svdd):
     assert not any("bias" in name for name in names)
     # Convolutions and the narrow layer alone: no scale or shift of a normalisation.
     assert len(names) == 3 + 1
+    norms = [layer for layer in svdd.encoder if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert {layer.eps for layer in norms} == {1e-4}
 
 
 def test_a_coordinate_near_zero_is_pushed_away():

@@ -193,3 +193,25 @@ def test_a_trunk_gives_no_embedding():
         trunk.embedding(torch.zeros(2, 3, 112, 112))
     with pytest.raises(ValueError, match="four stages"):
         IdentityEncoder((1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (["bn1"], r"missing: bn1\.weight, bn1\.bias, bn1\.running_mean, bn1\.running_var\. Presets: tiny, iresnet18"),
+        (["bn1", "bn2"], r"missing: bn1\.weight, bn1\.bias, bn1\.running_mean, bn1\.running_var and 4 more\. Presets"),
+    ],
+)
+def test_long_lists_of_what_is_missing_are_cut(small_presets, tmp_path, layers, words):
+    state = IdentityEncoder.from_preset(small_presets).state_dict()
+    torch.save({n: v for n, v in state.items() if n.split(".")[0] not in layers}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=words):
+        IdentityEncoder.from_backbone_pth(tmp_path / "other.pth", small_presets)
+
+
+def test_the_embeddings_scale_is_fixed_and_every_stage_has_four_sizes(encoder):
+    fixed = {name for name, values in encoder.named_parameters() if not values.requires_grad}
+    assert fixed == {"features.weight"}
+    for sizes in ({"layers": (1,) * 5}, {"widths": (4,) * 3}, {"strides": (2,) * 5}):
+        with pytest.raises(ValueError, match="four stages"):
+            IdentityEncoder(**sizes)

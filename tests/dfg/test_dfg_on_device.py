@@ -12,7 +12,7 @@ from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
-from dfg.noise import noise_for_keys
+from dfg.noise import noise_for_keys, noise_from_generators
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from dfg.samplers import SAMPLERS, SPACED
@@ -75,6 +75,9 @@ def test_generators_of_the_device_draw_there(lookalike, pipeline, faces):
     pipeline.to("cuda")
     streams = [torch.Generator(device="cuda").manual_seed(number) for number in range(4)]
     assert pipeline(faces, timestep=21, generators=streams).image.is_cuda
+    mixed = noise_from_generators([torch.Generator(device=place) for place in ("cpu", "cuda")], (3, 2), "cuda")
+    assert mixed.is_cuda
+    assert mixed.shape == (2, 3, 2)
 
 
 def test_a_training_step_of_the_generator_waits_for_nothing(lookalike, unet):

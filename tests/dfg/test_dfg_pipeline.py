@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dfg.autoencoder import encode_latents
 from dfg.identity import IdentityEncoder
@@ -34,14 +37,17 @@ def test_golden_slice(pipeline, faces, keys):
 
 
 def test_a_batch_equals_its_singles(pipeline, faces, keys):
-    batch = pipeline(faces, timestep=401, keys=keys).image
+    grid = {"timestep": 401, "num_inference_steps": 10}
+    batch = pipeline(faces, keys=keys, **grid).image
     for i in range(4):
-        single = pipeline(faces[i : i + 1], timestep=401, keys=keys[i : i + 1]).image
+        single = pipeline(faces[i : i + 1], keys=keys[i : i + 1], **grid).image
         assert (single - batch[i : i + 1]).abs().max() < 1e-5
 
 
 def test_again_is_bit_equal_and_seeds_differ(pipeline, faces, keys):
-    first, again, other = (pipeline(faces, timestep=201, keys=keys, seed=s).image for s in (0, 0, 1))
+    first, again, other = (
+        pipeline(faces, timestep=201, num_inference_steps=10, keys=keys, seed=s).image for s in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -67,8 +73,8 @@ def test_the_steps_by_hand_are_the_call(pipeline, faces, keys):
     noise = pipeline.draw_noise(latents, keys)
     for timestep in (201, 401):
         with pipeline.conditioned(tokens) as conditioning:
-            restored = pipeline.decode(pipeline.restore_latents(latents, conditioning, timestep, 50, noise))
-        assert torch.equal(restored, pipeline(faces, timestep=timestep, keys=keys).image)
+            restored = pipeline.decode(pipeline.restore_latents(latents, conditioning, timestep, 10, noise))
+        assert torch.equal(restored, pipeline(faces, timestep=timestep, num_inference_steps=10, keys=keys).image)
 
 
 def test_generators_and_keys_are_two_names_of_one_stream(pipeline, faces, keys):
@@ -99,7 +105,7 @@ def test_save_and_load_is_bit_equal(pipeline, faces, keys, tmp_path):
     pipeline.save_pretrained(tmp_path)
     loaded = DeFakePipeline.from_pretrained(tmp_path)
     assert isinstance(loaded.identity_encoder, IdentityEncoder)
-    ours, theirs = (p(faces, timestep=201, keys=keys) for p in (pipeline, loaded))
+    ours, theirs = (p(faces, timestep=201, num_inference_steps=10, keys=keys) for p in (pipeline, loaded))
     assert torch.equal(ours.image, theirs.image)
     assert torch.equal(ours.latents, theirs.latents)
     assert not list(tmp_path.rglob("*.bin"))
@@ -110,10 +116,35 @@ def test_it_works_without_an_identity_encoder(pipeline, faces, keys, tmp_path):
     bare.save_pretrained(tmp_path)
     loaded = DeFakePipeline.from_pretrained(tmp_path)
     assert loaded.identity_encoder is None
-    wanted = pipeline(faces, timestep=201, keys=keys, condition="none").image
-    assert torch.equal(loaded(faces, timestep=201, keys=keys, condition="none").image, wanted)
+    grid = {"timestep": 201, "num_inference_steps": 10, "condition": "none"}
+    assert torch.equal(loaded(faces, keys=keys, **grid).image, pipeline(faces, keys=keys, **grid).image)
+    assert loaded.identity_tokens(faces, "none").shape == (4, 49, 40)
     with pytest.raises(ValueError, match="condition='none'"):
         loaded(faces, keys=keys)
+
+
+def test_a_model_of_the_hub_is_fetched_and_no_code_of_it_is_run(pipeline, tmp_path, monkeypatch):
+    pipeline.save_pretrained(tmp_path / "snapshot")
+    asked = []
+
+    def download(name, **options):
+        asked.append((name, options))
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(DeFakePipeline, "download", download)
+    plain = DiffusionPipeline.from_pretrained.__func__
+
+    def opened(cls, place, **options):
+        asked.append((place, options))
+        return plain(cls, place, **options)
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(opened))
+    loaded = DeFakePipeline.from_pretrained("owner/name", revision="v1", use_safetensors=False)
+    assert torch.equal(loaded.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+    assert asked[:2] == [
+        ("owner/name", {"revision": "v1", "use_safetensors": True}),
+        (tmp_path / "snapshot", {"revision": "v1", "use_safetensors": True, "trust_remote_code": False}),
+    ]
 
 
 def test_bfloat16_unets_are_driven_in_float32(pipeline, faces, keys):
@@ -127,8 +158,11 @@ def test_bfloat16_unets_are_driven_in_float32(pipeline, faces, keys):
 def test_pictures_of_pil(pipeline, faces, keys):
     pictures = pipeline(faces, timestep=1, keys=keys, output_type="pil").image
     assert [picture.size for picture in pictures] == [(32, 32)] * 4
-    white = to_pil(torch.ones(1, 3, 2, 2))[0]
-    assert white.getpixel((0, 0)) == (255, 255, 255)
+    values = torch.tensor([-1.5, -1.0, -0.995, -0.99, 0.0, 0.008, 1.0, 1.5])  # 0.64, 1.275, 127.5, 128.52
+    row = to_pil(values.view(1, 1, 1, 8).repeat(1, 3, 2, 1) * torch.tensor([1.0, 1.0, -1.0]).view(1, 3, 1, 1))[0]
+    assert row.size == (8, 2)
+    assert [row.getpixel((x, 1))[0] for x in range(8)] == [0, 0, 1, 1, 128, 129, 255, 255]
+    assert [row.getpixel((x, 1))[2] for x in range(8)] == [255, 255, 254, 254, 128, 126, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +187,10 @@ def test_mistakes_teach(pipeline, faces, keys, arguments, message):
 def test_components_that_do_not_fit(pipeline, autoencoder, unet, encoder):
     with pytest.raises(ValueError, match="in_channels=48"):
         DeFakePipeline(autoencoder, build_unet("tiny", in_channels=4, sample_size=8), sd_scheduler(), encoder)
+    for channels in ({"in_channels": 47}, {"out_channels": 47}):
+        sizes = {"in_channels": 48, "out_channels": 48, **channels}
+        with pytest.raises(ValueError, match="latents have 48 channels"):
+            DeFakePipeline(autoencoder, SimpleNamespace(config=sizes), sd_scheduler(), encoder)
     wide = IdentityEncoder.from_preset("tiny")
     with pytest.raises(ValueError, match="identity tokens of 128"):
         DeFakePipeline(autoencoder, unet, sd_scheduler(), wide)

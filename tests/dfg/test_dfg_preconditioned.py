@@ -8,7 +8,7 @@ import torch
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
-from dfg.unet import PreconditionedUNet, build_unet
+from dfg.unet import PreconditionedUNet, build_unet, checkpoint_gradients
 
 VARIANCE = [4.0, 1.0, 0.25, 0.04]
 SIZE = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 4}
@@ -78,6 +78,28 @@ def test_every_parameter_learns(net):
     assert second < first
     silent = [name for name, p in net.named_parameters() if p.grad is None]
     assert not silent
+
+
+def test_weights_follow_the_seed_and_the_network_knows_its_sizes(net):
+    again, other = (
+        build_unet(
+            "tiny", in_channels=4, sample_size=8, cross_attention_dim=16, latent_variance=VARIANCE, seed=seed, **SIZE
+        )
+        for seed in (3, 4)
+    )
+    assert torch.equal(again.net.conv_in.weight, net.net.conv_in.weight)
+    assert not torch.equal(other.net.conv_in.weight, net.net.conv_in.weight)
+    sizes = {"sample_size": 8, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 16}
+    assert {name: net.net.config[name] for name in sizes} == sizes
+    assert {name: net.config[name] for name in ("in_channels", "out_channels", "cross_attention_dim", "seed")} == {
+        "in_channels": 4, "out_channels": 4, "cross_attention_dim": 16, "seed": 3
+    }  # fmt: skip
+
+
+def test_either_unet_recomputes_its_activations(net, unet):
+    for whole, inner in ((net, net.net), (unet, unet)):
+        checkpoint_gradients(whole)
+        assert inner.is_gradient_checkpointing
 
 
 def test_saved_and_loaded_is_the_same(net, tmp_path):

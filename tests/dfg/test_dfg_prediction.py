@@ -168,3 +168,5 @@ def test_a_projection_starts_as_zero_padding_and_is_saved(autoencoder, unet, enc
 def test_a_projection_that_does_not_fit_is_refused(autoencoder, unet, encoder):
     with pytest.raises(ValueError, match=r"maps 16 values to 40, but .* have 32"):
         DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder, TokenProjection(16, 40))
+    with pytest.raises(ValueError, match=r"maps 32 values to 24, but .* cross_attention_dim is 40"):
+        DeFakePipeline(autoencoder, unet, sd_scheduler(), encoder, TokenProjection(32, 24))

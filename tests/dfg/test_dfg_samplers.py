@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from dfg.samplers import SAMPLERS, SPACED, open_sampler
+from dfg.samplers import SAMPLERS, SPACED, DpmSolverSampler, open_sampler
 from dfg.schedule import add_noise, sd_scheduler, spaced_timesteps, timesteps_from
 
 CALLS = [1, 2, 4, 8, 16, 41]
@@ -127,3 +128,19 @@ def test_the_pipeline_makes_so_many_calls(pipeline, faces, keys):
     again = pipeline(faces, timestep=801, keys=keys, sampler="unipc", calls=4).image
     assert torch.equal(fast, again)
     assert not torch.equal(fast, pipeline(faces, timestep=801, keys=keys, calls=4).image)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"num_train_timesteps": 400, "beta_start": 0.001, "beta_end": 0.03, "beta_schedule": "linear"},
+        {"num_train_timesteps": 40, "trained_betas": [0.01] * 39 + [0.05]},
+    ],
+)
+def test_dpm_solver_has_the_schedulers_noise_and_its_defaults(schedule):
+    scheduler = DDIMScheduler(**schedule)
+    solver = DpmSolverSampler(scheduler, [30, 10]).solver
+    torch.testing.assert_close(solver.alphas_cumprod, scheduler.alphas_cumprod)
+    assert solver.config["num_train_timesteps"] == schedule["num_train_timesteps"]
+    kind = {"solver_order": 2, "algorithm_type": "dpmsolver++", "prediction_type": "epsilon", "euler_at_final": True}
+    assert {name: solver.config[name] for name in kind} == kind

@@ -25,6 +25,7 @@ def test_the_grid_of_801():
 
 def test_every_step_of_training_can_be_a_step_of_inference():
     assert timesteps_from(sd_scheduler(), 999, 1000) == list(range(999, 0, -1))
+    assert timesteps_from(sd_scheduler(), 1, 1) == [1]
 
 
 def test_off_the_grid_names_the_nearest():

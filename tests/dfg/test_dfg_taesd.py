@@ -77,6 +77,7 @@ def test_files_of_another_layout(taesd, tmp_path):
 
 
 def test_calibration_survives_saving(taesd, faces, tmp_path):
+    taesd.register_to_config(scaling_factor=3.0, shift_factor=2.0)  # of an earlier calibration
     calibrate_scale(taesd, faces)
     with torch.no_grad():
         latents = encode_latents(taesd, faces)
@@ -111,3 +112,22 @@ def test_taef2_keeps_faces(realdata):
     with torch.no_grad():
         error = (model(faces).clamp(-1, 1) - faces).square().mean((1, 2, 3))
     assert (10 * torch.log10(4 / error)).mean() > 34
+
+
+def test_the_lowest_resolution_has_the_pooled_branch_by_hand(taesd):
+    pooled = {"encoder": {"11", "12", "13"}, "decoder": {"3", "4", "5"}}
+    for part, blocks in pooled.items():
+        assert {name.split(".")[0] for name in getattr(taesd, part).state_dict() if ".pool." in name} == blocks
+    block = taesd.encoder[11]
+    shapes = {name: tuple(values.shape) for name, values in block.pool.state_dict().items()}
+    assert shapes == {
+        "0.weight": (256, 64, 1, 1), "1.weight": (256,), "1.bias": (256,), "3.weight": (64, 256, 1, 1)
+    }  # fmt: skip
+    x = torch.randn(2, 64, 3, 3)
+    wide = torch.nn.functional.group_norm(torch.einsum("oc,bchw->bohw", block.pool[0].weight[:, :, 0, 0], x), 4)
+    branch = torch.einsum("oc,bchw->bohw", block.pool[3].weight[:, :, 0, 0], wide.relu())
+    torch.testing.assert_close(block(x), (block.conv(x + branch) + x + branch).relu(), atol=1e-5, rtol=1e-4)
+    latents = torch.randn(1, 8, 2, 2)
+    assert torch.equal(taesd.decode(latents, return_dict=False)[0], taesd.decode(latents).sample)
+    image = torch.zeros(1, 3, 16, 16)
+    assert torch.equal(taesd.encode(image, return_dict=False)[0], taesd.encode(image).latents)

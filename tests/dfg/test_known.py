@@ -123,3 +123,75 @@ def test_what_is_no_file_is_refused(folder):
 def test_broken_index_is_one_sentence(folder, content):
     (folder / "model_index.json").write_bytes(content)
     refused(folder, r"model_index\.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        (
+            "unet",
+            ["os", "system"],
+            r'wants unet = \["os", "system"\]; allowed: PreconditionedUNet, UNet2DConditionModel\.',
+        ),
+        ("scheduler", ["os", "DDIMScheduler"], "allowed: diffusers' schedulers"),
+        ("scheduler", ["diffusers", "ddimScheduler"], "allowed: diffusers' schedulers"),
+        ("scheduler", ["diffusers", "DDIMSchedulers"], "allowed: diffusers' schedulers"),
+        ("scheduler", ["diffusers", "DDIMScheduler", "x"], "allowed: diffusers' schedulers"),
+        ("vae", ["diffusers", "AutoencoderKL"], "allowed: no such part"),
+        ("unet", ["diffusers", 3], "wants unet"),
+        ("unet", "x" * 78, f'unet = "{"x" * 78}";'),
+        ("unet", "x" * 79, f'unet = "{"x" * 79}\\.\\.\\.;'),
+        ("_class_name", "Evil", 'is of the class "Evil", not DeFakePipeline'),
+    ],
+)
+def test_what_is_allowed_is_said(folder, part, value, words):
+    (folder / "model_index.json").write_text(json.dumps({**INDEX, part: value}))
+    with pytest.raises(ValueError, match=words):
+        check_generator(folder)
+
+
+def test_what_the_caller_brings_and_what_is_no_part_is_not_looked_at(folder):
+    index = {**INDEX, "unet": ["os", "system"], "scheduler": ["diffusers", "EulerDiscreteScheduler"], "note": "text"}
+    index |= {
+        "token_projection": ["dfg.tokens", "TokenProjection"],
+        "identity_encoder": ["dfg.identity", "IdentityEncoder"],
+    }
+    (folder / "scheduler" / "scheduler_config.json").write_text("{}")
+    (folder / "model_index.json").write_text(json.dumps(index))
+    check_generator(folder, given=["unet"])
+    with pytest.raises(ValueError, match="not Other"):
+        check_generator(folder, "Other", ["unet"])
+
+
+@pytest.mark.parametrize("ending", [".json", ".safetensors", ".onnx", ".md", ".txt", ".lock", ".metadata", "", ".JSON"])
+def test_data_may_lie_in_the_folder(folder, ending):
+    (folder / "unet" / f"more{ending}").write_text("{}")
+    check_generator(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"auto_map": {"a": "b"}}, "names auto_map"),
+        ({"custom_pipelines": "x"}, "names custom_pipelines"),
+        ({"quantization_config": {"a": 1}}, "names quantization_config"),
+        ({"_class_name": "UNet2DModel"}, "names another class than the index"),
+        ({"weight_map": {}}, "weights in other files"),
+        ([], r"config\.json holds \[\] instead of settings"),
+    ],
+)
+def test_what_a_component_names_is_said(folder, config, words):
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=words):
+        check_generator(folder)
+
+
+def test_every_ending_is_allowed_but_those_of_code(tmp_path):
+    for ending in (".bin", ".pt", ".csv"):
+        (tmp_path / f"weights{ending}").write_text("")
+    check_files(tmp_path)
+    for ending in (".py", ".pyc", ".so", ".pyw", ".pyd", ".dll", ".dylib", ".DLL"):
+        (tmp_path / f"a{ending}").write_text("")
+        with pytest.raises(ValueError, match="neither settings nor weights"):
+            check_files(tmp_path)
+        (tmp_path / f"a{ending}").unlink()

@@ -14,6 +14,7 @@ from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from oanet.objectives.apl import attention_patch_loss, patch_labels
+from oanet.objectives.base import Share
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -99,7 +100,7 @@ def test_a_detector_with_a_cue_is_asked_for_its_patches_with_it(make_batch):
         ("image_only", {"base": {"name": "apl"}}, "its base 'apl' looks at them otherwise"),
         ("image_only", {"base": {"name": "ssdgg"}}, "did you mean 'ssdg'"),
         ("image_only", {"base": {"lambda_triplet": 1}}, "Unknown option of the objective 'erm'"),
-        ("image_only", {"base": "ssdg"}, "give a block such as"),
+        ("image_only", {"base": "ssdg"}, "base = 'ssdg' of the objective 'apl'; give a block such as"),
         ("image_only", {"head": "cosin"}, "did you mean 'cosine'"),
         ("image_only", {"scale": 0.0}, r"scale = 0.0; it must be in \(0, inf\)"),
         ("image_only", {"weight": -1.0}, r"weight = -1.0; it must be in \[0, inf\)"),
@@ -108,3 +109,32 @@ def test_a_detector_with_a_cue_is_asked_for_its_patches_with_it(make_batch):
 def test_mistakes_are_answered(name, options, words):
     with pytest.raises(ValueError, match=words):
         objective(name, **options)
+
+
+def test_it_asks_for_what_its_base_asks_for(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    base: Any = build_objective("erm", build_detector("image_only", preset="tiny"), 3)
+    asks = {"needs_both_labels": True, "trained_maps": ("a",), "wanted_maps": ("b",), "needed_maps": ("c",)}
+    for name, value in asks.items():
+        setattr(base, name, value)
+    steps: list[float] = []
+    base.after_step = steps.append
+    monkeypatch.setattr("oanet.objectives.apl._build", lambda *_: base)
+    ours: Any = objective("image_only", head="cosine")
+    assert {name: getattr(ours, name) for name in asks} | {"trained_maps": ("a",)} == asks
+    ours.after_step(0.7)
+    assert steps == [0.7]
+    share = ours.share = Share()
+    ours.observe(make_batch(2))
+    assert base.share is share
+    assert ours.classifier.weight.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_patches_are_told_apart_in_full_precision(make_batch: MakeBatch) -> None:
+    ours = objective()
+    seen: list[torch.dtype] = []
+    ours.classifier.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ours.observe(make_batch(2))
+    assert seen == [torch.float32]
+    assert found.output.patches is None
+    assert found.output.patch_attention is None

@@ -112,3 +112,17 @@ def test_a_mask_of_ones_changes_nothing_and_an_empty_one_leaves_zeros() -> None:
     assert not form_cue(x, r, mask=torch.zeros(2, 1, 8, 10)).any()
     with pytest.raises(ValueError, match=r"\(2, 1, 8, 10\)"):
         form_cue(x, r, mask=torch.ones(2, 8, 10))
+
+
+@pytest.mark.parametrize(("deviation", "scaled"), [(0.9e-6, False), (1.1e-6, True), (2e-6, True)])
+def test_faint_differences_are_scaled_down_to_a_millionth(deviation: float, scaled: bool) -> None:
+    drawn = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    faint = (drawn - drawn.mean()) / drawn.std() * deviation
+    cue = form_cue(faint, torch.zeros_like(faint))
+    expected = faint / (deviation + 1e-8) if scaled else torch.zeros_like(faint)
+    torch.testing.assert_close(cue, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_has_no_height_is_no_picture() -> None:
+    with pytest.raises(ValueError, match=r"`restored` has the shape \(3, 8\); a cue needs"):
+        form_cue(torch.zeros(3, 8, 8), torch.zeros(3, 8))

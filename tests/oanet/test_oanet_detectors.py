@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from detector_names import TRAINABLE, WITH_CUE
 
 from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector, load_detector
+from oanet.detectors.base import check_cue
 from oanet.detectors.vit import ImageOnly
 from oanet.objectives import build_objective
 
@@ -174,3 +179,56 @@ def test_residual_only_does_not_look_at_the_image(make_batch: MakeBatch) -> None
     detector = tiny("residual_only").eval()
     other = detector(torch.zeros_like(batch.image), batch.cue)
     assert torch.equal(detector(batch.image, batch.cue).logits, other.logits)
+
+
+def test_the_checksum_is_of_config_and_weights(tmp_path: Path) -> None:
+    tiny("image_only").save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    config = json.loads(text)
+    assert text == json.dumps(config, indent=2) + "\n"
+    assert next(iter(config)) == "name"
+    checksum = config.pop("checksum")
+    content = json.dumps(config, sort_keys=True).encode() + (tmp_path / "model.safetensors").read_bytes()
+    assert checksum == hashlib.sha256(content).hexdigest()
+
+
+def test_a_grey_picture_stands_for_nobody() -> None:
+    seen: list[Any] = []
+    Detector.look_at_nobody(SimpleNamespace(look=lambda *given: seen.extend(given)))  # type: ignore[arg-type]
+    picture, box, points = seen
+    assert (picture.shape, picture.dtype, picture.min(), picture.max()) == ((128, 128, 3), "uint8", 128, 128)
+    assert box.tolist() == [32, 32, 64, 64]
+    expected = [[54.4, 49.92], [74.24, 49.92], [64, 64], [56.32, 78.08], [71.68, 78.08]]
+    assert points.tolist() == [pytest.approx(point) for point in expected]
+
+
+def test_files_and_their_folder_are_on_the_disk_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[bool, int]] = []
+    plain = os.fsync
+
+    def flush(descriptor: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), descriptor))
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    tiny("image_only").save_pretrained(tmp_path / "a" / "b")
+    assert [folder for folder, _ in flushed] == [False, True, False, True]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(flushed[-1][1])
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3", '{"image_size": 64}'])
+def test_a_config_without_a_name_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json does not name a detector"):
+        load_detector(tmp_path)
+
+
+def test_a_cue_is_a_batch_of_pictures() -> None:
+    cue = torch.zeros(2, 3, 8, 8)
+    assert check_cue(cue, "x", 3) is cue
+    for other in (cue[:, :, 0], cue[None], cue[:, :2]):
+        with pytest.raises(ValueError, match="built with cue_channels = 3 but the cue has the shape"):
+            check_cue(other, "x", 3)

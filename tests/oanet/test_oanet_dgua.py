@@ -58,6 +58,10 @@ def test_the_score_is_the_probability_of_live(make_batch: MakeBatch) -> None:
     output = detector(image)
     kinds = detector.classify(detector.trace(image)[1])[1]
     torch.testing.assert_close(output.probability_bonafide, kinds.softmax(dim=1)[:, 1])
+    last = torch.randn(4, detector.feature_dim, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = detector.classify(last)[1]
+    assert torch.equal(rounded, detector.classify(last)[1])
 
 
 def test_dropout_is_where_the_public_network_has_it() -> None:

@@ -154,7 +154,9 @@ def test_every_vit_takes_the_presets(name: str, make_batch: MakeBatch) -> None:
         build_detector(name, preset="dinov2")
 
 
-@pytest.mark.parametrize(("side", "words"), [(256, "252 or 266"), (223, "210 or 224"), (13, "is: 14")])
+@pytest.mark.parametrize(
+    ("side", "words"), [(256, "252 or 266"), (223, "210 or 224"), (15, "14 or 28"), (13, "is: 14")]
+)
 def test_the_image_must_be_filled_with_patches(side: int, words: str) -> None:
     with pytest.raises(ValueError, match=rf"image_size = {side} is no multiple of 14, the patch size.*{words}"):
         tiny("image_only", {**DINOV2, "image_size": side})
@@ -287,6 +289,7 @@ def test_a_repository_is_fetched_by_its_name(tmp_path: Path, monkeypatch: pytest
     asked: list[tuple[str, str | None]] = []
 
     def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert allow_patterns == ["config.json", "model.safetensors"]
         asked.append((name, revision))
         if name == "timm/gone":
             raise ConnectionError("offline")
@@ -298,6 +301,7 @@ def test_a_repository_is_fetched_by_its_name(tmp_path: Path, monkeypatch: pytest
     assert set(asked) == {("timm/small", "main")}
     with pytest.raises(OSError, match=r"hf-hub:timm/gone could not be fetched \(offline\)"):
         from_folder("image_only", "hf_hub:timm/gone")
+    assert asked[-1] == ("timm/gone", None)
 
 
 def test_other_evas_are_refused() -> None:

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from slow_losses import shuffle_norms, slow_contrast, slow_cross_entropy, slow_mlp, values
 from torchvision.transforms import v2
 from transformers import CLIPModel, CLIPTokenizer
 
 from oanet.batch import FaceBatch
-from oanet.clip import clip_config, embed_text, prompt_ids, sizes_of, text_length
+from oanet.clip import VIT_B_16, _word_ids, clip_config, embed_text, prompt_ids, sizes_of, text_length
 from oanet.detectors import build_detector, load_detector
 from oanet.detectors.flip import PROMPTS
 from oanet.objectives import build_objective
@@ -91,9 +92,15 @@ def test_words_are_embedded_once_until_the_weights_change(make_batch: MakeBatch)
     image, calls = make_batch(2).image, []
     detector.clip.text_model.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            words = detector.embed_prompts()
+            rounded = detector.compare(words[0], words)
+        assert torch.equal(rounded.logits, detector.compare(words[0], words).logits)
         first = detector(image).logits
         assert torch.equal(detector(image).logits, first)
         assert len(calls) == 1
+        assert torch.equal(words, detector._embed())
+        calls.pop()
         wrapped = torch.nn.ModuleDict({"detector": detector})  # weights may come through what owns it
         wrapped.load_state_dict({f"detector.{name}": value for name, value in other.state_dict().items()})
         assert torch.equal(detector(image).logits, other(image).logits)
@@ -149,12 +156,26 @@ def test_folders_that_are_not_a_whole_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="its tokenizer cannot be loaded"):
         build_detector("flip_it", clip=clip)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(OSError, match="its weights cannot be loaded"):
+    with pytest.raises(OSError, match=r"its weights cannot be loaded .*\. Check the folder\.$"):
         build_detector("flip_v", clip=clip)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     with pytest.raises(ValueError, match="is a 'bert'; a CLIP is needed"):
         build_detector("flip_v", clip=clip)
+
+
+def test_weights_of_half_precision_are_taken_in_full_and_all_must_be_there(tmp_path: Path) -> None:
+    save_clip(tmp_path)
+    state = {name: value.half() for name, value in load_file(tmp_path / "model.safetensors").items()}
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    clip = build_detector("flip_it", clip=str(tmp_path)).clip
+    for parameter in clip.parameters():
+        assert parameter.dtype == torch.float32
+        assert not parameter.untyped_storage().filename, "a file that someone may cut stands behind it"
+    state.pop("logit_scale")
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="lack logit_scale: they belong to another model"):
+        build_detector("flip_it", clip=str(tmp_path))
 
 
 def test_simclr_is_its_equation() -> None:
@@ -245,12 +266,59 @@ def test_a_view_is_that_of_the_public_code(make_batch: MakeBatch) -> None:
     assert (tuple(crop.size), crop.scale, crop.ratio) == ((224, 224), (0.08, 1.0), (3 / 4, 4 / 3))
     assert (jitter.p, grey.p, blur.p, mirror.p) == (0.8, 0.2, 0.5, 0.5)
     assert jitter.transforms == [colours]
-    assert blur.transforms[0].sigma == [0.1, 2.0]
+    assert (tuple(blur.transforms[0].kernel_size), blur.transforms[0].sigma) == ((13, 13), [0.1, 2.0])
+    assert crop.antialias
     face = make_batch(1).image[0] / 2 + 0.5
-    small = view_of(64, 0.08, colours)
+    small: Any = view_of(64, 0.08, colours)
+    assert tuple(small.transforms[3].transforms[0].kernel_size) == (5, 5)
+    assert small.transforms[3].transforms[0].sigma == pytest.approx([0.1 * 64 / 224, 2.0 * 64 / 224])
     seen = torch.stack([small(face) for _ in range(60)])
     assert seen.shape == (60, 3, 64, 64)
     assert ((seen.amax(1) - seen.amin(1)).amax((1, 2)) < 1e-5).any(), "grey ones are among them"
+
+
+def test_views_are_made_of_pictures_from_zero_to_one(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = make_batch(3)
+    asked: list[Any] = []
+    objective: Any = build_objective("flip_mcl", tiny("flip_mcl"), 1, hidden=8, min_area=0.3, jitter=2.0)
+    assert objective.colours.brightness == objective.colours.contrast == objective.colours.saturation
+    assert objective.colours.brightness == pytest.approx((0.2, 1.8))
+    assert objective.colours.hue == pytest.approx((-0.2, 0.2))
+
+    def halved(*given: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        asked.append(given)
+        return lambda face: face.clamp(0.25, 0.75)
+
+    monkeypatch.setattr("oanet.objectives.flip_mcl.view_of", halved)
+    torch.testing.assert_close(objective._view(batch), batch.image.clamp(-0.5, 0.5))
+    assert asked == [(64, 0.3, objective.colours)]
+
+
+def test_words_are_numbered_between_two_marks() -> None:
+    assert _word_ids(["a B", "b c"], 6) == [[4, 1, 2, 5], [4, 2, 3, 5]]
+    with pytest.raises(ValueError, match="vocab_size = 5; the prompts have 3 words, so at least 6 is needed"):
+        _word_ids(["a B", "b c"], 5)
+    exact = clip_config(None, {"text": {"vocab_size": 23, "max_position_embeddings": 10}})
+    ids = prompt_ids(None, exact, EVERY_PROMPT)
+    assert ids.shape == (12, 10)
+    assert (ids[:, 0].unique().tolist(), int(ids.max()), text_length(ids)) == ([21], 22, 10)
+    with pytest.raises(ValueError, match="reads 9 tokens and has a vocabulary of 23; the prompts need 10 and 23"):
+        prompt_ids(None, clip_config(None, {"text": {"vocab_size": 23, "max_position_embeddings": 9}}), EVERY_PROMPT)
+
+
+def test_sizes_without_a_clip_are_those_of_vit_b_16() -> None:
+    text, whole = VIT_B_16["text"], sizes_of(clip_config(None, None))
+    more = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+    assert whole == {"vision": VIT_B_16["vision"] | more, "text": text | more, "projection_dim": 512}
+    for given, end in (({"vocab_size": 50}, 49), ({"vocab_size": 50, "eos_token_id": 7}, 7)):
+        found = clip_config(None, {"text": given, "projection_dim": 8})
+        assert (found.text_config.eos_token_id, found.text_config.bos_token_id) == (end, 48)
+        assert found.projection_dim == 8
+
+
+def test_a_clip_that_cannot_be_opened_says_where_to_look() -> None:
+    with pytest.raises(OSError, match=r"could not be opened: .*Use a folder with its files, or connect"):
+        clip_config("no/such/folder/clip", None)
 
 
 def test_pictures_are_made_smaller_as_pillow_makes_them() -> None:

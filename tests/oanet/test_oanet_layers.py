@@ -14,7 +14,7 @@ from oanet.cue_encoder import CueEncoder
 from oanet.detectors import build_detector
 from oanet.head import LivenessHead, normalize_feature
 from oanet.towers import ConvStem, build_vit, fit_image, pool
-from oanet.trunks import RESIZES, resize
+from oanet.trunks import RESIZES, _per_channel, build_resnet, forget_constants, resize, standardize
 
 SMALL_VIT = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
@@ -74,7 +74,7 @@ def test_feature_normalisation_is_ssdgs_formula() -> None:
     torch.testing.assert_close(normalized[0], torch.tensor([3.0, 4.0]) / math.sqrt(10))
     assert normalized[0].norm().item() == pytest.approx(math.sqrt(5 / 2))
     (gradient,) = torch.autograd.grad(normalized.sum(), feature)
-    assert torch.isfinite(gradient).all()
+    torch.testing.assert_close(gradient[1], torch.full((2,), 1e6))  # of 1 / sqrt(1e-12), which keeps it finite
 
 
 def test_classifier_columns_are_unit_at_every_use() -> None:
@@ -97,6 +97,16 @@ def test_classifier_columns_are_unit_at_every_use() -> None:
     torch.testing.assert_close(head(pooled)[0], logits)
 
 
+def test_the_bottleneck_drops_half() -> None:
+    assert LivenessHead(3, 4, bottleneck=True).bottleneck[1].p == 0.5
+    assert isinstance(LivenessHead(3, 4).bottleneck, nn.Identity)
+
+
+def test_residual_blocks_do_not_start_as_identities() -> None:
+    resnet = build_resnet("resnet18", options={"layers": [1, 1], "channels": [8, 8]})
+    assert resnet.layer1[0].bn2.weight.unique().tolist() == [1]
+
+
 def test_head_is_float32_under_autocast() -> None:
     head = LivenessHead(10, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -114,8 +124,9 @@ def test_conv_stem_gives_the_patch_grid() -> None:
     stem = ConvStem(img_size=32, patch_size=8, in_chans=6, embed_dim=24)
     assert stem(torch.randn(2, 6, 32, 32)).shape == (2, 16, 24)
     assert [m.out_channels for m in stem.layers if isinstance(m, nn.Conv2d)] == [6, 12, 24, 24]
-    with pytest.raises(ValueError, match="power of two"):
-        ConvStem(img_size=36, patch_size=12, in_chans=3, embed_dim=24)
+    for img_size, patch_size in ((36, 12), (36, 8)):
+        with pytest.raises(ValueError, match="power of two that divides"):
+            ConvStem(img_size=img_size, patch_size=patch_size, in_chans=3, embed_dim=24)
 
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "vit_base_patch16_siglip_224", "test_vit2"])
@@ -137,6 +148,50 @@ def test_own_epsilon_and_own_statistics_are_kept() -> None:
     torch.testing.assert_close(fit_image(vit, image, 32, False)[0], ((image[0] + 1) / 2 - mean) / deviation)
 
 
+def test_a_vit_is_pooled_before_a_classifier_that_it_may_have() -> None:
+    vit = build_vit("vit_tiny_patch16_224", 32, options={**SMALL_VIT, "num_classes": 5}).eval()
+    assert pool(vit, vit.forward_features(torch.zeros(2, 3, 32, 32))).shape == (2, 24)
+
+
+def test_constants_that_are_kept_can_be_dropped() -> None:
+    standardize(torch.zeros(1, 3, 2, 2))
+    assert _per_channel.cache_info().currsize > 0
+    forget_constants()
+    assert _per_channel.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        *((name, True) for name in ("resnet18", "ssdg_r", "ssdg_m", "ssan_r", "auxiliary", "livenessnet")),
+        *((name, False) for name in ("ssan_m", "cdcn")),
+    ],
+)
+def test_convolutions_run_in_the_fast_layout(name: str, inputs: bool) -> None:
+    detector = build_detector(name, preset="tiny").eval()
+    seen: list[bool] = []
+    for layer in getattr(detector, "trunk", detector).modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+            layer.register_forward_pre_hook(
+                lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+            )
+    detector(torch.zeros(2, 3, 64, 64))
+    assert all(seen if inputs else seen[1:])
+
+
+def test_cues_and_patches_are_brought_into_the_fast_layout() -> None:
+    encoder = CueEncoder(options={"layers": [1, 1], "channels": [8, 8]}, stages=1)
+    stem = ConvStem(img_size=32, patch_size=8, in_chans=3, embed_dim=24)
+    for module, first in ((encoder, encoder.stem[0]), (stem, stem.layers[0])):
+        seen: list[bool] = []
+        first.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        module(torch.zeros(2, 3, 32, 32))
+        assert seen == [True]
+
+
 def test_a_picture_that_fits_is_not_touched() -> None:
     vit = build_vit("vit_tiny_patch16_224", 32, options=SMALL_VIT)
     image = torch.rand(1, 3, 32, 32)
@@ -145,6 +200,8 @@ def test_a_picture_that_fits_is_not_touched() -> None:
 
 
 def test_trunk_errors_teach() -> None:
+    with pytest.raises(ValueError, match=r"Nearest: (\w+, ){2}\w+\. `timm"):
+        build_vit("vit_bas_patch16_224", 224)
     with pytest.raises(ValueError, match=r"Nearest: .*vit_base_patch16_224"):
         build_vit("vit_bas_patch16_224", 224)
     with pytest.raises(ValueError, match="a timm VisionTransformer or a DINOv3 is needed"):

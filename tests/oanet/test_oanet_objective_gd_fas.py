@@ -207,3 +207,10 @@ def test_a_detector_with_a_cue_is_refused() -> None:
     detector = build_detector("flip_it", preset="tiny", cue=True)
     with pytest.raises(ValueError, match="'gd_fas' compares views of a face that have no cue"):
         build_objective("gd_fas", detector, 2)
+
+
+@pytest.mark.parametrize(("domains", "softness"), [(1, math.log(2) / 2), (2, math.log(2) / 2), (3, math.log(3) / 2)])
+def test_one_domain_counts_as_two(domains: int, softness: float) -> None:
+    detector = build_detector("gd_fas", preset="tiny")
+    objective: Any = build_objective("gd_fas", detector, domains, hidden=8, projection_dim=4)
+    assert objective.softness == pytest.approx(softness)

@@ -78,6 +78,7 @@ def test_pseudo_depth_is_one_in_a_live_face_and_zero_in_an_attack(make_batch: Ma
     live = target[batch.label == 1][0, 0]
     assert live[16, 16] == 1
     assert live[0, 0] == 0
+    assert face_ellipse(4)[0, 0].tolist() == [[0, 1, 1, 0]] * 4  # x at a quarter and three quarters of 1, of 0.76
     # The ellipse's area is pi a b of a square of side 2.
     assert face_ellipse(256).mean().item() == pytest.approx(math.pi * 0.76 * 0.92 / 4, abs=2e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -160,8 +161,10 @@ def test_heads_read_the_feature_before_its_normalisation(make_batch: MakeBatch) 
 def test_image_and_cue_sample_windows_one_window(make_batch: MakeBatch) -> None:
     batch = make_batch(6)
     batch.cue = batch.image + 1  # outside, the image is black and the cue 0
+    batch.depth = batch.reflection = batch.mask = batch.patches = torch.zeros(6)
     view = random_view(batch, 0.3, 180.0)
     assert view.cue is not None
+    assert view.depth is view.reflection is view.mask is view.patches is None
     torch.testing.assert_close(view.image + 1, view.cue, rtol=0, atol=1e-6)
     assert not torch.allclose(view.image, batch.image)
     assert view.key == batch.key
@@ -212,6 +215,7 @@ def test_heads_are_saved_with_the_detector(name: str, make_batch: MakeBatch, tmp
     batch = make_batch(6)
     detector = sa_fas(name).detector.eval()
     detector.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["domain_heads"] == 3
     loaded = load_detector(tmp_path)
     assert loaded.domain_heads == 3
     assert isinstance(loaded.head.classifier, DomainHeads)  # type: ignore[union-attr]

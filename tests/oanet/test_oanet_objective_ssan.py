@@ -121,6 +121,13 @@ def test_the_discriminator_starts_as_torch_starts_a_linear() -> None:
         assert layer.bias.any()
 
 
+def test_faces_are_classified_in_full_precision() -> None:
+    detector, assembled = tiny(), torch.randn(3, tiny().feature_dim, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = detector.judge(assembled)
+    assert torch.equal(rounded.logits, detector.judge(assembled).logits)
+
+
 def test_the_released_block_has_no_convolution() -> None:
     content, style = torch.randn(2, 4, 5, 5), torch.randn(2, 2, 4)
     block = AdaptiveBlock(4, released=True)

@@ -13,6 +13,7 @@ from oanet.batch import FaceBatch
 from oanet.detectors import build_detector
 from oanet.objectives import build_objective
 from oanet.objectives import ssdg as ssdg_module
+from oanet.objectives.base import Share, domain_cross_entropy, losses
 from oanet.objectives.ssdg import (
     SSDG,
     DomainDiscriminator,
@@ -72,8 +73,9 @@ def test_triplet_by_hand() -> None:
 def test_triplet_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = torch.randn(30, 6) * 0.1, torch.arange(30) % 4
     whole = batch_all_triplet(features, labels)
-    monkeypatch.setattr(ssdg_module, "_TRIPLETS_AT_ONCE", 30 * 30 * 7)
-    assert torch.equal(batch_all_triplet(features, labels), whole)
+    for at_once in (30 * 30 * 7, 1):
+        monkeypatch.setattr(ssdg_module, "_TRIPLETS_AT_ONCE", at_once)
+        assert torch.equal(batch_all_triplet(features, labels), whole)
 
 
 def test_autocast_does_not_round_the_triplet() -> None:
@@ -113,6 +115,10 @@ def test_distances_equal_cdist_and_near_rows_are_kept_apart() -> None:
     expected = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     torch.testing.assert_close(pairwise_distance(features), expected, rtol=1e-4, atol=1e-9)
     assert pairwise_distance(features)[0, 1] == 0
+    # Of two rows of length one, a squared distance up to 2e-14 is rounding.
+    for square, distance in ((1.6e-14, 0.0), (2.4e-14, 2.4e-14**0.5)):
+        pair = torch.tensor([[1.0], [1 + square**0.5]], dtype=torch.float64)
+        assert pairwise_distance(pair)[0, 1].item() == pytest.approx(distance, rel=0.05)
     assert torch.autograd.gradcheck(pairwise_distance, (features[3:7].clone().requires_grad_(),))
 
 
@@ -140,6 +146,9 @@ def test_discriminator_has_the_papers_parameters() -> None:
     assert sum(p.numel() for p in discriminator.parameters()) == 264_195
     assert discriminator.hidden.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert discriminator.output.weight.std().item() == pytest.approx(0.3, rel=0.1)
+    assert not discriminator.hidden.bias.any()
+    assert not discriminator.output.bias.any()
+    assert discriminator.dropout.p == 0.5
 
 
 def ssdg(**options: Any) -> SSDG:
@@ -229,3 +238,53 @@ def test_bad_factors_are_refused() -> None:
         build_objective("erm", detector, 3, class_weights=[0.0, 0.0])
     with pytest.raises(ValueError, match="did you mean 'margin'"):
         build_objective("ssdg", detector, 3, margins=0.1)
+
+
+def test_a_process_alone_holds_the_whole_batch() -> None:
+    share, drawn = Share(), torch.arange(4)
+    assert share.count(7) == 7
+    assert share.rows(drawn) is drawn
+    assert share.gather(drawn) is drawn
+
+
+def test_extra_faces_have_no_domain_to_tell() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [5.0, 1.0]], requires_grad=True)
+    loss = domain_cross_entropy(logits, torch.tensor([0, 1, -1]))
+    assert loss.item() == pytest.approx((math.log1p(math.exp(-2)) + math.log(2)) / 2)
+    assert not gradient(domain_cross_entropy(logits, torch.tensor([-1, -1, -1])), logits).any()
+
+
+def test_parts_are_weighed_by_one_unless_told() -> None:
+    output: Any = object()
+    found = losses(output, {"b": 3.0}, a=torch.tensor(1.0, requires_grad=True), b=torch.tensor(2.0))
+    assert found["loss"].item() == 7
+    assert found["output"] is output
+    assert (found["a"].item(), found["a"].requires_grad) == (1, False)
+    assert losses(output, a=torch.tensor(1.0))["loss"] == 1
+
+
+def test_pixels_do_not_travel_and_penalties_count(make_batch: MakeBatch) -> None:
+    batch = make_batch(4)
+    gathered: list[tuple[int, ...]] = []
+    objective: Any = build_objective("erm", build_detector("livenessnet", preset="tiny"), 1)
+    seen: list[Any] = []
+    plain = objective.loss
+
+    def loss(*given: Any) -> Any:
+        seen.append(given)
+        return plain(*given)
+
+    class Gathering(Share):
+        def gather(self, values: torch.Tensor) -> torch.Tensor:
+            gathered.append(tuple(values.shape))
+            return values
+
+    objective.share = Gathering()
+    objective.loss = loss
+    result = objective(batch, 0.5)
+    assert gathered == [(4, 2), (4, 32), (4,), (4,), (4,)]  # logits and features; label, domain and kind
+    assert seen[0][1].image.shape == (0, 3, 64, 64)
+    assert seen[0][1].cue is None
+    assert objective.observers == (objective.detector,)
+    assert result["loss"].item() == pytest.approx((result["cross_entropy"] + result["penalty"]).item())
+    assert not result["penalty"].requires_grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -273,3 +274,18 @@ def test_mistakes_teach(name: str, options: dict[str, Any], message: str) -> Non
 
 def test_the_options_of_the_tables_are_all_used() -> None:
     assert set(ZOO) <= set(DETECTORS.builtin)
+
+
+@pytest.mark.parametrize("name", ["livenessnet", "attacknet_v1", "attacknet_v2_1", "attacknet_v2_2"])
+def test_layers_start_and_drop_as_in_keras(name: str) -> None:
+    detector = build_detector(name, preset="tiny", conv_dropout=0.3, dropout=0.7, momentum=0.2)
+    parts = list(detector.modules())
+    norms = [part for part in parts if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    assert {(part.eps, part.momentum) for part in norms} == {(1e-3, 0.2)}
+    assert [part.p for part in parts if isinstance(part, torch.nn.Dropout)] == [0.3, 0.3, 0.7]
+    for part in parts:
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
+            area = part.weight[0, 0].numel()
+            bound = math.sqrt(6 / (area * (part.weight.shape[0] + part.weight.shape[1])))  # Glorot's
+            assert 0.85 * bound < part.weight.abs().max() <= bound
+            assert not part.bias.any()  # type: ignore[union-attr]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from PIL import Image
 from public_programs import TRANSFORM, Published, public_minifasnet
 from published_parts import save_liveness
@@ -17,9 +21,11 @@ from torch import nn
 
 from oanet.detectors import build_detector, load_detector
 from oanet.detectors.base import Detector
+from oanet.detectors.insightface_liveness import _similarity
 from oanet.detectors.liveness_vit import read_published
 from oanet.detectors.minifasnet import SCALES, MiniFASNetwork, crop_box
-from oanet.published import RejectedInput, find_weights, sight
+from oanet.names import DETECTORS
+from oanet.published import RejectedInput, _is_readable, find_weights, publication, published_names, sight
 
 
 @pytest.fixture
@@ -87,6 +93,31 @@ def test_what_would_run_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="cannot be read safely"):
         build_detector("liveness_vit", weights=str(tmp_path / "model.pt"))
+
+
+def test_the_threshold_is_the_options_else_the_checkpoints_else_the_published_one(tmp_path: Path) -> None:
+    network = Published()
+    path = save_published(tmp_path / "model.pt", network)
+    torch.save({"model": network.state_dict()}, tmp_path / "plain.pth")
+    for weights, given, expected in ((path, 0.3, 0.7), (path, None, 0.88), (str(tmp_path / "plain.pth"), None, 0.8801)):
+        detector = build_detector("liveness_vit", weights=weights, threshold=given)
+        assert detector.decision is not None
+        assert detector.decision.threshold == pytest.approx(expected)
+        assert not detector.decision.by_class
+    assert build_detector("liveness_vit", weights=path, sees="crop").decision is None
+    assert build_detector("liveness_vit", preset="tiny", threshold=0.3).decision is None
+    with pytest.raises(ValueError, match=r"threshold = 1\.1"):
+        build_detector("liveness_vit", preset="tiny", threshold=1.1)
+    assert type(detector).recognises(Path(path))
+    assert type(detector).recognises(tmp_path / "plain.pth")
+
+
+def test_liveness_vit_starts_small_and_its_plug_has_its_epsilon() -> None:
+    detector: Any = build_detector("liveness_vit", preset="tiny", cue=True, dropout=0.2)
+    assert detector.positions.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not detector.class_token.any()
+    assert {layer.norm.eps for layer in detector.cross_attention} == {1e-5}
+    assert {part.p for part in detector.modules() if isinstance(part, nn.Dropout)} == {0.2}
 
 
 def test_a_checkpoint_without_settings_is_taken_by_its_shapes(tmp_path: Path) -> None:
@@ -198,11 +229,23 @@ def test_crops_by_hand(box: tuple[int, int, int, int], scale: float, expected: t
 
 
 @pytest.mark.parametrize(
-    ("box", "message"), [((0, 0, 0, 9), "no extent"), ((500, 0, 9, 9), "outside"), ((0, 0, math.nan, 9), "not finite")]
+    ("box", "message"),
+    [
+        *((box, "no extent") for box in ((0, 0, 0, 9), (0, 0, 9, 0), (0, 0, -1, 9), (0, 0, 9, -1))),
+        *((box, "outside") for box in ((400, 0, 9, 9), (0, 300, 9, 9), (-9, 0, 9, 9), (0, -9, 9, 9))),
+        ((0, 0, math.nan, 9), "not finite"),
+    ],
 )
 def test_boxes_that_are_none(box: tuple[int, int, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         crop_box(400, 300, box, 2.7)
+
+
+def test_boxes_that_just_touch_the_picture_are_cut() -> None:
+    for box in ((399, 299, 9, 9), (-8, -8, 9, 9), (0, 0, 1, 1)):
+        left, top, right, bottom = crop_box(400, 300, box, 2.7)
+        assert 0 <= left < right <= 400
+        assert 0 <= top < bottom <= 300
 
 
 def test_minifasnet_takes_nothing_but_its_own_crops() -> None:
@@ -259,7 +302,10 @@ def test_the_liveness_addon_rejects_a_face_at_the_edge_as_insightface(tmp_path: 
         (None, "five finite points"),
         (np.zeros((4, 2)), "five finite points"),
         (np.full((5, 2), np.nan), "five finite points"),
+        (FACE + [[1.2e9, 0]] * 5, "five finite points"),
+        (FACE - [[0, 1.2e9]] * 5, "five finite points"),
         (np.full((5, 2), 7.0), "coincide"),
+        (FACE * 0.9e-7, "coincide"),
     ],
 )
 def test_points_that_are_no_face(points: np.ndarray | None, message: str, tmp_path: Path) -> None:
@@ -323,3 +369,102 @@ def test_the_real_networks_judge_pictures_as_their_programs(realdata: Path) -> N
             of_vit, of_fasnet = judge(vit, photo), judge(fasnet, photo, box=np.array(box))
         assert of_vit.probability_bonafide.item() == pytest.approx(1 - spoof, abs=1e-5)
         assert of_fasnet.probability_bonafide.item() == pytest.approx(classes[1], abs=1e-4)
+
+
+def addon_graph(path: Path, side: int = 80, kind: int = TensorProto.FLOAT, more: str = "", flat: bool = True) -> Path:
+    """The mean of all pixels, or a graph that differs in one thing from the add-on's."""
+    node = helper.make_node("ReduceMean", ["face"], ["live"], axes=[1, 2, 3], keepdims=0 if flat else 1)
+    inputs = [helper.make_tensor_value_info("face", kind, ["N", 3, side, side])]
+    outputs = [helper.make_tensor_value_info("live", kind, ["N"] if flat else ["N", 1, 1, 1])]
+    nodes = [node]
+    if more == "input":
+        inputs.append(helper.make_tensor_value_info("mask", kind, ["N"]))
+    if more == "output":
+        nodes.append(helper.make_node("Relu", ["live"], ["other"]))
+        outputs.append(helper.make_tensor_value_info("other", kind, ["N"]))
+    model = helper.make_model(
+        helper.make_graph(nodes, "addon", inputs, outputs), opset_imports=[helper.make_opsetid("", 13)]
+    )
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
+
+
+def test_a_graph_is_the_addons_by_all_of_its_ends(tmp_path: Path) -> None:
+    kind = DETECTORS.load("insightface_liveness")
+    assert kind.recognises(addon_graph(tmp_path / "a.onnx"))
+    assert not kind.recognises(addon_graph(tmp_path / "a.bin"))
+    changes: list[dict[str, Any]] = [
+        {"side": 64}, {"kind": TensorProto.FLOAT16}, {"more": "input"}, {"more": "output"}, {"flat": False}
+    ]  # fmt: skip
+    for change in changes:
+        assert not kind.recognises(addon_graph(tmp_path / "b.onnx", **change)), change
+
+
+def test_a_score_is_a_probability_of_one_face() -> None:
+    detector: Any = build_detector("insightface_liveness")
+    given: list[Any] = [0]
+    detector._session = SimpleNamespace(
+        run=lambda *_: (np.array(given[0]),), get_inputs=lambda: [SimpleNamespace(name="face")]
+    )
+    for given[0] in ([0.0], [1.0]):
+        assert detector(torch.zeros(1, 3, 80, 80)).features.tolist() == given
+    for given[0] in ([-0.01], [1.01], [math.nan], [0.5, 0.5], 0.5):
+        with pytest.raises(ValueError, match="no probability of a live face"):
+            detector(torch.zeros(1, 3, 80, 80))
+    assert detector.num_parameters() == 0
+    assert detector.get_extra_state().numel() == 0
+
+
+def test_the_addon_runs_on_the_cpu_and_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    asked: list[Any] = []
+    plain = onnxruntime.InferenceSession
+
+    def opened(graph: bytes, options: Any, providers: list[str]) -> Any:
+        asked.append((options.log_severity_level, providers))
+        return plain(graph, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    detector = build_detector("insightface_liveness", weights=save_liveness(tmp_path / "any.onnx"))
+    twin = copy.deepcopy(detector)
+    detector(torch.zeros(1, 3, 80, 80))
+    assert asked == [(4, ["CPUExecutionProvider"])]
+    twin(torch.zeros(1, 3, 80, 80))
+    assert len(asked) == 2
+
+
+def test_other_files_are_not_taken_for_published_ones(tmp_path: Path) -> None:
+    for name in (*published_names(), "oanet"):
+        kind = DETECTORS.load(name)
+        for file in ("x.pt", "x.pth", "x.onnx", "x.txt"):
+            (tmp_path / file).write_text("neither")
+            assert kind.recognises(tmp_path / file) is False
+    torch.save({"model": {"other": torch.ones(1)}}, tmp_path / "x.pt")
+    assert [DETECTORS.load(name).recognises(tmp_path / "x.pt") for name in published_names()] == [False] * 3
+
+
+def test_the_smallest_face_is_placed_on_the_template() -> None:
+    matrix = _similarity(FACE * 1.05e-7)
+    np.testing.assert_allclose(FACE * 1.05e-7 @ matrix[:, :2].T + matrix[:, 2], FACE, atol=1e-4)
+
+
+def test_large_files_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.pt").open("wb") as file:
+        file.truncate(100_000_000)
+        assert _is_readable(tmp_path / "x.pt")
+        file.truncate(100_000_001)
+    assert not _is_readable(tmp_path / "x.pt")
+    assert not _is_readable(tmp_path)
+
+
+def test_what_is_published_is_told() -> None:
+    assert published_names() == ["liveness_vit", "minifasnet", "insightface_liveness"]
+    assert {name: publication(name).count for name in published_names()} == {
+        "liveness_vit": 1, "minifasnet": 2, "insightface_liveness": 1
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="Unknown published network 'oanet'"):
+        publication("oanet")
+    assert sight("liveness_vit", {"weights": "x", "sees": "crop"}) == "crop"
+    assert sight("liveness_vit", {"sees": "picture"}) == "picture"
