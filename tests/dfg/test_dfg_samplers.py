@@ -10,6 +10,7 @@ from dfg.samplers import SAMPLERS, SPACED, DpmSolverSampler, open_sampler
 from dfg.schedule import add_noise, sd_scheduler, spaced_timesteps, timesteps_from
 
 CALLS = [1, 2, 4, 8, 16, 41]
+ABAR = sd_scheduler().alphas_cumprod.tolist()
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def descend(name, noisy, denoise, timestep=801, calls=None):
 
 def toy(noisy, timestep):
     """The exact noise of an even mixture of two Gaussians at -1 and 1 with deviation 0.4: smooth, not linear."""
-    abar = float(sd_scheduler().alphas_cumprod[timestep])
+    abar = ABAR[timestep]
     signal, variance = abar**0.5, abar * 0.16 + 1 - abar
     weight = torch.sigmoid(2 * signal * noisy / variance)
     score = (weight * (signal - noisy) + (1 - weight) * (-signal - noisy)) / variance
