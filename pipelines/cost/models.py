@@ -112,6 +112,7 @@ def training(part: Part, machine: Machine) -> Training:
     chosen = maker.gradient_checkpointing if isinstance(maker, GeneratorSettings) else None
     parts = math.ceil(batch / loop.gradient_accumulation)
     faces, counts = math.ceil(parts / machine.count), dict[bool, Count]()
+    place.begin(0)
     place.share = ProcessShare((faces,), 0)
     with fake_tensors():
         fake = as_fake(objective.train())

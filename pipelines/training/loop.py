@@ -152,7 +152,6 @@ class _Training:
             run.describe()
         self.model = self.accelerator.prepare(objective)
         self.model.train()
-        self.rate = 0.0
         self.meter = _Meter(self.accelerator)
 
     def ahead(self, batches: Batches) -> Generator[list[Any], None, None]:

@@ -37,7 +37,7 @@ def _groups(parameters: list[nn.Parameter], settings: LoopSettings) -> list[Any]
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:
-    """The rate of step `step` (from 0): linear warm-up, then constant, a cosine that ends at 0, or falling in steps.
+    """The rate of a step in [0, steps): linear warm-up, then constant, a cosine that ends at 0, or falling in steps.
 
     `schedule: plateau` is constant here; `DevWatch.scale` lowers it.
     """
@@ -47,8 +47,8 @@ def learning_rate(settings: LoopSettings, step: int) -> float:
         return settings.learning_rate * settings.decay.factor ** (step // settings.decay.every)
     if settings.schedule != "cosine":
         return settings.learning_rate
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    done = (step - settings.warmup) / (settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:

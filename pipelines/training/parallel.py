@@ -120,9 +120,9 @@ class Place:
         calls: of dropout layers since the step began.
     """
 
-    def __init__(self) -> None:
-        self.seed, self.calls = 0, 0
-        self.share = ProcessShare((0,), 0)
+    seed: int
+    share: ProcessShare
+    calls: int
 
     def begin(self, seed: int) -> None:
         """Begin a step."""
@@ -206,7 +206,7 @@ class SynchronizedBatchNorm(_BatchNorm):
             return self._normalized(input.float()).to(input.dtype)
         result, mean, variance, count = _Normalize.apply(input, self.weight, self.bias, self.eps)
         if self.track_running_stats:
-            self._follow(mean, variance if self.biased else variance * (count / (count - 1).clamp_min(1)))
+            self._follow(mean, variance if self.biased else variance * (count / (count - 1)))
         return result
 
     def _check_input_dim(self, input: Tensor) -> None:

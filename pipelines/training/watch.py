@@ -40,8 +40,8 @@ class DevWatch:
         self.plateau, self.early_stopping = plateau, early_stopping
         self.scale = 1.0
         self.stopped = False
-        self._falling = _Patience(0.0 if plateau is None else plateau.min_delta)
-        self._learning = _Patience(0.0 if early_stopping is None else early_stopping.min_delta)
+        self._falling = _Patience((plateau or PlateauSettings()).min_delta)
+        self._learning = _Patience((early_stopping or EarlyStoppingSettings()).min_delta)
 
     def due(self, finished: int) -> bool:
         """Whether to evaluate after `finished` steps."""
@@ -52,12 +52,12 @@ class DevWatch:
 
         Args:
             loss: returned by `measure`.
-            rate: the schedule's learning rate before `scale`, for the lower bound of the scaled rate.
+            rate: the schedule's learning rate before `scale`, above 0, for the lower bound of the scaled rate.
         """
         self._falling.observe(loss)
         self._learning.observe(loss)
         if self.plateau is not None and self._falling.waited >= self.plateau.patience:
-            lowest = min(1.0, self.plateau.min_learning_rate / rate) if rate > 0 else 0.0
+            lowest = self.plateau.min_learning_rate / rate
             self.scale = min(self.scale, max(lowest, self.scale * self.plateau.factor))
             self._falling.waited = 0
         if self.early_stopping is not None and self._learning.waited >= self.early_stopping.patience:

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
-from pipelines.blocks import Job, SharedArray, deal, open_shared, remove_finished, share
+from pipelines import blocks, sums
+from pipelines.blocks import Blocks, Job, SharedArray, deal, open_shared, remove_finished, share
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import fingerprint
 
 SHAPE, BLOCK = (22, 3), 4
 VALUES = np.arange(66, dtype=np.uint8).reshape(SHAPE)
@@ -193,3 +196,149 @@ def test_an_array_of_something_else_is_refused_and_one_without_checksums_is_read
         open_shared(tmp_path / "values.npy", "other values", "Remove it.")
     np.save(tmp_path / "older.npy", VALUES)
     np.testing.assert_array_equal(open_shared(tmp_path / "older.npy", "some values", "Remove it."), VALUES)
+
+
+def test_a_file_holds_numpys_bytes_a_checksum_of_every_row_and_a_mark(tmp_path):
+    """Byte for byte, as earlier versions wrote it."""
+    values = np.arange(6, dtype=np.int16).reshape(3, 2)
+    array = SharedArray(tmp_path / "a.npy", (3, 2), np.int16, 2, {"of": "a"})
+    assert [list(array.rows(block)) for block in range(array.blocks.count)] == [[0, 1], [2]]
+    for block in array.blocks.missing():
+        array.write(block, values[list(array.rows(block))].astype(float))
+    np.testing.assert_array_equal(array.whole(), values)
+    array.publish()
+    stream = io.BytesIO()
+    np.save(stream, values)
+    whole = stream.getvalue()
+    header = whole[: -values.nbytes]
+    rows = b"".join(xxhash.xxh3_64(row.tobytes()).intdigest().to_bytes(8, "little") for row in values)
+    mark = b"agfas-1\n" + xxhash.xxh3_64(header + b'{"of":"a"}').intdigest().to_bytes(8, "little")
+    assert (tmp_path / "a.npy").read_bytes() == whole + rows + mark
+    identity = [{"of": "a"}, (3, 2), "<i2", 2, "agfas-1\n"]
+    assert array.blocks.folder.name == f".a.npy.{fingerprint([identity, 2])}"
+
+
+def test_checksums_of_blocks(tmp_path):
+    data = np.arange(10, dtype=np.uint8)
+    edges = sums.even_edges(10, 4)
+    assert edges.tolist() == [0, 4, 8, 10]
+    assert sums.even_edges(8, 4).tolist() == [0, 4, 8]
+    found = sums.checksums(data, edges)
+    assert found.tolist() == [xxhash.xxh3_64_intdigest(bytes(part)) for part in (range(4), range(4, 8), range(8, 10))]
+    text = sums.as_text(found)
+    assert sums.from_text(text).tolist() == found.tolist()
+    for wrong in ("?" + text, text[:-5]):
+        with pytest.raises(ValueError, match=r"."):
+            sums.from_text(wrong)
+    for wrong_edges, wrong_sums in ((edges[:-1], found), (edges, found[:-1]), (np.array([0, 4, 8, 9]), found)):
+        with pytest.raises(
+            sums.Damaged, match=r"a is not what was written \(its length differs\)\. Buy a disk\."
+        ) as no:
+            sums.CheckedFile(Path("a"), data, wrong_edges, wrong_sums, "Buy a disk.")
+        assert no.value.path == Path("a")
+    damaged = data.copy()
+    damaged[4] ^= 1
+    file = sums.CheckedFile(tmp_path, damaged, edges, found, "Buy a disk.")
+    for start, stop in ((0, 4), (8, 10), (4, 4), (0, 0), (9, 8)):
+        file.check(start, stop)
+    for start, stop in ((3, 5), (4, 5), (7, 8), (7, 9), (0, 10), (4, 8)):
+        with pytest.raises(sums.Damaged, match="its checksum differs"):
+            file.check(start, stop)
+
+
+def test_checked_rows_are_an_array(tmp_path):
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    data = values.view(np.uint8).ravel()
+    edges = np.array([0, 8, 24, 40, 48])  # a block before, and blocks of two rows
+    file = sums.CheckedFile(tmp_path, data, edges, sums.checksums(data, edges), "x")
+    rows = sums.CheckedRows(values[1:], file, first=1, rows_a_block=2)
+    seen = []
+    file.check_block = seen.append
+    assert (len(rows), rows.shape, rows.dtype, rows.ndim) == (5, (5, 2), np.float32, 2)
+    for index, looked in (
+        (0, [1]),
+        (-1, [3]),
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, -2), [1, 2, 3]),
+        ([0, 3], [1, 2]),
+        (np.array([False, False, True, False, False]), [2]),
+        ((slice(0, 1), 1), [1]),
+    ):
+        seen.clear()
+        np.testing.assert_array_equal(rows[index], values[1:][index])
+        assert seen == looked, index
+    copied = np.array(rows, copy=True)
+    copied[:] = 0
+    assert values[1:].any()
+    assert np.asarray(rows, dtype=np.float64).dtype == np.float64
+    assert np.shares_memory(np.asarray(rows), values)
+    assert np.shares_memory(sums.CheckedRows(values, None)[2:], values)
+
+
+def test_a_job_counts_its_units_and_shows_them(tmp_path, monkeypatch):
+    opened = []
+
+    class Shown:
+        n = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def update(self, more):
+            self.n += more
+
+    def bar(total, title, unit, show):
+        opened.append([total, title, unit, show, Shown()])
+        return opened[-1][-1]
+
+    monkeypatch.setattr(blocks, "bar", bar)
+    array = shared(tmp_path)
+    job = Job(array.blocks, lambda block: array.write(block, VALUES[list(array.rows(block))]), array.publish, 12)
+    assert job.units_done() == 0
+    for number, block in enumerate(array.blocks.missing()):
+        job.make(block)
+        if number == 2:
+            break
+    assert job.units_done() == 4  # two of six are marked
+    share([job], "fill", "row")
+    assert opened[0][:4] == [12, "fill", "row", True]
+    assert opened[0][4].n == 12
+    assert job.units_done() == 12
+    monkeypatch.setattr(blocks, "rank_and_world", lambda: (1, 2))
+    share([job], "fill", "row")
+    assert opened[1][3] is False
+    monkeypatch.setattr(blocks, "rank_and_world", lambda: (0, 1))
+    share([job], "fill", "row", show=False)
+    assert opened[2][3] is False
+
+
+def test_what_nobody_can_do_now_is_looked_at_again(tmp_path, monkeypatch):
+    """Another process holds the last block; it has finished when we look for the second time."""
+    array = shared(tmp_path)
+    others = Blocks(array.blocks.result, array.blocks.count, "x")
+    held, slept = [], []
+    take = blocks.Claims.take
+    monkeypatch.setattr(blocks.Claims, "take", lambda self, task: task != 5 if not slept else take(self, task))
+    monkeypatch.setattr(blocks.time, "sleep", slept.append)
+
+    def make(block):
+        held.append(block)
+        array.write(block, VALUES[list(array.rows(block))])
+
+    share([Job(array.blocks, make, array.publish, 22)], "fill", "row", show=False)
+    assert held == [0, 1, 2, 3, 4, 5]
+    assert slept == [0.2]
+    assert others.folder != array.blocks.folder
+    assert_is_saved(tmp_path)
+
+
+def test_a_result_that_is_there_is_not_made_again(tmp_path):
+    array, made = shared(tmp_path), []
+    array.blocks.folder.mkdir()
+    (tmp_path / "values.npy").write_bytes(b"another process was first")
+    array.blocks.finish(lambda: made.append(1))
+    assert made == []
+    assert not array.blocks.folder.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from launching import environment
 from prepare_stubs import SMALL, SquareDetector, people
 
+from pipelines import claims as claims_module
 from pipelines import locks
 from pipelines.claims import Claims, leave_folder, sole_writer, take_folder
 from pipelines.data.prepare.settings import PrepareRecipe
@@ -191,3 +193,112 @@ def test_a_parent_that_cannot_be_written_is_told(tmp_path, monkeypatch, capsys):
     with sole_writer(tmp_path):
         pass
     assert "has no lock: let no second job write there" in capsys.readouterr().err
+
+
+def failing_with(code):
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fails
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOSYS", "ENOTSUP", "EINVAL"])
+def test_file_systems_without_locks_say_so_in_many_ways(tmp_path, monkeypatch, code):
+    claims = Claims(tmp_path / "claims.lock")
+    monkeypatch.setattr(locks.fcntl, "lockf", failing_with(getattr(errno, code)))
+    assert claims.supported
+    assert claims.take(0)
+    assert not claims.supported
+    monkeypatch.setattr(locks.fcntl, "lockf", failing_with(errno.EIO))  # nobody asks any more
+    assert claims.take(1)
+    claims.release(1)
+    with claims.committing():
+        pass
+
+
+@pytest.mark.parametrize(("code", "taken"), [("EACCES", True), ("EAGAIN", True), ("EIO", False)])
+def test_a_byte_of_another_process_is_not_granted(tmp_path, monkeypatch, code, taken):
+    claims = Claims(tmp_path / "claims.lock")
+    monkeypatch.setattr(locks.fcntl, "lockf", failing_with(getattr(errno, code)))
+    if taken:
+        assert claims.take(0) is False
+    else:
+        with pytest.raises(OSError, match="Input/output"):
+            claims.take(0)
+    assert claims.supported
+
+
+def test_a_task_is_a_byte_and_the_first_one_is_for_the_manifest(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(locks.fcntl, "lockf", lambda descriptor, how, length, byte: asked.append((how, length, byte)))
+    claims = Claims(tmp_path / "claims.lock")
+    claims.take(0)
+    claims.take(5)
+    with claims.committing():
+        asked.append("here")
+    claims.release(5)
+    free, now, wait = fcntl.LOCK_UN, fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX
+    assert asked == [(now, 1, 1), (now, 1, 6), (wait, 1, 0), "here", (free, 1, 0), (free, 1, 6)]
+
+
+def test_a_closed_lock_holds_no_descriptor_and_a_missing_folder_is_an_error(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    lock = locks.ByteLocks(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_mode & 0o111 == 0
+    assert lock.is_named()
+    (tmp_path / "a").unlink()
+    assert not lock.is_named()
+    (tmp_path / "a").touch()
+    assert not lock.is_named()
+    for _ in range(2):
+        lock.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(FileNotFoundError):
+        locks.ByteLocks(tmp_path / "none" / "a")
+    other = locks.ByteLocks(tmp_path / "b")
+    other.remove()
+    other.remove()
+    del other
+    assert not (tmp_path / "b").exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_holder_is_told_in_its_own_words(tmp_path, monkeypatch):
+    take_folder(tmp_path / "out")
+    text = (tmp_path / ".out.lock").read_text()
+    assert text == f"process {os.getpid()} on {platform.node()}"
+    leave_folder(tmp_path / "out")
+    leave_folder(tmp_path / "out")
+    (tmp_path / ".out.lock").write_text("a longer text, which an earlier holder left there for whom it may concern")
+    with sole_writer(tmp_path / "out"):
+        assert (tmp_path / ".out.lock").read_text() == text
+    (tmp_path / ".out.lock").write_text("garbage")
+    monkeypatch.setattr(claims_module._FolderLock, "lock", lambda self, byte: False)
+    with pytest.raises(AgfasError, match=r"out is being written by another process\. Wait for it, or end it; then run"):
+        take_folder(tmp_path / "out")
+
+
+def test_a_lock_that_its_last_holder_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
+    named, is_named = [], locks.ByteLocks.is_named
+    monkeypatch.setattr(
+        locks.ByteLocks, "is_named", lambda self: named.append(1) or (len(named) > 1 and is_named(self))
+    )
+    with sole_writer(tmp_path / "out"):
+        assert len(named) == 2
+
+
+def test_a_new_folder_in_a_parent_that_cannot_be_written_needs_its_lock(tmp_path, monkeypatch):
+    """Only a folder that is there, as a mount of a container, may go without."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with sole_writer(tmp_path / "new"):
+        assert (tmp_path / ".new.lock").is_file()
+
+
+def test_a_turn_ends_with_an_error_too(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ZeroDivisionError), claims_module.in_turn(tmp_path / "deep" / ".lock"):
+        raise ZeroDivisionError
+    assert len(os.listdir("/proc/self/fd")) == before
+    (tmp_path / "file").touch()
+    with pytest.raises(AgfasError, match="cannot be written"), claims_module.in_turn(tmp_path / "file" / ".lock"):
+        pass

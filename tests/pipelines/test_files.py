@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from launching import environment
 
@@ -262,3 +264,152 @@ def test_a_full_disk_below_a_library_in_rust_is_a_sentence_too(tmp_path):
         write_atomically(tmp_path / "weights", write)
     assert names(tmp_path) == []
     assert files.as_os_error(ValueError("a shape is wrong")) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("ENOSPC", "The disk is full while writing out/a: nothing already made is lost, free some space and run again"),
+        ("EDQUOT", "The disk is full while writing out/a: "),
+        ("EACCES", "out/a cannot be written (Permission denied): nothing already made is lost. Allow writing there or"),
+        ("EPERM", "out/a cannot be written ("),
+        ("EROFS", "out/a cannot be written ("),
+        ("ENOTDIR", "out/a cannot be written ("),
+        ("EEXIST", "out/a cannot be written ("),
+        ("EIO", "out/a cannot be read or written (Input/output error): nothing already made is lost. Check the disk"),
+        ("ENXIO", "out/a cannot be read or written ("),
+        ("ENODEV", "out/a cannot be read or written ("),
+        ("ESTALE", "out/a cannot be read or written ("),
+        ("EREMOTEIO", "out/a cannot be read or written ("),
+        ("ENAMETOOLONG", "out/a cannot be written: its name is too long for this file system. Choose a shorter one."),
+        ("ENOENT", None),
+        ("EINTR", None),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence_if_its_cause_is_known(number, words):
+    code = getattr(errno, number)
+    error = OSError(code, os.strerror(code))
+    found = files.explain_os_error(error, Path("out/a"))
+    if words is None:
+        assert found is error
+    else:
+        assert isinstance(found, AgfasError)
+        assert str(found).startswith(words)
+        found = files.as_os_error(RuntimeError(f"while serializing (os error {code})"))
+        assert (found.errno, found.strerror) == (code, os.strerror(code))
+    assert files.as_os_error(error) is error
+
+
+@pytest.mark.parametrize(("count", "megabytes"), [(1, 1), (2**20, 1), (2**20 + 1, 2)])
+def test_a_full_disk_is_told_with_the_space_that_is_needed(tmp_path, count, megabytes):
+    with (
+        pytest.raises(AgfasError, match=rf"is lost, free {megabytes} MB and run again\."),
+        files.explained_errors(tmp_path, count),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(ZeroDivisionError), files.explained_errors(tmp_path):
+        raise ZeroDivisionError
+
+
+def test_lines_are_appended_and_one_that_was_torn_stays_alone(tmp_path, monkeypatch):
+    path = tmp_path / "manifest"
+    files.append_line(path, b"one")
+    files.append_line(path, b"two")
+    with path.open("ab") as stream:
+        stream.write(b"to")
+    files.append_line(path, b"three")
+    assert path.read_bytes() == b"one\ntwo\nto\nthree\n"
+    assert path.stat().st_mode & 0o111 == 0
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(files.os, "write", lambda descriptor, data: len(data) - 1)
+    with pytest.raises(OSError, match="No space left"):
+        files.append_line(path, b"four")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_pieces_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, synced = tmp_path / "shard", []
+    fsync, write = os.fsync, os.write
+    monkeypatch.setattr(files.os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+    monkeypatch.setattr(files.os, "write", lambda file, data: write(file, data[:3]))  # a few bytes at a time
+    files.write_whole(path, [b"abcdefgh", memoryview(np.arange(3, dtype=np.int16))])
+    assert path.read_bytes() == b"abcdefgh" + np.arange(3, dtype=np.int16).tobytes()
+    assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+
+    def broken():
+        yield b"half"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        files.write_whole(path, broken())
+    assert path.stat().st_size == 14
+    with files.written(tmp_path / "never", [b"x"]) as temporary:
+        assert temporary.read_bytes() == b"x"
+    assert names(tmp_path) == ["shard"]
+
+
+def test_rows_are_text(tmp_path):
+    assert files.csv_text([{"a": 1, "b": "x,y"}, {"a": 2, "b": None}]) == 'a,b\n1,"x,y"\n2,\n'
+    assert files.csv_text([], ["a", "b"]) == "a,b\n"
+    files.write_text(tmp_path / "a" / "b.txt", "ü\n")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "ü\n".encode()
+
+
+def test_json_is_sorted_indented_and_sealed_and_its_entries_are_checked(tmp_path):
+    path = tmp_path / "done.json"
+    files.write_json(path, {"b": Path("x"), "a": [1]})
+    digest = hashlib.sha256(b'{"a":[1],"b":"x"}').hexdigest()
+    assert path.read_text() == f'{{\n  "_sha256": "{digest}",\n  "a": [\n    1\n  ],\n  "b": "x"\n}}\n'
+    assert files.read_json(path, a=list, b=(str, int)) == {"a": [1], "b": "x"}
+    for kinds in ({"a": dict}, {"c": list}):
+        (name,) = kinds
+        with pytest.raises(AgfasError, match=rf"done\.json holds no '{name}', or one of another kind .* Remove it, or"):
+            files.read_json(path, **kinds)
+    path.write_text(path.read_text().replace('"x"', '"y"'))
+    with pytest.raises(AgfasError, match=r"its checksum differs\).*if the change is yours, remove the line _sha256\."):
+        files.read_json(path)
+    files.write_json(path, [3])
+    assert path.read_text() == "[\n  3\n]\n"
+    assert files.read_json(path) == [3]
+    with pytest.raises(AgfasError, match="holds no 'a'"):
+        files.read_json(path, a=int)
+
+
+def test_the_file_of_an_error_is_the_one_it_names_or_the_one_in_hand(tmp_path):
+    assert files.file_of(OSError(errno.EIO, "x", b"/a/\xff")) == Path(os.fsdecode(b"/a/\xff"))
+    assert files.file_of(OSError(errno.EIO, "x")) is None
+
+    def outer(folder):
+        def inner(place, other):
+            raise OSError(errno.EIO, "x")
+
+        inner(folder / "b", folder / "c")
+
+    with pytest.raises(OSError, match="x") as caught:
+        outer(tmp_path)
+    assert files.file_of(caught.value) == tmp_path / "b"
+
+
+def test_a_cause_of_a_cause_is_of_the_disk():
+    error, cause = AgfasError("a"), ValueError("b")
+    error.__cause__, cause.__context__ = cause, OSError(errno.EIO, "x")
+    error.__context__ = ValueError("c")
+    assert files.is_of_the_disk(error)
+    assert not files.is_of_the_disk(None)
+    assert not files.is_of_the_disk(ValueError("x"))
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    files._remove(tmp_path / "link")
+    files._remove(tmp_path / "absent")
+    assert names(tmp_path) == ["kept"]
+
+
+def test_folders_are_made_and_tidied_once(tmp_path, monkeypatch):
+    tidied = []
+    monkeypatch.setattr(files, "remove_stale", tidied.append)
+    for _ in range(2):
+        files.write_text(tmp_path / "deep" / "er" / "a", "x")
+    assert tidied == [tmp_path / "deep" / "er"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from pipelines import memory
 from pipelines.memory import memory_message
 from scripts.bench.training_step import freed_memory_benchmark
 from scripts.bench.turns import plain_environment
@@ -49,6 +53,40 @@ def test_kept_memory_is_not_asked_for_again():
 @glibc
 def test_what_the_user_has_set_stays():
     assert run("keep", MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
+
+
+@pytest.mark.parametrize("taken", [1, 0])
+def test_blocks_come_from_a_heap_that_stays(monkeypatch, taken):
+    """Numbers of malloc.h: M_MMAP_THRESHOLD = -3, M_TRIM_THRESHOLD = -1, M_TOP_PAD = -2."""
+    given = []
+    library = SimpleNamespace(mallopt=lambda *pair: given.append(pair) or taken)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in memory._SETTINGS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert memory.keep_freed_memory() is bool(taken)
+    assert given == [(-3, 2**30), (-1, 2**31 - 1), (-2, 2**27)]
+    names = {"MALLOC_MMAP_THRESHOLD_": 2**30, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1, "MALLOC_TOP_PAD_": 2**27}
+    assert {name: os.environ[name] for name in names} == {name: str(value) for name, value in names.items()}
+    assert memory.keep_freed_memory() is False  # they are set now
+    for name in names:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert memory.keep_freed_memory() is False
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_gets_its_memory_back(monkeypatch, there):
+    done = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("emptied"))
+    monkeypatch.setattr(memory.gc, "collect", lambda: done.append("collected"))
+    memory.free_models()
+    assert done == (["collected", "emptied"] if there else [])
+    monkeypatch.delitem(sys.modules, "torch")
+    memory.free_models()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -67,18 +68,71 @@ def test_the_note_is_at_the_end_of_the_line():
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_only_in_a_terminal(terminal, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    with bar(2, "prepare") as shown:
+    with bar(5, "prepare", initial=2, unit="face") as shown:
         assert isinstance(shown, tqdm if terminal else Lines)
+        assert (shown.total, shown.n, shown.unit) == (5, 2, "face")
+    if terminal:
+        assert (shown.desc, shown.mininterval, bool(shown.dynamic_ncols)) == ("prepare", 0.2, True)
+    with bar(None, "prepare") as shown:
+        assert (shown.total, shown.n, shown.unit) == (None, 0, "it")
+
+
+@pytest.mark.parametrize(("terminal", "given", "expected"), [(False, None, "1"), (False, "0", "0"), (True, None, None)])
+def test_bars_of_libraries_are_not_drawn_into_log_files(terminal, given, expected, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    names = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+    for name in names:
+        monkeypatch.setenv(name, "to be restored")
+        monkeypatch.delenv(name) if given is None else monkeypatch.setenv(name, given)
+    progress.quiet_libraries()
+    assert [os.environ.get(name) for name in names] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3600, "1:00:00"), (36_061, "10:01:01")],
+)
+def test_durations(seconds, text):
+    assert progress._duration(seconds) == text
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(99.96, "100"), (100.4, "100"), (123.6, "124"), (2.346, "2.35")])
+def test_rates_have_three_digits(rate, shown):
+    clock = Clock()
+    job = Lines(None, "train", clock=clock)
+    job.update(rate * 10)
+    clock.now = 10.0
+    assert f", {shown} its/s, 0:10" in job.line()
+
+
+def test_a_line_is_due_after_half_a_minute_and_shows_what_is_known_of_the_rest():
+    clock, lines = Clock(), []
+    with Lines(4, "train", initial=1, clock=clock, write=lines.append) as shown:
+        clock.now = 29.9
+        shown.update()
+        assert lines == []
+        clock.now = 30.0
+        shown.update(0)
+        assert lines == ["train: 2 of 4 its, 0.0333 its/s, 1:00 left"]
+        clock.now = 59.0
+        shown.update()
+    assert lines[1:] == ["train: 3 of 4 its, 0.0339 its/s, 0:30 left"]
+    assert Lines(4, "idle", clock=clock).line() == "idle: 0 of 4 its, 0 its/s, 0:00"
 
 
 def test_track_gives_every_item_and_counts_it(capsys):
     assert list(track([3, 4], "export", unit="shard")) == [3, 4]
     assert capsys.readouterr().err.startswith("export: 2 of 2 shards")
+    assert list(track(iter([3]), "export")) == [3]
+    assert capsys.readouterr().err.startswith("export: 1 its")
+    assert list(track(iter([3]), "export", total=4)) == [3]
+    assert capsys.readouterr().err.startswith("export: 1 of 4 its")
 
 
 def test_nothing_is_shown_in_a_worker_or_another_process(capsys, monkeypatch):
     with bar(1, "train", show=False) as shown:
         shown.update()
-    monkeypatch.setattr(progress, "_hidden", True)
+    monkeypatch.setattr(progress, "_hidden", False)
+    progress.hide_bars()
     assert list(track([1], "export")) == [1]
     assert capsys.readouterr().err == ""

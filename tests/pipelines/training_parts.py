@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
+
+from pipelines.data.faces import Faces
 
 SMALL_UNET = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "attention_head_dim": 4}
 
@@ -37,6 +41,26 @@ class Views:
     def read(self, rows, views):
         latents = np.sin(rows[:, None, None, None] + np.arange(32).reshape(2, 4, 4) + views[:, None, None, None])
         return latents.astype(np.float32), np.ones((len(rows), 4, 5), np.float32)
+
+
+def make_faces(count: int = 48) -> Faces:
+    """Noise of two domains; every other pair of faces is live."""
+    rng = np.random.default_rng(0)
+    number = np.arange(count)
+    domains = np.array([["a", "b"][i % 2] for i in number], dtype=object)
+    labels = (number // 2) % 2
+    return Faces(
+        keys=np.array([f"{domains[i]}/s{i}/v{i}/000" for i in number], dtype=object),
+        labels=labels.astype(np.int64),
+        domains=domains,
+        subjects=np.array([f"s{i // 8}" for i in number], dtype=object),
+        videos=np.array([f"v{i}" for i in number], dtype=object),
+        attack_types=np.array(["none" if label else "print" for label in labels], dtype=object),
+        splits=np.array(["train"] * count, dtype=object),
+        images=rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
+        fingerprint="test",
+        folder=Path("unused"),
+    )
 
 
 def draw(step: int, size: int = 8) -> dict[str, torch.Tensor]:

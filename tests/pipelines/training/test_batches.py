@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
-from training_parts import WHOLE
+from training_parts import WHOLE, make_faces
 
 from pipelines.data.faces import Faces
 from pipelines.pixels import place_moved, to_unit_batch
 from pipelines.training.balanced import BalancedBatches
 from pipelines.training.batches import IdentityBatches, LatentBatches, LiveFaceBatches, Order
 from pipelines.training.parallel import split
-
-
-def make_faces(count: int = 48) -> Faces:
-    rng = np.random.default_rng(0)
-    number = np.arange(count)
-    domains = np.array([["a", "b"][i % 2] for i in number], dtype=object)
-    labels = (number // 2) % 2
-    return Faces(
-        keys=np.array([f"{domains[i]}/s{i}/v{i}/000" for i in number], dtype=object),
-        labels=labels.astype(np.int64),
-        domains=domains,
-        subjects=np.array([f"s{i // 8}" for i in number], dtype=object),
-        videos=np.array([f"v{i}" for i in number], dtype=object),
-        attack_types=np.array(["none" if label else "print" for label in labels], dtype=object),
-        splits=np.array(["train"] * count, dtype=object),
-        images=rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
-        fingerprint="test",
-        folder=Path("unused"),
-    )
 
 
 class Picture:

@@ -137,8 +137,35 @@ def test_missing_and_broken_maps_are_explained(tmp_path):
         MapFolder(faces, tmp_path, 1, np.arange(6), "train.depth_maps")
     write_map(tmp_path, str(faces.keys[live[1]]), np.full((8, 8), 7, np.float32), ".npz")
     maps = MapFolder(faces, tmp_path, 1, np.arange(6), "train.depth_maps")
-    with pytest.raises(AgfasError, match=r"values in \[0, 1\], got one of shape"):
+    broken = maps._find(str(faces.keys[live[1]]))
+    for values in (np.full((8, 8), 1.1), np.full((8, 8), -0.1), np.full((8, 8), np.nan), np.zeros((1, 8, 8))):
+        np.savez(broken, depth=values)
+        with pytest.raises(
+            AgfasError, match=r"train\.depth_maps: .*npz cannot be .* in \[0, 1\], got one of shape \("
+        ) as no:
+            maps.read(live)
+        assert str(values.shape) in str(no.value)
+    np.savez(broken, depth=np.ones((8, 8)), other=np.ones((8, 8)))
+    with pytest.raises(AgfasError, match="it holds 2 arrays instead of one"):
         maps.read(live)
+    np.savez(broken, depth=np.eye(4))  # from 0 to 1, of another size
+    assert maps.read(live[1:])[0].max() == 1
+    write_map(tmp_path, str(faces.keys[live[1]]), np.zeros((8, 8), np.float32))
+    assert not maps.read(live[1:]).any()  # a PNG counts before an array
+    for path in (broken, broken.with_suffix(".png")):
+        path.unlink()
+    with pytest.raises(AgfasError, match=rf"{faces.keys[live[1]]} cannot be read as a map: the file was removed"):
+        maps.read(live)
+    with pytest.raises(
+        AgfasError, match=rf"2 of 2 attacks have no map in .*{faces.keys[np.flatnonzero(faces.labels == 0)[0]]}"
+    ):
+        target_maps(("reflection",), (), faces, np.arange(4), {"reflection": tmp_path})
+    with pytest.raises(
+        AgfasError, match=r"The objective requires depth maps\. Set train\.depth_maps to a folder of them\.$"
+    ):
+        target_maps(("depth",), ("depth",), faces, live, {})
+    with pytest.raises(AgfasError, match="parsing-weights"):
+        target_maps(("mask",), ("mask",), faces, live, {})
     with pytest.raises(AgfasError, match="parsing-weights"):
         FaceMasks(faces)
     with pytest.raises(AgfasError, match=r"reflection_target = ellipse"):
@@ -146,6 +173,7 @@ def test_missing_and_broken_maps_are_explained(tmp_path):
     assert target_maps(("depth", "mask"), (), faces, live, {"depth": None}) == {}
     masked = replace(faces, masks=np.ones((6, 8, 8), np.uint8))
     assert target_maps(("depth", "mask"), (), masked, live, {"depth": None})["mask"].read(live).shape == (2, 8, 8)
+    assert list(target_maps(("depth", "mask"), (), masked, live[:1], {"depth": tmp_path})) == ["depth", "mask"]
 
 
 def experiment(**overrides) -> Experiment:

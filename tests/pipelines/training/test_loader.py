@@ -19,7 +19,7 @@ import torch
 
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_batch
-from pipelines.training.loader import batches_ahead, default_workers
+from pipelines.training.loader import _aligned, _is_dense, _Slot, _uncollected, batches_ahead, default_workers
 
 CPU = torch.device("cpu")
 
@@ -196,6 +196,72 @@ def test_default_workers(monkeypatch):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores), raising=False)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         assert default_workers(gpu) == expected
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert default_workers(gpu) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert default_workers(gpu) == 0
+
+
+def test_a_slot_holds_twice_a_batch_at_places_of_whole_cache_lines():
+    assert [_aligned(size) for size in (0, 1, 64, 65)] == [0, 64, 64, 128]
+    size = _Slot.size_of({"a": torch.zeros(3), "b": [torch.zeros(17)], "c": None})
+    assert size == 64 + 128
+    slot = _Slot(size)
+    made = [slot.empty((4, 4)), slot.empty([16]), slot.empty((64,)), slot.empty((1,))]
+    assert [tensor.shape for tensor in made] == [(4, 4), (16,), (64,), (1,)]
+    base = made[0].data_ptr()
+    assert [tensor.data_ptr() - base for tensor in made[:3]] == [0, 64, 128]
+    assert not 0 <= made[3].data_ptr() - base < 2 * size  # full
+    for number, tensor in enumerate(made[:3]):
+        tensor.fill_(number)
+    places = slot.write(made[:2])
+    assert [(place.start, place.shape, place.stride) for place in places] == [(0, (4, 4), (4, 1)), (64, (16,), (1,))]
+    slot.clear()
+    other = torch.arange(6, dtype=torch.int64).view(2, 3).T
+    (place,) = slot.write([other])
+    assert (place.start, place.stride) == (0, (1, 3))
+    assert torch.equal(slot.read([place])[0], other)
+    assert len(_Slot(0).write([torch.empty(0, 3)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "dense"),
+    [
+        (torch.zeros(2, 3), True),
+        (torch.zeros(2, 3).T, True),
+        (torch.zeros(2, 4)[:, ::2], False),
+        (torch.zeros(2, 4)[:, 1:], False),
+        (torch.zeros(3).expand(2, 3), False),
+        (torch.zeros(0, 3), True),
+        (torch.zeros(()), True),
+    ],
+)
+def test_dense_tensors_fill_a_stretch_of_memory(tensor, dense):
+    assert _is_dense(tensor) == dense
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_collection_goes_on_after_a_fork_where_it_did_before(collects):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with _uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_two_steps_are_worth_a_worker_and_one_is_not():
+    def own(step: int) -> torch.Tensor:
+        return torch.tensor([step, os.getpid()])
+
+    for steps in (range(7, 8), range(7, 9)):
+        with closing(batches_ahead(own, steps, CPU, 1)) as batches:
+            found = [batch.tolist() for batch in batches]
+        assert [step for step, _ in found] == list(steps)
+        assert [pid == os.getpid() for _, pid in found] == [True, False][: len(steps)]
 
 
 def test_on_an_accelerator_without_streams_the_next_batch_is_made_ahead():

@@ -242,13 +242,14 @@ class Remembering(tracking.GeneralTracker):
     """Keeps what it is given."""
 
     name = "remembering"
-    requires_logging_directory = False
+    requires_logging_directory = True
+    opened: list = []  # noqa: RUF012
     lines: list = []  # noqa: RUF012
     finished = 0
 
-    def __init__(self, run_name: str) -> None:
+    def __init__(self, run_name: str, logging_dir: str) -> None:
         super().__init__()
-        self.run_name = run_name
+        self.opened.append((run_name, str(logging_dir)))
 
     @property
     def tracker(self):
@@ -268,6 +269,7 @@ def test_a_tracker_is_given_the_lines_of_the_metrics(tmp_path, monkeypatch):
     assert [{"step": step, **values} for step, values in Remembering.lines] == run.metrics()
     assert [step for step, _ in Remembering.lines] == [2, 4]
     assert Remembering.finished == 1
+    assert Remembering.opened == [("agfas", str(run.folder))]
 
 
 def test_a_tracker_without_its_package_is_explained(tmp_path, monkeypatch):

@@ -83,11 +83,11 @@ def test_the_rate_is_that_of_all_groups():
 def test_a_plateau_lowers_the_rate_of_the_steps_that_follow(tmp_path):
     """Every second step sees the same loss: the second look is the first without a gain."""
     settings = LoopSettings(steps=7, learning_rate=0.08, log_every=1)
-    watch = DevWatch(lambda objective: 1.0, 2, PlateauSettings(patience=1), None)
+    watch = DevWatch(lambda objective: 1.0, 2, PlateauSettings(patience=1, min_learning_rate=0.03), None)
     run = Run(tmp_path, {})
     fit(Line(), batches, settings, run, title="plateau", watch=watch)
     rates = [line["learning_rate"] for line in run.metrics()]
-    assert rates == pytest.approx([0.08, 0.08, 0.08, 0.08, 0.04, 0.04, 0.02])
+    assert rates == pytest.approx([0.08, 0.08, 0.08, 0.08, 0.04, 0.04, 0.03])
     assert [line.get("dev_loss") for line in run.metrics()] == [None, 1.0, None, 1.0, None, 1.0, None]
 
 
