@@ -110,7 +110,7 @@ def differentials(
     Raises:
         AgfasError: `groups` is not of length N, or a subject is in two groups.
     """
-    groups = np.asarray(groups, dtype=np.str_)
+    groups = np.asarray(groups)
     if groups.shape != (len(table),):
         raise AgfasError(f"{len(table)} videos need a group each, but {len(groups)} groups were given.")
     subjects = np.char.add(np.char.add(table.domain, "/"), table.subject)
@@ -138,10 +138,9 @@ def wilson(errors: float, count: int, level: float = 0.95) -> tuple[float, float
 def _differential(
     measure: str, wrong: np.ndarray, groups: np.ndarray, subjects: np.ndarray, unknown: int, smallest: int, seed: int
 ) -> Differential:
-    people, person = np.unique(subjects, return_inverse=True)
+    _, first, person = np.unique(subjects, return_index=True, return_inverse=True)
     names, of_row = np.unique(groups, return_inverse=True)
-    of_person = np.zeros(len(people), dtype=np.int64)
-    of_person[person] = of_row
+    of_person = of_row[first]
     _check_one_group(of_person[person] != of_row, subjects, groups)
     errors = np.bincount(person, weights=wrong)
     videos = np.bincount(person)

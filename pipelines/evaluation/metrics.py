@@ -193,8 +193,8 @@ def bpcer_at_apcer(table: ScoreTable, levels: Sequence[float]) -> list[float]:
 def _apcer_per_type(table: ScoreTable, threshold: float) -> dict[str, float]:
     """APCER of each attack type: the share of its presentations that are accepted."""
     codes, names = table.attack_codes
-    accepted = np.bincount(codes, weights=table.score >= threshold, minlength=len(names))
-    total = np.bincount(codes, minlength=len(names))
+    accepted = np.bincount(codes, weights=table.score >= threshold)
+    total = np.bincount(codes)
     return {name: float(accepted[i] / total[i]) for i, name in enumerate(names) if name != NO_ATTACK}
 
 

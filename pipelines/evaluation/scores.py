@@ -121,13 +121,13 @@ class ScoreTable:
         """
         codes, names = _video_codes(self.domain, self.video)
         order = np.lexsort((self.score, codes))
-        counts = np.bincount(codes, minlength=len(names))
+        counts = np.bincount(codes)
         first = order[np.cumsum(counts) - counts]
         for name in ("label", "subject", "attack_type"):
             _check_consistent(name, getattr(self, name), codes, first, names)
-        sums = np.bincount(codes[order], weights=self.score[order], minlength=len(names))
+        sums = np.bincount(codes[order], weights=self.score[order])
         columns = {name: getattr(self, name)[first] for name in SCORE_COLUMNS}
-        columns |= {"key": np.asarray(names, dtype=np.str_), "score": sums / np.maximum(counts, 1)}
+        columns |= {"key": np.asarray(names, dtype=np.str_), "score": sums / counts}
         return ScoreTable(**columns, metadata=self.metadata)
 
     def require_both_classes(self, what: str = "The score table") -> None:
@@ -171,7 +171,7 @@ def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """(N,) the index of each value among the sorted distinct values, and these; by hashing, faster than by sorting."""
-    encoded = pa.array(column, type=pa.string()).dictionary_encode()
+    encoded = pa.array(column).dictionary_encode()
     names = encoded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
@@ -254,7 +254,7 @@ def _check_scores(key: np.ndarray, score: np.ndarray) -> None:
 
 
 def _check_keys(key: np.ndarray) -> None:
-    if len(pa.array(key, type=pa.string()).unique()) == len(key):
+    if len(pa.array(key).unique()) == len(key):
         return
     names, counts = np.unique(key, return_counts=True)
     raise AgfasError(

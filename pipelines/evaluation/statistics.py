@@ -120,7 +120,7 @@ def pairwise_tests(groups: Mapping[str, Observations]) -> list[Pair]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (1979): p_(k) becomes max over j <= k of min(1, (n - j + 1) p_(j)), p sorted."""
     corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
+    for rank, place in enumerate(np.argsort(p_values).tolist()):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = highest
     return corrected

@@ -106,6 +106,74 @@ def test_videos_of_one_subject_count_once_by_subject():
     assert (found.live, found.attacks) == (Tally(1, 2), Tally(0, 2))
 
 
+ENOUGH = Tally(5, 30)
+"""The fewest videos and errors whose bootstrap says something."""
+
+
+@pytest.mark.parametrize(
+    ("found", "few"),
+    [
+        (Tallies(ENOUGH, ENOUGH, {"print": ENOUGH}, 0.8), ""),
+        (Tallies(Tally(25, 30), Tally(25, 30), {"print": Tally(25, 30)}, 0.8), ""),
+        (Tallies(Tally(5, 29), ENOUGH, {"print": ENOUGH}, 0.8), "bpcer hter eer acer auc"),
+        (Tallies(Tally(4.9, 30), ENOUGH, {"print": ENOUGH}, 0.8), "bpcer hter eer acer"),
+        (Tallies(Tally(26, 30), ENOUGH, {"print": ENOUGH}, 0.8), "bpcer hter eer acer"),
+        (Tallies(ENOUGH, Tally(5, 29), {"print": ENOUGH}, 0.8), "far hter eer auc"),
+        (Tallies(ENOUGH, ENOUGH, {"print": ENOUGH, "mask": Tally(4, 30)}, 0.8), "apcer acer"),
+    ],
+)
+def test_an_interval_is_exact_where_what_it_is_made_of_is_few(found, few):
+    assert {name for name in BOOTSTRAP_METRICS if found.few(name)} == set(few.split())
+
+
+def test_every_metric_and_its_ends_by_hand():
+    live, attacks, kinds = Tally(1, 10), Tally(4, 20), {"mask": Tally(3, 10), "print": Tally(1, 10)}
+    found = Tallies(live, attacks, kinds, 0.75)
+    values = {"bpcer": 0.1, "far": 0.2, "apcer": 0.3, "auc": 0.75, "hter": 0.15, "eer": 0.15, "acer": 0.2}
+    assert {name: found.value(name) for name in values} == pytest.approx(values)
+    root = 0.9**0.5
+    worst = {level: (Tally(3, 10).ends(1 - (1 - level) / 2)[0], Tally(3, 10).ends(level)[1]) for level in (0.9, root)}
+    halves = [live.ends(root), attacks.ends(root), worst[root]]
+    expected = {
+        "bpcer": live.ends(0.9),
+        "far": attacks.ends(0.9),
+        "apcer": worst[0.9],
+        "auc": Tally(7.5, 10).ends(0.9),
+        "hter": tuple((a + b) / 2 for a, b in zip(halves[0], halves[1], strict=True)),
+        "acer": tuple((a + b) / 2 for a, b in zip(halves[0], halves[2], strict=True)),
+    }
+    expected["eer"] = expected["hter"]
+    for name, ends in expected.items():
+        assert found.ends(name, 0.9) == pytest.approx(ends), name
+    assert found.ends("far") == attacks.ends(0.95) != attacks.ends(0.9)
+
+
+def test_what_is_tallied_of_a_table_by_hand():
+    kinds = ["none"] * 4 + ["print"] * 4 + ["mask"] * 2
+    scores = [0.1, 0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.9, 0.1]
+    table = make_table([1] * 4 + [0] * 6, scores, attack_type=kinds)
+    # Of 24 pairs the live video wins 12 and ties in 6 + 4.
+    expected = Tallies(Tally(1, 4), Tally(2, 6), {"mask": Tally(1, 2), "print": Tally(1, 4)}, 17 / 24)
+    assert tally(table.by_video(), 0.5) == expected
+    assert tally(table.by_video(), 0.9) == expected  # a score at the threshold is accepted
+    people = make_table(
+        [1, 1, 0, 0], [0.9, 0.1, 0.9, 0.1], domain=["x", "y", "x", "x"], subject=["s"] * 4, video=list("abcd")
+    )
+    found = tally(people.by_video(), 0.5, "subject")
+    assert (found.live, found.attacks) == (Tally(1, 2), Tally(0.5, 1))  # `s` of x is another person than `s` of y
+
+
+def test_means_over_seeds_and_targets_by_hand():
+    one = Tallies(Tally(1, 10), Tally(4, 20), {"mask": Tally(3, 10), "print": Tally(1, 10)}, 0.7)
+    other = Tallies(Tally(2, 10), Tally(2, 20), {"mask": Tally(0, 10), "print": Tally(2, 10)}, 0.8)
+    assert mean_tallies([one, other]) == Tallies(
+        Tally(1.5, 10), Tally(3, 20), {"mask": Tally(1.5, 10), "print": Tally(1.5, 10)}, 0.75
+    )
+    low, high = mean_ends([(0.1, (0.05, 0.2)), (0.3, (0.2, 0.5))])
+    assert (low, high) == pytest.approx((0.2 - 0.0125**0.5 / 2, 0.2 + 0.05**0.5 / 2))
+    assert mean_ends([(0.1, (-1.0, 2.0)), (0.9, (0.9, 0.9))]) == (0.0, 1.0)
+
+
 def test_seeds_share_their_videos():
     found = [tally(few(10, 10, wrong).by_video(), 0.5) for wrong in (0, 1)]
     assert mean_tallies(found).live == Tally(0.5, 10)

@@ -35,8 +35,10 @@ def test_a_planted_difference_is_found_with_its_size():
     gap = found.gap
     assert (gap.best, gap.worst, gap.gap) == ("female", "male", pytest.approx(0.25))
     assert gap.ratio == pytest.approx(6)
-    assert 0 < gap.low < 0.25 < gap.high
-    assert gap.p < 0.01
+    # Newcombe's interval: the distances of both rates from their nearer and farther ends, squared and added.
+    assert gap.low == pytest.approx(0.25 - np.hypot(male.rate - male.low, female.high - female.rate))
+    assert gap.high == pytest.approx(0.25 + np.hypot(male.high - male.rate, female.rate - female.low))
+    assert gap.p == 1 / 1001  # none of 1000 permutations, and the one that was observed
 
 
 def test_equal_groups_have_a_gap_that_chance_explains():
@@ -71,6 +73,28 @@ def test_small_groups_are_named_and_not_compared():
     assert alone.gap is None
 
 
+def test_thirty_subjects_are_enough_and_no_interval_leaves_its_range():
+    names = [f"a{place}" for place in range(30)] + [f"b{place}" for place in range(30)]
+    table = make_table([1] * 60, [0.8] * 30 + [0.2] * 30, subject=names)
+    groups = ["a"] * 30 + ["b"] * 30
+    (found,) = differentials(table, 0.5, groups)
+    assert [rate.enough for rate in found.rates] == [True, True]
+    assert [(rate.errors, rate.low, rate.high) for rate in found.rates] == [(0, *wilson(0, 30)), (30, *wilson(30, 30))]
+    assert (found.gap.gap, found.gap.high, found.gap.ratio) == (1.0, 1.0, None)
+    few = table.where(np.arange(60) != 59)
+    assert [rate.enough for rate in differentials(few, 0.5, groups[:59])[0].rates] == [True, False]
+    (equal,) = differentials(make_table([1] * 60, [0.2] * 60, subject=names), 0.2001, groups)
+    assert (equal.gap.gap, equal.gap.low, equal.gap.p) == (0.0, 0.0, 1.0)
+
+
+def test_the_draws_are_those_of_seed_0():
+    generator = np.random.default_rng(5)
+    table, groups = make_table([1] * 90, generator.random(90)), np.repeat(["a", "b", "c"], 30)
+    usual, same, other = (differentials(table, 0.3, groups, **seed) for seed in ({}, {"seed": 0}, {"seed": 1}))
+    assert usual == same != other
+    assert 0.002 < usual[0].gap.p < 0.998
+
+
 def test_attacks_are_told_apart_from_live_faces_and_unknown_persons_are_counted():
     attacks, groups = planted({"a": 0.1, "b": 0.5}, label=0)
     groups[:2] = ""
@@ -87,8 +111,8 @@ def test_wilson_equals_scipy(errors, count):
 
 
 def test_ages_fall_into_bands():
-    assert [age_group(age) for age in (-1, 0, 17, 18, 29, 44, 59, 60, 116)] == [
-        "", "0-17", "0-17", "18-29", "18-29", "30-44", "45-59", "60+", "60+",
+    assert [age_group(age) for age in (-1, 0, 17, 18, 29, 30, 44, 45, 59, 60, 150, 151)] == [
+        "", "0-17", "0-17", "18-29", "18-29", "30-44", "30-44", "45-59", "45-59", "60+", "60+", "",
     ]  # fmt: skip
 
 

@@ -148,13 +148,34 @@ def test_apcer_is_the_worst_types_and_hter_pools_all():
     assert (result.apcer, result.worst_attack, result.acer, result.hter) == (0.5, "mask", 0.25, 0.05)
 
 
+def test_bpcer_at_two_levels_of_apcer_and_tpr_at_one_per_cent_by_hand():
+    # Attacks at 0, 0.005, ... 0.995, no live face at one of them.
+    live = [0.1925, 0.3925, 0.5925, 0.8725, 0.8975, 0.9275, 0.9475, 0.9575, 0.9825, 0.9975]
+    table = make_table([0] * 200 + [1] * 10, [*np.arange(200) / 200, *live])
+    result = metrics.report(table, 0.5)
+    # At most 20 attacks above 0.895, 10 above 0.945, 2 from 0.99 on.
+    assert (result.bpcer_at_apcer_10, result.bpcer_at_apcer_05, result.tpr_at_fpr_01) == (0.4, 0.6, 0.1)
+    assert metrics.bpcer_at_apcer(table, [0.0, 0.995, 1.0]) == [0.9, 0.0, 0.0]
+    assert metrics.bpcer_at_apcer(make_table([0, 0, 1, 1], [0.2, 0.4, 0.1, 0.9]), [0.5, 1.0]) == [0.5, 0.0]
+
+
+def test_labels_and_scores_of_other_types_are_taken():
+    labels, scores = [0, 1, 0, 1], [0.25, 0.5, 0.75, 1.0]
+    expected = metrics.roc(np.array(labels), np.array(scores))
+    for given in (scores, np.array(scores, dtype=np.float32)):
+        found = metrics.roc(labels, given)
+        assert found.thresholds.tolist() == expected.thresholds.tolist()
+        assert found.rejected_attacks.tolist() == [0, 1, 1, 2, 2]
+        assert (found.attacks, found.bonafide) == (2, 2)
+
+
 def test_the_order_of_rows_changes_nothing():
     table = random_table(500, 6, decimals=2)
     shuffled = table.where(np.random.default_rng(0).permutation(len(table)))
     assert metrics.report(table, 0.4) == metrics.report(shuffled, 0.4)
 
 
-@pytest.mark.parametrize("transform", [np.exp, lambda s: 5 * s - 7, lambda s: s**3, np.log])
+@pytest.mark.parametrize("transform", [np.exp, lambda s: 5 * s - 7, lambda s: s - 0.5, np.log])
 def test_a_rising_transform_changes_no_rate(transform):
     table = random_table(500, 7)
     moved = make_table(table.label, transform(table.score), attack_type=table.attack_type)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,9 @@ import pytest
 from score_tables import make_table, random_table
 
 from pipelines.errors import AgfasError
-from pipelines.evaluation.scores import SCORE_COLUMNS, ScoreTable, concat, encode
+from pipelines.evaluation.scores import SCORE_COLUMNS, ScoreTable, concat, encode, read_scores
+from pipelines.files import write_json
+from pipelines.training.run import run_id, score_path
 
 
 def frames_table(scores_of_videos: dict[str, list[float]], label: int = 1) -> ScoreTable:
@@ -35,6 +39,8 @@ def test_round_trip(tmp_path):
     loaded = ScoreTable.load(path)
     assert_same(loaded, table)
     assert loaded.metadata == {"role": "dev", "step": 400}
+    assert {loaded.key.dtype.kind, loaded.attack_type.dtype.kind} == {"U"}
+    assert set(json.loads(pq.read_schema(path).metadata[b"agfas"])) == {"role", "step", "sha256"}
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
     assert [file.name for file in path.parent.iterdir()] == ["scores.parquet"]
 
@@ -47,7 +53,7 @@ def test_saving_again_keeps_and_adds_metadata(tmp_path):
 
 
 def test_unreadable_files_are_refused(tmp_path):
-    with pytest.raises(AgfasError, match="agfas evaluate"):
+    with pytest.raises(AgfasError, match=r"There is no score table at .*none\.parquet\. Create it with"):
         ScoreTable.load(tmp_path / "none.parquet")
     broken = tmp_path / "broken.parquet"
     random_table(10).save(broken)
@@ -57,6 +63,66 @@ def test_unreadable_files_are_refused(tmp_path):
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(AgfasError, match="video, subject"):
         ScoreTable.load(tmp_path / "other.parquet")
+
+
+def rewritten(path, **columns):
+    """The file with other columns and the same metadata, as another program might write it."""
+    table = pq.read_table(path)
+    arrays = {name: columns.get(name, table[name]) for name in table.column_names}
+    pq.write_table(pa.table(arrays).replace_schema_metadata(table.schema.metadata), path)
+    return ScoreTable.load(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"score": [0.1, 0.2, 0.4]},
+            "is not what was written .its checksum differs.. Remove it and run `agfas evaluate`",
+        ),
+        ({"subject": ["v00000", "v00001", "x"]}, "its checksum differs"),
+        ({"label": [1, 1, 5]}, "is no score table: Row 2 of a score table has the label 5"),
+        ({"score": [1, 2, 3]}, "The column score of the score table .* holds int64, not numbers"),
+        ({"label": [0.0, 0.0, 1.0]}, "The column label .* holds double, not whole numbers"),
+        ({"video": [1, 2, 3]}, "The column video .* holds int64, not text"),
+        ({"domain": ["d", None, "d"]}, "The column domain .* has 1 empty values"),
+    ],
+)
+def test_a_file_that_is_not_what_was_written_is_refused(tmp_path, columns, message):
+    path = tmp_path / "scores.parquet"
+    make_table([0, 0, 1], [0.1, 0.2, 0.3]).save(path)
+    rewritten(path, label=pa.array([0, 0, 1], pa.int8()), key=pa.array(["d/s/v00000/000", "d/s/v00001/000",
+        "d/s/v00002/000"], pa.large_string()))  # fmt: skip
+    with pytest.raises(AgfasError, match=message):
+        rewritten(path, **columns)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    table = pa.table([pa.array(["a"])] * 6 + [pa.array([1]), pa.array([0.5])], names=["key", *SCORE_COLUMNS])
+    pq.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(AgfasError, match="has the column key more than once"):
+        ScoreTable.load(tmp_path / "twice.parquet")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"role": "test"}, "holds scores of another role: test. Remove it and run `agfas evaluate` again."),
+        ({"step": 6}, "holds scores of another step: 6"),
+        ({"fold": "to_y"}, "holds scores of another fold: to_y"),
+        ({"run": "0"}, "holds scores of another run. Remove"),
+    ],
+)
+def test_scores_of_another_place_are_refused(tmp_path, metadata, message):
+    run = tmp_path / "to_x"
+    write_json(run / "identity.json", {"seed": 1})
+    own = {"role": "dev", "step": 5, "fold": "to_x", "run": run_id(run)}
+    for known in ({}, own):
+        random_table(5).save(score_path(run, 5, "dev"), known)
+        assert_same(read_scores(run, 5, "dev"), random_table(5))
+    random_table(5).save(score_path(run, 5, "dev"), {**own, **metadata})
+    with pytest.raises(AgfasError, match=message):
+        read_scores(run, 5, "dev")
 
 
 @pytest.mark.parametrize(
@@ -143,6 +209,8 @@ def test_codes_follow_the_sorted_names():
     codes, names = encode(np.array(["b", "a", "c", "a"]))
     assert names == ["a", "b", "c"]
     assert codes.tolist() == [1, 0, 2, 0]
+    codes, names = make_table([1, 0, 0], [0.1, 0.2, 0.3], attack_type=["none", "print", "mask"]).attack_codes
+    assert (codes.tolist(), names) == ([1, 2, 0], ["mask", "none", "print"])
 
 
 def test_an_empty_table_is_allowed_but_not_judged(tmp_path):
@@ -150,5 +218,7 @@ def test_an_empty_table_is_allowed_but_not_judged(tmp_path):
     assert len(empty.by_video()) == 0
     empty.save(tmp_path / "empty.parquet")
     assert len(ScoreTable.load(tmp_path / "empty.parquet")) == 0
-    with pytest.raises(AgfasError, match="no bona fide"):
+    with pytest.raises(AgfasError, match="The score table holds 0 scores but no bona fide: EER"):
         empty.require_both_classes()
+    with pytest.raises(AgfasError, match="Theirs holds 2 scores but no attack: EER"):
+        make_table([1, 1], [0.1, 0.2]).require_both_classes("Theirs")

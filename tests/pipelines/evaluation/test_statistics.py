@@ -76,6 +76,14 @@ def test_pairs_without_spread_say_nothing_or_are_equal(first, second, p):
     assert not pair.differs
 
 
+def test_five_per_cent_is_the_level_and_a_billionth_of_a_point_is_a_difference():
+    assert [Pair("a", "b", 9, 0.1, 2.0, 0.01, p).differs for p in (0.0499, 0.05, 0.06)] == [True, False, False]
+    (pair,) = pairwise_tests({"a": keyed(0.0, 1.2e-12), "b": keyed(0.0, 0.0)})
+    assert pair.p == pytest.approx(0.5)
+    (single,) = pairwise_tests({"a": keyed(0.1), "b": keyed(0.1)})
+    assert (single.count, single.difference, single.t, single.p) == (1, 0.0, None, None)
+
+
 def test_runs_are_the_bars_of_a_critical_difference_diagram():
     apart = [("a", "c"), ("a", "d"), ("b", "d")]
     pairs = [Pair(one, other, 9, -0.1, -3.0, 0.001, 0.01) for one, other in apart]

@@ -97,6 +97,19 @@ def test_oracle_does_not_look_at_dev():
     assert select("oracle", checkpoints) == 20
 
 
+def in_order(order: str):
+    """Attacks (a) and live faces (l), from the lowest score up."""
+    return make_table([int(letter == "l") for letter in order], np.arange(len(order)) / 10)
+
+
+def test_of_equal_aucs_the_lower_eer_wins_and_of_equal_eers_the_higher_auc():
+    # AUC and EER: 11/12 and 7/24, 7/12 and 5/12, 7/12 and 7/24.
+    best, worst, low = in_order("aalalll"), in_order("allalal"), in_order("alallla")
+    assert select("source_dev", [checkpoint(10, dev=low), checkpoint(20, dev=worst)]) == 10
+    assert select("oracle", [checkpoint(10, target=best), checkpoint(20, target=low)]) == 10
+    assert select("source_dev", [checkpoint(10, dev=best), checkpoint(20, dev=low)]) == 10
+
+
 @pytest.mark.parametrize("rule", ["source_dev", "oracle"])
 def test_ties_go_to_the_later_checkpoint(rule):
     assert select(rule, [checkpoint(20), checkpoint(30), checkpoint(10), checkpoint(40, BAD, BAD)]) == 30

@@ -83,6 +83,39 @@ def test_the_target_has_no_say(small: ScoreTable) -> None:
         )
 
 
+def test_a_point_as_plain_values(small: ScoreTable) -> None:
+    eer = by_kind(operating_points(small, small, 0.2))["eer"]
+    rates = {
+        "apcer": 1 / 6, "bpcer": 1 / 5, "acer": 11 / 60, "hter": 11 / 60, "f1": 10 / 12, "youden": 1 - 1 / 6 - 1 / 5,
+        "accuracy": 9 / 11, "worst_attack": "print", "bonafide": 5, "attacks": 6,
+    }  # fmt: skip
+    content = eer.to_dict()
+    assert content == {
+        "kind": "eer",
+        "threshold": pytest.approx(0.55),
+        "origin": "EER of 11 held-out source videos (d)",
+        "dev": pytest.approx(rates),
+        "target": pytest.approx(rates),
+    }
+    assert by_kind(operating_points(small, None, 0.2))["eer"].to_dict()["target"] is None
+    origins = {kind: point.threshold.origin for kind, point in by_kind(operating_points(small, None, 0.2)).items()}
+    assert origins == {
+        "eer": "EER of 11 held-out source videos (d)",
+        "min_acer": "lowest ACER of 11 held-out source videos (d)",
+        "max_bpcer": "BPCER at most 0.2 of 11 held-out source videos (d)",
+        "f1": "highest F1 of 11 held-out source videos (d)",
+        "youden": "lowest HTER of 11 held-out source videos (d)",
+    }
+
+
+def test_a_table_of_one_class_is_named(small: ScoreTable) -> None:
+    live = small.where(small.label == 1)
+    with pytest.raises(AgfasError, match="The development score table holds 5 scores but no attack"):
+        operating_points(live, None, 0.2)
+    with pytest.raises(AgfasError, match="The target score table holds 5 scores but no attack"):
+        operating_points(small, live, 0.2)
+
+
 def test_frames_are_averaged(small: ScoreTable) -> None:
     twice = ScoreTable(
         key=np.char.add(np.repeat(small.key, 2), ["a", "b"] * len(small)),
@@ -93,9 +126,10 @@ def test_frames_are_averaged(small: ScoreTable) -> None:
         label=np.repeat(small.label, 2),
         score=np.repeat(small.score, 2) + np.tile([0.05, -0.05], len(small)),
     )
-    for frames, videos in zip(operating_points(twice, None, 0.0), operating_points(small, None, 0.0), strict=True):
+    for frames, videos in zip(operating_points(twice, twice, 0.0), operating_points(small, small, 0.0), strict=True):
         assert frames.threshold.value == pytest.approx(videos.threshold.value)
         assert frames.dev == videos.dev
+        assert frames.target == videos.target
 
 
 @pytest.mark.parametrize("max_bpcer", [-0.1, 1.5, 5])
