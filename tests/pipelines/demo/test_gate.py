@@ -79,8 +79,9 @@ def test_a_bounded_upload_reaches_the_page_whole(visitor):
     status, text, headers = visitor.ask("POST", UPLOAD, FORM, (body[:20], body[20:]))
     assert (status, text) == (200, "page")
     assert visitor.page.bodies == [body]
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["x-own"] == "1"
+    assert headers == {
+        "x-own": "1", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY",
+    }  # fmt: skip
     assert visitor.ask("POST", "/gradio_api/queue/join", JSON, (b"{}",))[0] == 200
 
 
@@ -104,8 +105,32 @@ def test_a_body_out_of_bounds_never_reaches_the_page(visitor, path, headers, chu
     answered, text, named = visitor.ask("POST", path, headers, chunks)
     assert answered == status
     assert text.endswith(".")
-    assert named["connection"] == "close"
+    assert named == {
+        "content-type": "text/plain; charset=utf-8", "content-length": str(len(text.encode())), "connection": "close",
+        "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY",
+    }  # fmt: skip
     assert visitor.page.bodies == []
+
+
+def test_bodies_of_exactly_the_bound_are_taken_and_one_byte_more_is_not(visitor):
+    around = form(b"")
+    most = BOUNDS.file_bytes + 16 * 2**10
+    largest = form(b"x" * (most - len(around)))
+    assert len(largest) == most
+    assert visitor.ask("POST", UPLOAD, [*FORM, ("content-length", str(most))], (largest[:9], largest[9:]))[0] == 200
+    too_large = form(b"x" * (most - len(around) + 1))
+    assert visitor.ask("POST", UPLOAD, FORM, (too_large,))[:2] == (
+        413,
+        "That is larger than the 0 MB that are taken. Make the picture smaller.",
+    )
+    assert visitor.ask("POST", UPLOAD, [*FORM, ("content-length", str(most + 1))], (form(b"x"),))[0] == 413
+    join = "/gradio_api/queue/join"
+    assert visitor.ask("POST", join, [*JSON, ("content-length", "1000")], (b"x" * 1000,))[0] == 200
+    assert visitor.ask("POST", join, JSON, (b"x" * 1001,))[0] == 413
+    kind = [("content-type", 'Multipart/Form-Data; boundary="xyz"; charset=utf-8')]
+    assert visitor.ask("POST", UPLOAD, kind, (form(b"x"),))[0] == 200
+    assert visitor.ask("POST", UPLOAD, kind, (form(b"x", b"y"),))[:2] == (400, "One picture at a time.")
+    assert visitor.ask("POST", join, [("content-type", " application/JSON; charset=utf-8")], (b"{}",))[0] == 200
 
 
 def test_a_visitor_who_goes_away_leaves_nothing(visitor):
@@ -120,8 +145,23 @@ def test_uploads_and_requests_at_once_are_bounded_and_so_is_what_is_kept(visitor
         return [(await task)[0] for task in slow]
 
     assert sorted(asyncio.run(crowd())) == [200, 503, 503]
+
+    async def readers() -> list[int]:
+        open_ = [asyncio.create_task(visitor.asking("POST", UPLOAD, FORM, (0.05, form(b"x"))))]
+        await asyncio.sleep(0.01)
+        open_ += [asyncio.create_task(visitor.asking("POST", "/gradio_api/queue/join", JSON, (0.03, b"{}")))]
+        await asyncio.sleep(0.01)
+        late = (await visitor.asking("GET", "/"))[:2]
+        assert late == (503, "Too many visitors at once. Try again in a minute.")
+        return [(await task)[0] for task in open_]
+
+    assert asyncio.run(readers()) == [200, 200]  # two at once are allowed
+    assert visitor.ask("GET", "/")[0] == 200
     (visitor.folder / "kept").mkdir()
-    (visitor.folder / "kept" / "a.png").write_bytes(bytes(BOUNDS.stored_bytes + 1))
+    kept = visitor.folder / "kept" / "a.png"
+    kept.write_bytes(bytes(BOUNDS.stored_bytes - kept.parent.stat().st_size))
+    assert visitor.ask("POST", UPLOAD, FORM, (form(b"x"),))[0] == 200
+    kept.write_bytes(bytes(BOUNDS.stored_bytes - kept.parent.stat().st_size + 1))
     status, text, _ = visitor.ask("POST", UPLOAD, FORM, (form(b"x"),))
     assert (status, text) == (503, "Too many pictures at once. Try again in a minute.")
 
@@ -141,8 +181,15 @@ def test_other_paths_are_closed(visitor, path):
 
 
 def test_paths_of_the_page_are_open_and_an_upload_is_shown_as_no_page(visitor):
-    for path in ("/", "/assets/index.js", "/theme.css", "/gradio_api/queue/data", "/gradio_api/heartbeat/abc1"):
-        assert visitor.ask("GET", path)[0] == 200
+    for path in (
+        *("/", "/config", "/favicon.ico", "/manifest.json", "/theme.css", "/assets/index.js", "/static/a/b.css"),
+        *("/gradio_api/startup-events", "/gradio_api/upload_progress", "/gradio_api/queue/data"),
+        "/gradio_api/heartbeat/abc1",
+    ):
+        for method in ("GET", "HEAD"):
+            assert visitor.ask(method, path)[0] == 200
+        for method in ("POST", "PUT"):
+            assert visitor.ask(method, path, JSON)[:2] == (404, "There is no such page here.")
     _, _, headers = visitor.ask("GET", f"/gradio_api/file={visitor.folder}/abc/evil.html")
     assert headers["content-security-policy"] == "default-src 'none'; sandbox"
 
@@ -158,7 +205,9 @@ def test_paths_of_the_page_are_open_and_an_upload_is_shown_as_no_page(visitor):
 )  # fmt: skip
 def test_only_served_names_are_answered(visitor, host, served):
     assert is_served(host, {"demo.example.org"}) is served
-    assert (visitor.ask("GET", "/", host=host)[0] == 200) is served
+    status, text, _ = visitor.ask("GET", "/", host=host)
+    assert status == (200 if served else 421)
+    assert served or text == "This page is not served under that name. Ask the one who runs it for its address."
 
 
 def test_no_name_and_a_forwarded_foreign_one_are_refused(visitor):
@@ -170,13 +219,55 @@ def test_no_name_and_a_forwarded_foreign_one_are_refused(visitor):
 @pytest.mark.parametrize(
     ("origin", "status"),
     [("http://127.0.0.1:7860", 200), ("https://demo.example.org", 200), ("null", 403), ("https://evil.org", 403),
-     ("http://127.0.0.1:9999", 403), ("http://203.0.113.9", 403)],
+     ("http://127.0.0.1:9999", 403), ("http://203.0.113.9", 403), ("HTTP://127.0.0.1:7860", 200),
+     ("https://demo.example.org:8443", 200)],
 )  # fmt: skip
 def test_no_other_web_page_sends_pictures(visitor, origin, status):
-    assert visitor.ask("POST", UPLOAD, [*FORM, ("origin", origin)], (form(b"x"),))[0] == status
+    answered, text, _ = visitor.ask("POST", UPLOAD, [*FORM, ("origin", origin)], (form(b"x"),))
+    assert answered == status
+    assert status == 200 or text == "Another web page may not send pictures here."
+    assert visitor.ask("GET", "/", [("origin", origin)])[0] == 200
 
 
 def test_bounds_are_said_in_words():
-    words = Bounds().in_words
-    assert "20 MB and 25 million pixels" in words
-    assert "the 12 largest faces" in words
+    assert Bounds().in_words == (
+        "A file may have 20 MB and 25 million pixels, and must arrive within 60 seconds; the 12 largest faces in it"
+        " are judged. 32 pictures may wait."
+    )
+    bounds = Bounds()
+    assert (bounds.form_bytes, bounds.uploads, bounds.stored_bytes, bounds.requests) == (65536, 4, 268435456, 200)
+
+
+def test_what_is_no_request_is_handed_on_or_closed(visitor):
+    seen: list[Any] = []
+
+    async def page(*given: Any) -> None:
+        seen.extend(given)
+
+    async def send(message: Any) -> None:
+        seen.append(message)
+
+    async def nothing() -> dict[str, Any]:
+        return {}
+
+    lifespan = {"type": "lifespan"}
+    asyncio.run(Gate(page, Uploads(visitor.folder))(lifespan, nothing, send))
+    assert seen == [lifespan, nothing, send]
+    seen.clear()
+    asyncio.run(visitor.gate({"type": "websocket"}, nothing, send))
+    assert seen == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_after_the_body_the_page_hears_what_the_connection_says(visitor):
+    heard: list[Any] = []
+
+    async def page(scope, receive, send):
+        heard.extend([await receive(), await receive()])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    visitor.gate.app = page
+    assert visitor.ask("POST", UPLOAD, FORM, (form(b"x"),))[0] == 200
+    assert heard == [
+        {"type": "http.request", "body": form(b"x"), "more_body": False}, {"type": "http.disconnect"},
+    ]  # fmt: skip
