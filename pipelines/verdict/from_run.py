@@ -58,9 +58,9 @@ def finished_experiments(plan: Sequence[Planned], label: str | None) -> list[Pla
         raise AgfasError(f"No experiment is called '{label}': {nearest(label, labels)}")
     finished = [item for item in plan if label in (None, item.label) and result_path(item.experiment).is_file()]
     if not finished:
-        what = f"'{label}' is" if label else "No experiment in this folder is"
+        what = f"'{label}' is not finished" if label else "No experiment in this folder is finished"
         raise AgfasError(
-            f"{what} not finished: there are no results yet. Resume it with `agfas evaluate` or `agfas sweep` and the"
+            f"{what}: there are no results yet. Resume it with `agfas evaluate` or `agfas sweep` and the"
             " same configuration."
         )
     return finished
