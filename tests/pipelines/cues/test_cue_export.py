@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from contextlib import suppress
@@ -15,14 +16,15 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.cues.exchange import format
-from pipelines.cues.exchange.format import Listing
+from pipelines.cues.exchange.card import card_of
+from pipelines.cues.exchange.format import ExportedShard, Listing, read_shard
 from pipelines.cues.exchange.transfer import export_cues, import_cues
 from pipelines.cues.identity import store_identity
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import CueStore, cue_arrays
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
-from pipelines.fingerprint import file_sha256
+from pipelines.fingerprint import file_sha256, fingerprint
 
 KEYS = [f"cam/s{i // 4}/v{i // 2}/{i:03d}-é" for i in range(11)]
 FACES, RESTORED = np.random.default_rng(0).integers(0, 256, (2, len(KEYS), 6, 8, 3), dtype=np.uint8)
@@ -82,6 +84,92 @@ def test_the_hub_reads_what_the_card_says(tmp_path, exported):
     assert "8 pixels\nwide and 6 high" in card
     assert "`dfg` at t = 201" in card
     assert "n<1K" in card
+
+
+def test_a_parcel_piece_by_piece(tmp_path, exported):
+    store = filled_store(tmp_path / "cues")
+    listing = read_json(exported / "export.json")
+    listing.pop("_sha256", None)
+    names = [f"data/cues-{task:05d}-of-00003.parquet" for task in range(3)]
+    assert listing == {
+        "schema": 1,
+        "identity": store.identity,
+        "count": 11,
+        "shard_size": 4,
+        "keys_sha256": read_json(store.folder / "store.json")["keys_sha256"],
+        "shards": [
+            {
+                "task": task,
+                "file": name,
+                "sha256": file_sha256(exported / name),
+                "shard_sha256": store.entry(task).sha256,
+                "made": {"batch_size": 2},
+            }
+            for task, name in enumerate(names)
+        ],
+    }
+    assert sorted(files_of(exported)) == ["README.md", *names, "export.json"]
+    with pq.ParquetFile(exported / names[2]) as file:
+        assert json.loads(file.schema_arrow.metadata[b"agfas.cues"]) == {"identity": store.identity, "task": 2}
+        kinds = [(field.name, str(field.type)) for field in file.schema_arrow]
+        assert kinds == [
+            ("key", "string"), ("reconstruction", "binary"), ("shape", "fixed_size_list<element: int32>[3]"),
+            ("residual_mean", "float"), ("residual_std", "float"),
+        ]  # fmt: skip
+        (group,) = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+        columns = [group.column(number) for number in range(group.num_columns)]
+        assert {column.compression for column in columns} == {"ZSTD"}
+        assert [column.is_stats_set for column in columns] == [True, False, False, True, True]
+        assert not any("DICTIONARY" in encoding for column in columns for encoding in column.encodings)
+        rows = file.read().to_pylist()
+    assert [row["key"] for row in rows] == KEYS[8:]
+    assert [row["shape"] for row in rows] == [[6, 8, 3]] * 3
+    assert [row["reconstruction"] for row in rows] == [picture.tobytes() for picture in RESTORED[8:]]
+    arrays = cue_arrays(FACES[8:], RESTORED[8:])
+    for name in ("residual_mean", "residual_std"):
+        assert [row[name] for row in rows] == arrays[name].tolist()
+    card = (exported / "README.md").read_text()
+    for line in (
+        *(f"pretty_name: Cues {store.folder.name}", "license: other", "- image-classification", "- face-anti-spoofing"),
+        *("- presentation-attack-detection", "- agfas-cues", "- n<1K", "- config_name: default", "  - split: train"),
+        *("    path: data/*.parquet", '  "dataset": "faces",', "What 11 faces would look like if they were real"),
+    ):
+        assert line in card, line
+    (exported / ".git").mkdir()
+    (exported / "data" / ".part").touch()
+    assert export_cues(store.folder, exported) == Listing.read(exported)
+
+
+def test_a_listing_s_counts():
+    shards = tuple(ExportedShard(task, f"data/cues-{task:05d}-of-00003.parquet", "", "") for task in range(3))
+    listing = Listing({"source": {"name": "memae"}, "image_size": [6, 8]}, 11, 4, "0", shards)
+    assert (listing.tasks, [listing.rows(shard) for shard in shards]) == (3, [4, 4, 3])
+    assert (Listing({}, 12, 4, "0", ()).tasks, Listing({}, 13, 4, "0", ()).tasks) == (3, 4)
+    assert listing.store == fingerprint(listing.identity)
+    card = card_of(listing)
+    assert "each one restored by `memae`, 8 pixels" in card
+
+
+@pytest.mark.parametrize(
+    ("size", "is_allowed"), [([2, 16384], True), ([1, 8], False), ([8, 16385], False), ([8], False), ([8, 8, 3], False)]
+)
+def test_sides_of_pictures_are_bounded(tmp_path, exported, size, is_allowed):
+    listing = read_json(exported / "export.json")
+    listing["identity"]["image_size"] = size
+    write_json(exported / "export.json", listing)
+    if is_allowed:
+        assert Listing.read(exported).identity["image_size"] == size
+    else:
+        with pytest.raises(AgfasError, match="is damaged"):
+            Listing.read(exported)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(3, (6, 8)), (5, (6, 8))])
+def test_a_shard_of_other_rows_is_refused(exported, rows, size):
+    path = exported / "data" / "cues-00000-of-00003.parquet"
+    assert len(read_shard(path, 4, (6, 8))["reconstruction"]) == 4
+    with pytest.raises(AgfasError, match=f"it holds 4 rows of .* bytes; expected are {rows} rows"):
+        read_shard(path, rows, size)
 
 
 def test_a_broken_off_import_goes_on(tmp_path, exported):

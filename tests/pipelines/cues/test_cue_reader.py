@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
+from dfg.noise import noise_for_keys
 from pipelines.cues.reader import CueReader, donors_of
 from pipelines.cues.settings import BUILTIN_SOURCES
 from pipelines.errors import AgfasError
@@ -200,3 +203,67 @@ def test_a_masked_cue_is_zero_beside_its_givers_face(kind):
 def test_masks_of_another_number_are_refused():
     with pytest.raises(AgfasError, match="23 masks"):
         reader_of(masks=MASKS[:-1])
+
+
+def test_the_pictures_that_a_cue_is_formed_from():
+    rows = np.array([4, 1])
+    for form, third in (("residual", None), ("two_part", AUTOENCODED[rows]), ("compensated", AUTOENCODED[rows])):
+        face, restored, autoencoded = reader_of(autoencoded=AUTOENCODED, form=form).cues(rows)
+        np.testing.assert_array_equal(face, IMAGES[rows])
+        np.testing.assert_array_equal(restored, RESTORED[rows])
+        assert (autoencoded is None) == (third is None)
+        assert third is None or np.array_equal(autoencoded, third)
+    donors = donors_of(KEYS, VIDEOS, 0)[rows]
+    shuffled = reader_of("shuffled", autoencoded=AUTOENCODED, form="two_part").cues(rows)
+    for found, pictures in zip(shuffled, (IMAGES, RESTORED, AUTOENCODED), strict=True):
+        np.testing.assert_array_equal(found, pictures[donors])
+
+
+def test_noise_is_the_stream_of_the_cue_of_its_key():
+    rows = np.array([7, 2])
+    expected = noise_for_keys([f"cue/{KEYS[row]}" for row in rows], (6, SIZE, SIZE), 5)
+    given = {"reconstructions": None, "form": "two_part", "seed": 5, "masks": MASKS}
+    plain = reader_of("noise", **{**given, "masks": None})
+    assert torch.equal(plain.batch(rows), expected)
+    mirrored = plain.batch(rows, cue_flips=np.array([True, False]))
+    assert torch.equal(mirrored[0], expected[0].flip(-1))
+    assert torch.equal(mirrored[1], expected[1])
+    masked = reader_of("noise", **given)
+    assert torch.equal(masked.batch(rows), expected * torch.from_numpy(MASKS[rows])[:, None])
+    flipped = masked.batch(rows, None, np.array([True, True]), np.array([[0, 0], [1, 0]]))
+    assert torch.equal(flipped[0], (expected * torch.from_numpy(MASKS[rows])[:, None])[0].flip(-1))
+
+
+def test_changed_faces_and_restorations_take_the_place_of_the_stored_ones():
+    rows = np.array([3, 9])
+    changed = 255 - IMAGES[rows]
+    found = reader_of(normalize="none").batch(
+        rows, faces=changed, alike=lambda place, restored: restored // 2 if place else restored
+    )
+    for place, restored in enumerate((RESTORED[3], RESTORED[9] // 2)):
+        np.testing.assert_allclose(found[place], unit(changed[place]) - unit(restored), atol=1e-6)
+
+
+def test_donors_are_those_of_every_version():
+    """Another order would give every experiment with `shuffled` other cues under its old name."""
+    videos, keys = ["a", "a", "b", "c", "c", "b"], [f"cam/s/x/{place}" for place in range(6)]
+    names = [f"cam/{video}" for video in videos]
+
+    def digest(name: str, seed: int) -> bytes:
+        return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+    for seed in (0, 3):
+        line = sorted(range(6), key=lambda face: (digest(names[face], seed), digest(keys[face], seed)))
+        expected = {face: line[(place + 2) % 6] for place, face in enumerate(line)}
+        assert dict(enumerate(donors_of(keys, videos, seed))) == expected
+    half = donors_of([f"cam/s/v/{i}" for i in range(4)], ["v0", "v0", "v1", "v2"], 0)
+    assert sorted(half) == [0, 1, 2, 3]  # exactly half of the faces may be one video's
+    groups = ["x", "y"] * 6
+    of_groups = donors_of(KEYS[:12], VIDEOS[:12], 0, groups)
+    assert all(groups[face] == groups[donor] for face, donor in enumerate(of_groups))
+
+
+def test_a_class_of_one_s_own_is_a_source():
+    rows = np.array([0, 5])
+    assert torch.equal(reader_of("my.module:Class").batch(rows), reader_of("dfg").batch(rows))
+    assert len(reader_of()) == COUNT

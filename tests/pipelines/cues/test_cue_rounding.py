@@ -152,3 +152,29 @@ def test_what_a_shard_records(tmp_path):
     assert entry.made == {"batch_size": 2, **machine(torch.device("cpu"))}
     assert np.isin(["device", "torch", "threads"], list(entry.made)).all()
     assert ShardStore.open(make(tmp_path, Blur())[3]).entry(0).made == {"batch_size": 2, "device": "unknown"}
+
+
+def test_bounds_in_words():
+    said = [str(each) for each in (EQUAL, FLOAT32, TF32, BFLOAT16, BFLOAT16_PICTURE)]
+    assert [line.split(": ")[1] for line in said] == [
+        "up to 0 grey levels on 0.0% of a face's values",
+        "up to 1 grey levels on 0.1% of a face's values",
+        "up to 2 grey levels on 5.0% of a face's values",
+        "up to 2 grey levels on 15.0% of a face's values",
+        "up to 6 grey levels on 40.0% of a face's values",
+    ]
+
+
+def test_what_a_machine_is(monkeypatch):
+    monkeypatch.setattr(rounding, "processor", lambda: "a processor")
+    assert machine(None) == {"device": "unknown"}
+    cpu = {"device": "a processor", "torch": torch.__version__, "threads": torch.get_num_threads()}
+    assert machine(torch.device("cpu")) == cpu
+    gpu = {"device": "a processor", "torch": torch.__version__, "kernels": "fixed"}
+    assert machine(torch.device("cuda")) == gpu
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"H200 {device}")
+    assert machine(torch.device("cuda", 1)) == {**gpu, "device": "H200 cuda:1"}
+    assert tolerance(gpu, gpu, {"tf32": True}) == EQUAL
+    unknown = {"device": "unknown"}
+    assert tolerance(unknown, unknown, {"tf32": True}) == TF32
