@@ -30,12 +30,12 @@ def file_of(header: str, body: bytes = b"") -> bytes:
 def test_a_file_byte_by_byte():
     arrays = {
         "b": np.array([[1, 2], [3, 4]], np.uint8), "a": np.array([5], np.uint8), "c": np.array([1.5, -2.0], ">f4"),
-        "d": np.zeros((0, 3), np.int64), "e": np.array(7, np.int16),
+        "d": np.zeros((0, 3), np.int64), "e": np.array([7], np.int16),
     }  # fmt: skip
     header = (
         '{"d":{"dtype":"I64","shape":[0,3],"data_offsets":[0,0]},'
         '"c":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
-        '"e":{"dtype":"I16","shape":[],"data_offsets":[8,10]},'
+        '"e":{"dtype":"I16","shape":[1],"data_offsets":[8,10]},'
         '"a":{"dtype":"U8","shape":[1],"data_offsets":[10,11]},'
         '"b":{"dtype":"U8","shape":[2,2],"data_offsets":[11,15]}}'
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from paired_tables import mean_interval, paired_difference
@@ -12,10 +14,12 @@ from pipelines.evaluation import bootstrap, metrics
 from pipelines.evaluation.bootstrap import (
     BOOTSTRAP_METRICS,
     Draws,
+    checked,
     interval,
     intervals,
     replicate_values,
 )
+from pipelines.evaluation.exact import Tallies, Tally
 from pipelines.evaluation.scores import SCORE_COLUMNS, ScoreTable
 
 
@@ -210,3 +214,55 @@ def test_mistakes_are_named():
         intervals(table, 0.5, unit="subjects")
     with pytest.raises(AgfasError, match="no attack"):
         intervals(make_table([1, 1], [0.1, 0.2]), 0.5)
+
+
+@pytest.mark.parametrize("unit", ["video", "subject"])
+def test_draws_are_those_of_every_version(unit):
+    """Published intervals rest on them: strata by name, and for each replicate one draw a stratum, in this order."""
+    videos = two_domains(60).by_video()
+    if unit == "video":
+        cluster = np.arange(60)
+        strata = [*zip(videos.domain.tolist(), videos.attack_type.tolist(), strict=True)]
+    else:
+        people = [*zip(videos.domain.tolist(), videos.subject.tolist(), strict=True)]
+        order = sorted(set(people))
+        cluster = np.array([order.index(person) for person in people])
+        both = [*zip(people, videos.label.tolist(), strict=True)]
+        kinds = {person: {label for other, label in both if other == person} for person in order}
+        strata = [(domain, 0 in kinds[domain, name], 1 in kinds[domain, name]) for domain, name in order]
+    digest = hashlib.sha256("\n".join(videos.key.tolist()).encode()).digest()
+    generator = np.random.default_rng([7, int.from_bytes(digest[:8], "big")])
+    expected = []
+    for _ in range(4):
+        drawn = np.zeros(len(strata), dtype=int)
+        for stratum in sorted(set(strata)):
+            members = [place for place, other in enumerate(strata) if other == stratum]
+            for pick in generator.integers(0, len(members), len(members)):
+                drawn[members[pick]] += 1
+        expected.append(drawn[cluster].tolist())
+    (block,) = Draws(videos, unit, seed=7).blocks(4)
+    assert block.tolist() == expected
+    assert not block.flags.writeable  # it is kept for the next detector
+
+
+def test_what_is_drawn_unless_something_else_is_asked_for():
+    table = random_table(40, 3)
+    usual = intervals(table, 0.5)
+    assert list(usual) == ["hter", "auc", "eer", "acer"]
+    assert usual == intervals(table, 0.5, list(usual), 1000, 0, unit="video", level=0.95)
+    assert len(replicate_values(table, 0.5, ["auc"])["auc"]) == 1000
+    values = replicate_values(table, 0.5, ["auc"], 50)["auc"]
+    assert values.tolist() == replicate_values(table, 0.5, ["auc"], 50, 0, unit="video")["auc"].tolist()
+    assert interval(values) == tuple(np.quantile(values, [0.025, 0.975]))
+    two = two_domains(300)
+    assert intervals(two, 0.5, ["auc"], 100, level=0.5) != intervals(two, 0.5, ["auc"], 100)
+    assert intervals(two, 0.5, ["auc"], 100, unit="subject") != intervals(two, 0.5, ["auc"], 100)
+    assert BOOTSTRAP_METRICS == ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
+
+
+def test_where_the_exact_ends_take_the_place_of_the_bootstrap_s():
+    few, many = Tally(1, 40), Tally(10, 40)
+    tallies = Tallies(many, few, {"print": few}, 0.9)
+    assert checked((0.1, 0.2), tallies, "bpcer", 0.9) == (0.1, 0.2)
+    assert checked((0.2, 0.2), tallies, "bpcer", 0.9) == many.ends(0.9)
+    assert checked((0.1, 0.2), tallies, "far") == few.ends(0.95)

@@ -255,7 +255,7 @@ def test_whatever_a_decoder_raises_is_a_refusal(monkeypatch):
             raise MemoryError("no  room\nat all" + "x" * 300)
 
     refused = model(loaded=Loaded(Breaks()))(grey(9))[0]
-    assert refused.reason == f"it could not be processed (MemoryError: no room at all{'x' * 185})"
+    assert refused.reason == f"it could not be processed (MemoryError: no room at all{'x' * 186})"
 
 
 def test_what_is_given_is_one_picture_or_many():
