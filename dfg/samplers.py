@@ -191,7 +191,10 @@ class DpmSolverSampler:
         self.timesteps = list(timesteps)
         schedule = {key: value for key, value in scheduler.config.items() if key in _SCHEDULE_FIELDS}
         self.solver: Any = DPMSolverMultistepScheduler(
-            **schedule,  # second order and "dpmsolver++" are its defaults
+            **schedule,
+            prediction_type="epsilon",
+            solver_order=2,
+            algorithm_type="dpmsolver++",
             # The last step is long in log-SNR; a second-order extrapolation would overshoot.
             euler_at_final=True,
         )

@@ -171,7 +171,7 @@ def _similarity(points: np.ndarray | None) -> np.ndarray:
     """The similarity (2, 3) from the five points to `TEMPLATE` (Umeyama 1991, reflections excluded).
 
     Raises:
-        ValueError: not five finite points, or points at one place.
+        ValueError: not five finite points, points at one place, or points that no similarity brings near.
     """
     given = np.asarray(math.nan if points is None else points, dtype=np.float64)
     if given.shape != (5, 2) or not (np.abs(given) < 1e9).all():  # also refuses NaN
@@ -186,4 +186,6 @@ def _similarity(points: np.ndarray | None) -> np.ndarray:
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     rotation = left @ np.diag(signs) @ right
     scale = float((spread * signs).sum()) / variance
+    if scale < 1e-9:
+        raise ValueError("The five points of the face are no face's, so that it cannot be aligned. Detect it again.")
     return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])

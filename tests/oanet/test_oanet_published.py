@@ -101,6 +101,13 @@ def test_the_smallest_face_is_placed_on_the_template() -> None:
     np.testing.assert_allclose(face * 1.05e-7 @ matrix[:, :2].T + matrix[:, 2], face, atol=1e-4)
 
 
+def test_points_that_no_similarity_brings_near_a_face_are_refused() -> None:
+    centred = TEMPLATE.astype(np.float64) - TEMPLATE.mean(axis=0)
+    apart = centred @ np.linalg.inv(centred.T @ centred) @ np.diag([1.0, -1.0])
+    with pytest.raises(ValueError, match="are no face's, so that it cannot be aligned"):
+        _similarity(100 * apart)
+
+
 def test_large_files_are_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.pt").open("wb") as file:
         file.truncate(100_000_000)
