@@ -72,6 +72,8 @@ def test_the_paper_preset_has_its_size(which, count):
     with torch.device("meta"):
         model = baseline_class(which)()
     assert sum(p.numel() for p in model.parameters()) == count
+    if which == "anoddpm":
+        assert not model._alphas_cumprod.is_meta, "the schedule has values wherever the network is built"
 
 
 def test_a_restoration_is_a_function_of_its_face(model, faces, keys):
@@ -115,6 +117,7 @@ def test_every_parameter_learns(model, faces):
     if model.name == "deep_svdd":
         model.fix_center([faces])
     objective = OBJECTIVES[model.name](model.train())
+    assert all(key.startswith("model.") for key in objective.state_dict())
     parts = objective(batch_of(faces), 0.5)
     assert all(value.ndim == 0 and value.isfinite() for value in parts.values())
     parts["loss"].backward()
@@ -193,6 +196,13 @@ def test_the_smallest_of_each_kind_is_built():
         unet = build_baseline("anoddpm", "tiny", 32, attention_levels=2, channels=(8, 8)).unet
     assert unet.config["sample_size"] == 32
     assert [len(block.resnets) for block in unet.down_blocks] == [1, 1]
+
+
+def test_loading_asks_for_nothing_but_the_folders_safetensors(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"_class_name": "MemAE"}')
+    monkeypatch.setattr(baseline_class("memae"), "from_pretrained", lambda place, **options: (place, options))
+    options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    assert load_baseline(str(tmp_path)) == (tmp_path, options)
 
 
 def test_pickled_weights_are_not_loaded(tmp_path):

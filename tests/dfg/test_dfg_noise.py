@@ -46,6 +46,14 @@ def test_the_global_stream_is_left_alone():
     assert torch.equal(torch.rand(2), wanted)
 
 
+def test_the_streams_of_gpus_are_left_alone(monkeypatch):
+    asked, plain = [], torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **options: asked.append(options) or plain(**options))
+    with seeded(0):
+        pass
+    assert asked == [{"devices": []}]
+
+
 def test_generators_are_used_one_per_row():
     rows = noise_from_generators([generator_for_key(key, 9) for key in KEYS], (3, 5))
     assert torch.equal(rows, noise_for_keys(KEYS, (3, 5), seed=9))

@@ -319,3 +319,27 @@ def test_only_the_first_nodes_tell_whether_a_graph_normalises(recogniser, before
     encoder = OnnxIdentityEncoder.from_onnx(recogniser, "map")
     assert encoder.config["input_mean"] == mean
     assert encoder.config["input_scale"] == (127.5 if mean else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "embeddings", "words"),
+    [
+        (torch.zeros(2, 5, 6), torch.ones(2, 6), r"the tensor map becomes tokens of the shape \(2, 5, 6\)"),
+        (torch.zeros(2, 4, 5), torch.ones(2, 6), r"the tensor map becomes tokens of the shape \(2, 4, 5\)"),
+        (torch.zeros(2, 4, 6), torch.ones(1, 6), "its first output has 1 rows for 2 faces"),
+        (torch.full((2, 4, 6), torch.nan), torch.ones(2, 6), "not finite"),
+        (torch.tensor([torch.nan] + [0.0] * 47).view(2, 4, 6), torch.ones(2, 6), "not finite"),
+        (torch.zeros(2, 4, 6), torch.tensor([[1.0], [torch.inf]]), "not finite"),
+        (torch.zeros(2, 4, 6), torch.ones(2, 6), None),
+    ],
+)
+def test_what_a_graph_gives_is_checked_before_it_is_used(monkeypatch, tokens, embeddings, words):
+    encoder = OnnxIdentityEncoder("map", 6, 4)
+    monkeypatch.setattr(encoder, "forward", lambda faces: tokens)
+    monkeypatch.setattr(encoder, "embed", lambda faces: embeddings)
+    assert not encoder.state_dict()
+    if words is None:
+        encoder._check(torch.zeros(2, 3, 8, 8))
+    else:
+        with pytest.raises(ValueError, match=words):
+            encoder._check(torch.zeros(2, 3, 8, 8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 
 import pytest
@@ -148,3 +149,19 @@ def test_a_file_is_read_again_until_the_clock_has_moved_on(tmp_path, monkeypatch
         monkeypatch.setattr(seals.time, "time_ns", lambda now=now: changed + now)
         sha256(tmp_path / "a.json")
     assert len(read) == 3  # within two seconds each time; once known, no more
+
+
+def test_checksums_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("{}")
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
+    seal(tmp_path)
+    assert flushed == [(tmp_path / SEAL_NAME).stat().st_size]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        seal(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", SEAL_NAME]

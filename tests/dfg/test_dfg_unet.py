@@ -40,6 +40,7 @@ def test_construction_is_seeded_and_overridable():
     wide = build_unet("tiny", in_channels=16, sample_size=16, cross_attention_dim=512, layers_per_block=2)
     assert wide.config["cross_attention_dim"] == 512
     assert wide.config["layers_per_block"] == 2
+    assert wide.config["sample_size"] == 16
 
 
 def test_unknown_presets_are_refused():

@@ -21,6 +21,8 @@ from oanet.detectors import Detector, build_detector, load_detector
 from oanet.detectors.base import check_cue
 from oanet.detectors.vit import ImageOnly
 from oanet.objectives import build_objective
+from oanet.objectives.base import Share
+from oanet.objectives.flip_mcl import MultimodalContrast
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -196,6 +198,7 @@ def test_a_grey_picture_stands_for_nobody() -> None:
     seen: list[Any] = []
     Detector.look_at_nobody(SimpleNamespace(look=lambda *given: seen.extend(given)))  # type: ignore[arg-type]
     picture, box, points = seen
+    assert Detector.look(SimpleNamespace(), picture) is picture  # type: ignore[arg-type]
     assert (picture.shape, picture.dtype, picture.min(), picture.max()) == ((128, 128, 3), "uint8", 128, 128)
     assert box.tolist() == [32, 32, 64, 64]
     expected = [[54.4, 49.92], [74.24, 49.92], [64, 64], [56.32, 78.08], [71.68, 78.08]]
@@ -232,3 +235,24 @@ def test_a_cue_is_a_batch_of_pictures() -> None:
     for other in (cue[:, :, 0], cue[None], cue[:, :2]):
         with pytest.raises(ValueError, match="built with cue_channels = 3 but the cue has the shape"):
             check_cue(other, "x", 3)
+
+
+def test_the_streams_of_gpus_are_left_alone(
+    make_batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restoring them would wait for every GPU there is."""
+    asked: list[Any] = []
+    plain = torch.random.fork_rng
+
+    def fork(**options: Any) -> Any:
+        asked.append(options)
+        return plain(**options)
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    detector = tiny("image_only")
+    detector.save_pretrained(tmp_path)
+    load_detector(tmp_path)
+    build_objective("erm", detector, 1)
+    contrast: Any = SimpleNamespace(share=Share(), min_area=0.5, colours=torch.nn.Identity())
+    MultimodalContrast._view(contrast, make_batch(1))
+    assert asked == [{"devices": []}] * 4

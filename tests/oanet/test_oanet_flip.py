@@ -251,12 +251,14 @@ def test_the_mlp_of_flip_mcl_has_the_published_sizes() -> None:
 
 def test_views_stay_pictures_differ_and_repeat(make_batch: MakeBatch) -> None:
     batch = make_batch(4)
+    batch.image[1] = batch.image[0]
     objective: Any = build_objective("flip_mcl", tiny("flip_mcl"), 1, hidden=8)
     torch.manual_seed(5)
     first, second = objective._view(batch), objective._view(batch)
     torch.manual_seed(5)
     assert torch.equal(objective._view(batch), first)
     assert not torch.allclose(first, second, atol=0.05)
+    assert not torch.allclose(first[0], first[1], atol=0.05), "equal faces are seen differently"
     assert first.abs().max() <= 1 + 1e-6
 
 

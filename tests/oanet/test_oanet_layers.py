@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from oanet.attention import OffRealCrossAttention
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors import build_detector
 from oanet.head import LivenessHead, normalize_feature
+from oanet.objectives.flip_mcl import projector
+from oanet.objectives.ssan import MapDiscriminator
 from oanet.towers import ConvStem, build_vit, fit_image, pool
 from oanet.trunks import RESIZES, _per_channel, build_resnet, forget_constants, resize, standardize
 
@@ -178,6 +181,19 @@ def test_convolutions_run_in_the_fast_layout(name: str, inputs: bool) -> None:
             )
     detector(torch.zeros(2, 3, 64, 64))
     assert all(seen if inputs else seen[1:])
+
+
+def test_activations_are_overwritten_where_nothing_else_reads_them() -> None:
+    ssan: Any = build_detector("ssan_m", preset="tiny")
+    modules: list[Any] = [
+        *(build_detector("ssdg_m", preset="tiny").trunk, build_detector("cdcn", preset="tiny")),
+        *(ssan.trunk, ssan.content, ssan.decoder, build_detector("auxiliary", preset="tiny").map_heads),
+        *(ConvStem(32, 8, 3, 24), MapDiscriminator(4, 2), projector(4, 4, 4)),
+    ]
+    for module in modules:
+        activations = [layer for layer in module.modules() if isinstance(layer, nn.ReLU | nn.LeakyReLU)]
+        assert activations
+        assert all(layer.inplace for layer in activations)
 
 
 def test_cues_and_patches_are_brought_into_the_fast_layout() -> None:

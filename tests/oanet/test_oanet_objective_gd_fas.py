@@ -134,6 +134,9 @@ def test_parallel_words_explain_one_direction() -> None:
     words = torch.tensor([[0.0, 2.0, 0.0], [0.0, -3.0, 0.0]])
     rest = residual(torch.tensor([[1.0, 5.0, 2.0]]), words)
     torch.testing.assert_close(rest, torch.tensor([[1.0, 0.0, 2.0]]))
+    # Where they differ by less than a millionth, the second counts in part: half of its unit vector here.
+    nearly = torch.tensor([[0.0, 1.0, 0.0], [5e-7, 1.0, 0.0]])
+    torch.testing.assert_close(residual(torch.tensor([[4.0, 5.0, 2.0]]), nearly), torch.tensor([[3.0, 0.0, 2.0]]))
 
 
 def test_no_gradient_of_fod_reaches_the_words_or_the_head(make_batch: MakeBatch) -> None:

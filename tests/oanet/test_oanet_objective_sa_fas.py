@@ -170,6 +170,7 @@ def test_image_and_cue_sample_windows_one_window(make_batch: MakeBatch) -> None:
     assert view.key == batch.key
 
 
+@pytest.mark.filterwarnings("error")  # torch warns where nobody says how corners are aligned
 def test_windows_crop_turn_and_mirror_as_they_say() -> None:
     picture = torch.arange(16.0).view(1, 1, 4, 4)
     straight = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])

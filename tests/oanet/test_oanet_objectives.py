@@ -224,7 +224,9 @@ def test_erm_weighs_classes(make_batch: MakeBatch) -> None:
     plain = build_objective("erm", detector, 1)(batch, 0.0)["loss"]
     assert plain.item() == pytest.approx(losses.mean().item(), rel=1e-6)
     factors = torch.tensor([1.0, 3.0])[batch.label]
-    weighted = build_objective("erm", detector, 1, class_weights=[1.0, 3.0])(batch, 0.0)["loss"]
+    objective = build_objective("erm", detector, 1, class_weights=[1.0, 3.0])
+    assert all(name.startswith("detector.") for name in objective.state_dict())
+    weighted = objective(batch, 0.0)["loss"]
     assert weighted.item() == pytest.approx((losses * factors).sum().item() / factors.sum().item(), rel=1e-6)
 
 

@@ -103,6 +103,8 @@ def test_attention_with_rotary_codes_is_timms_own(make_batch: MakeBatch) -> None
     found = detector.see_patches(batch.image, batch.cue)
     assert found.patches.shape == (2, 16, 24)
     torch.testing.assert_close(found.patch_attention, maps[0].mean(dim=1)[:, 0, 5:])
+    assert not detector.vit.norm._forward_hooks, "nothing is kept once it has been seen"
+    assert not attention._forward_pre_hooks
 
 
 def test_only_vits_have_patches(make_batch: MakeBatch) -> None:

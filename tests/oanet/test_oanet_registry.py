@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,20 @@ def test_what_the_source_does_not_tell_is_imported(write_module: WriteModule) ->
     assert registry.options("made:B") == ("a", "b")
     assert registry.attribute("made", "size") == registry.attribute("made:B", "size") == 5
     assert registry.load("made:A.__name__") == "A"
+
+
+def test_what_the_source_tells_is_what_the_class_has(write_module: WriteModule) -> None:
+    write_module("base_of_one", "class One:\n    size = 7\n    def __init__(self, a, /, b, *, c): ...\n")
+    derived = "class Two(One):\n    other = size = 8\nclass Three(One):\n    size = 2 + 3\n"
+    write_module("of_one", f"from base_of_one import One\n{derived}class One(One): ...\n")
+    registry = Registry("thing", "none", {}, supplied=("b",))
+    assert registry.options("base_of_one:One") == registry.options("of_one:Two") == ("a", "c")
+    assert registry.options("of_one:One") == ("a", "c"), "a class may have the name of its base"
+    assert [registry.attribute(f"of_one:{name}", "size") for name in ("One", "Two", "Three")] == [7, 8, 5]
+    assert registry.attribute("of_one:Two", "other") == 8
+    assert registry.attribute("of_one:Two", "third") is None
+    assert registry.attribute("math:pi", "real") == math.pi, "of modules that have no source"
+    assert registry.attribute("sys:version_info", "major") == 3
 
 
 def test_relative_imports_and_re_exports_are_followed(write_module: WriteModule) -> None:

@@ -204,6 +204,11 @@ def test_the_running_variance_after_dense_layers_is_the_biased_one() -> None:
     torch.testing.assert_close(layer.running_mean, plain.running_mean)
     assert layer.num_batches_tracked == plain.num_batches_tracked
     torch.testing.assert_close(layer.running_var, 0.75 + 0.25 * values.var(dim=0, correction=0))
+    for options in ({"momentum": None}, {"track_running_stats": False}):  # which Keras has not: as torch does
+        layer, plain = (kind(3, **options).train() for kind in (DenseBatchNorm, torch.nn.BatchNorm1d))
+        torch.testing.assert_close(layer(values), plain(values))
+        assert layer.state_dict().keys() == plain.state_dict().keys()
+        torch.testing.assert_close(list(layer.state_dict().values()), list(plain.state_dict().values()))
 
 
 def test_the_penalty_is_that_of_keras(make_batch: MakeBatch) -> None:

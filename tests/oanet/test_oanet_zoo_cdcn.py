@@ -35,6 +35,7 @@ def test_central_difference_equals_the_slow_loop(theta: float) -> None:
     layer = CentralDifferenceConv2d(2, 3, theta).double()
     image = torch.randn(2, 2, 4, 5, dtype=torch.float64)
     torch.testing.assert_close(layer(image), slow_central_difference(image, layer.weight.detach(), theta))
+    assert set(layer.state_dict()) == {"weight"}
 
 
 def test_a_flat_picture_has_no_central_differences() -> None:
