@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.data.detection import DetectedFace
+from pipelines.data.prepare.dataset import TaskFiles, TaskRecords, write_records
 from pipelines.errors import AgfasError
 
 FACE = (230, 30, 30)
@@ -134,6 +135,35 @@ def everything(folder: Path) -> dict[str, bytes]:
 def refused(folder: Path) -> list[dict[str, str]]:
     with (folder / "refused.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def record(number: int, **other) -> dict:
+    """A face of a task, of numbers that floats hold exactly."""
+    points = [[float(number), 0.5 * place] for place in range(5)]
+    return {
+        **{"key": f"d/s/v/{number:03d}", "image": b"image%d" % number, "label": number % 2, "attack_type": "none"},
+        **{"domain": "d", "subject": "s", "video": "v", "frame": number, "split": "train", "landmarks": points},
+        **{
+            "source": f"{number}.png",
+            "source_frame": -1,
+            "frame_rule": "",
+            "picture": None,
+            "box": [1.0, 2.0, 3.0, 4.0],
+        },
+        **{"points": points, "detector": "squares", "detector_score": 0.5, "pose": [1.0, 2.0, 3.0], "quality": 0.25},
+        **{"mask": None, "age": -1, "sex": "", "ethnicity": "", "subject_known": True, "hash": 2**63 + number},
+        **{"thumbnail": bytes([number]) * 256, **other},
+    }
+
+
+def finished(folder: Path, *tasks: list[dict], **lists) -> TaskRecords:
+    """Finished tasks of a job, with their refusals and notes."""
+    files = TaskFiles(folder)
+    files.make_folders()
+    for number, records in enumerate(tasks):
+        write_records(files.records(number), records)
+        files.finish(number, {"refused": [], "noted": [], **lists})
+    return TaskRecords(files, len(tasks))
 
 
 def prepare_until_killed(source: str, out: str) -> None:

@@ -30,7 +30,7 @@ _FOLDERS = ("images1024x1024", "thumbnails128x128")
 _LAYOUT = Layout(
     TITLE,
     (),
-    r"(?:.*/)?(?P<number>\d{5})\.\w+",
+    r"(?!in-the-wild-images/)(?:.*/)?(?P<number>\d{5})\.\w+",
     "images1024x1024/00000/00000.png",
     extras=r"in-the-wild-images/.*",
 )

@@ -115,7 +115,7 @@ def find_live(source: Path, domain: str) -> list[SourceFace]:
     ]
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts names by the numbers in them: 9 before 10."""
+def _natural(path: Path) -> list[int | str]:
+    """Sorts names of one folder by the numbers in them: 9 before 10."""
     parts = re.findall(r"\d+|\D+", one_form(str(path)))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [int(part) if part.isdecimal() else part for part in parts]

@@ -56,7 +56,7 @@ def meanings(
     if given is None:
         unclear = [label for label, kind in common.items() if kind is None]
         if unclear:
-            close = get_close_matches(plain(unclear[0]), MEANINGS, n=1, cutoff=0.6)
+            close = get_close_matches(plain(unclear[0]), MEANINGS)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise AgfasError(
                 f"Which labels mean bona fide? {unclear[0]!r} ({there[unclear[0]]}) has no common meaning{hint}. Name"
@@ -107,8 +107,9 @@ def _words(given: Given) -> list[str]:
 def _named(word: str, labels: Sequence[str], names: Sequence[str], where: str) -> list[str]:
     """The labels that a word of the option names: by their spelling, else by their number."""
     same = [label for label in labels if _spelling(label) == _spelling(word)]
-    if not same and word.isdecimal() and len(word) < 10 and int(word) < len(names):
-        same = [label for label in labels if label == names[int(word)]]
+    if not same:
+        numbered = {str(number): name for number, name in enumerate(names)}
+        same = [label for label in labels if label == numbered.get(_spelling(word))]
     if not same and {"0": "false", "1": "true"}.get(word) in labels:
         same = [{"0": "false", "1": "true"}[word]]
     if not same:

@@ -71,7 +71,7 @@ def _inside(path: Path, line: int, value: str) -> Path:
 def _respelled(file: Path, entries: Callable[[Path], dict[str, list[str]]]) -> Path | None:
     """The file whose path differs in its form of Unicode or in case only; None if there is none, or more than one."""
     place = Path(file.anchor)
-    for part in file.parts[len(place.parts) :]:
+    for part in file.relative_to(place).parts:
         if os.path.lexists(place / part):
             place /= part
             continue

@@ -107,8 +107,10 @@ def media_in(folder: Path, expected: str = "") -> list[Path]:
 def _others(folder: Path) -> str:
     """The most frequent kind of picture or video in a folder that is not read, in one sentence; empty if none."""
     found = Counter(kind for path in files_in(folder, ("",)) if (kind := kind_named(path)) and kind.advice)
-    kind, number = next(iter(found.most_common(1)), (None, 0))
-    return f" {number} of them: {kind.name}, which is not read. {kind.advice}" if kind else ""
+    if not found:
+        return ""
+    ((kind, number),) = found.most_common(1)
+    return f" {number} of them: {kind.name}, which is not read. {kind.advice}"
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -132,13 +134,13 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         entry = waiting.pop()
         if entry.is_symlink():
             _leave_out(entry, "it is a link, and links are not followed. Put what it points to in its place")
-        elif entry.is_dir(follow_symlinks=False):
+        elif entry.is_dir():
             try:
                 waiting += _listing(entry.path)
             except OSError as error:
                 _leave_out(entry, f"the folder cannot be read ({error.strerror})")
         elif entry.name.lower().endswith(suffixes):
-            if entry.is_file(follow_symlinks=False):
+            if entry.is_file():
                 found.append(Path(entry.path))
             else:
                 _leave_out(entry, "it is neither a file nor a folder")

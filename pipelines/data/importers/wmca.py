@@ -100,7 +100,7 @@ def _splits(root: Path) -> dict[str, str]:
     path = next((folder / _PROTOCOL for folder in folders if (folder / _PROTOCOL).is_file()), None)
     if path is None:
         return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
         rows = [row for row in csv.reader(stream) if row]
     splits = {Path(row[0].strip()).name: _SPLITS[row[-1].strip()] for row in rows if row[-1].strip() in _SPLITS}
     if not splits:

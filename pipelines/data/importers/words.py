@@ -63,5 +63,5 @@ def meaning(word: object) -> str | None:
     text = plain(word)
     for ending in ("", "s", " face", " faces", " attack", " attacks"):
         if text.endswith(ending) and (found := MEANINGS.get(text.removesuffix(ending))):
-            return found if ending.strip() != "attack" or found != NO_ATTACK else None
+            return None if "attack" in ending and found == NO_ATTACK else found
     return None

@@ -116,12 +116,12 @@ def assemble(
 
 def refused_share(card: dict[str, Any]) -> float:
     """Share of the expected faces that were refused, not counting limits of the recipe; 1 if no face is left."""
-    return float(card["refused_faces"]) / max(1, int(card["asked"])) if card["faces"] else 1.0
+    return float(card["refused_faces"]) / int(card["asked"]) if card["faces"] else 1.0
 
 
 def contradicted_share(card: dict[str, Any]) -> float:
     """Share of the faces that are both bona fide and attack."""
-    return float(card.get("repeats", {}).get("faces_in_both", 0)) / max(1, int(card["faces"]))
+    return float(card.get("repeats", {}).get("faces_in_both", 0)) / int(card["faces"]) if card["faces"] else 0.0
 
 
 def _join(columns: dict[str, list[Any]], recipe: PrepareRecipe, sources: Sources) -> Joined:

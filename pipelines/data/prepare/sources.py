@@ -18,7 +18,7 @@ from pipelines.data.formats import kind_beside, kind_named, why_unread
 from pipelines.data.images import read_noted
 from pipelines.data.importers import importer_module, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
-from pipelines.data.importers.source import LeftOut, SourceFace, is_of_the_system, split_of
+from pipelines.data.importers.source import LeftOut, SourceFace, split_of
 from pipelines.data.prepare.names import check_keys, path_below, settled_names, source_name, with_safe_names
 from pipelines.data.prepare.settings import PrepareRecipe, check_options
 from pipelines.data.splits import Group, assign_splits, evenly_spaced
@@ -217,8 +217,6 @@ def _why_left(path: Path, places: str) -> tuple[str, str]:
     kind, ending = kind_beside(path), path.suffix.lower() or "no suffix"
     if kind is None:
         return "", f"{ending}, ignored by the importer"
-    if any(map(is_of_the_system, path.parts[-2:])):
-        return "", "made by macOS or Windows"
     if kind.advice or ending not in kind.suffixes:
         return f"It {why_unread(kind, path)}", ""
     if places:

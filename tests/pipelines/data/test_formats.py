@@ -268,6 +268,7 @@ def test_the_terminal_names_the_most_frequent_kinds_that_are_not_read(tmp_path, 
 def test_a_folder_without_a_readable_picture_names_what_is_there(tmp_path):
     for number in range(3):
         write(tmp_path / f"{number}.dng", b"any bytes")
+    write(tmp_path / "0.psd", b"any bytes")
     with pytest.raises(AgfasError, match=r"3 of them: a camera raw picture, which is not read\. Export"):
         media_in(tmp_path)
 

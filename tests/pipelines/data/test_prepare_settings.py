@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,8 @@ def test_all_parts_of_a_key_are_made_safe():
         ([face("v", "a.png"), face("v", "b.png")], False, "a.png and b.png both have the key d/1/s/v/000"),
         ([face("v", "a.mp4"), face("v", "b.png", frame=4)], False, "a.mp4 and b.png both have"),
         ([face("v"), face("v", subject="t", frame=1)], False, "has the subjects 's' and 't'"),
+        ([face("v", subject=name, frame=n) for n, name in enumerate("zxy")], False, "has the subjects 'x' and 'y'"),
+        ([replace(face("v"), row=0), replace(face("v"), row=3)], False, "a.png row 0 and a.png row 3 both have"),
         ([face("v"), face("v", label=0, frame=1)], False, "both bona fide and attack"),
         ([face("v"), face("v-face1")], True, "name that a further face of 'v'"),
     ],
@@ -143,6 +146,64 @@ def test_keys_that_are_not_unique_are_refused_before_any_work(faces, all_faces, 
 def test_a_name_like_a_further_face_is_fine_where_it_cannot_clash():
     check_keys([face("v"), face("v-face1")], all_faces=False)
     check_keys([face("v"), face("w-face1")], all_faces=True)
+    check_keys([face("v"), replace(face("v-face1"), domain="e")], all_faces=True)
+    check_keys([face("v", "a.mp4"), replace(face("v", "b.png", frame=4), domain="e")], all_faces=False)
+
+
+def test_paths_that_differ_and_only_look_the_same_are_said_to():
+    forms = [face("v", f"{name}.png") for name in ("\u00e9", "e\u0301")]
+    for faces, said in ((forms, True), ([face("v"), face("v")], False), ([face("v"), face("v", "b.png")], False)):
+        with pytest.raises(AgfasError) as caught:
+            check_keys(faces, all_faces=False)
+        assert ("two forms of one name in Unicode" in str(caught.value)) == said
+
+
+BOUNDS = {
+    "limit": (1, None), "frames": (1, None), "size": (16, 2048), "max_yaw": (0.1, 90), "max_pitch": (0.1, 90),
+    "ratio": (1, None), "workers": (1, None), "min_score": (0, 1), "min_quality": (0, 1), "max_refused": (0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_settings_are_allowed_up_to_their_bounds(name):
+    least, most = BOUNDS[name]
+    for value in (least, most):
+        assert value is None or getattr(build_recipe({name: value}, "it"), name) == value
+    for value in (0 if least == 0.1 else least - 1, *([most + 1] if most else [])):
+        with pytest.raises(AgfasError, match=f"'{name}' = "):
+            build_recipe({name: value}, "it")
+
+
+def test_splits_share_at_most_everything():
+    assert SplitSettings(train=0.75, dev=0.25).assignment() == {
+        **{"official": True, "train": 0.75, "dev": 0.25, "dev_from_train": 0.0, "seed": 0},
+    }
+    for wrong in ({"train": 0.75, "dev": 0.26}, {"seed": -1}, {"largest_group": 1.1}, {"dev_from_train": -0.1}):
+        with pytest.raises(AgfasError):
+            build_recipe({"splits": wrong}, "it")
+    assert SplitSettings(seed=0, largest_group=1.0, dev_from_train=1.0).seed == 0
+
+
+def test_whole_numbers_of_options_have_one_form():
+    options = {"a": 1.0, "b": 1.5, "c": "1.0", "d": 1, "e": True}
+    found = PrepareRecipe(options=options).options
+    assert {name: repr(value) for name, value in found.items()} == {
+        "a": "1",
+        "b": "1.5",
+        "c": "'1.0'",
+        "d": "1",
+        "e": "True",
+    }
+
+
+def test_what_decides_the_dataset_and_how_faces_are_cut():
+    decides = PrepareRecipe().of_the_result()
+    assert set(PrepareRecipe.model_fields) - set(decides) == {
+        *("workers", "max_refused", "allow_missing", "allow_leaks", "weights", "parsing_weights", "alike"),
+        "na_subjects",
+    }
+    crop = PrepareRecipe(size=64, template="agfas", min_score=0.25).crop()
+    assert (crop.size, crop.template, crop.min_score) == (64, "agfas", 0.25)
 
 
 EXAMPLE = Path(__file__).parents[3] / "configs" / "prepare.yaml"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,8 +21,12 @@ from prepare_stubs import (
     scene,
 )
 
+from pipelines.data.contents import content_hashes
 from pipelines.data.faces import open_faces
+from pipelines.data.importers.source import LeftOut, SourceFace
+from pipelines.data.prepare import sources as sources_module
 from pipelines.data.prepare.settings import PrepareRecipe
+from pipelines.data.prepare.sources import Refusal, base_of, check_source, find_sources, listing, read_still, title_of
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
@@ -122,3 +132,168 @@ def test_sources_and_outputs_at_odd_places(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {source.name, out.name}
     with pytest.raises(AgfasError, match="holds bytes that are no text"):
         run(source, tmp_path / "latin-\udce9", PrepareRecipe(**SMALL, aligned=True, domain="d"))
+
+
+# Without a job: what is found, and where it lies.
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_the_place_and_the_name_of_a_source(tmp_path):
+    touch(tmp_path, "faces/list.one.csv", "faces/live/1.png")
+    places = {"faces": "faces", "faces/list.one.csv": "faces", "faces@train": "faces", "absent": "absent"}
+    assert {name: base_of(tmp_path / name).name for name in places} == places
+    names = {
+        "faces": "faces",
+        "faces/list.one.csv": "list.one",
+        "x/hub": "hub",
+        "x/hub@train": "hub",
+        "faces/.": "faces",
+    }
+    assert {name: sources_module._domain_of(tmp_path / name) for name in names} == names
+    assert title_of(SimpleNamespace(TITLE="A title", __name__="a.module")) == "A title"
+    assert title_of(SimpleNamespace(__name__="a.module")) == "a.module"
+    assert Refusal("a", 1, "b", "c") == Refusal("a", 1, "b", "c", 1, False)
+
+
+def test_sources_are_sorted_limited_and_counted(tmp_path):
+    touch(tmp_path, *(f"{label}/{who}/{n}.png" for label in ("live", "spoof") for who in "ab" for n in range(3)))
+    whole = find_sources(tmp_path, PrepareRecipe(domain="x y"))
+    assert whole.names == [f"{label}/{who}/{n}.png" for who in "ab" for label in ("live", "spoof") for n in range(3)]
+    assert {face.domain for face in whole.faces} == {"x%20y"}
+    assert (whole.beyond_limit, whole.official, whole.missing) == (0, [""] * 12, [])
+    few = find_sources(tmp_path, PrepareRecipe(limit=5, options={"live": "live"}))
+    assert (len(few.faces), few.beyond_limit) == (5, 7)
+    again = sources_module.assign_again(whole, PrepareRecipe(), {("x%20y", "b"): ("x%20y", "a")})
+    assert set(again) == {("x%20y", face.subject, name) for face, name in zip(whole.faces, whole.names, strict=True)}
+    assert len(set(again.values())) == 1
+
+
+def test_an_importer_that_finds_nothing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources_module, "load_importer", lambda name: lambda source, domain: [])
+    with pytest.raises(AgfasError, match=rf"^The importer 'live' found no picture and no video in {tmp_path}\.$"):
+        find_sources(tmp_path, PrepareRecipe(importer="live"))
+
+
+def test_a_dataset_of_the_hub_lies_nowhere(monkeypatch):
+    face = SourceFace(Path("user/name"), "", "none", "s", "v", row=0, column="x")
+    found = [replace(face, domain="name"), replace(face, domain="name", row=1, frame=1)]
+    asked = []
+    monkeypatch.setattr(
+        sources_module, "load_importer", lambda name: lambda source, domain: asked.append((source, domain)) or found
+    )
+    sources = find_sources(Path("user/name@test"), PrepareRecipe(importer="hf"))
+    assert asked == [(Path("user/name@test"), "name")]
+    assert (sources.names, sources.passed_over, sources.unreadable) == (["x[0]", "x[1]"], [], [])
+
+
+def test_what_the_result_depends_on_of_each_source(tmp_path):
+    touch(tmp_path, "live/a.png", "spoof/b.png")
+    faces = find_sources(tmp_path, PrepareRecipe(domain="d", splits={"train": 1.0, "dev": 0.0})).faces
+    row = SourceFace(tmp_path, "d", "print", "s", "v", 4, "dev", True, 30, "f", "e", row=0, column="x", content="held")
+    hashes = content_hashes([tmp_path / "live" / "a.png", tmp_path / "spoof" / "b.png"])
+    run_of = {"live": "live-run-0000", "spoof": "spoof-run-0000"}
+    splits = [face.split for face in sorted(faces, key=lambda face: -face.label)]
+    assert listing([*sorted(faces, key=lambda face: -face.label), row], tmp_path) == [
+        ["live/a.png", hashes[0], [1, "none", "d", run_of["live"], run_of["live"], 0, splits[0]], [False, -1, "", ""]],
+        [
+            "spoof/b.png",
+            hashes[1],
+            [0, "attack", "d", run_of["spoof"], run_of["spoof"], 0, splits[1]],
+            [False, -1, "", ""],
+        ],
+        ["x[0]", "held", [0, "print", "d", "s", "v", 4, "dev"], [True, 30, "f", "e"]],
+    ]
+
+
+def test_only_folders_are_looked_around(tmp_path):
+    touch(tmp_path, "live/1.png", "spoof/1.png", "extra.png", "notes", "a.TXT")
+    (tmp_path / "list.csv").write_text("path,label\nlive/1.png,live\nspoof/1.png,spoof\n")
+    passed = [("a.TXT", ".txt, ignored by the importer"), ("list.csv", ".csv, ignored by the importer")]
+    passed.append(("notes", "no suffix, ignored by the importer"))
+    outside = "outside the folders of the classes, where all pictures and videos are expected. Move it there."
+    found = find_sources(tmp_path, PrepareRecipe())
+    assert found.passed_over == passed
+    assert [(line.path, line.tried, line.frame) for line in found.unreadable] == [("extra.png", "listing", -1)]
+    assert found.unreadable[0].reason.endswith(outside)
+    listed = find_sources(tmp_path / "list.csv", PrepareRecipe(importer="csv"))
+    assert (listed.passed_over, listed.unreadable, len(listed.faces)) == ([], [], 2)
+    (tmp_path / "extra.png").rename(tmp_path / "live" / "extra.png")
+    (tmp_path / "list.csv").unlink()
+    classes = find_sources(tmp_path, PrepareRecipe(importer="hf"))
+    assert (classes.passed_over, len(classes.faces)) == ([passed[0], passed[2]], 3)
+
+
+def test_why_files_are_left(tmp_path):
+    touch(tmp_path, "a.png", "b.txt", "c", "._d.png", "__MACOSX/e.png", "f.dng", "g.tiff", "h")
+    (tmp_path / "h").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(tmp_path / name)
+    left = [path for path in tmp_path.rglob("*") if path.name != "__MACOSX"]
+    why = {path.name: sources_module._why_left(path, "") for path in left}
+    assert why == {
+        "a.png": ("", ".png, in a place where the importer does not look"),
+        "b.txt": ("", ".txt, ignored by the importer"),
+        "c": ("", "no suffix, ignored by the importer"),
+        "._d.png": ("", ".png, ignored by the importer"),
+        "e.png": ("", ".png, ignored by the importer"),
+        "h": ("It is a PNG picture by its content. Give it a name that ends in .png.", ""),
+        "f.dng": ("It is a camera raw picture (.dng), which is not read. Export it as JPEG or PNG.", ""),
+        "g.tiff": ("", ".tiff, in a place where the importer does not look"),
+        "link.png": ("", "link, not followed"),
+        "pipe.png": ("It is not a regular file (a pipe, a socket or a device).", "no regular file"),
+        "pipe": ("", "no regular file"),
+    }
+    reason, _ = sources_module._why_left(tmp_path / "a.png", "a place")
+    assert reason == ("It is a PNG picture outside a place, where all pictures and videos are expected. Move it there.")
+
+
+def test_files_that_vanish_while_they_are_listed(tmp_path):
+    touch(tmp_path, "a.png", "c.png")
+    faces = [SourceFace(tmp_path / name, "d", "none", "s", name) for name in ("a.png", "c.png", "z.png", "b.png")]
+    with pytest.raises(AgfasError) as caught:
+        sources_module._look_around(tmp_path, faces, "")
+    assert str(caught.value) == (
+        f"2 of 4 files of {tmp_path} are gone since they were listed, the first is {tmp_path / 'b.png'}. Run again once"
+        " nothing changes there."
+    )
+
+
+def test_links_are_listed_once_and_folders_behind_them_not_at_all(tmp_path):
+    touch(tmp_path / "in", "live/1.png", "spoof/1.png", "y.txt")
+    touch(tmp_path / "out", "2.png")
+    (tmp_path / "in" / "x").symlink_to(tmp_path / "out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LeftOut)
+        found = find_sources(tmp_path / "in", PrepareRecipe())
+    assert found.passed_over == [("x", "link, not followed"), ("y.txt", ".txt, ignored by the importer")]
+
+
+def test_only_a_link_below_the_source_is_one_on_the_way(tmp_path):
+    touch(tmp_path / "real" / "deep", "a.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    check_source(tmp_path / "linked" / "deep" / "a.png", tmp_path / "linked")
+    (tmp_path / "real" / "up").symlink_to(tmp_path / "real" / "deep")
+    (tmp_path / "real" / "deep" / "again").symlink_to(tmp_path / "real" / "deep")
+    with pytest.raises(AgfasError, match=r"through a link \(up\); links are not followed"):
+        check_source(tmp_path / "real" / "up" / "again" / "a.png", tmp_path)
+
+
+def test_a_row_passes_the_checks_of_a_file_and_leaves_none(tmp_path, monkeypatch):
+    from pipelines.data.importers import hf
+
+    face = SourceFace(Path("SET"), "d", "none", "s", "v", row=3, column="photo")
+    monkeypatch.setattr(hf, "picture_bytes", lambda face: png(scene(size=(40, 40))))
+    still = read_still(face, tmp_path, tmp_path, keep_file=True)
+    assert (still.pixels.shape, still.file, still.note) == ((40, 40, 3), png(scene(size=(40, 40))), "")
+    assert read_still(face, tmp_path, tmp_path).file is None
+    monkeypatch.setattr(hf, "picture_bytes", lambda face: b"no picture")
+    with pytest.raises(AgfasError, match=r"^SET, row 3 of photo, is not a picture"):
+        read_still(face, tmp_path, tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -9,15 +9,20 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from prepare_stubs import DEADLY, FAULTY, SquareDetector, face_at, png, save, save_video, scene
 
 from pipelines.data.importers.source import SourceFace
+from pipelines.data.leaks import signature
 from pipelines.data.prepare import worker as worker_module
 from pipelines.data.prepare.cutter import Cutter, follow
+from pipelines.data.prepare.dataset import TaskFiles, task_schema
+from pipelines.data.prepare.pool import Task
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import Refusal
 from pipelines.data.prepare.worker import Worker, neighbours_of
@@ -167,7 +172,10 @@ def test_frames_of_a_video(tmp_path):
     assert [record["key"] for record in records] == [f"d/s/v/{n:03d}" for n in range(5)]
     assert len(process(path, frames=30)) == 20
     square = save_video(tmp_path / "b.mp4", [scene(seed=n, size=(96, 96)) for n in range(4)])
-    assert [record["detector"] for record in process(square, frames=2, aligned=True)] == ["none", "none"]
+    assert [
+        (record["detector"], record["source_frame"], record["frame"], record["video"], record["picture"])
+        for record in process(square, frames=2, aligned=True)
+    ] == [("none", 1, 0, "v", None), ("none", 3, 1, "v", None)]
 
 
 def test_a_missed_face_is_looked_for_in_neighbouring_frames(tmp_path):
@@ -185,12 +193,118 @@ def test_a_missed_face_is_looked_for_in_neighbouring_frames(tmp_path):
     assert refusals == [Refusal("a.mp4", 14, "No face was found.", "frames 14, 13, 15, 16")]
 
 
+def test_neighbours_are_decoded_eight_at_a_time_and_damaged_ones_passed_over(tmp_path):
+    """The face is in frame 11; the pieces of 9, 11 and so on come after a damaged one."""
+    cutter = Cutter.load(PrepareRecipe(size=64), SquareDetector)
+    pieces = []
+
+    def read(piece):
+        pieces.append(piece)
+        if len(pieces) == 1:
+            raise AgfasError("damaged")
+        return {index: scene((40, 20, 70)) if index == 11 else scene() for index in piece}
+
+    video = SimpleNamespace(read=read)
+    searched = [5]
+    candidates = list(range(20))
+    index, picture, faces = Worker(cutter, tmp_path, tmp_path)._neighbour(video, candidates, searched)
+    assert (index, len(faces), picture.shape) == (11, 1, (160, 160, 3))
+    assert pieces == [candidates[:8], candidates[8:16]]
+    assert searched == [5, 8, 9, 10, 11]
+    assert Worker(cutter, tmp_path, tmp_path)._neighbour(video, [12, 13], searched) is None
+    assert searched == [5, 8, 9, 10, 11, 12, 13]
+
+
+def test_a_process_of_a_job_uses_one_core_and_writes_what_it_found(tmp_path, monkeypatch):
+    import cv2
+    import torch
+
+    from pipelines import progress
+
+    calls = []
+    monkeypatch.setattr(progress, "hide_bars", lambda: calls.append("bars"))
+    monkeypatch.setattr(cv2, "setNumThreads", lambda number: calls.append(("cv2", number)))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: calls.append(("torch", number)))
+    names = ("a.png", "deadly.png", "none.png")
+    for name, faces in zip(names, ([(40, 20, 70)], [], []), strict=True):
+        save(tmp_path / "in" / name, scene(*faces))
+    Image.fromarray(scene((40, 20, 70))).save(
+        tmp_path / "in" / "two.gif", save_all=True, append_images=[Image.new("RGB", (160, 160))]
+    )
+    files = TaskFiles(tmp_path / "work")
+    files.make_folders()
+    work = worker_module.begin_worker(PrepareRecipe(size=64), SquareDetector, tmp_path / "in", tmp_path / "work")
+    assert calls == ["bars", ("cv2", 1), ("torch", 1)]
+    items = [source_of(tmp_path / "in" / name, name) for name in (*names, "two.gif")]
+    begun = []
+    work(Task(7, items, {1: "It dies."}), begun.append)
+    assert begun == [0, 1, 2, 3]
+    assert files.is_done(7)
+    assert files.refusals(7) == [
+        Refusal("deadly.png", -1, "It dies.", "processing"),
+        Refusal("none.png", -1, "No face was found.", "the picture"),
+    ]
+    assert [note.path for note in files.notes(7)] == ["two.gif"]
+    with pa.memory_map(str(files.records(7))) as stream:
+        assert pa.ipc.open_stream(stream).read_all().column("source").to_pylist() == ["a.png", "two.gif"]
+
+
+def test_what_a_source_should_give():
+    film, still = source_of(Path("a.mp4")), source_of(Path("a.png"))
+    for recipe, wanted in (({}, 10), ({"frames": 3}, 3), ({"frame_rule": "released"}, 2), ({"frame_rule": "both"}, 12)):
+        assert worker_module.expected_faces(film, PrepareRecipe(**recipe)) == wanted
+        assert worker_module.expected_faces(still, PrepareRecipe(**recipe)) == 1
+
+
+def test_a_record_has_every_column_of_its_face(tmp_path):
+    face = replace(source_of(tmp_path / "a.png"), age=30, sex="f", ethnicity="e", subject_known=False)
+    crop = Cutter.load(PrepareRecipe(size=64), SquareDetector).cut(scene((40, 20, 70)), face_at(40, 20, 70, 70))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[3, 4] = 1
+    place = worker_module.Place(5, 9, 2, "uniform")
+    made = worker_module.record(face, "a.png", place, replace(crop, mask=mask), "squares", b"whole")
+    assert set(made) == set(task_schema().names)
+    assert {name: made[name] for name in ("label", "attack_type", "domain", "subject", "split", "age", "sex")} == {
+        **{"label": 1, "attack_type": "none", "domain": "d", "subject": "s", "split": "train", "age": 30, "sex": "f"}
+    }
+    assert (made["ethnicity"], made["subject_known"], made["picture"]) == ("e", False, b"whole")
+    assert (made["key"], made["video"], made["frame"]) == ("d/s/v-face2/005", "v-face2", 5)
+    assert (made["source_frame"], made["frame_rule"], made["detector"]) == (9, "uniform", "squares")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(made["mask"]))), mask * 255)
+    assert made["pose"] == list(crop.pose)
+    code, thumbnail = signature(Image.fromarray(crop.picture))
+    assert (made["hash"], made["thumbnail"]) == (code, thumbnail.tobytes())
+
+
+def test_the_refusal_of_a_row_names_its_dataset(tmp_path):
+    worker = Worker(Cutter.load(PrepareRecipe(size=64), SquareDetector), tmp_path, tmp_path)
+    for number in (0, 1):
+        row = replace(source_of(Path("SET")), row=number, column="photo")
+        said = f"SET, row {number} of photo, is bad"
+        assert worker.refused(row, said, "reading") == Refusal(f"photo[{number}]", -1, said, "reading")
+
+
+def test_the_refusal_of_a_further_face_says_which(tmp_path):
+    path = save(tmp_path / "a.png", scene((5, 5, 30), (60, 40, 60)))
+    refusals = process(path, all_faces=True, min_quality=0.99)
+    assert [(one.path, one.frame, one.tried, one.lost) for one in refusals] == [
+        *(("a.png", -1, "the largest face", 1), ("a.png", -1, "face 1", 1))
+    ]
+    film = save_video(tmp_path / "a.mp4", [scene((40, 20, 64), seed=n, size=(96, 128)) for n in range(4)])
+    assert [(one.frame, one.tried) for one in process(film, frames=2, min_quality=0.99)] == [
+        *((1, "the largest face"), (3, "the largest face"))
+    ]
+
+
 def test_neighbours_are_nearest_first_and_never_shared():
     assert neighbours_of(1, [2, 6, 10], 20) == [5, 7, 8]
     assert neighbours_of(0, [2, 6, 10], 20) == [1, 3, 0, 4]
     assert neighbours_of(2, [2, 6, 10], 12) == [9, 11]
     assert neighbours_of(0, [2], 5) == [1, 3, 0, 4]
     assert neighbours_of(0, [0], 1) == []
+    assert neighbours_of(0, [4], 10) == [3, 5, 2, 6, 1, 7, 0, 8, 9]
+    assert neighbours_of(1, [2, 7], 20) == [6, 8, 5, 9]
+    assert neighbours_of(0, [6, 12], 20) == [5, 7, 4, 8, 3, 9]
     for indices, count in (([2, 6, 10, 14, 18], 20), ([1, 4, 7], 9), ([0, 1, 2], 3), ([3, 10, 17], 21)):
         looked = [place for position in range(len(indices)) for place in neighbours_of(position, indices, count)]
         assert len(set(looked) | set(indices)) == len(looked) + len(indices)
@@ -243,7 +357,7 @@ def test_a_bad_file_is_refused_with_its_reason(tmp_path, name, content, reason):
     (refusal,) = process(tmp_path / name)
     assert isinstance(refusal, Refusal)
     assert reason in refusal.reason
-    assert refusal.path == name
+    assert (refusal.path, refusal.tried) == (name, "reading")
     assert str(tmp_path) not in refusal.reason
     assert refusal.lost == (10 if name.endswith((".mp4", ".avi")) else 1)
 
@@ -269,9 +383,17 @@ def test_links_pipes_and_folders_are_refused(tmp_path):
     assert not isinstance(process(tmp_path / "real" / "a.png", root=tmp_path / "folder")[0], Refusal)
 
 
+def test_what_can_be_seen_but_not_read_is_refused(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", scene((40, 20, 70)))
+    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.R_OK)
+    (refusal,) = process(path)
+    assert refusal.reason == "a.png cannot be read (Permission denied). Check its permissions."
+
+
 def test_what_nobody_foresaw_costs_one_picture(tmp_path):
     (refusal,) = process(save(tmp_path / "a.png", scene((40, 20, 70), corner=FAULTY)))
     assert refusal.reason == "It could not be processed (ValueError: a matrix of the wrong shape)."
+    assert refusal.tried == "processing"
     assert DEADLY != FAULTY
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data.importers import importer_module, load_importer
+import pytest
+
+from pipelines.data.importers import importer_module, layout, load_importer
 from pipelines.data.importers.layout import VideoCount, check_counts
 from pipelines.data.importers.source import SourceFace
 from pipelines.data.importers.words import ATTACK_TYPES
@@ -16,6 +18,19 @@ def touch(folder: Path, *names: str) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
+    return folder
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, names: list[str]) -> Path:
+    """A folder that holds files for importers; only its top folders are made."""
+    paths = [folder / name for name in names]
+    for top in {name.split("/")[0] for name in names}:
+        (folder / top).mkdir()
+
+    def files_in(place: Path, suffixes: tuple[str, ...]) -> list[Path]:
+        return [path for path in paths if path.is_relative_to(place) and path.suffix in suffixes]
+
+    monkeypatch.setattr(layout, "files_in", files_in)
     return folder
 
 

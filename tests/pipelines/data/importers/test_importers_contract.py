@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from dataset_tree import touch
 
+from pipelines.data.formats import SUFFIXES, VIDEO_SUFFIXES
 from pipelines.data.importers import IMPORTERS, importer_module, load_importer
-from pipelines.data.importers.layout import Expected, check_counts
-from pipelines.data.importers.source import LeftOut, SourceFace, files_in, media_in, names_below
+from pipelines.data.importers.layout import Expected, Layout, check_counts
+from pipelines.data.importers.source import LeftOut, SourceFace, files_in, media_in, names_below, split_of
 from pipelines.data.importers.words import ATTACK_TYPES
+from pipelines.data.prepare.card import expectation
 from pipelines.data.records import SPLITS
 from pipelines.errors import AgfasError
 
 # Layouts of ours have no paper; every other importer names where it learned its layout.
 OURS = {"folder", "live", "csv"}
+LABELS = ("bona fide", "attack")
 SOURCES = re.compile(r"paper|page|interface|README|documentation|published readers")
 
 
@@ -48,16 +53,128 @@ def test_every_expected_number_is_of_something(name):
         assert number.attack_type is None or (number.label == 0 and number.attack_type in ATTACK_TYPES)
 
 
-@pytest.mark.parametrize("name", IMPORTERS)
-def test_every_importer_says_what_an_empty_folder_lacks(name, tmp_path):
-    with pytest.raises(AgfasError, match=r"needs the folders|Expected: .{5}|give one list with the columns path"):
-        load_importer(name)(tmp_path, "d")
+# Title, top folders and an example of every dataset; none of the folders: files may be anywhere.
+LAYOUTS = {
+    "msu_mfsd": ("MSU-MFSD", "scene01/", "scene01/real/real_client001_android_SD_scene01.mp4"),
+    "casia_fasd": ("CASIA-FASD", "train_release/, test_release/", "train_release/1/HR_2.avi"),
+    "replay_attack": (
+        "Idiap Replay-Attack",
+        "train/, devel/, test/, replayattack-train/, replayattack-devel/, replayattack-test/",
+        "train/attack/hand/attack_print_client001_session01_highdef_photo_adverse.mov",
+    ),
+    "oulu_npu": ("OULU-NPU", "Train_files/, Dev_files/, Test_files/", "Train_files/1_1_01_1.avi"),
+    "hkbu_mars": ("HKBU-MARs", "", "real/01/01_01_1.avi (version 2) or 01_03_02.mp4 (version 1)"),
+    "wffd": ("WFFD", "Protocol3/, Protocol1/, Protocol2/", "Protocol3/Train/real/0001.jpg"),
+    "rose_youtu": ("ROSE-Youtu", "", "2/G_NT_5s_wg_E_2_1.mp4"),
+    "siw": ("SiW", "Train/, Test/", "Train/live/003/003-1-1-1-1.mov"),
+    "wmca": ("WMCA", "face-station/", "face-station/12.02.18/100_03_015_2_10.mp4"),
+    "celeba_spoof": ("CelebA-Spoof", "Data/", "Data/train/1/live/000184.png"),
+    "ffhq": ("FFHQ", "", "images1024x1024/00000/00000.png"),
+    "threedmad": ("3DMAD", "session01/, session02/, session03/", "session01/Data/04_01_05.mp4"),
+    "csmad": ("CSMAD", "bonafide/, attack/", "bonafide/A/A_gen_i0_061.mp4"),
+    "msspoof": ("MSSpoof", "real/, attack/", "attack/VS/IR/train/02_1_vs_ir_3_1.pgm"),
+    "nuaa": (
+        "NUAA",
+        "bonafide/, attack/, ClientRaw/, ImposterRaw/, ClientFace/, ImposterFace/",
+        "ClientRaw/0001/0001_00_00_01_12.jpg",
+    ),
+    "utkface": ("UTKFace", "", "20_0_0_20170117134042772.jpg"),
+}
+LIST = "path, label and, optionally, subject, video, attack_type, domain, split, age, sex, ethnicity"
+EMPTY = {
+    "folder": "HERE needs the folders bonafide/ and attack/; bonafide/ is missing. Rename them, or say which are bona"
+    " fide with --option bonafide=FOLDER; for live faces alone use --importer live.",
+    "hf": "HERE holds no picture. Expected: [SPLIT/]CLASS/FILE, for example train/live/1.png.",
+    "csv": f"HERE holds 0 .csv files; give one list with the columns {LIST}.",
+    "live": f"No pictures or videos in HERE: none of its files ends in {', '.join(SUFFIXES + VIDEO_SUFFIXES)}."
+    " Expected: pictures or videos of live faces, in folders of any names.",
+}
+ABSENT = {
+    "folder": "HERE cannot be read as a folder (No such file or directory).",
+    "hf": "No folder at HERE. Expected: a folder of a Hugging Face dataset, or a hub id USER/NAME.",
+    "csv": f"HERE holds no file; give one list with the columns {LIST}.",
+}
+
+
+def lacking(name: str, others: dict[str, str], without_folders: str) -> str:
+    """What the importer of a name says of HERE."""
+    if name in others:
+        return others[name]
+    title, folders, example = LAYOUTS.get(name, ("", "", ""))
+    if not folders:
+        return without_folders.format(title=title, example=example)
+    return f"No {title} at HERE: it contains none of {folders}. Expected: {example}. Give the folder that contains it."
 
 
 @pytest.mark.parametrize("name", IMPORTERS)
-def test_every_importer_says_when_there_is_no_such_folder(name, tmp_path):
-    with pytest.raises(AgfasError, match=r"absent"):
-        load_importer(name)(tmp_path / "absent", "d")
+def test_every_importer_says_what_an_empty_or_absent_folder_lacks(name, tmp_path):
+    nothing = "No pictures or videos of {title} in HERE. Expected: {example}."
+    for here, wanted in (
+        (tmp_path, lacking(name, EMPTY, nothing)),
+        (tmp_path / "absent", lacking(name, ABSENT, "No folder at HERE.")),
+    ):
+        with pytest.raises(AgfasError) as caught:
+            load_importer(name)(here, "d")
+        assert str(caught.value).replace(str(here), "HERE") == wanted
+
+
+def test_our_own_layouts_have_plain_titles():
+    titles = {name: importer_module(name).TITLE for name in IMPORTERS if name not in LAYOUTS}
+    assert titles == {
+        "folder": "your own pictures and videos",
+        "live": "your own pictures and videos",
+        "hf": "a Hugging Face dataset",
+        "csv": "a list of your own",
+    }
+
+
+def test_full_copies_have_the_numbers_of_their_papers():
+    """Bona fide and attack videos, by the splits that are counted together."""
+    both = " of train and test [training and test, as the leave-one-out protocols use them]"
+    numbers = {
+        "msu_mfsd": [("bona fide", 70), ("attack (print)", 70), ("attack (replay)", 140)],
+        "casia_fasd": pairs((" of train", 60, 180), (" of test", 90, 270)),
+        "replay_attack": pairs((both, 140, 700), (" of dev", 60, 300)),
+        "oulu_npu": pairs((both, 720, 2880), (" of dev", 270, 1080)),
+        "siw": pairs((" of train", 714, 1703), (" of test", 599, 1462)),
+        "wmca": [
+            *(("bona fide", 347), ("attack (print)", 200), ("attack (replay)", 348), ("attack (head)", 122)),
+            *(("attack (mask)", 137), ("attack (flexible_mask)", 379), ("attack (paper_mask)", 71)),
+            ("attack (partial) [glasses]", 75),
+        ],
+        "ffhq": [("bona fide of train", 60_000), ("bona fide of dev", 10_000)],
+        "threedmad": pairs((" of train", 70, 35), (" of dev", 50, 25), (" of test", 50, 25)),
+        "csmad": pairs(("", 87, 159)),
+        "msspoof": pairs((" [pictures]", 1253, 3010)),
+    }
+    for name in IMPORTERS:
+        counts = check_counts([], getattr(importer_module(name), "EXPECTED", ()))
+        wanted = [f"{what}: 0 of {number} videos, {number} MISSING" for what, number in numbers.get(name, [])]
+        assert [expectation(count) for count in counts] == wanted
+
+
+def pairs(*rows: tuple[str, int, int]) -> list[tuple[str, int]]:
+    return [(f"{label}{where}", number) for where, *two in rows for label, number in zip(LABELS, two, strict=True)]
+
+
+def test_what_a_file_is_unless_an_importer_says_more(tmp_path):
+    touch(tmp_path, "1_1_01_1.avi")
+    (only,) = load_importer("oulu_npu")(touch(tmp_path, "Train_files/1_1_01_1.avi"), "Jose\u0301")
+    unsaid = {"frame": 0, "subject_known": True, "age": -1, "sex": "", "ethnicity": ""}
+    path = tmp_path / "Train_files" / "1_1_01_1.avi"
+    names = {"domain": "Jos\u00e9", "subject": "01", "video": "1_1_01_1", "attack_type": "none", "split": "train"}
+    assert asdict(only) == {"path": path, **names, **unsaid, "row": -1, "column": "", "content": ""}
+    assert only.is_video
+    assert not replace(only, row=0).is_video
+
+
+def test_a_source_and_the_split_behind_its_sign(tmp_path):
+    (tmp_path / "me@home").mkdir()
+    for given, place, split in (
+        *(("a/b@train", "a/b", "train"), ("a@b/c", "a@b/c", ""), ("a/b", "a/b", ""), ("a@b@c", "a@b", "c")),
+        (f"{tmp_path}/me@home", f"{tmp_path}/me@home", ""),
+    ):
+        assert split_of(Path(given)) == (Path(place), split)
 
 
 def test_an_unknown_importer():
@@ -142,12 +259,13 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_others_are_read(tmp_pa
 
 
 def test_a_deep_tree_is_no_recursion(tmp_path):
-    deep = tmp_path
-    for _ in range(400):
-        deep = deep / "d"
-    deep.mkdir(parents=True)
-    touch(deep, "a.png")
-    assert len(media_in(tmp_path)) == 1
+    touch(tmp_path, "d/" * 100 + "a.png")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 60)
+    try:
+        assert len(media_in(tmp_path)) == 1
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_names_below_a_folder():
@@ -158,14 +276,45 @@ def test_names_below_a_folder():
         Path("x/.png"),
         Path("y/d.png"),
         Path("x/e\udcff.png"),
+        Path("/X/f.png"),
     ]
-    assert names_below(Path("x"), paths) == ["a-b", "c.png", "c.jpg", ".png", "y-d", "e\\udcff"]
+    assert names_below(Path("x"), paths) == ["a-b", "c.png", "c.jpg", ".png", "y-d", "e\\udcff", "X-f"]
 
 
 def test_a_dataset_that_is_there_twice(tmp_path):
     touch(tmp_path, "a/Train_files/1_1_01_1.avi", "b/Train_files/1_1_01_1.avi")
     with pytest.raises(AgfasError, match=r"OULU-NPU more than once: .*a, .*b"):
         load_importer("oulu_npu")(tmp_path, "d")
+
+
+def test_top_folders_are_looked_for_two_levels_down_and_not_behind_links(tmp_path, monkeypatch):
+    two, three = ("1/2/Train_files/1_1_01_1.avi", "1/2/3/Train_files/1_1_01_1.avi")
+    assert len(load_importer("oulu_npu")(touch(tmp_path / "two", two), "d")) == 1
+    (touch(tmp_path / "linked", "x") / "1").symlink_to(tmp_path / "two")
+    for source in (touch(tmp_path / "three", three), tmp_path / "linked"):
+        with pytest.raises(AgfasError, match=r"No OULU-NPU at .*Give the folder that contains it"):
+            load_importer("oulu_npu")(source, "d")
+    scan = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("shut"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    touch(tmp_path / "two", "shut/x")
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(load_importer("oulu_npu")(tmp_path / "two", "d")) == 1
+
+
+def test_at_most_three_of_the_files_that_do_not_fit_are_listed():
+    layout = Layout("Three", (), "", "a/b.png")
+    said = [str(layout.not_so_called([Path(name) for name in names])) for names in ("x", "xyz", "xyzw")]
+    advice = "Move files that are not part of the dataset elsewhere, or use another importer (`folder`, `csv`)."
+    assert said == [
+        f"1 file is not called as in Three (a/b.png): x. {advice}",
+        f"3 files are not called as in Three (a/b.png): x, y, z. {advice}",
+        f"4 files are not called as in Three (a/b.png): x, y, z and 1 more. {advice}",
+    ]
 
 
 def test_a_relative_source(tmp_path, monkeypatch):

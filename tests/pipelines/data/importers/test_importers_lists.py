@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from dataset_tree import said, touch
 
@@ -39,21 +41,28 @@ def test_words_for_attack(tmp_path, word):
 
 
 def test_without_subjects_none_is_known_and_every_row_is_its_own_video(tmp_path):
-    one, two, film = listed(tmp_path, "path,label\na/1.png,live\nb/1.png,live\nc.mp4,live\n")
+    one, two, film = listed(tmp_path, "path,label\na/1.png,live\n\nb/1.png,live\nc.mp4,live\n")
     assert [face.subject for face in (one, two, film)] == ["a-1", "b-1", "c"]
     assert not any(face.subject_known for face in (one, two, film))
     assert [face.is_video for face in (one, two, film)] == [False, False, True]
     assert one.domain == "mine"
+    assert (one.age, one.sex, one.ethnicity, one.split) == (-1, "", "", "")
 
 
 def test_pictures_of_one_video_are_numbered(tmp_path):
-    text = "label;path;subject;video\nlive;2.png;ann;v\nlive;1.png;ann;v\nlive;3.png;bob;w\n"
+    text = "label;path;subject;video\nlive;2.png;ann;v\nlive;1.png;ann;v\nlive;3.png;bob;w\nlive;4.png;ann;\n"
+    text += "live;5.mp4;ann;v\nlive;6.png;;v\n"
     faces = listed(tmp_path, text, "utf-8-sig")
-    assert [(face.video, face.frame) for face in faces] == [("v", 0), ("v", 1), ("w", 0)]
+    assert [(face.subject, face.video, face.frame) for face in faces] == [
+        *(("ann", "v", 0), ("ann", "v", 1), ("bob", "w", 0), ("ann", "ann-4", 0), ("ann", "v", 0), ("v", "v", 0))
+    ]
+    assert [face.subject_known for face in faces] == [True] * 5 + [False]
 
 
 def test_a_folder_with_one_list(tmp_path):
-    listed(tmp_path, "path,label\na.png,live\n")
+    listed(tmp_path, "path,label\na.png,live\n").pop()
+    (tmp_path / "list.csv").rename(tmp_path / "list.CSV")
+    (tmp_path / "._list.csv").write_text("of a Mac")
     assert len(load_importer("csv")(tmp_path, "mine")) == 1
 
 
@@ -81,11 +90,14 @@ def test_a_path_with_dots_that_stays(tmp_path):
         ("path,label,label\na.png,live,live\n", "'label' appears twice"),
         ("path,label\na.png,lvie\n", r"'lvie' \(line 2\) has no common meaning \(did you mean 'live'"),
         ("path,label\na.png,live\nb.png\n", "line 3: 1 values for 2 columns"),
+        (f"path,label\na.png,{'x' * 200_000}\n", r"not a list of comma-separated values \(field larger than"),
+        ("path,label,split\na.png,live,\nb.png,live,train\nc.png,live,\n", "line 2: no split, though"),
         ("path,label\n,live\n", "line 2: the path is empty"),
         ("path,label\na.png,\n", "line 2: no label"),
         ("path,label\na.png,live\nb.png,live\n./a.png,live\n", "line 4: ./a.png is the file of line 2 again"),
         ("path,label,age\na.png,live,old\n", "line 2: the age 'old'"),
         ("path,label,age\na.png,live,1999\n", "line 2: the age '1999'"),
+        ("path,label,age\na.png,live,-1\n", "line 2: the age '-1' is no number of years"),
         ("path,label\na\0.png,live\n", "line 2: the path is no text|not a list of comma"),
         ("path,label,split\na.png,live,trian\n", "line 2: 'trian' is no split; did you mean 'train'"),
         ("path,label,split\na.png,live,train\nb.png,live,\n", "line 3: no split, though"),
@@ -143,3 +155,24 @@ def test_one_file_by_two_links_is_listed_twice(tmp_path):
 def test_lists_as_spreadsheets_write_them(tmp_path, text):
     (face,) = listed(tmp_path, text)
     assert (face.path, face.attack_type) == (tmp_path / "a.png", "print")
+
+
+def test_ages_and_names_of_files_are_kept_as_they_are(tmp_path):
+    """A carriage return is allowed in a name."""
+    faces = listed(tmp_path, 'path,label,age\n"a\rb.png",live,116\nc.png,live,0\n')
+    assert [(face.path.name, face.age) for face in faces] == [("a\rb.png", 116), ("c.png", 0)]
+
+
+def test_a_list_that_cannot_be_opened(tmp_path, monkeypatch):
+    def shut(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    source = touch(tmp_path, "list.csv") / "list.csv"
+    monkeypatch.setattr(Path, "open", shut)
+    with pytest.raises(AgfasError, match=r"list\.csv cannot be read \(Permission denied\)\. Check its permissions"):
+        load_importer("csv")(source, "mine")
+
+
+def test_a_path_below_a_file_is_refused_when_it_is_read(tmp_path):
+    (face,) = listed(touch(tmp_path, "a.png"), "path,label\nA.PNG/b.png,live\n")
+    assert face.path == tmp_path / "A.PNG" / "b.png"

@@ -70,6 +70,8 @@ def test_ffhq_thumbnails_and_a_flat_folder(tmp_path):
     touch(tmp_path, "a/thumbnails128x128/00000/00007.png", "a/in-the-wild-images/00000/00007.png", "b/00008.png")
     assert list(found("ffhq", tmp_path / "a")) == ["thumbnails128x128/00000/00007.png"]
     assert list(found("ffhq", tmp_path / "b")) == ["00008.png"]
+    touch(tmp_path, "b/in-the-wild-images/00000/00009.png")
+    assert list(found("ffhq", tmp_path / "b")) == ["00008.png"], "whole photographs are no samples"
     touch(tmp_path, "b/me.png")
     with pytest.raises(AgfasError, match=r"me\.png"):
         found("ffhq", tmp_path / "b")
@@ -86,6 +88,17 @@ def test_utkface(tmp_path):
     assert not young.subject_known
     incomplete = faces["61_3_20170109150557335.jpg.chip.jpg"]
     assert (incomplete.age, incomplete.sex, incomplete.ethnicity) == (61, "", "")
+
+
+def test_utkface_knows_the_five_incomplete_names_and_every_number(tmp_path):
+    incomplete = ["39_1_20170116174525125", "53__0_20170116184028385", "61_1_20170109142408075"]
+    incomplete += ["61_1_20170109150557335", "61_3_20170109150557335"]
+    numbered = [f"1_{number % 2}_{number}_20170117134042772" for number in range(5)]
+    faces = found("utkface", touch(tmp_path, *[f"{name}.jpg" for name in (*incomplete, *numbered)]))
+    assert [faces[f"{name}.jpg"].age for name in incomplete] == [39, 53, 61, 61, 61]
+    assert [(faces[f"{name}.jpg"].sex, faces[f"{name}.jpg"].ethnicity) for name in numbered] == [
+        *(("male", "White"), ("female", "Black"), ("male", "Asian"), ("female", "Indian"), ("male", "Other"))
+    ]
 
 
 @pytest.mark.parametrize("name", ["20_2_0_20170117134042772.jpg", "20_0_5_20170117134042772.jpg", "me.jpg", "1.mp4"])
@@ -113,7 +126,10 @@ def test_nuaa_reads_the_raw_pictures_where_both_are_there(tmp_path):
 
 def test_nuaa_needs_both_classes(tmp_path):
     touch(tmp_path, "ClientRaw/0001/0001_00_00_01_0.jpg")
-    with pytest.raises(AgfasError, match="ImposterRaw/"):
+    with pytest.raises(AgfasError, match=r"lacks the folder ImposterRaw/ of NUAA, whose .* are ClientRaw and Imposter"):
+        found("nuaa", tmp_path)
+    touch(tmp_path, "ClientRaw/x.jpg", "ImposterRaw/0001/0001_00_00_01_0.jpg")
+    with pytest.raises(AgfasError, match=r"as in NUAA \(ClientRaw/0001/0001_00_00_01_12\.jpg\)"):
         found("nuaa", tmp_path)
 
 

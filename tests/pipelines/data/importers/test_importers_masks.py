@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from dataset_tree import counted, found, said, touch
+from dataset_tree import counted, found, pretend, said, touch
 
+from pipelines.data.importers import layout
 from pipelines.errors import AgfasError
 
 
@@ -49,8 +50,11 @@ def test_wffd_protocols_1_and_2_are_kept_apart(tmp_path):
 
 
 def test_wffd_refuses_unmarked_pictures(tmp_path):
-    touch(tmp_path, "Protocol3/Train/unreal.jpg", "Protocol3/Train/real/1.jpg")
+    touch(tmp_path, "Protocol3/Train/unreal.jpg", "Protocol3/Train/real/1.jpg", "Protocol3/Train/real/REAL_2.jpg")
     with pytest.raises(AgfasError, match=r"1 file is not called as in WFFD .*unreal"):
+        found("wffd", tmp_path)
+    touch(tmp_path, "Protocol3/Train/real/wax_1.jpg")
+    with pytest.raises(AgfasError, match=r"2 files are not called as in WFFD"):
         found("wffd", tmp_path)
 
 
@@ -62,21 +66,38 @@ def test_threedmad_videos_and_frames(tmp_path):
     assert said(faces["session03/Data/17_03_01/frame_0011.png"]) == (0, "mask", "17", "17_03_01", 11, "test")
 
 
-def test_threedmad_counts_recordings_not_frames(tmp_path):
+def test_threedmad_counts_recordings_not_frames(tmp_path, monkeypatch):
     clients = range(1, 18)
     names = [f"session{s:02d}/Data/{c:02d}_{s:02d}_{t:02d}" for s in (1, 2, 3) for c in clients for t in range(1, 6)]
-    touch(tmp_path, *[f"{name}/{frame}.png" for name in names for frame in range(2)])
+    names.remove("session03/Data/12_03_05")
+    monkeypatch.setattr(layout.Layout, "_check_exported", lambda *_: None)
+    pretend(monkeypatch, tmp_path, [f"{name}/{frame}.png" for name in names for frame in range(2)])
     counts = counted("threedmad", tmp_path)
-    assert [(count.found, count.missing) for count in counts] == [(70, 0), (35, 0), (50, 0), (25, 0), (50, 0), (25, 0)]
-    (tmp_path / "session03" / "Data" / "12_03_05" / "0.png").unlink()
-    (tmp_path / "session03" / "Data" / "12_03_05" / "1.png").unlink()
-    assert [count.missing for count in counted("threedmad", tmp_path)] == [0, 0, 0, 1, 0, 0]
+    assert [(count.found, count.missing) for count in counts] == [(70, 0), (35, 0), (50, 0), (24, 1), (50, 0), (25, 0)]
 
 
 def test_threedmad_says_how_to_export_hdf5(tmp_path):
     touch(tmp_path, "session01/Data/04_01_05.hdf5", "session01/Data/04_01_04.hdf5", "session01/Data/04_01_04.mp4")
     with pytest.raises(AgfasError, match=r"1 of the recordings of 3DMAD .*04_01_05.hdf5.*Color_Data.*04_01_05.mp4"):
         found("threedmad", tmp_path)
+
+
+def test_recordings_of_every_ending_are_to_be_exported_as_their_format_says(tmp_path):
+    streams = {
+        "session01/Data/04_01_05.h5": ("threedmad", "(`Color_Data`, frames x 3 x 480 x 640 RGB)"),
+        "bonafide/A/A_gen_i0_061.h5": (
+            *("csmad", "(the group `data/sr300/color`, one height x width x 3 RGB array per frame)"),
+        ),
+        "face-station/100_03_015_2_10.hdf5": (
+            *("wmca", "(group `Frame_N`, dataset `array`, 3 x height x width RGB, of the RGB archive)"),
+        ),
+    }
+    for name, (importer, stream) in streams.items():
+        path = touch(tmp_path / importer, name) / name
+        with pytest.raises(AgfasError) as caught:
+            found(importer, tmp_path / importer)
+        assert f"as HDF5 only; the first is {path}. Export the colour stream of each {stream}" in str(caught.value)
+        assert f"as a video {path.stem}.mp4 or as pictures {path.stem}/0000.png," in str(caught.value)
 
 
 def test_threedmad_refuses_a_recording_in_another_sessions_folder(tmp_path):
@@ -107,6 +128,7 @@ def test_csmad_refuses_an_attack_among_the_bona_fide(tmp_path):
 def wmca(folder):
     names = ["001_01_000_0_01", "001_01_000_1_01", "514_01_035_1_02", "505_01_000_2_06", "100_03_015_2_10"]
     names += ["101_01_000_2_99", "100_01_000_3_05", "100_01_000_3_01", "100_01_000_4_18", "100_01_000_1_09"]
+    names += ["100_01_000_5_01"]
     return touch(folder, *[f"face-station/12.02.18/{name}.mp4" for name in names])
 
 
@@ -124,20 +146,24 @@ def test_wmca_instruments(tmp_path):
         "100_01_000_3_01": "print",
         "100_01_000_4_18": "replay",
         "100_01_000_1_09": "wig",
+        "100_01_000_5_01": "makeup",
     }
     assert said(faces["face-station/12.02.18/100_03_015_2_10.mp4"])[::2] == (0, "100", 0)
 
 
-def test_wmca_takes_the_splits_of_grandtest_and_leaves_wigs_out(tmp_path):
-    wmca(tmp_path)
+@pytest.mark.parametrize("place", [".", "wmca-protocols-csv", "..", "../wmca-protocols-csv"])
+def test_wmca_takes_the_splits_of_grandtest_and_leaves_wigs_and_make_up_out(tmp_path, place):
+    tmp_path = wmca(tmp_path / "inner")
     listed = [path.stem for path in sorted((tmp_path / "face-station" / "12.02.18").iterdir())]
-    listed.remove("100_01_000_1_09")
+    listed = [name for name in listed if name not in ("100_01_000_1_09", "100_01_000_5_01")]
+    ends = ("", ".hdf5")
     rows = [
-        f"face-station/12.02.18/{name},{name[-4]},x,{('train', 'dev', 'eval')[n % 3]}" for n, name in enumerate(listed)
+        f"face-station/12.02.18/{name}{ends[n % 2]} ,{name[-4]},caf\u00e9, {('train', 'dev', 'eval')[n % 3]}"
+        for n, name in enumerate(listed)
     ]
-    (tmp_path / "wmca-protocols-csv").mkdir()
-    (tmp_path / "wmca-protocols-csv" / "PROTOCOL-grandtest.csv").write_text(
-        "\n".join(["path,label,attack,group", *rows])
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "PROTOCOL-grandtest.csv").write_bytes(
+        "\n".join(["path,label,attack,group", "", *rows]).encode("latin-1")
     )
     faces = {face.video: face.split for face in found("wmca", tmp_path).values()}
     assert faces == {name: ("train", "dev", "test")[n % 3] for n, name in enumerate(listed)}
@@ -161,10 +187,27 @@ def test_wmca_refuses_unlisted_recordings_and_other_protocols(tmp_path):
         found("wmca", tmp_path)
 
 
-def test_wmca_refuses_an_instrument_that_there_is_not(tmp_path):
-    touch(tmp_path, "face-station/12.02.18/100_01_000_2_40.mp4")
-    with pytest.raises(AgfasError, match="100_01_000_2_40"):
-        found("wmca", tmp_path)
+# By type, from instrument 0 on: [P]artial, [M]ask, [W]ig, [H]ead, p[A]per mask, [F]lexible mask, p[R]int, replay [S].
+INSTRUMENTS = {
+    "1": "-PMPPPPPWWWWWMMPP--",
+    "2": "-HHHHHHHAAAAMMMMMMF" + "-" * 56 + "F" * 25 + "--",
+    "3": "-RRRRSRRRRSRRRRS--",
+}
+LETTERS = {"P": "partial", "M": "mask", "W": "wig", "H": "head", "A": "paper_mask", "F": "flexible_mask", "R": "print"}
+
+
+def test_wmca_knows_the_instruments_of_its_table_and_refuses_others(tmp_path):
+    kinds = {
+        f"100_01_000_{kind}_{number:02d}": {**LETTERS, "S": "replay"}.get(letter)
+        for kind, letters in INSTRUMENTS.items()
+        for number, letter in enumerate(letters)
+    }
+    known = [name for name, kind in kinds.items() if kind]
+    faces = found("wmca", touch(tmp_path / "known", *[f"face-station/{name}.mp4" for name in known]))
+    assert {face.video: face.attack_type for face in faces.values()} == {name: kinds[name] for name in known}
+    touch(tmp_path / "all", *[f"face-station/{name}.mp4" for name in kinds])
+    with pytest.raises(AgfasError, match=rf"{len(kinds) - len(known)} files are not called as in WMCA"):
+        found("wmca", tmp_path / "all")
 
 
 def test_msspoof(tmp_path):

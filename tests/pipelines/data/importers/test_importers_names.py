@@ -10,7 +10,7 @@ from dataset_tree import touch
 
 from pipelines.data.importers import load_importer
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.prepare.names import check_keys, settled_names
+from pipelines.data.prepare.names import check_keys, settled_names, source_name
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.prepare.sources import find_sources
 from pipelines.errors import AgfasError
@@ -76,7 +76,55 @@ def test_more_spellings_of_one_name(one, other):
     assert alike(one) == alike(other)
 
 
-@pytest.mark.parametrize("name", ["nan", "None", " NA", "-1", "unknown", "?"])
+@pytest.mark.parametrize("column", ["domain", "subject", "attack_type", "sex", "ethnicity"])
+def test_what_the_question_about_spellings_says(column):
+    one, two, three, four = (
+        replace(face(f"s{n}", f"v{n}"), **{column: name}) for n, name in enumerate(("Ab", "aB", "AB", "ab"))
+    )
+    what, recipe = column.replace("_", " "), PrepareRecipe(alike="one")
+    with pytest.raises(AgfasError) as caught:
+        settled(one, two)
+    places = {name: f"{name!r} (s{n}.png)" for n, name in enumerate(("Ab", "aB", "AB", "ab"))}
+    assert str(caught.value) == (
+        f"Is this one {what} or several: {places['Ab']} and {places['aB']}? The names differ only in case, width,"
+        " blanks or zeros. Say --alike one to make them one, or --alike several to keep them apart."
+    )
+    others = [replace(one, video=f"w{n}", **{column: name}) for n, name in enumerate(("x", "X", "y", "Y"))]
+    with pytest.raises(AgfasError) as caught:
+        settled(one, two, three, four, *others)
+    shown = " and ".join(places[name] for name in ("AB", "Ab", "aB"))
+    assert f"several: {shown}? The names, and of 2 others, differ" in str(caught.value)
+    assert len({getattr(f, column) for f in settled_names([one, two, three, four], recipe, Path("/x"))}) == 1
+
+
+def test_subjects_of_two_domains_and_unknown_ones_are_not_asked_about():
+    ann = face("Ann")
+    assert len(settled(ann, replace(face("ann", "w"), domain="e"))) == 2
+    assert len(settled(ann, face("ann", "w", subject_known=False))) == 2
+    with pytest.raises(AgfasError, match="Is this one domain or several"):
+        settled(*(replace(ann, domain=name, subject_known=False) for name in "dD"))
+
+
+def test_a_picture_of_a_list_and_one_of_a_table_have_names():
+    row = replace(face("Ann"), row=0, column="photo")
+    assert [source_name(row, Path("/x")), source_name(replace(row, row=7), Path("/x"))] == ["photo[0]", "photo[7]"]
+    assert [source_name(face("a/b"), Path(place)) for place in ("/x", "/y", "/x/a")] == [
+        "a/b.png",
+        "/x/a/b.png",
+        "b.png",
+    ]
+
+
+def test_videos_and_pictures_of_other_videos_keep_their_numbers():
+    film = replace(face("Ann", "v", 5), path=Path("/x/a.mp4"))
+    faces = (face("Ann", "v", 7), face("ann", "v", 7), film, face("Ann", "w", 9))
+    assert [row[2] for row in settled(*faces, alike="one")] == [0, 1, 5, 9]
+    assert [row[2] for row in settled(face("Ann", "v", 7), film, face("Bob", "w", 9), alike="one")] == [7, 5, 9]
+
+
+@pytest.mark.parametrize(
+    "name", ["nan", "None", " NA", "-1", "unknown", "?", "null", "N/A", "\uff2e\uff21", "unk", "Anonymous", "undefined"]
+)
 def test_a_name_that_stands_for_none_is_asked_about(name):
     with pytest.raises(AgfasError, match=r"a person\? 1 sources .*--na-subjects person .*--na-subjects unknown"):
         settled(face(name))
@@ -105,5 +153,10 @@ def test_long_names_are_cut_and_stay_distinct():
 
 
 def test_a_domain_too_long_for_the_names_of_folders():
-    with pytest.raises(AgfasError, match=r"has 300 bytes; at most 100 fit .* --domain"):
-        check_keys([replace(face("Ann"), domain="d" * 300)], all_faces=False)
+    check_keys([replace(face("Ann"), domain="d" * 98 + "\u00e9")], all_faces=False)
+    with pytest.raises(AgfasError) as caught:
+        check_keys([replace(face("Ann"), domain="d" * 99 + "\u00e9")], all_faces=False)
+    assert str(caught.value) == (
+        f"The name of the domain {'d' * 40}... has 101 bytes; at most 100 fit into names of folders. Give a shorter one"
+        " with --domain."
+    )

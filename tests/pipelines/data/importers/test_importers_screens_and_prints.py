@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dataset_tree import counted, found, said, touch
+from dataset_tree import counted, found, pretend, said, touch
 
 from pipelines.data.importers import load_importer
 from pipelines.errors import AgfasError
@@ -14,7 +14,7 @@ TEST = (1, 13, 14, 23, 24, 26, 28, 29, 30, 32, 33, 35, 36, 37, 39, 42, 48, 49, 5
 MSU_TRAIN, MSU_TEST = ([f"{number:02d}" for number in numbers] for numbers in (TRAIN, TEST))
 
 
-def msu(folder, clients=(*MSU_TRAIN, *MSU_TEST)):
+def msu(folder, clients=("01", "02", "14", "55")):
     names = []
     for client in clients:
         for camera, end in (("android", "mp4"), ("laptop", "mov")):
@@ -41,7 +41,7 @@ def test_msu_mfsd(tmp_path):
 
 
 def test_msu_mfsd_is_whole_with_70_and_210_videos(tmp_path):
-    counts = counted("msu_mfsd", msu(tmp_path))
+    counts = counted("msu_mfsd", msu(tmp_path, [*MSU_TRAIN, *MSU_TEST]))
     assert [count.missing for count in counts] == [0, 0, 0]
     assert {label: sum(c.found for c in counts if c.expected.label == label) for label in (1, 0)} == {1: 70, 0: 210}
 
@@ -68,8 +68,11 @@ def test_msu_mfsd_lists_that_do_not_fit(tmp_path):
     (tmp_path / "test_sub_list.txt").write_text("01\n13")
     with pytest.raises(AgfasError, match=r"Client 014 .* is neither in train_sub_list.txt nor"):
         found("msu_mfsd", tmp_path)
-    (tmp_path / "test_sub_list.txt").write_text("01\n2")
-    with pytest.raises(AgfasError, match="002 is both"):
+    (tmp_path / "test_sub_list.txt").write_bytes("1\n13 caf\u00e9".encode("latin-1"))
+    with pytest.raises(AgfasError, match=r"Client 014 .* is neither in train_sub_list.txt nor"):
+        found("msu_mfsd", tmp_path)
+    (tmp_path / "test_sub_list.txt").write_text("01\n22\n2")
+    with pytest.raises(AgfasError, match="Client 002 is both"):
         load_importer("msu_mfsd")(touch(tmp_path), "d")
     (tmp_path / "test_sub_list.txt").unlink()
     with pytest.raises(AgfasError, match=r"test_sub_list.txt is missing"):
@@ -82,38 +85,38 @@ def test_msu_mfsd_refuses_an_attack_among_the_real(tmp_path):
         found("msu_mfsd", tmp_path)
 
 
-def casia(folder, train=20, test=30):
+def casia(train=20, test=30):
     takes = [*map(str, range(1, 9)), *[f"HR_{number}" for number in range(1, 5)]]
-    for part, persons in (("train", train), ("test", test)):
-        touch(folder, *[f"{part}_release/{person + 1}/{take}.avi" for person in range(persons) for take in takes])
-    return folder
+    persons = [f"{part}_release/{n + 1}" for part, number in (("train", train), ("test", test)) for n in range(number)]
+    return [f"{person}/{take}.avi" for person in persons for take in takes]
 
 
-def test_casia_fasd(tmp_path):
-    faces = found("casia_fasd", casia(tmp_path))
+def test_casia_fasd(tmp_path, monkeypatch):
+    faces = found("casia_fasd", pretend(monkeypatch, tmp_path, casia()))
     assert said(faces["train_release/1/1.avi"]) == (1, "none", "train-01", "train-01-1", 0, "train")
     assert said(faces["test_release/1/HR_1.avi"]) == (1, "none", "test-01", "test-01-HR_1", 0, "test")
     kinds = [faces[f"test_release/30/{take}.avi"].attack_type for take in ("2", "4", "HR_2", "5", "HR_3", "8", "HR_4")]
     assert kinds == ["none", "print", "print", "cut", "cut", "replay", "replay"]
 
 
-def test_casia_fasd_is_whole_with_150_and_450_videos(tmp_path):
-    counts = counted("casia_fasd", casia(tmp_path))
+def test_casia_fasd_is_whole_with_150_and_450_videos(tmp_path, monkeypatch):
+    counts = counted("casia_fasd", pretend(monkeypatch, tmp_path, casia()))
     assert [count.missing for count in counts] == [0] * 4
     assert {label: sum(c.found for c in counts if c.expected.label == label) for label in (1, 0)} == {1: 150, 0: 450}
 
 
-def test_casia_fasd_says_what_is_missing(tmp_path):
-    assert [count.missing for count in counted("casia_fasd", casia(tmp_path, test=0))] == [0, 0, 90, 270]
+def test_casia_fasd_says_what_is_missing(tmp_path, monkeypatch):
+    counts = counted("casia_fasd", pretend(monkeypatch, tmp_path, casia(test=0)))
+    assert [count.missing for count in counts] == [0, 0, 90, 270]
 
 
 def test_casia_fasd_names_strange_files(tmp_path):
-    touch(casia(tmp_path), *[f"train_release/1/copy{number}.avi" for number in range(5)])
+    touch(tmp_path, *casia(1, 1), *[f"train_release/1/copy{number}.avi" for number in range(5)])
     with pytest.raises(AgfasError, match=r"5 files are not called as in CASIA-FASD .*copy0.avi.*and 2 more"):
         found("casia_fasd", tmp_path)
 
 
-def replay(folder, parts=("train", "devel", "test")):
+def replay(parts=("train", "devel", "test")):
     clients = {"train": range(1, 16), "devel": range(16, 31), "test": range(31, 51)}
     attacks = [f"print_client{{}}_session01_highdef_photo_{light}" for light in ("adverse", "controlled")]
     attacks += [
@@ -122,18 +125,18 @@ def replay(folder, parts=("train", "devel", "test")):
         for kind in ("photo", "video")
         for light in ("adverse", "controlled")
     ]
+    names = ["enroll/train/client001_session01_webcam_authenticate_controlled_1.mov"]
     for part in parts:
         for client in (f"{number:03d}" for number in clients[part]):
             live = [f"{light}_{shot}" for light in ("adverse", "controlled") for shot in (1, 2)]
-            touch(folder, *[f"{part}/real/client{client}_session01_webcam_authenticate_{take}.mov" for take in live])
+            names += [f"{part}/real/client{client}_session01_webcam_authenticate_{take}.mov" for take in live]
             for support in ("fixed", "hand"):
-                touch(folder, *[f"{part}/attack/{support}/attack_{name.format(client)}.mov" for name in attacks])
-    touch(folder, "enroll/train/client001_session01_webcam_authenticate_controlled_1.mov")
-    return folder
+                names += [f"{part}/attack/{support}/attack_{name.format(client)}.mov" for name in attacks]
+    return names
 
 
-def test_replay_attack(tmp_path):
-    faces = found("replay_attack", replay(tmp_path))
+def test_replay_attack(tmp_path, monkeypatch):
+    faces = found("replay_attack", pretend(monkeypatch, tmp_path, replay()))
     live = "client016_session01_webcam_authenticate_adverse_1"
     assert said(faces[f"devel/real/{live}.mov"]) == (1, "none", "016", live, 0, "dev")
     attack = "attack_print_client033_session01_highdef_photo_adverse"
@@ -143,13 +146,13 @@ def test_replay_attack(tmp_path):
     assert not [name for name in faces if name.startswith("enroll")]
 
 
-def test_replay_attack_is_whole_with_140_and_700_videos_without_devel(tmp_path):
-    counts = counted("replay_attack", replay(tmp_path))
+def test_replay_attack_is_whole_with_140_and_700_videos_without_devel(tmp_path, monkeypatch):
+    counts = counted("replay_attack", pretend(monkeypatch, tmp_path, replay()))
     assert [(count.found, count.missing) for count in counts] == [(140, 0), (700, 0), (60, 0), (300, 0)]
 
 
-def test_replay_attack_says_what_is_missing(tmp_path):
-    counts = counted("replay_attack", replay(tmp_path, ["train", "devel"]))
+def test_replay_attack_says_what_is_missing(tmp_path, monkeypatch):
+    counts = counted("replay_attack", pretend(monkeypatch, tmp_path, replay(["train", "devel"])))
     assert [count.missing for count in counts] == [80, 400, 0, 0]
 
 
@@ -165,32 +168,33 @@ def test_replay_attack_refuses_a_name_of_another_dataset(tmp_path):
         found("replay_attack", tmp_path)
 
 
-def oulu(folder, users):
+def oulu(users):
+    names = ["Train_files/1_1_01_1.txt", "Protocols/Protocol_1/Train.txt"]
     for part, numbers in users.items():
         videos = [
             f"{p}_{s}_{u:02d}_{f}" for p in range(1, 7) for s in range(1, 4) for u in numbers for f in range(1, 6)
         ]
-        touch(folder, *[f"{part}_files/{video}.avi" for video in videos])
-    touch(folder, "Train_files/1_1_01_1.txt", "Protocols/Protocol_1/Train.txt")
-    return folder
+        names += [f"{part}_files/{video}.avi" for video in videos]
+    return names
 
 
-def test_oulu_npu(tmp_path):
-    faces = found("oulu_npu", oulu(tmp_path, {"Train": [1], "Dev": [21], "Test": [36]}))
+def test_oulu_npu(tmp_path, monkeypatch):
+    faces = found("oulu_npu", pretend(monkeypatch, tmp_path, oulu({"Train": [1], "Dev": [21], "Test": [36]})))
     assert said(faces["Dev_files/6_3_21_1.avi"]) == (1, "none", "21", "6_3_21_1", 0, "dev")
     kinds = [faces[f"Train_files/1_1_01_{file}.avi"].attack_type for file in range(1, 6)]
     assert kinds == ["none", "print", "print", "replay", "replay"]
     assert faces["Test_files/1_1_36_5.avi"].split == "test"
 
 
-def test_oulu_npu_is_whole_with_720_and_2880_videos_without_dev(tmp_path):
+def test_oulu_npu_is_whole_with_720_and_2880_videos_without_dev(tmp_path, monkeypatch):
     users = {"Train": range(1, 21), "Dev": range(21, 36), "Test": range(36, 56)}
-    counts = counted("oulu_npu", oulu(tmp_path, users))
+    counts = counted("oulu_npu", pretend(monkeypatch, tmp_path, oulu(users)))
     assert [(count.found, count.missing) for count in counts] == [(720, 0), (2880, 0), (270, 0), (1080, 0)]
 
 
-def test_oulu_npu_says_what_is_missing(tmp_path):
-    counts = counted("oulu_npu", oulu(tmp_path, {"Train": range(1, 20), "Test": range(36, 56)}))
+def test_oulu_npu_says_what_is_missing(tmp_path, monkeypatch):
+    users = {"Train": range(1, 20), "Test": range(36, 56)}
+    counts = counted("oulu_npu", pretend(monkeypatch, tmp_path, oulu(users)))
     assert [count.missing for count in counts] == [18, 72, 270, 1080]
 
 
