@@ -218,7 +218,7 @@ def how_made(study: Study, rule: str, comparison: Comparison | None = None) -> l
         ("Checkpoint", f"{selection}: {_SELECTIONS[selection]}; of {listed(steps)} steps, {state}"),
         ("Threshold", f"{threshold}: {_THRESHOLDS[threshold]}"),
         ("Origin", "; ".join(f"{fold}: {text}" for fold, text in origins.items())),
-        ("Videos", "; ".join(videos) + ". The scores of a video's frames are averaged"),
+        ("Videos", "; ".join(videos) + ". The scores of a video's frames are averaged" if videos else ""),
         ("Seeds", f"{len(seeds)} ({listed(seeds)}); ± is the standard deviation over seeds"),
         ("Intervals", _intervals(trials, comparison) if any("intervals" in n for _, n in judged) else ""),
     ]

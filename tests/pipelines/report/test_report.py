@@ -5,24 +5,31 @@ from __future__ import annotations
 import csv
 import html
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_study import judged, leave_one_out, synthetic, trial_of
 from output_folder import DOMAINS, make_experiment, make_output, write_faces
 from paired_tables import mean_interval, paired_difference
 
 from pipelines.errors import AgfasError
 from pipelines.evaluation import exact
 from pipelines.evaluation.settings import SELECTION_RULES, THRESHOLD_RULES
+from pipelines.experiment.plan import expand, read_plan, record
 from pipelines.experiment.workspace import Workspace
-from pipelines.files import read_json
+from pipelines.files import read_json, write_json
 from pipelines.report import comparison as comparison_module
 from pipelines.report.comparison import Comparison
-from pipelines.report.gather import gather
-from pipelines.report.summary import summary
+from pipelines.report.contents import Trial
+from pipelines.report.gather import _studies, gather
+from pipelines.report.summary import _of_study, summary
 from pipelines.report.tables import leave_out_table
-from pipelines.stages import report
+from pipelines.stages import report, sweep
 
 SWEEP = {
     "axes": {"seed": [0, 1]},
@@ -198,28 +205,32 @@ def test_few_videos_have_exact_intervals_everywhere(written, page):
         assert "Few test videos: to_kiosk 8 live, to_kiosk 12 attack, to_phone 8 live" in text
 
 
-def test_difference_of_one_fold_and_seed_is_the_paired_one(tmp_path, enough):
-    root = tmp_path / "single"
-    write_faces(tmp_path / "faces")
-    limited = {"name": "limited", "train": ["kiosk", "phone"], "test": ["webcam"]}
-    sweep = {"variants": SWEEP["variants"][:2]}
-    make_output(root, make_experiment(root, protocol=limited, sweep=sweep))
-    study = gather(root).studies[0]
+def test_difference_of_one_fold_and_seed_is_the_paired_one(enough):
+    def trial(label: str, skill: float, number: int) -> Trial:
+        changes = {"protocol": {"name": "limited", "train": ["ann"], "test": ["booth", "car"]}}
+        folds = {"ann_to_car": judged(number)}
+        return trial_of(label, 0, changes, folds, (), {"ann_to_car": ("booth", "car")}, skill)
+
+    (study,) = _studies([trial("one", 0.0, 9), trial("other", 0.1, 5)], {})
     comparison = Comparison(study)
-    a, b = (group.trials[0] for group in study.groups)
-    fold = study.folds[0]
-    expected = paired_difference(
-        b.test_scores(fold, HONEST), a.test_scores(fold, HONEST),
-        (b.numbers(fold, HONEST)["threshold"], a.numbers(fold, HONEST)["threshold"]),
-        "hter", comparison.replicates,
-    )  # fmt: skip
+    one, other = (trial.test_scores("ann_to_car", HONEST) for trial in study.trials)
+    _, *ends = paired_difference(other, one, (0.45, 0.45), "hter", comparison.replicates)
     found = comparison.difference(study.groups[1], study.groups[0])
-    assert (found.mean, found.low, found.high) == pytest.approx(tuple(expected))
+    assert (found.mean, found.low, found.high, found.seeds) == pytest.approx((-0.04, *ends, 1))
+    assert ends[0] < ends[1]
+
+
+@pytest.mark.parametrize(
+    ("tables", "replicates"), [(0, 1000), (80, 1000), (100, 800), (400, 200), (401, 200), (9999, 200)]
+)
+def test_many_tables_have_fewer_replicates(tables, replicates, monkeypatch):
+    study = _studies(leave_one_out(), {})[0]
+    monkeypatch.setattr(Trial, "finished", True)
+    many = replace(study, groups=(replace(study.groups[0], trials=study.groups[0].trials[:1]),), folds=("a",) * tables)
+    assert Comparison(many).replicates == replicates
 
 
 def test_report_of_a_plan_of_which_nothing_is_made(tmp_path):
-    from pipelines.experiment.plan import expand, record
-
     root = tmp_path / "empty"
     record(root, expand(make_experiment(root, sweep=SWEEP)))
     page = report.run(root).read_text(encoding="utf-8")
@@ -227,21 +238,11 @@ def test_report_of_a_plan_of_which_nothing_is_made(tmp_path):
     assert "nothing made yet: its faces are missing" in page
 
 
-def test_report_of_one_experiment(tmp_path):
-    root = tmp_path / "one"
-    write_faces(tmp_path / "faces")
-    make_output(root, make_experiment(root, detector={"name": "image_only"}))
-    page = report.run(root).read_text(encoding="utf-8")
-    assert "1 of 1 experiments finished" in page
-    assert "1 (0); ± is the standard deviation over seeds" in page
-    assert " ± " not in "".join(cells_of(page, f"Results under {HONEST}", "image_only"))
-
-
 def test_other_rules_and_other_faces_never_share_a_table(tmp_path):
     root = tmp_path / "two"
     write_faces(tmp_path / "faces")
     variants = [{"label": "a", "set": {}}, {"label": "b", "set": {"protocol": {"name": "one_against_others"}}}]
-    make_output(root, make_experiment(root, sweep={"variants": variants}))
+    record(root, expand(make_experiment(root, sweep={"variants": variants})))
     studies = gather(root).studies
     assert [study.title for study in studies] == [
         "leave one out on faces at 16 px",
@@ -251,8 +252,6 @@ def test_other_rules_and_other_faces_never_share_a_table(tmp_path):
 
 
 def test_synthetic_numbers_come_with_their_warning(tmp_path):
-    from pipelines.experiment.plan import expand, record
-
     root = tmp_path / "synthetic"
     record(root, expand(make_experiment(root, data={"name": "synthetic"})))
     page = report.run(root).read_text(encoding="utf-8")
@@ -266,18 +265,89 @@ def test_timings_are_the_sum_of_the_logged_steps(written):
     assert run.seconds == pytest.approx(50.0)
 
 
-@pytest.mark.parametrize("damaged", ["faces", "result"])
-def test_damaged_files_are_refused_instead_of_listed_as_unfinished(tmp_path, damaged):
+def test_damaged_files_are_refused_instead_of_listed_as_unfinished(tmp_path):
     root = tmp_path / "one"
     write_faces(tmp_path / "faces")
-    make_output(root, make_experiment(root, detector={"name": "image_only"}))
-    card, (result,) = tmp_path / "faces" / "face_dataset.json", root.glob("detectors/*/result.json")
-    path = card if damaged == "faces" else result
-    path.write_text(path.read_text().replace("{", "[", 1))
-    with pytest.raises(AgfasError, match=path.name):
-        report.run(root)
+    (planned,) = expand(make_experiment(root, detector={"name": "image_only"}))
+    record(root, [planned])
+    card, result = tmp_path / "faces" / "face_dataset.json", Workspace(planned.experiment).detector() / "result.json"
+    write_json(result, {"folds": {}})
+    for path in (result, card):
+        text = path.read_text()
+        path.write_text(text.replace("{", "[", 1))
+        with pytest.raises(AgfasError, match=path.name):
+            report.run(root)
+        path.write_text(text)
 
 
 def test_folder_that_is_no_output_is_refused(tmp_path):
     with pytest.raises(AgfasError, match="not the output folder"):
         report.run(tmp_path)
+
+
+# The table at the end of a command: the report's numbers, aligned, without torch and without the faces.
+
+
+def test_the_summarys_numbers_are_the_reports(written):
+    (study,) = gather(written).studies
+    honest = leave_out_table(study, study.honest, "", Comparison(study))
+    papers = leave_out_table(study, study.papers, "")
+    auc = honest.columns.index("AUC mean")
+    lines = summary(read_plan(written)).splitlines()
+    for ours, theirs in zip(honest.rows, papers.rows, strict=True):
+        (line,) = (line for line in lines if line.startswith(ours.name))
+        for cell in (ours.cells[0], ours.cells[auc], theirs.cells[0]):
+            assert f"{cell.text} {cell.small}".strip() in line
+    assert "oanet <shuffled> (control)" in "\n".join(lines)
+    assert "oanet t=401 (1 of 2 unfinished)" in "\n".join(lines)
+    title, _, head, *rows, _, rules, warning = lines
+    assert title == "leave one out on faces at 16 px, mean of 3 folds, in %"
+    place = head.index("papers' HTER")
+    assert all(row[place - 1] == " " and row[place] != " " for row in rows)
+    assert rules == "honest: last/source_dev_eer; papers': oracle/target_eer, which looks at the test labels"
+    assert warning.startswith("Few test videos: to_kiosk 8 live, to_kiosk 12 attack, ")
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"), [((), "no fold"), (("to_a",), "to_a"), (("to_a", "to_b"), "mean of 2 folds")]
+)
+def test_the_summary_names_its_folds(folds, words):
+    (study,) = _studies(synthetic(), {})
+    assert _of_study(replace(study, folds=folds)).splitlines() == [
+        f"leave one out on the built-in synthetic benchmark at 32 px, {words}, in %",
+        "",
+        "experiment                 honest HTER  honest AUC  papers' HTER",
+        "drawn (1 of 1 unfinished)  –            –           –",
+        "",
+        "honest: last/source_dev_eer; papers': oracle/target_eer, which looks at the test labels",
+    ]
+
+
+def test_the_summary_imports_no_torch(written):
+    code = (
+        "import sys; from pathlib import Path; from pipelines.experiment.plan import read_plan;"
+        "from pipelines.report.summary import summary; summary(read_plan(Path(sys.argv[1])));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(written)]).returncode == 0
+
+
+def test_studies_are_parted_by_an_empty_line_in_a_summary(tmp_path):
+    variants = [{"label": "a", "set": {}}, {"label": "b", "set": {"protocol": {"name": "one_against_others"}}}]
+    shown = summary(expand(make_experiment(tmp_path / "sweep", sweep={"variants": variants})))
+    assert shown.count("–") == 6
+    assert [part.splitlines()[0].split(" on ")[0] for part in shown.split("test labels\n\n")] == [
+        "leave one out", "one against others",
+    ]  # fmt: skip
+
+
+def test_a_sweep_ends_with_the_summary(written, tmp_path, monkeypatch, capsys):
+    shutil.copytree(written.parent / "faces", tmp_path / "faces")
+    root = tmp_path / "sweep"
+    monkeypatch.setattr(sweep, "run_planned", lambda planned, jobs: None)
+    experiment = make_experiment(root, sweep=SWEEP)
+    record(root, expand(experiment))
+    sweep.run(experiment)
+    shown = capsys.readouterr().out
+    assert summary(read_plan(root)) in shown
+    assert shown.rstrip().endswith(f"Report: {root / 'report' / 'index.html'}")
