@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from pipelines.artefacts.faces import make_faces
 from pipelines.artefacts.runs import load_maker
+from pipelines.experiment.config import Experiment
 from pipelines.inspection.figure import as_svg, inspection_figure
 from pipelines.inspection.measure import Measured, Subjects, measure, open_subjects
 from pipelines.inspection.theorems import (
@@ -80,18 +83,23 @@ def test_the_proposal_follows_its_rule():
     assert theorems(201, 0.4, 0.1).row()["gap"] == pytest.approx(0.3)
 
 
-@pytest.fixture
-def encoder(monkeypatch) -> IdentityEncoder:
+@pytest.fixture(scope="module")
+def encoder() -> Iterator[IdentityEncoder]:
     made = IdentityEncoder.from_preset("tiny", widths=(4, 4, 4, 8), embedding_dim=None)
-    monkeypatch.setattr(train_identity, "run", lambda experiment, faces: made)
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_identity, "run", lambda experiment, faces: made)
+        yield made
 
 
-@pytest.fixture
-def experiment(tmp_path):
-    write_faces(tmp_path / "faces", subjects=4)
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Experiment:
+    return experiment_in(tmp_path_factory.mktemp("inspect"))
+
+
+def experiment_in(folder: Path) -> Experiment:
+    write_faces(folder / "faces", subjects=4)
     return make_experiment(
-        tmp_path / "run",
+        folder / "run",
         identity={"name": "trained"},
         cue={"num_inference_steps": 5},
         generator={
@@ -103,7 +111,7 @@ def experiment(tmp_path):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(experiment, encoder):
     """A generator and some faces."""
     faces = make_faces(experiment)
@@ -147,6 +155,24 @@ def test_one_who_knows_the_noise_makes_no_error(opened, experiment, monkeypatch)
     # The schedule's last level keeps 3 % of the noise.
     assert measured.latent.max() < 0.002
     assert measured.similarity.min() > 0.98
+
+
+def test_faces_are_measured_some_at_a_time(opened, experiment, monkeypatch):
+    pipeline, faces, rows = opened
+    whole = open_subjects(pipeline, faces, rows, seed=3)
+    seen: list[int] = []
+    found = measure(pipeline, whole, [201, 401], experiment.cue, lambda: seen.append(1))
+    assert len(seen) == len(found) == 6
+    monkeypatch.setattr("pipelines.inspection.measure._BATCH", 4)
+    parts = open_subjects(pipeline, faces, rows, seed=3)
+    assert [len(parts.image), parts.cameras.tolist(), parts.persons.tolist()] == [
+        6, faces.domains[rows].tolist(), faces.subjects[rows].tolist(),
+    ]  # fmt: skip
+    torch.testing.assert_close(parts.tokens["wrong"], whole.tokens["wrong"])
+    again = measure(pipeline, parts, [201, 401], experiment.cue)
+    for place, one in again.items():
+        for name in ("restoration", "latent", "noise", "similarity"):
+            np.testing.assert_allclose(getattr(one, name), getattr(found[place], name), rtol=1e-3, atol=1e-5)
 
 
 def test_wrong_tokens_are_another_faces(opened):
@@ -244,9 +270,9 @@ def test_without_attacks_nothing_is_proposed(opened, experiment, monkeypatch, ca
 
 
 @pytest.mark.slow
-def test_a_generator_without_identity_is_measured_without(experiment, monkeypatch):
+def test_a_generator_without_identity_is_measured_without(tmp_path, monkeypatch):
     monkeypatch.setattr(train_identity, "run", lambda experiment, faces: None)
-    rows = inspect_dfg.run(experiment, [201], count=4)
+    rows = inspect_dfg.run(experiment_in(tmp_path), [201], count=4)
     assert {row["condition"] for row in rows} == {"none"}
     assert {row["identity_similarity"] for row in rows} == {None}
 

@@ -15,7 +15,7 @@ from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 from pipelines.report.contents import Target
-from pipelines.reproduce.ground import protocol_on, short_name, targets_at
+from pipelines.reproduce.ground import Ground, Needed, deal, protocol_on, short_name, targets_at
 from pipelines.reproduce.papers import read_papers
 from pipelines.reproduce.request import Asked, make_recipe
 from pipelines.reproduce.rows import plan_rows
@@ -161,6 +161,69 @@ def test_other_data_take_places_by_name_by_wish_and_in_order(tmp_path):
     ):
         with pytest.raises(AgfasError, match=match):
             make_recipe(asked("kuznetsov/8", (folder,), names=(wrong,)))
+
+
+def test_the_ground_of_other_data_and_of_the_benchmark(tmp_path):
+    judged, live = prepared(tmp_path / "judged", "nuaa", "replay"), prepared(tmp_path / "corpus", "faces", live=True)
+    assert make_recipe(asked("agfas/III", (judged, live))).ground == Ground(
+        "nuaa and replay", False, {"M": "nuaa", "C": "replay"}, ("faces",), (Path(judged), Path(live)), (Path(live),),
+    )  # fmt: skip
+    assert make_recipe(asked("agfas/III", (live,))).ground == Ground(
+        "no domain with both classes", False, {}, ("faces",), (Path(live),), (Path(live),)
+    )
+    benchmark = make_recipe(asked("agfas/III")).ground
+    domains = {"M": "webcam", "C": "phone", "I": "tablet", "O": "kiosk"}
+    assert benchmark == Ground("the built-in benchmark", False, domains, ("corpus",))
+
+
+def test_the_papers_own_ground_has_what_is_there(tmp_path):
+    paths = [Path(prepared(tmp_path / name, name, live=name == "ffhq")) for name in ("msu_mfsd", "ffhq")]
+    ground = make_recipe(asked("agfas/II", (), data=tmp_path)).ground
+    assert (ground.title, ground.own, ground.masks) == ("the paper's own datasets", True, False)
+    # The missing ones have the names that they would have.
+    assert ground.domains == {"M": "msu_mfsd", "I": "replay_attack", "C": "casia_fasd", "O": "oulu_npu"}
+    assert (ground.live, ground.folders, ground.live_folders) == (("ffhq",), tuple(paths), (paths[1],))
+    assert [item.name for item in ground.missing] == ["I", "C", "O", "celeba_spoof", "backbone.pth"]
+    assert ground.needed[0] == Needed("M", paths[0], True, True, "")
+    assert make_recipe(asked("agfas/II", (), data=tmp_path / "none")).ground.live == ("ffhq", "celeba_spoof")
+
+
+def test_a_dataset_with_several_domains_must_have_one_of_its_own_name(tmp_path):
+    write = tmp_path / "msu_mfsd"
+    for domains, expected in ((("other",), "other"), (("a", "msu_mfsd"), "msu_mfsd")):
+        prepared(write, *domains)
+        assert make_recipe(asked("agfas/II", (), data=tmp_path)).ground.domains["M"] == expected
+    prepared(write, "a", "b")
+    with pytest.raises(AgfasError, match=r"msu_mfsd holds the domains a, b; one must be called 'msu_mfsd'\."):
+        make_recipe(asked("agfas/II", (), data=tmp_path))
+
+
+def test_domains_are_dealt_by_wish_by_name_and_in_order():
+    _, settings = read_table("agfas/I", CONFIGS)
+    choice = settings.protocols["leave_one_out"]
+    known = {"M": "msu_mfsd", "C": "casia_fasd", "I": "replay_attack", "O": "oulu_npu"}
+    assert {name: settings.datasets[name] for name in known} == known
+    dealt = deal(choice, settings, ["x", "oulu_npu", "C", "y", "z"], {"M": "y"})
+    assert dealt == {"M": "y", "C": "C", "I": "x", "O": "oulu_npu"}
+    assert list(dealt) == list(known)
+    assert deal(choice, settings, ["x"], {}) == {"M": "x"}
+    with pytest.raises(AgfasError, match=r"--map assigns the domain 'x' twice\. Assign it once\."):
+        deal(choice, settings, ["x", "y"], {"M": "x", "C": "x"})
+
+
+def test_an_experiment_has_the_rows_settings_then_those_of_the_command_line(tmp_path):
+    recipe = make_recipe(asked("agfas/V", output=tmp_path, seeds="3,1,3", overrides=("train.steps=7",)))
+    row = next(row for row in plan_rows(recipe) if row.label == "dual-branch")
+    assert [(item.title, item.axes) for item in row.planned] == [
+        ("agfas/V dual-branch (seed=3)", {"seed": 3}), ("agfas/V dual-branch (seed=1)", {"seed": 1}),
+    ]  # fmt: skip
+    experiment = row.planned[1].experiment
+    assert (experiment.name, experiment.root, experiment.seed, experiment.train.steps) == ("agfas", tmp_path, 1, 7)
+    assert experiment.evaluate.rules == recipe.settings.rules.honest == "last/source_dev_eer"
+    assert experiment.generator.domains == experiment.identity.domains == ["corpus"]
+    several = make_recipe(asked("kuznetsov/17", output=tmp_path))
+    labels = {item.label for row in plan_rows(several) for item in row.planned if len(row.choice.method) > 1}
+    assert all(label.count(", ") >= 1 for label in labels)
 
 
 def test_rows_with_a_cue_need_live_faces_of_their_own(tmp_path):
