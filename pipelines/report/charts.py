@@ -20,6 +20,8 @@ _WIDE, _HIGH, _FIRST, _CELL_LETTER = 68, 34, 46, 6.4
 _CELL_SIZE = f'width="{_WIDE - 2}" height="{_HIGH - 2}"'
 # The error rate of chance; higher rates are as dark.
 _DARKEST = 0.5
+# Share of a step by which a tick may lie outside its axis: 5 steps of 0.2 are more than 1.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -252,8 +254,8 @@ def even_ticks(low: float, high: float, count: int = 4) -> tuple[tuple[float, st
     rough = (high - low) / count
     power = 10.0 ** int(f"{rough:e}".split("e")[1])
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first = int(-(-low // step))
-    places = [round(step * k, 10) for k in range(first, int(high // step) + 1)]
+    first, last = math.ceil(low / step - _ROUNDING), math.floor(high / step + _ROUNDING)
+    places = [round(step * k, 10) for k in range(first, last + 1)]
     return tuple((place, f"{place:g}") for place in places)
 
 
