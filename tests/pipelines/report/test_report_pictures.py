@@ -13,12 +13,15 @@ from pipelines.data.records import NO_ATTACK
 from pipelines.errors import AgfasError
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
+from pipelines.report import page as report_page
+from pipelines.report.embedding import FeatureMap
 from pipelines.report.gather import gather
 from pipelines.report.pictures import picture_grid
 from pipelines.stages import report
 
 
-def test_grid_shows_a_typical_and_the_hardest_face_of_each_kind(tmp_path):
+def test_grid_shows_a_typical_and_the_hardest_face_of_each_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "feature_map", lambda study: FeatureMap("", (), ()))
     root = tmp_path / "out"
     write_faces(tmp_path / "faces", size=32)
     data = {"name": "dataset", "path": str(tmp_path / "faces"), "size": 32}
@@ -52,9 +55,10 @@ def test_grid_shows_a_typical_and_the_hardest_face_of_each_kind(tmp_path):
     assert (root / "report" / "index.html").stat().st_mtime_ns > before
 
 
-def test_report_says_why_there_are_no_pictures(tmp_path):
+def test_without_a_generator_there_are_no_pictures(tmp_path):
     root = tmp_path / "out"
     write_faces(tmp_path / "faces")
-    make_output(root, make_experiment(root))
-    page = report.run(root).read_text(encoding="utf-8")
-    assert "No pictures: No finished generator at" in page
+    protocol = {"name": "limited", "train": ["kiosk", "phone"], "test": ["webcam"]}
+    make_output(root, make_experiment(root, protocol=protocol))
+    with pytest.raises(AgfasError, match=r"^No finished generator at"):
+        picture_grid(gather(root).studies[0])
