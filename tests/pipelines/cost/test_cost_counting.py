@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,7 +14,7 @@ from dfg.identity import IdentityEncoder
 from dfg.unet import build_unet, checkpoint_gradients
 from oanet.detectors import build_detector
 from oanet.trunks import forget_constants
-from pipelines.cost.counting import as_fake, count, fake_tensors, number_of, step_of
+from pipelines.cost.counting import Operation, as_fake, count, fake_tensors, number_of, size_of, step_of
 from pipelines.training.optimizer import make_optimizer
 from pipelines.training.settings import LoopSettings
 
@@ -142,3 +143,83 @@ def test_counting_leaves_nothing_without_values_behind():
     with fake_tensors():
         as_fake(detector)(torch.zeros(2, 3, 64, 64))
     assert build().eval()(torch.zeros(2, 3, 64, 64)).logits.isfinite().all()
+
+
+def test_operations_their_bytes_and_what_is_alive_by_hand():
+    def work() -> torch.Tensor:
+        first = torch.zeros(100)  # 400 bytes
+        second = first.view(10, 10) + 1.0  # 400 read, 400 written; the view is none
+        product = second @ torch.ones(10, 5)  # 200 written; 400, 200 and 200 moved
+        del first, second
+        return product.double()  # 400 written
+
+    found = count(work)
+    assert found.operations == {
+        Operation("move", "float32", 0, 400): 1, Operation("move", "float32", 0, 800): 1,
+        Operation("move", "float32", 0, 200): 1, Operation("matmul", "float32", 2 * 10 * 10 * 5, 800): 1,
+        Operation("move", "float64", 0, 600): 1,
+    }  # fmt: skip
+    assert (found.flops, found.peak, found.left) == (1000, 1200, 400)
+
+
+def test_a_convolution_and_attention_are_products():
+    picture, kernel = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 3, 3)
+    found = count(lambda: torch.conv2d(picture, kernel, padding=1))
+    assert [(each.kind, each.flops) for each in found.operations] == [("conv", 2 * (2 * 4 * 64) * (3 * 9))]
+    heads = torch.ones(1, 2, 8, 16, requires_grad=True)
+    attended = step_of(
+        lambda batch, _: {"loss": F.scaled_dot_product_attention(*[batch] * 3).sum()}, [heads], "no", False
+    )
+    # Two products forward, five backward, of 8 x 8 x 16 in each of two heads.
+    assert attended.flops == 7 * 2 * (2 * 8 * 8 * 16)
+    assert {each.kind for each in attended.operations if each.flops} == {"matmul"}
+
+
+def test_a_step_is_at_half_of_the_training_and_adds_gradients():
+    weight = torch.nn.Parameter(torch.ones(3))
+    seen = []
+
+    def objective(batch: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
+        seen.append((progress, torch.is_autocast_enabled("cpu")))
+        return {"loss": (weight * batch).sum()}
+
+    batches = [torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)]
+    found = step_of(objective, batches, "bf16", False)
+    assert weight.grad.tolist() == [2.0, 3.0, 4.0]
+    assert seen == [(0.5, True)] * 2
+    assert found.left == 12
+
+
+@pytest.mark.parametrize(("precision", "gpu", "dtype"), [
+    ("bf16", True, "float32"), ("bf16", False, "bfloat16"), ("no", True, "bfloat16"), ("fp16", True, "float32"),
+])  # fmt: skip
+def test_a_gpus_autocast_keeps_norms_in_float32(precision, gpu, dtype):
+    before = {
+        name: getattr(F, name) for name in ("layer_norm", "group_norm", "softmax", "log_softmax", "cross_entropy")
+    }
+    given = torch.zeros(2, 4, dtype=torch.bfloat16)
+    kinds: list[torch.dtype] = []
+
+    def work() -> None:
+        assert all((getattr(F, name) is not function) == (dtype == "float32") for name, function in before.items())
+        kinds.append(F.layer_norm(given, (4,), None, None, eps=1.0).dtype)
+
+    count(work, precision, gpu)
+    assert [str(kind) for kind in kinds] == [f"torch.{dtype}"]
+    step_of(lambda *_: {"loss": work() or torch.ones(1, requires_grad=True).sum()}, [None], precision, gpu)
+    assert str(kinds[1]) == f"torch.{dtype}"
+    assert all(getattr(F, name) is function for name, function in before.items())
+
+
+def test_a_faked_module_keeps_what_is_trained():
+    with torch.device("meta"):
+        module = torch.nn.BatchNorm1d(3)
+    module.bias.requires_grad = False
+    module.constant = torch.zeros(2, dtype=torch.int64, device="meta")
+    with fake_tensors():
+        made = as_fake(module)
+        assert made is module
+        assert [(name, p.requires_grad) for name, p in made.named_parameters()] == [("weight", True), ("bias", False)]
+        assert {str(each.device) for each in (made.weight, made.running_mean, made.constant)} == {"cpu"}
+        assert made.constant.dtype == torch.int64
+        assert size_of([made.weight, made.constant]) == 3 * 4 + 2 * 8

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sklearn.decomposition
 import sklearn.manifold
+import torch
 from made_up_study import HONEST, NOWHERE, data, leave_one_out, matrix, run_of, unseen
 from score_tables import make_table
 
@@ -364,6 +365,38 @@ def test_the_projections_are_seeded(faces, perplexity, monkeypatch):
     assert asked == [
         ((2,), {"random_state": 0}), ((2,), {"perplexity": perplexity, "init": "pca", "random_state": 0}),
     ]  # fmt: skip
+
+
+def test_features_are_those_of_the_shown_faces(monkeypatch):
+    given = SimpleNamespace(detector="detector", faces="faces", reader="reader", rows=np.array([4, 2]))
+    asked = []
+
+    def answers(*of: Any) -> Any:
+        asked.append(of)
+        return [(None, SimpleNamespace(features=torch.full((2, 3), float(k)))) for k in (1, 2)]
+
+    monkeypatch.setattr(embedding, "open_detector", lambda *of: asked.append(of) or given)
+    monkeypatch.setattr("pipelines.evaluation.scoring.answers", answers)
+    shown = SimpleNamespace(key=np.array(["b", "a"]))
+    found = embedding._features("trial", "fold", 90, shown)
+    assert (found.shape, found.dtype, found[:, 0].tolist()) == ((4, 3), np.float64, [1, 1, 2, 2])
+    assert asked == [
+        ("trial", "fold", 90, ["b", "a"]), ("detector", "faces", "reader", given.rows, 32),
+    ]  # fmt: skip
+
+
+def test_a_sample_takes_one_of_each_cell_in_turn():
+    table = make_table([1] * 6 + [0] * 2, np.linspace(0, 1, 8), domain=np.array(["a"] * 4 + ["b"] * 4))
+    for most in (3, 5, 8, 9):
+        rows = embedding.sample_rows(table, most)
+        assert rows.tolist() == sorted(set(rows.tolist()))
+        assert len(rows) == min(most, 8)
+    cells = [("a" if row < 4 else "b", row < 6) for row in embedding.sample_rows(table, 3).tolist()]
+    assert len(set(cells)) == 3
+    generator = np.random.default_rng(0)
+    order = generator.permutation(8).tolist()
+    firsts = {next(row for row in order if row in cell) for cell in (range(4), range(4, 6), range(6, 8))}
+    assert set(embedding.sample_rows(table, 3).tolist()) == firsts
 
 
 # Pictures.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,27 @@ def test_rows_with_a_cue_need_live_faces_of_their_own(tmp_path):
     experiment = with_live["AG-FAS* (Ours)"].planned[0].experiment
     assert experiment.generator.domains == experiment.identity.domains == ["faces"]
     assert with_live["SSDG-R* [21]"].planned[0].experiment.train.extra_live.dataset == live
+
+
+def test_the_faces_of_a_recipe(tmp_path):
+    recipe = make_recipe(asked("agfas/V", output=tmp_path))
+    assert recipe.data() == recipe.size.experiment["data"]
+    assert recipe.extra_live() == "corpus"
+    folders = (tmp_path / "a", tmp_path / "b")
+    for folder in folders:
+        prepared(folder, folder.name)
+    joined = tmp_path / "faces" / joined_name(folders)
+    other = replace(recipe, ground=replace(recipe.ground, folders=folders, live_folders=folders[1:]))
+    assert other.data() == {"name": "dataset", "path": str(joined), "size": 64}
+    assert other.extra_live() == str(folders[1])
+    sized = replace(other, size=other.size.model_copy(update={"experiment": {"data": {"size": 32}}}))
+    assert sized.data()["size"] == 32
+    needed = Needed("X", tmp_path, False, True, "")
+    missing = replace(other, ground=replace(other.ground, needed=(needed,)))
+    assert missing.data()["path"] == str(tmp_path / "faces" / "missing")
+    assert missing.extra_live() == "corpus"
+    assert missing.ground.missing == [needed]
+    assert replace(other.ground, needed=(replace(needed, required=False), replace(needed, found=True))).missing == []
 
 
 def test_a_row_waits_until_its_method_is_registered(monkeypatch):
