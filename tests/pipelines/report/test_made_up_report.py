@@ -30,7 +30,8 @@ _MOST_POINTS = 8
 # Of the second study, what the first does not show.
 _OF_THE_CSV = "^study|unfinished|plain,False,seed=0|ssdg,False,seed=1.*from_booth,|,car,"
 _OF_A_MATRIX = (
-    "overview", "honest", "statistics", "attacks", "classification", "crossing", "domains", "matrices", "shapes",
+    "overview", "honest", "differences", "statistics", "attacks", "classification", "crossing", "domains",
+    "matrices", "shapes",
 )  # fmt: skip
 
 
@@ -140,6 +141,7 @@ def test_page_and_markdown_hold_every_table_and_chart(output: Gathered, pages: l
             assert all(f">{row.name}" in page and f">{cell.text}<" in page for row in table.rows for cell in row.cells)
         charts = (one.overview, one.roc, one.det, one.histograms, one.shapes, one.training, one.matrices)
         assert all(html.unescape(chart) in page for chart in _charts(charts))
+    assert "\r" not in to_csv(output.studies)
     assert to_markdown(facts.timing_table(output)) in text
     generators = facts.generator_table(output)
     assert generators is not None

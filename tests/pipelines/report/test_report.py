@@ -22,6 +22,7 @@ from pipelines.experiment.plan import expand, read_plan, record
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
 from pipelines.report import comparison as comparison_module
+from pipelines.report import gather as gather_module
 from pipelines.report.comparison import Comparison
 from pipelines.report.contents import Trial
 from pipelines.report.gather import _studies, gather
@@ -247,6 +248,47 @@ def test_other_rules_and_other_faces_never_share_a_table(tmp_path):
         "one against others on faces at 16 px",
     ]
     assert studies[1].folds == tuple(f"from_{name}" for name in DOMAINS)
+
+
+def test_an_output_folder_is_read_as_it_lies(tmp_path, monkeypatch):
+    root = tmp_path / "out"
+    write_faces(tmp_path / "faces")
+    changed = {"protocol": {"name": "leave_one_out", "domains": ["kiosk", "nowhere"]}}
+    sweep = {"variants": [{"label": "a", "set": {}}, {"label": "b", "set": changed}]}
+    planned = expand(make_experiment(root, sweep=sweep, detector={"name": "image_only"}))
+    record(root, planned)
+    for name in ("identity/2", "identity/1", "generator/3"):
+        write_json(root / name / "identity.json", {})
+    write_json(root / "identity" / "1" / "done.json", {"faces": 5})
+    write_json(root / "generator" / "no-run" / "done.json", {})
+    write_json(root / "cues" / "s" / "store.json", {"count": 3})
+    fold = Workspace(planned[0].experiment).detector() / "to_phone"
+    write_json(fold / "identity.json", {})
+    write_json(fold / "environment.json", {"cores": 2})
+    found = gather(root)
+    assert [(run.kind, run.title, run.done) for run in found.shared] == [
+        ("identity", "identity encoder 1", {"faces": 5}), ("identity", "identity encoder 2", None),
+        ("generator", "generator 3", None),
+    ]  # fmt: skip
+    assert found.cue_stores == {"s": {"count": 3}}
+    first, second = found.trials
+    assert (first.folds, list(first.runs)) == (("to_kiosk", "to_phone", "to_webcam"), ["to_phone"])
+    run = first.runs["to_phone"]
+    assert (run.kind, run.title, run.folder, run.done) == ("detector", "a, to_phone", fold, None)
+    assert (run.environment, run.metrics, run.steps, run.seconds) == ({"cores": 2}, [], 0, 0.0)
+    assert first.state == "0 of 3 detectors trained, 0 of 3 judged"
+    assert "nowhere" in second.state
+    assert found.runs == [*found.shared, run]
+    # Two persons of each domain are in its training split, with two live videos and an attack of each kind.
+    faces = found.studies[0].data
+    assert faces.counts["kiosk", "train", "none"] == (4, 4)
+    assert faces.counts["kiosk", "dev", "mask"] == (1, 1)
+    assert faces.attack_types == ["mask", "print", "replay"]
+    names = ("domain", "split", "attack_type", "label", "video")
+    frames = {name: np.array(["x", "x", "x"]) for name in names}
+    frames["video"] = np.array(["1", "1", "2"])
+    monkeypatch.setattr(gather_module, "read_columns", lambda folder, names, optional: frames)
+    assert gather_module._read_data(tmp_path / "faces").counts == {("x", "x", "x"): (3, 2)}
 
 
 def test_synthetic_numbers_come_with_their_warning(tmp_path):

@@ -22,7 +22,7 @@ from pipelines.files import read_json, write_json
 from pipelines.report import domains, figures, groups
 from pipelines.report.charts import Radar
 from pipelines.report.comparison import Comparison, study_statistics
-from pipelines.report.contents import Study, Target, targets_of, values_of
+from pipelines.report.contents import Data, Study, Target, targets_of, values_of
 from pipelines.report.embedding import feature_map, neighbour_map, principal_axes, sample_rows
 from pipelines.report.gather import _studies, gather
 from pipelines.report.page import to_csv
@@ -186,6 +186,18 @@ def test_a_persons_group_is_that_of_most_videos():
     ages = np.array(["18-29", "30-44", "30-44", ""])
     assert groups._of_persons(table, ages, "age").tolist() == ["30-44", "30-44", "30-44", ""]
     assert groups._of_persons(table, ages, "sex").tolist() == ages.tolist()
+
+
+def test_groups_of_videos_are_of_those_that_have_a_record():
+    columns = {
+        "domain": ["a", "a", "a", "b", "b"], "video": ["1", "1", "2", "1", "2"], "sex": ["f", "f", "", "m", "f"],
+        "age": [29, 30, -1, 0, 17],
+    }  # fmt: skip
+    some = Data(NOWHERE, {}, {}, columns)
+    # The mean of a video's ages is 29.5, to the even one.
+    assert groups._groups_by_video(some, "age") == {"a/1": "30-44", "b/1": "0-17", "b/2": "0-17"}
+    assert groups._groups_by_video(some, "sex") == {"a/1": "f", "b/1": "m", "b/2": "f"}
+    assert groups._groups_by_video(some, "ethnicity") == {}
 
 
 def test_radar_and_trade_off_show_the_means(study):
