@@ -17,6 +17,7 @@ from pipelines.evaluation.scores import ScoreTable
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment
 from pipelines.experiment.plan import Planned
+from pipelines.report.charts import Chart
 from pipelines.report.contents import Data, Gathered, TrainingRun, Trial
 from pipelines.report.gather import _studies
 
@@ -221,3 +222,27 @@ def gathered(root: Path = NOWHERE) -> Gathered:
     dfg = {"identity": {"source": {"name": "dfg", "timestep": 401}}, "count": 33, "keys_sha256": "beef"}
     stores = {"04": dfg, "05": {"identity": {}, "count": 1}}
     return Gathered(root, _studies(trials, {NOWHERE / "faces": data()}), shared, stores)
+
+
+class DrawnChart(Chart):
+    """A chart that remembers what is drawn in it."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.size = given[3:]
+        self.seen: list[tuple[Any, ...]] = []
+
+    def line(self, *given: Any) -> None:
+        self.seen.append(("line", *given))
+
+    def area(self, *given: Any) -> None:
+        self.seen.append(("area", *given))
+
+    def dot(self, *given: Any) -> None:
+        self.seen.append(("dot", *given))
+
+    def text(self, *given: Any) -> None:
+        self.seen.append(("text", *given))
+
+    def svg(self) -> Any:
+        return self
