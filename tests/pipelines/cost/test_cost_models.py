@@ -261,6 +261,25 @@ def test_a_restoration_has_a_call_an_encoding_and_a_decoding(monkeypatch):
     assert need.parameters == 1_161_312
 
 
+@pytest.mark.parametrize("timesteps", [(), (20,)])
+def test_a_baselines_restoration_is_one_call(timesteps, monkeypatch):
+    class Net(torch.nn.Linear):
+        def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            assert not self.training
+            return given
+
+    seen: list[tuple[torch.Tensor, ...]] = []
+    monkeypatch.setattr(models, "build_baseline_training", lambda settings, size: SimpleNamespace(model=Net(3, 2)))
+    monkeypatch.setattr(models, "count", lambda work: seen.append(work()) or Count(peak=5))
+    work = part("restoration", generator={"name": "memae"}, cue={"source": "memae", "batch_size": 3}, data__size=64)
+    need = models.restoring(replace(work, timesteps=timesteps))
+    assert (need.parameters, need.weights, need.faces, need.call.peak) == (8, 32, 3, 5)
+    assert need.once == need.decode == Count()
+    ((image, *index),) = seen
+    assert tuple(image.shape) == (3, 3, 64, 64)
+    assert [(tuple(each.shape), each.dtype) for each in index] == [((3,), torch.int64)] * len(timesteps)
+
+
 @pytest.mark.parametrize(("kind", "seconds"), [("identity", None), ("identity", 7.0), ("restoration", None)])
 def test_a_price_is_of_the_chosen_arithmetic(kind, seconds, monkeypatch):
     asked = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from pipelines.cost import machines
@@ -214,3 +216,37 @@ def test_a_time_is_the_median_of_five_or_of_one_long_call(each, calls, expected,
     monkeypatch.setattr(machines.time, "perf_counter", lambda: now[0])
     assert machines._seconds(work, "cpu") == pytest.approx(expected)
     assert made[0] == calls
+
+
+def test_the_gpus_here_are_measured(monkeypatch):
+    import torch
+
+    facts = SimpleNamespace(name="a card", total_memory=100.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: facts if place == 0 else None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    rates = {"matmul float32": 1.0}
+    monkeypatch.setattr(machines, "_measured", lambda device: (rates, 2.0, 3.0) if device == "cuda" else None)
+    assert machines.machine_at_hand() == Machine(
+        "a card", 93.0, rates, 2.0, 3.0, 14e9, is_gpu=True, source="measured here for a second", count=3
+    )
+
+
+def test_a_gpus_calls_are_waited_for(monkeypatch):
+    import torch
+
+    now, started = [0.0], [0]
+
+    def work() -> None:
+        started[0] += 1
+
+    def synchronize() -> None:
+        now[0], started[0] = now[0] + 0.25 * started[0], 0
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(machines.time, "perf_counter", lambda: now[0])
+    assert machines._seconds(work, "cuda") == 0.25
+
+
+def test_the_main_memory_is_the_machines():
+    assert machines._main_memory() == pytest.approx(psutil.virtual_memory().total, rel=0.01)
