@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset, Value
-from made_up_study import DOMAINS, NOWHERE, data, matrix
+from made_up_study import DOMAINS, NOWHERE, data, experiment_of, matrix, unseen
 from output_folder import make_experiment, make_output, save_detector, write_faces
 from score_tables import make_table
 
@@ -19,7 +19,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.groups import Differential, Gap, GroupRate
 from pipelines.evaluation.statistics import pairwise_tests
 from pipelines.files import read_json, write_json
-from pipelines.report import domains, figures, groups
+from pipelines.report import domains, facts, figures, groups
 from pipelines.report.charts import Radar
 from pipelines.report.comparison import Comparison, study_statistics
 from pipelines.report.contents import Data, Study, Target, targets_of, values_of
@@ -198,6 +198,53 @@ def test_groups_of_videos_are_of_those_that_have_a_record():
     assert groups._groups_by_video(some, "age") == {"a/1": "30-44", "b/1": "0-17", "b/2": "0-17"}
     assert groups._groups_by_video(some, "sex") == {"a/1": "f", "b/1": "m", "b/2": "f"}
     assert groups._groups_by_video(some, "ethnicity") == {}
+
+
+def test_a_group_without_scores_has_no_rates():
+    (both,) = _studies(unseen(), {})
+    first, second = both.groups
+    target = Target("all_to_unseen", "booth")
+    group_of = {f"booth/v{number:02}": "f" for number in range(11)}
+    found = groups._of_group(first, target, HONEST, "sex", group_of)
+    assert [(one.measure, one.rates[0].videos) for one in found] == [("BPCER", 5), ("APCER", 6)]
+    assert groups._of_group(second, target, HONEST, "sex", group_of) == ()
+    assert groups._of_group(first, Target("all_to_unseen", "nowhere"), HONEST, "sex", group_of) == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sampling"),
+    [
+        ({"cue": {"timestep": 201, "num_inference_steps": 10}}, "201, grid of 10"),
+        ({"cue": {"timestep": 201, "samples": 4}}, "201, grid of 50, mean of 4"),
+        ({"generator": {"name": "anoddpm"}, "cue": {"source": "anoddpm", "timestep": 201}}, "201, 201 ancestral steps"),
+        (
+            {"generator": {"name": "anoddpm"}, "cue": {"source": "anoddpm", "calls": 9, "samples": 2}},
+            "801, 9 ancestral steps, mean of 2",
+        ),
+    ],
+)
+def test_how_a_restoration_is_sampled(settings, sampling):
+    assert facts._sampling(experiment_of(**settings)) == sampling
+
+
+@pytest.mark.parametrize(
+    ("train", "cue", "words"),
+    [
+        ({}, {}, "training float32; cues U-Net float32, autoencoder float32"),
+        (
+            {"tf32": True},
+            {"tf32": True},
+            "training TF32 on a GPU; cues U-Net float32, autoencoder float32, TF32 on a GPU",
+        ),
+        (
+            {"tf32": True, "mixed_precision": "fp16"},
+            {"dtype": "bfloat16", "autoencoder_dtype": "bfloat16", "channels_last": True, "compile": True},
+            "training fp16 beside TF32 on a GPU; cues U-Net bfloat16, autoencoder bfloat16, channels-last, compiled",
+        ),
+    ],
+)
+def test_the_arithmetic_of_an_experiment(train, cue, words):
+    assert facts._arithmetic(experiment_of(train=train, cue=cue)) == words
 
 
 def test_radar_and_trade_off_show_the_means(study):

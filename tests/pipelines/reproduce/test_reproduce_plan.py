@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from output_folder import write_faces
 
-from oanet.names import DETECTORS
+from oanet.names import DETECTORS, OBJECTIVES
 from pipelines.cost.parts import left_of
 from pipelines.data.join import join_faces, joined_name
 from pipelines.data.records import load_faces, read_card
@@ -262,12 +262,18 @@ def test_the_faces_of_a_recipe(tmp_path):
 
 
 def test_a_row_waits_until_its_method_is_registered(monkeypatch):
-    def of_row() -> str:
-        return next(row.absent for row in plan_rows(make_recipe(asked("agfas/I"))) if row.label == "SSDG-M [21]")
+    def of_row(label: str = "SSDG-M [21]") -> str:
+        return next(row.absent for row in plan_rows(make_recipe(asked("agfas/I"))) if row.label == label)
 
     assert of_row() == ""
-    monkeypatch.delitem(DETECTORS.builtin, "ssdg_m")
-    assert of_row().startswith("not available: Unknown detector 'ssdg_m'; did you mean")
+    with monkeypatch.context() as patch:
+        patch.delitem(DETECTORS.builtin, "ssdg_m")
+        assert of_row().startswith("not available: Unknown detector 'ssdg_m'; did you mean")
+    with monkeypatch.context() as patch:
+        patch.delitem(OBJECTIVES.builtin, "ssan")
+        assert of_row("SSAN-R [25]").startswith("not available: Unknown objective 'ssan'; did you mean")
+    monkeypatch.setattr("pipelines.reproduce.rows.inference_only", lambda name: f"{name} is closed")
+    assert of_row() == "not available: ssdg_m cannot be trained here, ssdg_m is closed"
 
 
 def test_work_that_rows_share_is_counted_once(tmp_path):
