@@ -296,6 +296,14 @@ def test_only_the_main_process_does_work_for_one(monkeypatch, tmp_path):
     assert (done.exit_code, done.output) == (0, "")
 
 
+def test_help_is_plain_and_shown_without_arguments():
+    done = CliRunner().invoke(cli.app, [])
+    words = " ".join(done.output.split())
+    assert "AG-FAS: a de-fake face generator, its anomalous cues, and the detectors they guide." in words
+    assert "--install-completion" not in done.output
+    assert "╭" not in done.output
+
+
 def test_the_program_keeps_libraries_silent():
     import pipelines
 

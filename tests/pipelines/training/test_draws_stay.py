@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_batches import Picture, Views, balanced, make_faces
 from training_parts import WHOLE
 
@@ -185,3 +187,96 @@ def test_a_map_is_shifted_and_mirrored_as_its_face():
     batch = BalancedBatches(faces, np.arange(48), ["a"], Picture(faces), 2, 0, shift=3, maps={"mask": Rows()})(1, WHOLE)
     torch.testing.assert_close(batch.mask / 127.5 - 1, batch.image[:, :1], atol=1e-6, rtol=0)
     assert batch.mask.shape == (4, 1, 8, 8)
+
+
+def drawn(name: str, strength: float, face, seed: int = 3):
+    return OPERATORS[name].draw(strength, stream(seed, name))(face)
+
+
+FACE = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+
+def test_colours_are_of_spaces_and_presses_drawn_in_turn():
+    spaces, presses = tuple(fas_aug.RGB_SPACES), tuple(fas_aug.PRESSES)
+    for seed in range(4):
+        rng = stream(seed, "colour_diversity")
+        source, target = (spaces[int(rng.integers(len(spaces)))] for _ in range(2))
+        expected = fas_aug.between_spaces(FACE, source, target)
+        np.testing.assert_array_equal(drawn("colour_diversity", 1.0, FACE, seed), expected)
+        rng = stream(seed, "colour_distortion")
+        target, press = spaces[int(rng.integers(len(spaces)))], presses[int(rng.integers(len(presses)))]
+        np.testing.assert_array_equal(drawn("colour_distortion", 1.0, FACE, seed), fas_aug.printed(FACE, press, target))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_scene_and_its_window_are_drawn_in_turn(monkeypatch, seed):
+    shown = np.random.default_rng(2).integers(0, 256, (60, 50, 3), dtype=np.uint8)
+    numbers = []
+    monkeypatch.setattr(fas_aug, "scene", lambda number: numbers.append(number) or shown)
+    rng = stream(seed, "reflection")
+    number, across, down = int(rng.integers(90)), rng.random(), rng.random()
+    part = shown[int(down * 13) :][:48, int(across * 3) :][:, :48]
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize((24, 24)))
+    expected = np.asarray(Image.blend(Image.fromarray(FACE), Image.fromarray(small), 0.2))
+    np.testing.assert_array_equal(drawn("reflection", 0.2, FACE, seed), expected)
+    assert numbers == [number]
+
+
+@pytest.mark.parametrize(
+    ("length", "place", "rows"),
+    [(4, 0.0, (0, 4)), (4, 0.999, (6, 10)), (4, 0.5, (3, 7)), (10, 0.999, (0, 10)), (12, 0.5, (0, 10))],
+)
+def test_windows_lie_anywhere_within(length, place, rows):
+    picture = np.arange(100).reshape(10, 10)
+    np.testing.assert_array_equal(fas_aug._window(picture, length, place, 0), picture[slice(*rows)])
+    np.testing.assert_array_equal(fas_aug._window(picture, length, place, 1), picture[:, slice(*rows)])
+
+
+def test_the_grain_of_a_large_face_is_a_tile_enlarged():
+    face = np.zeros((258, 258, 3), np.uint8)
+    rng = stream(3, "blue_noise_halftone")
+    row, column, turns = (int(rng.integers(most)) for most in (256, 256, 4))
+    tile = np.roll(np.rot90(fas_aug.blue_noise(), turns), (row, column), (0, 1))
+    grey = np.asarray(Image.fromarray(tile).resize((258, 258)))[..., None].repeat(3, axis=2)
+    expected = np.asarray(Image.blend(Image.fromarray(face), Image.fromarray(grey), 0.4))
+    np.testing.assert_array_equal(drawn("blue_noise_halftone", 0.4, face), expected)
+
+
+@pytest.mark.parametrize(("strength", "small"), [(1e-4, 10**7), (1.0, 1_666_666), (0.5, 5_833_749)])
+def test_a_face_is_shrunk_to_a_sixth_at_most_in_two_drawn_ways(monkeypatch, strength, small):
+    """Of a face of ten million pixels a side, the lengths to the pixel; of one pixel, one is left."""
+    calls = []
+
+    class Wide:
+        def __init__(self, side):
+            self.side = side
+
+        def __len__(self):
+            return self.side
+
+    def resize(face, size, interpolation):
+        calls.append((size, interpolation))
+        return Wide(size[0])
+
+    monkeypatch.setattr(fas_aug.cv2, "resize", resize)
+    drawn("low_resolution", strength, Wide(10**7))
+    drawn("low_resolution", 1.0, Wide(1))
+    rng = stream(3, "low_resolution")
+    shrinking = (cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST)
+    ways = shrinking[int(rng.integers(5))], (cv2.INTER_AREA, cv2.INTER_NEAREST)[int(rng.integers(2))]
+    assert [way for _, way in calls] == [*ways, *ways]
+    assert [size for size, _ in calls[1:]] == [(10**7,) * 2, (1, 1), (1, 1)]
+    assert abs(calls[0][0][0] - small) <= 1
+
+
+def test_the_least_trembling_moves_nothing():
+    np.testing.assert_array_equal(drawn("hand_trembling", 1.0, FACE), FACE)
+
+
+def test_the_grey_of_a_curve_is_spread_over_nine_dots():
+    wide = np.zeros((6, 6, 3), np.uint8)
+    wide[:, 3:] = 90
+    dots = fas_aug.curve_dots(wide)
+    assert not dots[:, :3].any()
+    assert (dots[:, 3:] == 255).all()
+    assert fas_aug.curve_dots(np.full((2, 2, 3), 9, np.uint8)).shape == (2, 2)
