@@ -128,7 +128,7 @@ def test_the_most_frequent_reasons_are_shown():
 @pytest.mark.parametrize(("missing", "allowed", "made"), [(0, False, True), (1, False, False), (1, True, True)])
 def test_an_incomplete_copy_is_not_prepared_unless_accepted(monkeypatch, capsys, tmp_path, missing, allowed, made):
     picture, video = (SimpleNamespace(is_video=is_video) for is_video in (False, True))
-    unreadable = [SimpleNamespace(path="a.heic", reason="It has no reader.")]
+    unreadable = [SimpleNamespace(path="a.jpg", reason="It has no reader.")]
     passed = [("x", ".txt, ignored by the importer"), ("y", ".txt, ignored by the importer"), ("z", "a link")]
     sources = SimpleNamespace(
         importer=SimpleNamespace(TITLE="A set", __name__="a_set"), faces=[picture, picture, video], counts=["counted"],
@@ -143,7 +143,7 @@ def test_an_incomplete_copy_is_not_prepared_unless_accepted(monkeypatch, capsys,
     recipe = PrepareRecipe(allow_missing=allowed)
     assert prepare.run(Path("in"), tmp_path, recipe, "factory") == (0 if made else 1)
     lines = [
-        "A set: 2 pictures, 1 videos", "  counted!", "  1 pictures in .heic: has no reader.",
+        "A set: 2 pictures, 1 videos", "  counted!", "  1 pictures in .jpg: has no reader.",
         "  3 other files and links are passed over: 2 .txt, 1 a link",
     ]  # fmt: skip
     ended = [] if made else ["Nothing was made. Complete the copy, or accept it with --allow-missing."]
@@ -246,7 +246,6 @@ def test_a_probe_is_judged_by_the_videos_of_the_left_out_domain(monkeypatch):
     labels = [faces.labels[test][faces.videos[test] == video][0] for video in videos]
     found = probe.left_out_auc(features, faces, Fold("to_b", ("a",), ("a",), ("b",)))
     assert found == pytest.approx(roc_auc_score(labels, by_video))
-    assert 0.5 < found < 1
 
 
 def test_only_the_first_of_a_label_is_probed_and_others_are_compared_with_one(tmp_path):
