@@ -6,7 +6,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -201,9 +200,6 @@ def test_nothing_can_be_removed_from_what_cannot_be_written(tmp_path, monkeypatc
 
 def test_locks_leave_neither_files_nor_descriptors_and_names_may_be_long(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
-    with files.temporary_beside(tmp_path / ("x" * 240)) as temporary:
-        assert re.fullmatch(rf"\.x{{200}}\.{os.getpid()}\.[0-9a-f]{{16}}\.tmp", temporary.name)
-        assert names(tmp_path) == [temporary.with_suffix(".lock").name]
     path = tmp_path / ("ü" * 120 + ".json")
     for text in "ab":
         files.write_text(path, text)
