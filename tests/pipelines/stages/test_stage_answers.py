@@ -244,8 +244,11 @@ def test_a_probe_is_judged_by_the_videos_of_the_left_out_domain(monkeypatch):
     videos = sorted({faces.videos[row] for row in test})
     by_video = [scores[faces.videos[test] == video].mean() for video in videos]
     labels = [faces.labels[test][faces.videos[test] == video][0] for video in videos]
+    judged = []
+    monkeypatch.setattr(probe, "roc_auc_score", lambda *given: judged.append(given) or roc_auc_score(*given))
     found = probe.left_out_auc(features, faces, Fold("to_b", ("a",), ("a",), ("b",)))
     assert found == pytest.approx(roc_auc_score(labels, by_video))
+    assert sorted(judged[0][1]) == pytest.approx(sorted(by_video))
 
 
 def test_only_the_first_of_a_label_is_probed_and_others_are_compared_with_one(tmp_path):

@@ -54,6 +54,47 @@ def test_the_chain_ends_where_it_is_asked(small, monkeypatch, capsys, last, fini
     }[last]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("there", "finished", "found"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_what_is_evaluated_has_its_faces_and_all_scores(small, monkeypatch, there, finished, found):
+    if there:
+        small.root.mkdir()
+    monkeypatch.setattr(Workspace, "faces", small.root)
+    monkeypatch.setattr(chain, "face_columns", lambda experiment: "columns")
+    monkeypatch.setattr("pipelines.stages.evaluate.is_finished", lambda experiment, columns: finished)
+    assert chain.is_evaluated(small) is (there and finished)
+
+
+@pytest.mark.parametrize("needs", [True, False])
+@pytest.mark.parametrize("last", ["train-dfg", "train"])
+def test_all_that_can_be_refused_is_refused_before_anything_is_made(small, monkeypatch, last, needs):
+    seen = []
+
+    def note(place: str, name: str, answer=None) -> None:
+        monkeypatch.setattr(place, lambda *given: seen.append(name) or answer)
+
+    opened = SimpleNamespace(columns=lambda: "columns")
+    stages = "pipelines.stages"
+    note(f"{stages}.train_dfg.check_options", "generator's options")
+    note(f"{stages}.train_dfg.run", "generator")
+    note(f"{stages}.train_detector.check_options", "options")
+    note(f"{stages}.train_detector.check_faces", "faces fit")
+    note(f"{stages}.train_detector.run", "detectors")
+    note(f"{stages}.detector_batches.check_shares", "shares")
+    note(f"{stages}.chain._check_shares_of_loops", "shares of loops")
+    note(f"{stages}.chain.make_faces", "faces", opened)
+    note(f"{stages}.chain.protocol_folds", "folds", ["a fold"])
+    note(f"{stages}.chain.indices", "fold fits")
+    note(f"{stages}.chain.prepare_cues", "cues")
+    monkeypatch.setattr(Workspace, "needs_generator", lambda self: needs)
+    assert chain._made(small, last) is opened
+    options = ["generator's options"] if needs or last == "train-dfg" else []
+    made = ["faces fit", "folds", "fold fits", "shares", "cues", "detectors"]
+    rest = ["faces", "generator"] if last == "train-dfg" else ["options", "faces", *made]
+    assert seen == ["shares of loops", *options, *rest]
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_nothing_is_loaded_for_what_is_judged(small, monkeypatch, finished):
     seen = []

@@ -62,8 +62,9 @@ def test_experiments_of_one_dataset_are_prepared_together(planned):
     ]
 
 
-def test_side_by_side_all_are_given_before_one_has_ended(planned, pools):
+def test_side_by_side_all_are_given_before_one_has_ended(planned, pools, capsys):
     sweep._side_by_side(planned, 2)
+    assert capsys.readouterr().err.startswith("experiments: 4 of 4 experiments, ")
     assert pools[0] == ("opened", (None,), 2, 2)
     assert pools[1:5] == [("given", seed) for seed in range(4)]
     assert pools[5:] == [("ended", seed) for seed in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,6 +102,32 @@ def test_loops_of_other_models_need_a_face_for_every_process_too(small, monkeypa
     with pytest.raises(AgfasError, match=rf"^{label} = 4 in 2 micro-batches leaves some of 4 processes"):
         chain._check_shares_of_loops(tight)
     chain._check_shares_of_loops(with_overrides(tight, {"identity": {"name": "none"}}) if part == "identity" else small)
+
+
+def test_extra_faces_of_a_folder_are_its_live_ones(small, monkeypatch):
+    opened = []
+    fold = Fold("to_c", ("x", "y"), ("x", "y"), ("z",))
+    monkeypatch.setattr(detector_batches, "open_faces", lambda *given: opened.append(given) or make_faces())
+    extra = {"train.extra_live": {"dataset": "some/faces", "ratio": 2.0}, "detector": {"name": "image_only"}}
+    objective = SimpleNamespace(wanted_maps=(), needed_maps=())
+    found = detector_batches._extra_live(with_overrides(small, extra), make_faces(), fold, objective)
+    assert opened == [(Path("some/faces"), 8)]
+    assert found.indices.tolist() == np.flatnonzero(make_faces().labels == 1).tolist()
+    assert (found.ratio, found.number, found.maps) == (2.0, 2, {})
+    assert detector_batches._extra_live(small, make_faces(), fold, objective) is None
+
+
+def test_maps_are_read_from_the_folders_that_are_given(small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(detector_batches, "target_maps", lambda *given: seen.append(given) or "maps")
+    given = with_overrides(small, {"train.depth_maps": "d", "train.reflection_maps": "r"})
+    objective = SimpleNamespace(wanted_maps=("depth", "reflection"), needed_maps=("depth",))
+    assert detector_batches._maps(given, "faces", "rows", objective) == "maps"
+    folders = {"depth": Path("d"), "reflection": Path("r")}
+    assert seen == [(("depth", "reflection"), ("depth",), "faces", "rows", folders)]
+    objective.wanted_maps = ("depth",)
+    with pytest.raises(AgfasError, match=r"train\.reflection_maps is given, but the objective 'ssdg' as configured"):
+        detector_batches._maps(given, "faces", "rows", objective)
 
 
 def test_patches_are_those_of_a_square_grid():
