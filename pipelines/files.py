@@ -170,13 +170,14 @@ def is_of_the_disk(error: BaseException | None) -> bool:
 
 
 def file_of(error: OSError) -> Path | None:
-    """The file that an error is about. `read` and `write` do not say it: then the one that a function was given."""
+    """The file that an error is about. `read` and `write` do not say it: then that of a function or of its object."""
     if error.filename is not None:
         return Path(os.fsdecode(error.filename))
     found, step = None, error.__traceback__
     while step is not None:
         names = step.tb_frame.f_locals
-        found = next((names[name] for name in _NAMES_OF_A_FILE if isinstance(names.get(name), Path)), found)
+        given = [*(names.get(name) for name in _NAMES_OF_A_FILE), getattr(names.get("self"), "path", None)]
+        found = next((one for one in given if isinstance(one, Path)), found)
         step = step.tb_next
     return found
 

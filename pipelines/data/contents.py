@@ -12,14 +12,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pipelines.files import is_of_the_disk
 from pipelines.fingerprint import canonical_json, file_sha256
 from pipelines.progress import track
 
+UNREADABLE = "unreadable"
 _THREADS = min(os.cpu_count() or 1, 8)
 
 
 def content_hashes(files: Sequence[Path]) -> list[str]:
-    """The SHA-256 of each file; a word for what is no regular file or cannot be read, which a job refuses later."""
+    """The SHA-256 of each file; words for what is no regular file or may not be read, which a job refuses later.
+
+    Raises:
+        OSError: the disk fails, which says nothing about the file.
+    """
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(track(pool.map(_hashed, files), "read sources", total=len(files), unit="file"))
 
@@ -58,4 +64,6 @@ def _hashed(file: Path) -> str:
     try:
         return file_sha256(file) if stat.S_ISREG(file.stat().st_mode) else "no regular file"
     except OSError as error:
-        return f"unreadable: {error.strerror}"
+        if is_of_the_disk(error):
+            raise
+        return f"{UNREADABLE}: {error.strerror}"

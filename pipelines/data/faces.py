@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipelines.blocks import Job, SharedArray, open_shared, share
+from pipelines.blocks import Job, SharedArray, open_shared, remove_finished, share
 from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.images import decode_picture
 from pipelines.data.intact import CheckedTable
 from pipelines.data.records import FRAME_RULE, checked_table, load_faces, open_table, read_card, read_columns
 from pipelines.errors import AgfasError
-from pipelines.processes import threads
+from pipelines.processes import is_main, threads
 from pipelines.sums import CheckedRows
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def _decoded(folder: Path, column: str, path: Path, shape: tuple[int, ...]) -> C
     """A column's pictures as one memory-mapped uint8 array (N, *shape), decoded if `path` does not exist yet."""
     if not path.is_file():
         _decode(folder, column, path, shape)
+    if is_main():
+        remove_finished(path)
     advice = f"Remove {path.name}: the next command decodes the dataset again."
     return open_shared(path, read_card(folder)["fingerprint"], advice)
 

@@ -38,7 +38,7 @@ from pipelines.stages import train_baseline, train_identity
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, nested_share, store_latents
 from pipelines.training.loop import fit
-from pipelines.training.run import Run
+from pipelines.training.run import Run, read_done, remove_checkpoints
 
 # Faces that the patch transform is fitted to: it has a few hundred parameters.
 _FIT_FACES = 2000
@@ -56,6 +56,8 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     workspace = Workspace(experiment)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.was_done:
+        if is_main() and read_done(workspace.identity()) is not None:
+            remove_checkpoints(workspace.identity())  # `train_identity` is not asked again
         return training.folder
     identity = train_identity.run(experiment, faces)
     indices = _faces_to_learn_from(settings, faces)

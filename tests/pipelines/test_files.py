@@ -16,6 +16,7 @@ import pytest
 from launching import environment
 
 from pipelines import files, locks
+from pipelines.cues.manifest import Manifest
 from pipelines.errors import AgfasError
 from pipelines.files import remove_stale, write_atomically
 
@@ -247,6 +248,17 @@ def test_a_file_that_fails_while_it_is_read_has_a_name(tmp_path, monkeypatch):
         path.read_text()
     assert caught.value.filename is None
     assert files.file_of(caught.value) == path
+
+
+def test_a_file_that_fails_below_its_object_has_a_name(tmp_path, monkeypatch):
+    manifest = Manifest(tmp_path / "manifest.jsonl")
+    manifest.path.write_text("")
+    stream = io.BytesIO()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: stream)
+    stream.seek = failing
+    with pytest.raises(OSError, match="Input") as caught:
+        manifest.refresh()
+    assert files.file_of(caught.value) == manifest.path
 
 
 @pytest.mark.parametrize(("number", "whose"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False)])

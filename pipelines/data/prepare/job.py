@@ -16,12 +16,12 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.claims import sole_writer
-from pipelines.data.contents import files_below, stamp
+from pipelines.data.contents import UNREADABLE, content_hashes, files_below, stamp
 from pipelines.data.detection import load_detector
 from pipelines.data.importers.source import SourceFace, split_of
 from pipelines.data.prepare.card import versions
@@ -31,7 +31,7 @@ from pipelines.data.prepare.names import printable, source_name
 from pipelines.data.prepare.pool import Pool
 from pipelines.data.prepare.result import assemble
 from pipelines.data.prepare.settings import PrepareRecipe
-from pipelines.data.prepare.sources import Sources, base_of, listing
+from pipelines.data.prepare.sources import Sources, base_of, contents, listing
 from pipelines.data.prepare.worker import begin_worker, expected_faces
 from pipelines.data.records import CARD_NAME, read_card
 from pipelines.errors import AgfasError
@@ -67,6 +67,11 @@ class Job:
     models: dict[str, Any]
     make_detector: DetectorFactory
 
+    @cached_property
+    def held(self) -> dict[Path, str]:
+        """What the files of the sources hold, or why they cannot be read, before the job begins."""
+        return contents(self.sources.faces)
+
     def identity(self) -> str:
         """Hash of everything that decides the result."""
         return fingerprint(
@@ -75,7 +80,7 @@ class Job:
                 "recipe": self.recipe.of_the_result(),
                 "models": self.models,
                 "versions": versions(),
-                "sources": listing(self.sources.faces, self.source),
+                "sources": listing(self.sources.faces, self.held, self.source),
             }
         )
 
@@ -132,7 +137,7 @@ def run_job(job: Job) -> dict[str, Any]:
             files.make_folders()
             tasks = cut_tasks(job.sources.faces, job.recipe)
             _make_tasks(job, files, tasks)
-            if _stamps(job) != before:
+            if _stamps(job) != before or _can_be_read_now(job):
                 shutil.rmtree(files.folder)
                 raise AgfasError(f"Files of {job.source} were changed while they were read. Run the command again.")
             card = assemble(files, len(tasks), job.out, job.recipe, job.sources, job.facts(identity))
@@ -144,6 +149,12 @@ def _stamps(job: Job) -> list[tuple[int, ...]]:
     faces, folder = job.sources.faces, split_of(job.source)[0]
     rows = files_below(folder) if folder.is_dir() and any(face.row >= 0 for face in faces) else []
     return [stamp(path) for path in (*rows, *(face.path for face in faces if face.row < 0))]
+
+
+def _can_be_read_now(job: Job) -> bool:
+    """Whether a file that could not be read before the job can be read after it: nobody knows what the job read."""
+    closed = [path for path, content in job.held.items() if content.startswith(UNREADABLE)]
+    return content_hashes(closed) != [job.held[path] for path in closed]
 
 
 def _finished(out: Path, identity: str) -> dict[str, Any] | None:

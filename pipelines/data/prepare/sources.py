@@ -156,10 +156,14 @@ def assign_again(
     return {(face.domain, face.subject, name): face.split for face, name in zip(faces, sources.names, strict=True)}
 
 
-def listing(faces: list[SourceFace], source: Path) -> list[list[Any]]:
-    """What the result depends on of each source: its metadata, and what its file or its dataset holds."""
+def contents(faces: list[SourceFace]) -> dict[Path, str]:
+    """What the files of the sources hold, see `content_hashes`."""
     files = sorted({face.path for face in faces if face.row < 0})
-    held = dict(zip(files, content_hashes(files), strict=True))
+    return dict(zip(files, content_hashes(files), strict=True))
+
+
+def listing(faces: list[SourceFace], held: Mapping[Path, str], source: Path) -> list[list[Any]]:
+    """What the result depends on of each source: its metadata, and what its file (`contents`) or its dataset holds."""
     return [
         [
             source_name(face, base_of(source)),

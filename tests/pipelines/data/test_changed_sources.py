@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,10 +18,17 @@ from prepare_stubs import SMALL, SquareDetector
 
 from pipelines.data.contents import folder_hash
 from pipelines.data.importers.hf import picture_bytes
+from pipelines.data.importers.source import SourceFace
 from pipelines.data.prepare.job import open_job, run_job
 from pipelines.data.prepare.settings import PrepareRecipe
-from pipelines.data.prepare.sources import find_sources, listing
+from pipelines.data.prepare.sources import contents, find_sources, listing
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import file_sha256
+
+
+def known_of(faces: list[SourceFace], source: Path) -> list[list[Any]]:
+    """What a job depends on."""
+    return listing(faces, contents(faces), source)
 
 
 def bitmap(value: int) -> bytes:
@@ -137,11 +146,11 @@ def test_replaced_pictures_are_other_sources(tmp_path, importer, write, options)
     write(source, 0)
     recipe = PrepareRecipe(importer=importer, options=options, **SMALL)
     first = find_sources(source, recipe).faces
-    before = listing(first, source)
-    assert listing(find_sources(source, recipe).faces, source) == before
+    before = known_of(first, source)
+    assert known_of(find_sources(source, recipe).faces, source) == before
     replaced(source, write)
     faces = find_sources(source, recipe).faces
-    changed = listing(faces, source)
+    changed = known_of(faces, source)
     assert [now for now, then in zip(changed, before, strict=True) if now == then] == []
     if importer == "hf":
         assert {picture_bytes(face) for face in faces if face.row >= 0} <= {bitmap(100), bitmap(101)}
@@ -152,7 +161,7 @@ def test_the_place_of_the_sources_does_not_count(tmp_path):
         (tmp_path / name).mkdir()
         parquet(tmp_path / name, 0)
     recipe = PrepareRecipe(importer="hf", domain="one", **SMALL)
-    lists = [listing(find_sources(tmp_path / name, recipe).faces, tmp_path / name) for name in ("here", "there")]
+    lists = [known_of(find_sources(tmp_path / name, recipe).faces, tmp_path / name) for name in ("here", "there")]
     assert lists[0] == lists[1]
 
 
@@ -166,6 +175,35 @@ def test_a_picture_that_is_replaced_during_the_job_stops_it(tmp_path, monkeypatc
     with pytest.raises(AgfasError, match="changed while they were read"):
         run_job(job)
     assert not any((tmp_path / "out" / ".work").iterdir())
+
+
+def one_failure(monkeypatch, number: int) -> None:
+    """The first source file that is hashed cannot be read, and can be a moment later."""
+    left = [OSError(number, os.strerror(number), "a.png")]
+
+    def fails_once(path: Path) -> str:
+        if left:
+            raise left.pop()
+        return file_sha256(path)
+
+    monkeypatch.setattr("pipelines.data.contents.file_sha256", fails_once)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [(errno.EACCES, AgfasError, "changed while they were read"), (errno.EIO, OSError, "Input/output error")],
+)
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_taken_for_another(tmp_path, monkeypatch, number, kind, words):
+    source, recipe = tmp_path / "in", PrepareRecipe(aligned=True, importer="folder", **SMALL)
+    source.mkdir()
+    class_folders(source, 0)
+    sources = find_sources(source, recipe)
+    one_failure(monkeypatch, number)
+    monkeypatch.setattr("pipelines.data.contents._THREADS", 1)
+    with pytest.raises(kind, match=words):
+        run_job(open_job(source, tmp_path / "out", recipe, sources, SquareDetector))
+    card = run_job(open_job(source, tmp_path / "out", recipe, sources, SquareDetector))
+    assert card["identity"] == open_job(source, tmp_path / "out", recipe, sources, SquareDetector).identity()
 
 
 def test_a_link_in_a_circle_ends(tmp_path):

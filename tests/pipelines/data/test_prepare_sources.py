@@ -26,7 +26,16 @@ from pipelines.data.faces import open_faces
 from pipelines.data.importers.source import LeftOut, SourceFace
 from pipelines.data.prepare import sources as sources_module
 from pipelines.data.prepare.settings import PrepareRecipe
-from pipelines.data.prepare.sources import Refusal, base_of, check_source, find_sources, listing, read_still, title_of
+from pipelines.data.prepare.sources import (
+    Refusal,
+    base_of,
+    check_source,
+    contents,
+    find_sources,
+    listing,
+    read_still,
+    title_of,
+)
 from pipelines.data.records import load_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.stages.prepare import run
@@ -199,7 +208,8 @@ def test_what_the_result_depends_on_of_each_source(tmp_path):
     hashes = content_hashes([tmp_path / "live" / "a.png", tmp_path / "spoof" / "b.png"])
     run_of = {"live": "live-run-0000", "spoof": "spoof-run-0000"}
     splits = [face.split for face in sorted(faces, key=lambda face: -face.label)]
-    assert listing([*sorted(faces, key=lambda face: -face.label), row], tmp_path) == [
+    given = [*sorted(faces, key=lambda face: -face.label), row]
+    assert listing(given, contents(given), tmp_path) == [
         ["live/a.png", hashes[0], [1, "none", "d", run_of["live"], run_of["live"], 0, splits[0]], [False, -1, "", ""]],
         [
             "spoof/b.png",

@@ -24,6 +24,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
+from pipelines.files import write_json
 from pipelines.fingerprint import fingerprint
 from pipelines.stages import train_dfg, train_identity
 from pipelines.training.batches import LatentBatches
@@ -67,6 +68,25 @@ def trained(root: Path, **generator: Any) -> DeFakePipeline:
     # The identity's own key would ask for a training; the encoder is made up.
     train_dfg.run(experiment, make_faces(experiment))
     return load_maker(experiment)
+
+
+def test_what_a_failing_disk_left_behind_goes_at_the_next_start(root):
+    experiment = experiment_of(root.with_name("left"))
+    workspace = Workspace(experiment)
+    make_faces(experiment)
+    identity, generator = workspace.identity(), workspace.generator()
+    for folder, key in ((identity, workspace.identity_key()), (generator, workspace.generator_key())):
+        write_json(folder / "identity.json", key)
+        write_json(folder / "done.json", {})
+    left = [
+        identity / "checkpoints" / "step_000001",
+        generator / "checkpoints" / "step_000001",
+        workspace.faces / f".pixels-{workspace.size}.npy.0123456789abcdef",
+    ]
+    for folder in left:
+        folder.mkdir(parents=True)
+    assert train_dfg.run(experiment, make_faces(experiment)) == generator
+    assert not any(folder.exists() for folder in left)
 
 
 def weights(pipeline: DeFakePipeline) -> torch.Tensor:
