@@ -15,7 +15,7 @@ from datasets import load_dataset
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.cues.exchange import format
+from pipelines.cues.exchange import format, transfer
 from pipelines.cues.exchange.card import card_of
 from pipelines.cues.exchange.format import ExportedShard, Listing, read_shard
 from pipelines.cues.exchange.transfer import export_cues, import_cues
@@ -138,6 +138,20 @@ def test_a_parcel_piece_by_piece(tmp_path, exported):
     (exported / ".git").mkdir()
     (exported / "data" / ".part").touch()
     assert export_cues(store.folder, exported) == Listing.read(exported)
+
+
+def test_what_is_shown_while_shards_are_written(tmp_path, monkeypatch):
+    shown = []
+
+    def track(items, *words, **options):
+        shown.append((words, options))
+        return items
+
+    monkeypatch.setattr(transfer, "track", track)
+    store = filled_store(tmp_path / "cues")
+    export_cues(store.folder, tmp_path / "out")
+    import_cues(tmp_path / "out", tmp_path / "other")
+    assert shown == [(("export",), {"unit": "shard"}), (("import",), {"unit": "shard"})]
 
 
 def test_a_listing_s_counts():

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dfg.noise import noise_for_keys
 from dfg.schedule import sd_scheduler
 from dfg.speed import Speed
+from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.identity import restoration_identity
-from pipelines.cues.job import StagedSweep, batches_of, to_pixels, whole_batches
+from pipelines.cues.job import CueJob, StagedSweep, batches_of, to_pixels, whole_batches
 from pipelines.cues.settings import AncestralSettings, CueSettings, RestorationSettings
 from pipelines.cues.sources import (
     BaselineSweep,
@@ -223,6 +225,22 @@ def test_one_of_a_sweep_and_a_sweep_of_one():
     torch.testing.assert_close(single.restore(IMAGE, KEYS, [401])[401], one(IMAGE, KEYS))
     bare = SingleSource(SimpleNamespace())  # type: ignore[arg-type]
     assert (bare.timesteps, bare.device) == ((0,), None)
+
+
+def test_a_job_of_the_usual_size(tmp_path):
+    sweep = BaselineSweep(Model("memae"), "weights")  # type: ignore[arg-type]
+    faces = ArrayFaces(KEYS, np.zeros((2, 4, 6, 3), np.uint8))
+    job = CueJob.open(faces, sweep, tmp_path, dataset_fingerprint="faces")
+    ((timestep, store),) = job.makers[0].stores.items()
+    assert (timestep, store.shard_size, job.makers[0].batch_size) == (0, 256, 32)
+    assert store.identity["image_size"] == [4, 6]
+    assert job.makers[0].made()["batch_size"] == 32
+    assert job.folders == {0: store.folder}
+    for name in ("batch_size", "shard_size"):
+        with pytest.raises(AgfasError, match=f"{name} must be at least 1, not 0"):
+            CueJob.open(faces, sweep, tmp_path, dataset_fingerprint="faces", **{name: 0})
+    with pytest.raises(AgfasError, match="there is no face to make a cue of"):
+        CueJob.open(ArrayFaces([], faces.images[:0]), sweep, tmp_path, dataset_fingerprint="faces")
 
 
 def test_batches_and_their_pixels():

@@ -76,7 +76,7 @@ def visitor(tmp_path) -> Visitor:
 
 def test_a_bounded_upload_reaches_the_page_whole(visitor):
     body = form(b"picture")
-    status, text, headers = visitor.ask("POST", UPLOAD, FORM, (body[:20], body[20:]))
+    status, text, headers = visitor.ask("POST", "/gradio_api/upload", FORM, (body[:20], body[20:]))
     assert (status, text) == (200, "page")
     assert visitor.page.bodies == [body]
     assert headers == {

@@ -12,6 +12,7 @@ from torch import nn
 
 from oanet.published import RejectedInput
 from pipelines.errors import AgfasError
+from pipelines.evaluation import scoring
 from pipelines.evaluation.scoring import answers, score_faces
 from pipelines.evaluation.sight import check_sight, look
 
@@ -81,7 +82,9 @@ class Cues:
         return torch.from_numpy(np.asarray(rows, dtype=np.float32))[:, None]
 
 
-def test_the_crop_is_what_is_stored_and_batches_are_of_the_size_asked_for():
+def test_the_crop_is_what_is_stored_and_batches_are_of_the_size_asked_for(monkeypatch):
+    precise: list[bool] = []
+    monkeypatch.setattr(scoring, "use_tf32", precise.append)
     detector, faces = Sees(), Shades([0, 50, 100, 150, 250])
     scores = score_faces(detector, faces, Cues(), np.array([4, 1, 2]), 2)
     expected = [1 / (1 + math.exp(-(shade - 127.5) / 127.5)) for shade in (250, 50, 100)]
@@ -91,6 +94,7 @@ def test_the_crop_is_what_is_stored_and_batches_are_of_the_size_asked_for():
     assert [rows.tolist() for rows, _ in answers(detector, faces, None, np.arange(5), 4)] == [[0, 1, 2, 3], [4]]
     assert detector.batches[2:] == [(4, False, None), (1, False, None)]
     assert detector.given == []
+    assert precise == [False, False]  # whatever a training on a GPU left
 
 
 def test_the_picture_with_box_and_points_is_what_a_network_makes_its_input_of():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipelines.experiment.config import CueSettings
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.anti_spoofing import BATCH_SIZE, FRAMES
 from pipelines.verdict.crops import Loaded, as_given, face_settings, load_parts
-from pipelines.verdict.scorer import Scored
+from pipelines.verdict.scorer import Scored, pixel_key
 
 FACE = SETTINGS.face.model_copy(update={"crop_size": 32, "template": "agfas", "template_known": True})
 PLAIN = SETTINGS.model_copy(update={"face": FACE, "cue": None, "face_detector": None})
@@ -275,6 +276,12 @@ def test_settings_follow_the_dataset_s_recipe():
     crops = face_settings({"recipe": {"aligned": True, "template": "arcface", "face_detector": "yunet"}}, 32)
     assert (crops.crop_size, crops.template, crops.template_known, crops.detector) == (32, "agfas", False, None)
     assert crops.min_score == 0.0
+
+
+def test_the_key_of_a_crop_is_the_hash_of_its_pixels():
+    crop = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    for pixels in (crop, crop[:, ::-1]):
+        assert pixel_key(pixels) == hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def test_parts_are_recorded_as_they_will_be_read():
