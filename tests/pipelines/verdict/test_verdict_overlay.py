@@ -225,9 +225,9 @@ def test_the_part_of_a_long_photo_around_its_first_face(shape, box, window):
 
 
 def test_of_nine_rows_six_are_shown_and_the_rest_is_counted(marks):
-    faces = tuple(face(score=place / 10, panels=3 if place == 8 else 1 + (place == 5)) for place in range(9))
+    faces = tuple(face(score=place / 10, panels=1 + 4 * (place == 5)) for place in range(9))
     picture = draw_overlay(Verdict("a", "live", "because", 0.75, 0.5, "dev", faces))
-    assert picture.size == (720, 100 + 6 * 256 + 20 + 16)
+    assert picture.size == (16 + 5 * 208 + 16, 100 + 6 * 256 + 20 + 16)
     titles = [mark[1:3] for mark in marks if mark[0] == "text" and mark[2].startswith("face ")]
     assert titles == [((0, 256 * place), f"face {place + 1}: live, score 0.{place}000") for place in range(6)]
     assert ("text", (0, 1536), "and 3 more", SOFT, 14) in marks
