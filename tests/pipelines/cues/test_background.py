@@ -126,6 +126,35 @@ def test_a_bar_counts_rows_and_what_is_asked_for_is_made_as_it_is_recorded(tmp_p
             tasks.run_tasks(stores, make, rank=rank)
 
 
+class Contested:
+    """A store of one task that another process finishes while this one waits for its claim."""
+
+    def __init__(self, taken: bool, finished_meanwhile: bool) -> None:
+        self.taken, self.meanwhile, self.is_finished = taken, finished_meanwhile, False
+        self.released: list[int] = []
+        self.claims = self
+
+    def finished(self, task: int) -> bool:
+        return self.is_finished
+
+    def take(self, task: int) -> bool:
+        return self.taken
+
+    def refresh(self) -> None:
+        self.is_finished = self.meanwhile
+
+    def release(self, task: int) -> None:
+        self.released.append(task)
+
+
+def test_a_task_that_another_process_has_or_has_finished_is_not_claimed():
+    stores: Any = {
+        "free": Contested(True, False), "taken": Contested(False, False), "finished": Contested(True, True),
+    }  # fmt: skip
+    assert list(tasks._claim(7, stores)) == ["free"]
+    assert [store.released for store in stores.values()] == [[], [], [7]]
+
+
 class Table:
     """A dataset of two columns, as Hugging Face's."""
 
@@ -163,6 +192,9 @@ def test_faces_of_every_kind():
     assert np.array_equal(as_face_images(opened).batch(np.array([0])), images[:1])
     with pytest.raises(AgfasError, match="faces must be a face dataset or a provider with `keys` and `batch`, not int"):
         as_face_images(3)
+    for lacking in ({"keys": ["a"]}, {"images": images}, {"batch": None}):
+        with pytest.raises(AgfasError, match="not Opened"):
+            as_face_images(type("Opened", (), lacking)())
     sizes = as_face_images(Table([grey, Image.new("RGB", (5, 4))]))
     with pytest.raises(AgfasError, match=r"faces of 2 sizes in one dataset, k1 among them: 4x4, 5x4\. Align"):
         sizes.batch(np.array([1, 0]))

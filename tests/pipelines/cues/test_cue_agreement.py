@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.cues import agreement as compared
 from pipelines.cues.agreement import agreement
 from pipelines.cues.reader import CueReader
 
@@ -22,7 +23,8 @@ def reader(restored: np.ndarray | None, kind: str = "dfg", form: str = "residual
 
 @pytest.mark.parametrize("normalize", ["per_face", "none"])
 @pytest.mark.parametrize("form", ["residual", "two_part"])
-def test_every_face_counts_once(form, normalize):
+def test_every_face_counts_once(form, normalize, monkeypatch):
+    monkeypatch.setattr(compared, "_BATCH", 2)
     first, second = (
         reader(pictures(1), form=form, normalize=normalize),
         reader(pictures(2), form=form, normalize=normalize),

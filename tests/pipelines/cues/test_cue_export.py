@@ -320,6 +320,14 @@ def test_only_whole_stores_are_exported(tmp_path):
     assert len(Listing.read(tmp_path / "out").shards) == 3
 
 
+def test_a_broken_export_leaves_no_listing_of_the_one_before(tmp_path, exported):
+    store = filled_store(tmp_path / "cues")
+    damage(store.folder / "shards" / "00001.safetensors", -1 - RESTORED[:4].nbytes)
+    with pytest.raises(AgfasError, match="has a wrong checksum and was revoked"):
+        export_cues(store.folder, exported)
+    assert not (exported / "export.json").exists()
+
+
 def test_nothing_else_is_overwritten(tmp_path, exported):
     store = filled_store(tmp_path / "cues")
     export_cues(store.folder, exported)

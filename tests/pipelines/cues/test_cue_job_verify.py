@@ -6,6 +6,7 @@ import pytest
 from cue_job_parts import FACES, KEYS, WEIGHTS, Blur, make, shard_bytes, some_images, tiny_pipeline
 
 from pipelines.cues.faces import ArrayFaces
+from pipelines.cues.rounding import EQUAL
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.sources import DfgSweep, OneOfSweep
@@ -65,6 +66,18 @@ def test_verification_drops_a_broken_shard_and_the_next_run_mends_it(tmp_path):
     make(tmp_path, Blur())
     assert shard_bytes(folder) == clean
     assert verify_cues(folder, FACES, Blur()).ok
+
+
+def test_verification_of_a_store_without_a_shard(tmp_path):
+    folder = make(tmp_path, Blur())[3]
+    store = ShardStore.open(str(folder))
+    for task in range(3):
+        store.revoke(task)
+    check = verify_cues(folder, FACES, Blur())
+    assert check.ok
+    assert (check.shards, check.faces, check.levels, check.share, check.allowed) == (0, 0, 0, 0.0, EQUAL)
+    make(tmp_path, Blur())
+    assert verify_cues(folder, FACES, Blur(), batch_size=1).faces == 3  # one batch of each shard
 
 
 def test_verification_finds_other_pixels(tmp_path):

@@ -94,6 +94,7 @@ def test_the_crop_is_what_is_stored_and_batches_are_of_the_size_asked_for(monkey
     assert [rows.tolist() for rows, _ in answers(detector, faces, None, np.arange(5), 4)] == [[0, 1, 2, 3], [4]]
     assert detector.batches[2:] == [(4, False, None), (1, False, None)]
     assert detector.given == []
+    assert look(detector, faces, np.arange(2))[1].dtype == bool
     assert precise == [False, False]  # whatever a training on a GPU left
 
 
