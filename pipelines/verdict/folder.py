@@ -55,7 +55,6 @@ def _replaceable(folder: Path) -> bool:
 
 
 def _write(folder: Path, parts: Parts, about: About) -> None:
-    folder.mkdir()
     parts.scorer.detector.save_pretrained(folder / DETECTOR)
     if parts.scorer.maker is not None:
         parts.scorer.maker.save_pretrained(folder / GENERATOR)
