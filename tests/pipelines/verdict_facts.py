@@ -37,7 +37,10 @@ MEASURED = Measured(
     auc=0.95,
     apcer_per_type={"print": 0.2, "mask": 0.3},
     videos_per_type={"print": 20, "mask": 11},
-    intervals={"hter": (0.05, 0.2), "apcer mask": (0.1, 0.4567)},
+    intervals={
+        **{"hter": (0.05, 0.2), "far": (0.06, 0.21), "bpcer": (0.07, 0.22), "acer": (0.08, 0.23), "auc": (0.9, 0.99)},
+        "apcer mask": (0.1, 0.4567),
+    },
     replicates=1000,
 )
 ABOUT = About(
