@@ -57,6 +57,7 @@ def test_a_dataset_that_is_not_there_is_assumed():
     settings = {"data": {"name": "dataset", "path": "nowhere", "size": 64}, "generator": {"domains": ["live"]}}
     parts = {part.kind: part for part in parts_of_plan(build_experiment(settings, "a test"))}
     assert all(part.assumed for part in parts.values())
+    assert FACES == 100_000
     assert (parts["restoration"].faces, parts["detector"].total, parts["detector"].domains) == (FACES, 4, 3)
     settings["protocol"] = {"name": "limited", "train": ["a", "b"], "test": ["c"]}
     parts = {part.kind: part for part in parts_of_plan(build_experiment(settings, "a test"))}
@@ -170,6 +171,19 @@ def test_a_passes_timesteps_are_joined_and_only_those_left_are_counted(tmp_path)
     assert _joined(one, replace(other, timesteps=(41,))) is one
     detector = replace(one, kind="detector")
     assert _joined(detector, other) is detector
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ({"cue.form": "residual"}, 1), ({"cue.normalize": "none"}, 1), ({"cue.source": "shuffled"}, 1),
+        ({"cue.samples": 2}, 2), ({"cue.seed": 5}, 2), ({"generator.preset": "compact"}, 2),
+    ],
+)  # fmt: skip
+def test_what_a_cue_makes_of_a_restoration_needs_no_other_pass(change, passes, tmp_path):
+    sweep = {"variants": [{"label": "a"}, {"label": "b", "set": change}]}
+    experiment = build_experiment({**chain_settings(tmp_path), "sweep": sweep}, "a test")
+    assert [part.kind for part in parts_of_plan(experiment)].count("restoration") == passes
 
 
 def test_what_is_left_of_one_model_is_added(tmp_path):

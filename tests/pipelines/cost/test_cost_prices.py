@@ -232,6 +232,29 @@ def test_the_gpus_here_are_measured(monkeypatch):
     )
 
 
+def test_a_gpu_is_measured_with_larger_pieces_and_tf32(monkeypatch):
+    import torch
+
+    made, modes = [], []
+
+    def tensor(*shape: int, **options: Any) -> torch.Tensor:
+        made.append((shape, options.pop("device")))
+        return torch.empty(shape, device="meta", **options)
+
+    monkeypatch.setattr(torch, "randn", tensor)
+    monkeypatch.setattr(torch, "zeros", tensor)
+    monkeypatch.setattr("dfg.speed.use_tf32", modes.append)
+    monkeypatch.setattr(machines, "_seconds", lambda work, device: 1.0)
+    rates, bandwidth, launch = machines._measured("cuda")
+    types = ("float32", "bfloat16", "tf32")
+    assert rates == {f"matmul {name}": 2 * 4096**3 for name in types} | {
+        f"conv {name}": 2 * 32 * 32 * 32 * 320**2 * 9 for name in types
+    }
+    assert (bandwidth, launch, modes) == (3 * 2**28, 1.0, [False, False, True, False])
+    each = [((4096, 4096), "cuda"), ((32, 320, 32, 32), "cuda"), ((320, 320, 3, 3), "cuda")]
+    assert made == [*each * 3, ((2**26,), "cuda"), ((1,), "cuda")]
+
+
 def test_a_gpus_calls_are_waited_for(monkeypatch):
     import torch
 

@@ -19,7 +19,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.groups import Differential, Gap, GroupRate
 from pipelines.evaluation.statistics import pairwise_tests
 from pipelines.files import read_json, write_json
-from pipelines.report import domains, facts, figures, groups
+from pipelines.report import domains, facts, figures, groups, tables
 from pipelines.report.charts import Radar
 from pipelines.report.comparison import Comparison, study_statistics
 from pipelines.report.contents import Data, Study, Target, targets_of, values_of
@@ -134,9 +134,9 @@ def test_every_seed_and_target_is_an_observation_of_the_tests(study):
 
 
 def test_group_tables_tell_rates_persons_and_the_gap(root, on_disk, page):
-    tables = {table.title: table for table in groups.group_tables(on_disk)}
-    assert list(tables) == ["kiosk_webcam_to_phone: by age", "kiosk_webcam_to_phone: by sex"]
-    table = tables["kiosk_webcam_to_phone: by sex"]
+    found = {table.title: table for table in groups.group_tables(on_disk)}
+    assert list(found) == ["kiosk_webcam_to_phone: by age", "kiosk_webcam_to_phone: by sex"]
+    table = found["kiosk_webcam_to_phone: by sex"]
     assert table.columns == ("BPCER image_only", "APCER image_only")
     assert [row.name for row in table.rows] == ["female", "male", "largest difference"]
     # 4 persons of each sex in the domain are too few to compare.
@@ -209,6 +209,40 @@ def test_a_group_without_scores_has_no_rates():
     assert [(one.measure, one.rates[0].videos) for one in found] == [("BPCER", 5), ("APCER", 6)]
     assert groups._of_group(second, target, HONEST, "sex", group_of) == ()
     assert groups._of_group(first, Target("all_to_unseen", "nowhere"), HONEST, "sex", group_of) == ()
+
+
+def test_a_domain_of_live_faces_alone_has_rates_by_group():
+    (both,) = _studies(unseen(), {NOWHERE / "others": data()})
+    found = {table.title: table for table in groups.group_tables(both)}
+    assert list(found) == [f"all_to_unseen on {name}: by {by}" for by in ("age", "sex") for name in ("booth", "car")]
+    assert found["all_to_unseen on booth: by sex"].columns == ("BPCER first", "APCER first")
+
+
+RULES = {
+    "last/source_dev_eer": (
+        "the last checkpoint", "equal error rate on held-out videos of the source domains",
+    ),
+    "source_dev/source_dev_min_acer": (
+        "the best on held-out videos of the source domains",
+        "lowest ACER, with APCER of the worst attack type, on held-out videos of the source domains",
+    ),
+    "oracle/source_dev_min_hter": (
+        "the best on the test videos themselves",
+        "lowest HTER, all attacks pooled, on held-out videos of the source domains",
+    ),
+    "oracle/target_eer": (
+        "the best on the test videos themselves", "equal error rate on the test videos themselves, so that HTER is EER",
+    ),
+    "last/published": ("the last checkpoint", "the threshold of the publisher of the weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_are_said_in_words(rule, study):
+    made = dict(tables.how_made(study, rule))
+    selection, threshold = rule.split("/")
+    assert made["Checkpoint"].startswith(f"{selection}: {RULES[rule][0]}; of 90 steps, ")
+    assert made["Threshold"] == f"{threshold}: {RULES[rule][1]}"
 
 
 @pytest.mark.parametrize(
