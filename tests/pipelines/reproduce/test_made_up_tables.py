@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reproduce.printing import as_csv, as_markdown
+from pipelines.report.contents import Target
+from pipelines.reproduce.printing import _same_everywhere, as_csv, as_markdown
 from pipelines.reproduce.request import Asked, listing, make_recipe, plan_lines
 from pipelines.reproduce.rows import plan_rows
 from pipelines.reproduce.values import Entry, MadeTable, Ours, both_sides
@@ -114,6 +115,21 @@ def shown() -> list[str]:
 def test_tables_and_plans_are_printed_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where there are no data and no weights
     assert shown() == HELD.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_head_names_what_all_its_rows_are_tested_on() -> None:
+    table = trainings()
+    other = (Target("elsewhere"),)
+
+    def changed(metric: str) -> MadeTable:
+        where = "LivenessNet", "", metric
+        rows = {**table.entries, where: replace(table.entries[where], tested=other)}
+        second = {("again", *key[1:]): entry for key, entry in table.entries.items()}
+        return replace(table, entries={**rows, **second})
+
+    assert _same_everywhere(table, "", "Val. Loss")
+    assert _same_everywhere(changed("Training Time (s)"), "", "Val. Loss")
+    assert not _same_everywhere(changed("Val. Loss"), "", "Val. Loss")
 
 
 if __name__ == "__main__":
