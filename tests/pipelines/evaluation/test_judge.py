@@ -96,6 +96,14 @@ def test_a_fold_and_each_of_its_domains_under_every_pair_of_rules():
     assert "domains" not in found
 
 
+def test_a_single_checkpoint_is_judged_under_every_rule():
+    judged = judge_all(checkpoints()[1:], SETTINGS)
+    for part in (judged, *judged["domains"].values()):
+        assert {numbers["step"] for numbers in part["rules"].values()} == {20}
+        assert (part["papers_best"]["hter_step"], part["papers_best"]["auc_step"]) == (20, 20)
+    assert judged["videos"] == {"bonafide": 8, "attack": 12}
+
+
 def test_a_domain_of_one_class_has_its_one_rate_under_the_rules_of_sources():
     live, attacks = ({step: scores(step, 1.0, "z", [label] * 10) for step in STEPS} for label in (1, 0))
     for part, name, videos in ((live, "bpcer", (10, 0)), (attacks, "far", (0, 10))):
