@@ -203,6 +203,7 @@ def test_concat_keeps_common_metadata(tmp_path):
     common = ScoreTable(**{name: getattr(table, name) for name in SCORE_COLUMNS}, metadata={"role": "dev"})
     assert concat([common.where([0, 1]), common.where([2])]).metadata == {"role": "dev"}
     assert concat([common.where([0, 1]), table.where([2])]).metadata == {}
+    assert concat([common]).metadata == {"role": "dev"}
 
 
 def test_codes_follow_the_sorted_names():
