@@ -160,4 +160,4 @@ def _near_pairs(
             heads = forest.heads[owners[pairs]]
             pairs = pairs[heads[:, 0] != heads[:, 1]]
             pairs = pairs[correlations(thumbnails, pairs) >= CORRELATION]
-            yield from np.unique(np.sort(owners[pairs], axis=1), axis=0).tolist()
+            yield from np.unique(np.sort(owners[pairs]), axis=0).tolist()

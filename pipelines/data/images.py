@@ -188,7 +188,7 @@ def _note(image: Image.Image, kind: Kind) -> str:
 
 
 def _check_scans(path: Path, size: tuple[int, int], scans: int, most: int) -> None:
-    if scans > min(_MAX_SCANS, _MAX_WORK * most // max(1, size[0] * size[1])):
+    if scans > min(_MAX_SCANS, _MAX_WORK * most / max(1, size[0] * size[1])):
         raise AgfasError(
             f"{path} sends its {size[0]} x {size[1]} pixels in {scans if scans <= _MAX_SCANS else 'too many'} scans,"
             " which would take very long. Save it again."
@@ -198,13 +198,14 @@ def _check_scans(path: Path, size: tuple[int, int], scans: int, most: int) -> No
 def _decode_small(image: Image.Image, side: int) -> None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 if its longer side stays at least `side`."""
     scale = side / max(image.size)
-    if scale < 1:
-        image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
 
 
 def _reduced(picture: Image.Image, side: int | None) -> Image.Image:
-    factor = next((by for by in (8, 4, 2) if side and max(picture.size) // by >= side), 1)
-    return picture.reduce(factor) if factor > 1 else picture
+    for factor in (8, 4, 2):
+        if side and max(picture.size) // factor >= side:
+            return picture.reduce(factor)
+    return picture
 
 
 def _check_numbers(path: Path, image: Image.Image, most: int) -> None:
@@ -247,7 +248,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise AgfasError("The picture holds floating-point numbers. Convert it to 8 bits.")
     if image.mode in _WIDE_MODES:
         return _narrowed(image, 65535).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         return _on_black(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -140,7 +140,7 @@ def find_leaks(columns: Mapping[str, Sequence[Any]], hashes: np.ndarray, thumbna
         for domain, video, sure in zip(columns["domain"], columns["video"], known, strict=True)
         if not sure
     }
-    pairs, count = _near_duplicates(columns["key"], np.asarray(columns["split"], dtype=object), hashes, thumbnails)
+    pairs, count = _near_duplicates(columns["key"], np.asarray(columns["split"]), hashes, thumbnails)
     return Leaks(
         subjects=_crossing(columns, "subject"),
         videos=_crossing(columns, "video"),
@@ -251,7 +251,7 @@ def _representatives(splits: np.ndarray, hashes: np.ndarray, thumbnails: np.ndar
 
 def correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """(n,) float32 correlations of pairs of rows (n, 2), in chunks that bound memory; flat pictures count as equal."""
-    values = np.empty(len(pairs), dtype=np.float32)
+    values = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), _CORRELATED_AT_ONCE):
         piece = slice(start, start + _CORRELATED_AT_ONCE)
         one, other = _normalised(thumbnails[pairs[piece, 0]]), _normalised(thumbnails[pairs[piece, 1]])

@@ -71,7 +71,7 @@ def _split_of(face: SourceFace, group: Group, subjects: dict[Group, str], offici
     return face.split if kept else subjects[group]
 
 
-def deal(videos: _Videos, shares: dict[str, float], seed: int = 0) -> dict[Group, str]:
+def deal(videos: _Videos, shares: dict[str, float], seed: int) -> dict[Group, str]:
     """Deal groups out so that every split gets close to its share of every kind of video.
 
     Greedy, largest group first: each goes to the split where its kinds of video are furthest below their share. So the

@@ -70,7 +70,7 @@ def _paint_ball(
     distance = np.sqrt(du * du + dv * dv)
     iris = np.array(who.iris, dtype=np.float32)[:, None, None] * (0.75 + 0.5 * np.clip(dv / who.iris_radius, -0.5, 1.0))
     canvas.paint(window, eye * canvas.cover(distance - who.iris_radius), _DARK)
-    canvas.paint(window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.clip(shade, 0.6, 1.0))
+    canvas.paint(window, eye * canvas.cover(distance - 0.86 * who.iris_radius), iris * np.maximum(shade, 0.6))
     canvas.paint(window, eye * canvas.cover(distance - 0.40 * who.iris_radius), (0.004, 0.004, 0.004))
     glint = np.hypot(du + 0.030, dv + 0.036)
     canvas.paint(window, eye * canvas.cover(glint - 0.016) * 0.8, (0.8, 0.8, 0.8))
@@ -138,12 +138,12 @@ def paint_folds(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     window = canvas.window(cu, cv, 0.75, 0.32)
     x, y = np.abs(canvas.u[window] - cu), canvas.v[window] - cv
     line = np.abs(x - who.nose_half_width - 0.12 - 0.38 * (y + 0.22)) - 0.01
-    canvas.darken(window, canvas.cover(line, 0.06) * np.clip(1.0 - (y / 0.3) ** 2, 0.0, 1.0), deep)
+    canvas.darken(window, canvas.cover(line, 0.06) * np.maximum(1.0 - (y / 0.3) ** 2, 0.0), deep)
     if who.age > 0.45:
         cu, cv = pose.place(0.0, -0.62, EYE_DEPTH)
         window = canvas.window(cu, cv, 0.6, 0.2)
         wave = np.cos((canvas.v[window] - cv + 0.06 * canvas.u[window] ** 2) * 48.0)
-        fade = np.clip(1.0 - ((canvas.u[window] - cu) / 0.6) ** 2, 0.0, 1.0)
+        fade = np.maximum(1.0 - ((canvas.u[window] - cu) / 0.6) ** 2, 0.0)
         canvas.darken(window, np.clip(wave - 0.55, 0.0, 1.0) * fade, 0.7 * (who.age - 0.4))
 
 

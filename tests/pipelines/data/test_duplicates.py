@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from prepare_stubs import SquareDetector, save, scene
 from test_leaks import picture, saved_again
 
 from pipelines.data import leaks
-from pipelines.data.duplicates import Joined, join_near_duplicates
+from pipelines.data.duplicates import Joined, _near_pairs, join_near_duplicates, joined_sentences
 from pipelines.data.leaks import dataset_leaks, find_leaks, signature
 from pipelines.data.prepare.settings import PrepareRecipe, SplitSettings
 from pipelines.data.records import load_faces, read_card
@@ -213,3 +214,49 @@ def chain(count: int) -> tuple[np.ndarray, np.ndarray]:
     small = np.tile(np.arange(256, dtype=np.uint8), (count, 1))
     small[:, 0] = range(count)
     return codes, small
+
+
+def test_seven_bits_are_too_many():
+    small = np.tile(np.arange(256, dtype=np.uint8), (2, 1))
+    small[1, 0] = 1  # not equal
+    for bits, groups in ((6, 1), (7, 0)):
+        codes = np.array([0, (1 << bits) - 1], np.uint64)
+        assert join_near_duplicates(strangers(2), codes, small, most=1).as_json()["groups"] == groups
+
+
+def test_each_pair_is_looked_at_once_and_the_closest_first():
+    """No pair may be joined here, so none is left out because it was."""
+    codes = np.array([0, 0b111, 0b1, 0b0], np.uint64)
+    small = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    small[:3, 0] = range(3)
+    small[3] = small[0]
+    alone = SimpleNamespace(heads=np.arange(4))
+    pairs = list(_near_pairs(np.array([3, 2, 1, 0]), codes, small, alone))
+    assert [tuple(sorted(pair)) for pair in pairs] == [(0, 3), (1, 3), (1, 2), (2, 3)]  # 0, 1, 2 and 3 bits
+
+
+def test_a_group_may_hold_its_share_and_not_one_more():
+    codes, small = chain(4)
+    joined = join_near_duplicates(strangers(4), codes, small, most=0.5)
+    assert (joined.largest, joined.largest_share, joined.capped) == (2, 0.5, True)
+    assert join_near_duplicates(strangers(4), codes, small, most=0.75).largest == 3
+    assert join_near_duplicates(strangers(4), codes, small, most=0.49) == Joined(capped=True)
+    few = {name: values[:1] for name, values in strangers(4).items()}
+    assert join_near_duplicates(few, codes[:1], small[:1]) == Joined() == Joined({}, 0, 0.0, False)
+
+
+def test_what_was_joined_is_said():
+    heads = {("d", name): ("d", head) for name, head in (("a", "a"), ("b", "a"), ("c", "c"), ("e", "c"), ("f", "c"))}
+    joined = Joined(heads, 3, 0.123456, True).as_json()
+    assert joined == {"subjects": 5, "groups": 2, "largest": 3, "largest_share": 0.1235, "capped": True}
+    recipe = {"splits": {"largest_group": 0.5}}
+    together, apart = joined_sentences({"joined": joined, "recipe": recipe})
+    assert together == (
+        "Near-duplicates of unknown subjects were dealt out together: 5 subjects in 2 groups; the largest joins 3, and"
+        " none holds more than 12.3% of the videos of a domain and label."
+    )
+    assert apart == (
+        "Some groups stayed apart: together they would hold more than 50% of the videos of a domain and label"
+        " (splits.largest_group). leaks.json lists their pairs that are in two splits."
+    )
+    assert joined_sentences({"joined": Joined().as_json(), "recipe": recipe}) == []

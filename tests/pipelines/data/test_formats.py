@@ -12,7 +12,18 @@ from PIL import Image
 
 from pipelines.data import images
 from pipelines.data.decoding import count_scans
-from pipelines.data.formats import HEAD, KINDS, SUFFIXES, VIDEO_SUFFIXES, kind_beside, kind_of
+from pipelines.data.formats import (
+    HEAD,
+    KINDS,
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    head_of,
+    is_video,
+    kind_beside,
+    kind_named,
+    kind_of,
+    why_unread,
+)
 from pipelines.data.images import NotRead, decode_picture, read_noted, read_picture
 from pipelines.data.importers.source import media_in
 from pipelines.data.prepare.settings import build_recipe
@@ -205,6 +216,74 @@ def test_heic_without_its_library_names_the_command(tmp_path, monkeypatch):
         ) as caught:
             read_picture(write(tmp_path / name, HEIC_BEGIN))
         assert caught.value.kind == "a HEIC picture"
+
+
+# --- kinds ---
+
+NAMED = {
+    "JPEG": "jpg jpeg jpe jfif jfi jif pjpeg pjp mpo", "PNG": "png apng", "WEBP": "webp", "BMP": "bmp",
+    "PPM": "pgm ppm pbm pnm", "GIF": "gif", "AVIF": "avif avifs", "HEIF": "heic heif heics heifs hif",
+    "TIFF": "tif tiff",
+}  # fmt: skip
+FILMS = "mp4 mov m4v 3gp 3g2 qt f4v avi divx mkv webm mpg mpeg mpe vob m2v ts mts m2ts m2t flv wmv asf ogv"
+NOT_READ = {
+    "a camera raw picture": "dng nef nrw arw sr2 srf pef srw dcr kdc erf mef mos iiq 3fr fff gpr rwl cr2 cr3 crw raf"
+    " orf rw2 x3f mrw",
+    "a JPEG XR picture": "jxr wdp hdp", "a JPEG XL picture": "jxl", "a Photoshop document": "psd psb",
+    "a JPEG 2000 picture": "jp2 j2k jpf jpx j2c jpc", "an OpenEXR picture": "exr", "a Radiance picture": "hdr",
+    "an SVG drawing": "svg svgz", "a GIMP picture": "xcf", "a DICOM picture": "dcm dicom", "a Targa picture": "tga",
+    "a DirectDraw picture": "dds", "a BPG, QOI or FLIF picture": "bpg qoi flif", "a RealMedia video": "rm rmvb",
+    "an MXF video": "mxf", "a video without a container": "h264 264 h265 265 hevc dv mjpg mjpeg",
+}  # fmt: skip
+
+
+def test_every_ending_has_its_kind():
+    for plugin, endings in NAMED.items():
+        for ending in endings.split():
+            kind = kind_named(Path(f"A.B.{ending.upper()}"))
+            assert (kind.plugin, kind.medium, kind.is_read, kind.advice) == (plugin, "picture", True, "")
+    assert set(SUFFIXES) == {f".{ending}" for endings in NAMED.values() for ending in endings.split()}
+    for ending in FILMS.split():
+        kind = kind_named(Path(f"a.{ending}"))
+        assert (kind.plugin, kind.medium, kind.is_read) == ("", "video", True)
+        assert is_video(Path(f"a.{ending.upper()}"))
+    assert set(VIDEO_SUFFIXES) == {f".{ending}" for ending in FILMS.split()}
+    for name, endings in NOT_READ.items():
+        for ending in endings.split():
+            kind = kind_named(Path(f"a.{ending}"))
+            assert (kind.name, kind.is_read, kind.plugin) == (name, False, "")
+            assert kind.medium == ("video" if "video" in name else "picture")
+            advice = "Convert it with `ffmpeg -i FILE FILE.mp4`." if "video" in name else "Export it as JPEG or PNG."
+            path = Path(f"x.{ending.upper()}")
+            assert why_unread(kind, path) == f"is {name} (.{ending}), which is not read. {advice}"
+    assert kind_named(Path("a.txt")) is kind_named(Path("jpg")) is None
+    assert not is_video(Path("a.jpg"))
+    assert not is_video(Path("mp4"))
+    psd, png = kind_of(b"8BPS"), kind_of(b"\x89PNG\r\n\x1a\n")
+    assert why_unread(psd, Path("a")) == (
+        "is a Photoshop document (by its content), which is not read. Export it as JPEG or PNG."
+    )
+    assert why_unread(png, Path("a.x")) == "is a PNG picture by its content. Give it a name that ends in .png."
+
+
+def test_the_first_400_bytes_tell_a_transport_stream(tmp_path):
+    for packet, lead in ((188, b""), (192, b"\0\0\0\0")):
+        content = lead + (b"G" + bytes(packet - 1)) * 5
+        kind = kind_of(content[:HEAD])
+        assert kind is not None
+        assert kind.name == "an MPEG transport stream"
+    path = write(tmp_path / "a", bytes(HEAD + 100))
+    assert len(head_of(path)) == HEAD
+    assert head_of(tmp_path / "gone") == b""
+
+
+def test_companions_of_pictures_are_none(tmp_path):
+    content = encoded("JPEG")
+    for name in ("voice.M4A", "._IMG_1.dng", "Thumbs.db", "__MACOSX/a.jpg", "desktop.ini", ".DS_Store", "a.thm"):
+        assert kind_beside(write(tmp_path / name, content)) is None
+    assert kind_beside(write(tmp_path / "a.txt", b"text")) is None
+    for name, kind in (("a.PSD", "a Photoshop document"), ("a.old", "a JPEG picture"), ("thumbs", "a JPEG picture")):
+        assert kind_beside(write(tmp_path / name, content)).name == kind
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

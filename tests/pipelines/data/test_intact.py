@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import random
 import shutil
 
 import numpy as np
 import pytest
+import xxhash
 from datasets import Dataset, Features
+from datasets import Image as Stored
 from PIL import Image
 
+from pipelines.data import intact
 from pipelines.data.faces import open_faces
-from pipelines.data.intact import SUMS_NAME, write_sums
+from pipelines.data.intact import SUMS_NAME, check_all, check_file, write_sums
 from pipelines.data.join import join_faces
 from pipelines.data.prepare.dataset import TaskFiles
-from pipelines.data.records import CARD_NAME, face_features, load_faces, picture_features, read_card
+from pipelines.data.records import CARD_NAME, checked_table, face_features, load_faces, picture_features, read_card
 from pipelines.errors import AgfasError
-from pipelines.files import write_json
+from pipelines.files import read_json, write_json
+from pipelines.sums import CheckedFile, Damaged
 from pipelines.synthetic import benchmark
 
 ARROW = "data-00000-of-00001.arrow"
@@ -199,3 +204,97 @@ def test_a_damaged_part_of_an_unfinished_benchmark_is_refused(tmp_path):
     flip(part, part.stat().st_size // 2)
     with pytest.raises(AgfasError, match=r"00000\.arrow is not what was written .* run the command again"):
         benchmark._stored(part)
+
+
+def test_checksums_are_of_blocks_of_64_kib(tmp_path):
+    content = np.random.default_rng(0).bytes(150_000)
+    for name in ("a.arrow", "README.md", "pixels-8.npy", ".hidden", SUMS_NAME):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder").mkdir()
+    write_sums(tmp_path)
+    pieces = [content[:65_536], content[65_536:131_072], content[131_072:]]
+    sums = b"".join(xxhash.xxh3_64_intdigest(piece).to_bytes(8, "little") for piece in pieces)
+    found = read_json(tmp_path / SUMS_NAME)
+    assert found["block"] == 65_536
+    assert found["files"]["a.arrow"] == {"bytes": 150_000, "sums": base64.b64encode(sums).decode()}
+    assert found["files"]["empty.csv"]["bytes"] == 0
+    assert set(found["files"]) == {"a.arrow", "empty.csv"}
+    check_all(tmp_path)
+    for place in (0, 65_535, 65_536, 149_999):
+        flip(tmp_path / "a.arrow", place)
+        with pytest.raises(Damaged, match=r"a\.arrow is not what was written \(its checksum differs\)"):
+            check_file(tmp_path, "a.arrow")
+        flip(tmp_path / "a.arrow", place)
+    check_file(tmp_path, "a.arrow")
+    (tmp_path / "a.arrow").write_bytes(content[:-1])
+    with pytest.raises(Damaged, match=r"its (length|checksum) differs"):
+        check_file(tmp_path, "a.arrow")
+    (tmp_path / "a.arrow").unlink()
+    with pytest.raises(Damaged, match="its existence differs") as caught:
+        check_file(tmp_path, "a.arrow")
+    assert str(caught.value).endswith(f"Create {tmp_path} again, or copy it again from where it is whole.")
+    check_file(tmp_path, "nobody-listed.me")
+    write_json(tmp_path / SUMS_NAME, {"block": 65_536, "files": {"a.arrow": {"bytes": 1}}})
+    with pytest.raises(Damaged, match=f"{SUMS_NAME} is not what was written"):
+        check_all(tmp_path)
+
+
+def test_a_file_that_does_not_change_is_compared_once(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"content")
+    write_sums(tmp_path)
+    compared = []
+    monkeypatch.setattr(CheckedFile, "check", lambda self, start, stop: compared.append((start, stop)))
+    for _ in range(3):
+        check_file(tmp_path, "a")
+    assert compared == [(0, 7)]
+    (tmp_path / "a").write_bytes(b"CONTENT")
+    check_file(tmp_path, "a")
+    assert len(compared) == 2
+
+
+def test_all_but_the_inside_of_pictures_is_compared_when_a_dataset_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SIDE", 12)
+    monkeypatch.setattr(intact, "_BLOCK", 4)  # buffers begin and end at edges of blocks
+    write_faces(tmp_path / "faces")
+    content = (tmp_path / "faces" / ARROW).read_bytes()
+    inside = set()
+    for side in (8, 12):
+        length = 54 + 3 * side * side
+        start = content.index(b"BM" + length.to_bytes(4, "little"))
+        assert start % 4 == (COUNT * length) % 4 == 0
+        inside |= set(range(start // 4, (start + COUNT * length) // 4))
+    compared = []
+    monkeypatch.setattr(CheckedFile, "check_block", lambda self, block: compared.append(block))
+    table = checked_table(tmp_path / "faces")
+    everything = range(len(content) // 4 + bool(len(content) % 4))
+    state = len(compared) - len(everything) + len(inside)  # the blocks of state.json
+    assert compared[state:] == [block for block in everything if block not in inside]
+    compared.clear()
+    table.check_pictures()
+    assert compared == list(everything)
+
+
+def test_pictures_are_found_by_their_row_in_any_file(tmp_path):
+    for seed in (0, 1):
+        write_faces(tmp_path / f"part{seed}", seed)
+    table = load_faces(tmp_path / "part1")
+    renamed = table.remove_columns("domain").add_column("domain", ["else"] * COUNT)
+    renamed = renamed.remove_columns("picture").add_column(
+        "picture", [None if row == 2 else cell for row, cell in enumerate(stored(table, "picture"))],
+        feature=picture_features()["picture"],
+    )  # fmt: skip
+    shutil.rmtree(tmp_path / "part1")
+    renamed.save_to_disk(str(tmp_path / "other"))
+    write_json(tmp_path / "other" / CARD_NAME, {"fingerprint": "else"})
+    whole = checked_table(join_faces([tmp_path / "part0", tmp_path / "other"], tmp_path / "whole"))
+    for column in ("image", "picture"):
+        expected = [cell and cell["bytes"] for cell in whole.table.column(column).to_pylist()]
+        assert [whole.picture(column, row) for row in range(2 * COUNT)] == expected
+        assert [row for row, cell in enumerate(expected) if cell is None] == (
+            [COUNT + 2] if column == "picture" else []
+        )
+
+
+def stored(table, column):
+    return table.cast_column(column, Stored(decode=False))[column][:]

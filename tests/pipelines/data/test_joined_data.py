@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, Features, Sequence, Value
+from datasets import Image as Stored
 from output_folder import make_experiment, write_faces
+from PIL import Image
 
 from pipelines.artefacts.faces import make_faces
-from pipelines.data.join import _repeated, join_faces
-from pipelines.data.records import CARD_NAME, open_table, read_card
+from pipelines.data.intact import SUMS_NAME
+from pipelines.data.join import _repeated, join_faces, joined_name
+from pipelines.data.records import CARD_NAME, COLUMNS, load_faces, open_table, read_card
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
 from pipelines.experiment.plan import expand, read_plan, record
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json, write_json
+from pipelines.fingerprint import fingerprint
 from pipelines.stages import chain
 
 
@@ -79,3 +85,75 @@ def test_pictures_of_two_datasets_are_counted(tmp_path):
     pictures = {row["bytes"] for row in table.column("image").to_pylist()}
     assert _repeated([table, table]) == len(pictures) > 0
     assert _repeated([table]) == 0
+
+
+def test_the_whole_is_written_once_with_all_that_its_parts_say(joined, capsys):
+    folders = [Path(path) for path in joined.data.paths]
+    out = join_faces(folders, joined.root / "whole")
+    names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*names, CARD_NAME, "dataset_info.json", "state.json", SUMS_NAME]
+    )
+    assert [file["filename"] for file in read_json(out / "state.json")["_data_files"]] == names
+    name = fingerprint({"joined": ["of kiosk", "of phone"]})
+    assert joined_name(folders) == joined_name(folders[::-1]) == read_json(out / "state.json")["_fingerprint"] == name
+    assert json.loads((out / CARD_NAME).read_text()) == {
+        "fingerprint": name,
+        "faces": 40,
+        "joined": ["of kiosk", "of phone"],
+        "recipe": {"template": "agfas", "size": 16},
+        "licence": "Ann's; Bob's",
+    }
+    assert set(read_json(out / SUMS_NAME)["files"]) == {*names, CARD_NAME, "dataset_info.json", "state.json"}
+    assert "faces lie in more than one" not in capsys.readouterr().out
+    whole, parts = load_faces(out), [load_faces(folder) for folder in folders]
+    assert whole.features == parts[0].features
+    for column in ("key", "label", "landmarks", "frame"):
+        assert whole[column][:] == [value for part in parts for value in part[column]]
+    assert [image.tobytes() for image in whole["image"]] == [i.tobytes() for part in parts for i in part["image"]]
+    before = (out / CARD_NAME).stat().st_mtime_ns
+    assert join_faces(folders, out) == out
+    assert (out / CARD_NAME).stat().st_mtime_ns == before
+
+
+def test_faces_of_both_parts_are_said(tmp_path, capsys):
+    """Under another domain's name."""
+    folders = [Path(part(tmp_path / name, "kiosk")) for name in ("one", "other")]
+    table = load_faces(folders[1])
+    folders[1] = tmp_path / "else"
+    renamed = table.remove_columns("domain").add_column("domain", ["else"] * len(table))
+    renamed.save_to_disk(str(folders[1]))
+    write_json(folders[1] / CARD_NAME, {"fingerprint": "else", "licence": ""})
+    out = join_faces(folders, tmp_path / "whole")
+    same = len({image.tobytes() for image in table["image"]})
+    assert (
+        f"{same} faces lie in more than one of {folders[0]}, {folders[1]}, pixel for pixel" in capsys.readouterr().out
+    )
+    card = read_card(out)
+    assert (card["recipe"], card["licence"]) == ({}, "")
+
+
+def test_columns_that_a_part_lacks_are_empty_and_masks_are_of_all(tmp_path):
+    def table(domain: str, **more) -> Dataset:
+        few = load_faces(Path(part(tmp_path / f"plain {domain}", domain))).select([0, 1])
+        features = Features({**few.features, **{name: kind for name, (kind, _) in more.items()}})
+        columns = {name: few[name][:] for name in few.column_names}
+        return Dataset.from_dict({**columns, **{name: values for name, (_, values) in more.items()}}, features=features)
+
+    masks = [Image.new("L", (4, 4), 255)] * 2
+    with_all = {
+        "mask": (Stored(), masks),
+        "frame_rule": (Value("string"), ["uniform", ""]),
+        "box": (Sequence(Value("float32"), length=4), [[1, 2, 3, 4], None]),
+        "source": (Value("string"), ["a.png", "b.png"]),
+    }
+    tables = {"a": with_all, "b": {"mask": (Stored(), masks)}, "c": {}}
+    for name, more in tables.items():
+        table(name, **more).save_to_disk(str(tmp_path / name))
+        write_json(tmp_path / name / CARD_NAME, {"fingerprint": name})
+    both = open_table(join_faces([tmp_path / "a", tmp_path / "b"], tmp_path / "ab"))
+    assert set(both.column_names) == {*COLUMNS, "mask", "frame_rule", "box"}
+    assert both.column("frame_rule").to_pylist() == ["uniform", "", None, None]
+    assert both.column("box").to_pylist() == [[1, 2, 3, 4], None, None, None]
+    assert both.column("mask").null_count == 0
+    assert "mask" not in open_table(join_faces([tmp_path / "b", tmp_path / "c"], tmp_path / "bc")).column_names

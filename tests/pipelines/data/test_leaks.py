@@ -12,6 +12,8 @@ from PIL import Image, ImageEnhance
 from pipelines.data import leaks
 from pipelines.data.leaks import LISTED, dataset_leaks, find_leaks, leaks_from_json, neighbours, signature
 from pipelines.data.records import face_features
+from pipelines.errors import AgfasError
+from pipelines.files import write_json
 
 
 def picture(seed: int) -> Image.Image:
@@ -53,6 +55,73 @@ def test_clean_data_passes(pictures):
     found = check(rows(), pictures)
     assert found.clean
     assert found.sentences() == ["Splits are clean: no subject, video or near-duplicate of 30 faces is in two."]
+
+
+def test_what_leaks_is_said_line_by_line(pictures):
+    columns = rows()
+    for place in (1, 4, 7, 10):  # each of another split than number 0 and its like
+        columns["subject"][place], columns["video"][place] = f"s{place - 1}", f"v{place - 1}"
+    found = check(columns, [*pictures[:28], pictures[0], pictures[27]])
+    assert (len(found.subjects), len(found.videos), found.near_duplicate_pairs, found.faces) == (4, 4, 2, 30)
+    assert found.subjects == sorted(found.subjects, key=lambda leak: (leak["domain"], leak["name"]))
+    first = "SPLITS LEAK: 4 subjects, 4 videos and 2 pairs of near-duplicates among 30 faces are in two splits."
+    assert found.sentences() == [
+        f"{first} leaks.json lists them.",
+        *[f"  subject d/s{number} is in dev and train" for number in (0, 3, 6)],
+        *[f"  video d/v{number} is in dev and train" for number in (0, 3, 6)],
+        "  d/s0/v0/000 and d/s28/v28/000 are nearly equal",
+        "  d/s27/v27/000 and d/s29/v29/000 are nearly equal",
+    ]
+    content = found.as_json()
+    assert (content["clean"], content["near_duplicate_rule"]) == (False, {"hash_bits": 6, "correlation": 0.97})
+    assert leaks_from_json(content) == found
+    nothing = leaks.Leaks()
+    assert nothing.clean
+    empty = {"subjects": [], "videos": [], "near_duplicates": [], "near_duplicate_pairs": 0, "faces": 0}
+    assert nothing.as_json() == {
+        "clean": True, "near_duplicate_rule": {"hash_bits": 6, "correlation": 0.97}, **empty, "subjects_unknown": 0
+    }  # fmt: skip
+
+
+def test_a_recorded_leak_is_refused_and_a_clean_check_is_not(tmp_path):
+    leaks.check_recorded(tmp_path)
+    write_json(tmp_path / "leaks.json", leaks.Leaks(faces=3).as_json())
+    leaks.check_recorded(tmp_path)
+    for leak in ({"near_duplicate_pairs": 1}, {"subjects": [SHARED]}, {"videos": [SHARED]}):
+        write_json(tmp_path / "leaks.json", leaks.Leaks(faces=3, **leak).as_json())
+        with pytest.raises(AgfasError, match=r"SPLITS LEAK: .* or accept it with data\.allow_leaks=true"):
+            leaks.check_recorded(tmp_path)
+
+
+SHARED = {"domain": "d", "name": "s", "splits": ["train", "test"]}
+
+
+def test_a_signature_is_the_signs_of_low_frequencies_and_a_small_picture(pictures):
+    """The transform written out: sums of cosines over 32 x 32 pixels."""
+    for image in pictures[:3]:
+        grey = image.convert("L")
+        small = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS), dtype=float)
+        waves = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None])
+        waves[0] /= np.sqrt(2)
+        low = (waves @ small @ waves.T / 16).ravel()
+        bits = "".join("1" if value > np.median(low) else "0" for value in low)
+        code, thumbnail = signature(image)
+        assert code == int(bits, 2)
+        assert np.array_equal(thumbnail, np.asarray(grey.resize((16, 16), Image.Resampling.LANCZOS)).ravel())
+        assert (thumbnail.dtype, thumbnail.shape) == (np.uint8, (256,))
+
+
+def test_correlations_are_pearsons_in_any_number_of_pieces(monkeypatch):
+    small = np.random.default_rng(0).integers(0, 256, (9, 256), dtype=np.uint8)
+    small[7], small[8] = 50, 200
+    pairs = np.array([[0, 1], [2, 3], [4, 4], [5, 6], [7, 8], [0, 7]])
+    expected = [np.corrcoef(small[one], small[other])[0, 1] for one, other in pairs[:4]]
+    for at_once in (1, 2, 100):
+        monkeypatch.setattr(leaks, "_CORRELATED_AT_ONCE", at_once)
+        found = leaks.correlations(small, pairs)
+        np.testing.assert_allclose(found[:5], [*expected, 1.0], atol=1e-5)  # two flat pictures count as equal
+        assert abs(found[5]) < 1e-5
+    assert len(leaks.correlations(small, np.empty((0, 2), dtype=np.int64))) == 0
 
 
 @pytest.mark.parametrize("column", ["subject", "video"])
@@ -132,6 +201,30 @@ def test_the_list_is_cut_and_the_number_is_not():
     assert len(found.near_duplicates) == LISTED
 
 
+def test_the_first_pairs_are_listed_in_the_order_of_their_rows(monkeypatch):
+    monkeypatch.setattr(leaks, "LISTED", 4)
+    small = np.tile(np.arange(256, dtype=np.uint8), (6, 1))
+    codes = np.array([0, 1, 1 << 63, 3, 1 << 40, 1 << 20], np.uint64)  # near, by different blocks
+    found = find_leaks({**rows(6), "split": list("abcabc")}, codes, small)
+    assert found.near_duplicate_pairs == 12
+    pairs = [[key.split("/")[1] for key in pair["keys"]] for pair in found.near_duplicates]
+    assert pairs == [["s0", "s1"], ["s0", "s2"], ["s0", "s4"], ["s0", "s5"]]
+    assert [pair["bits"] for pair in found.near_duplicates] == [1, 1, 1, 1]
+    assert {pair["correlation"] for pair in found.near_duplicates} == {1.0}
+    assert found.near_duplicates[1]["splits"] == ["a", "c"]
+
+
+def test_near_means_six_bits_and_a_correlation_of_97_hundredths():
+    small = np.tile(np.arange(256, dtype=np.uint8), (2, 1))
+    for bits, clean in ((6, False), (7, True)):
+        assert find_leaks(rows(2), np.array([0, (1 << bits) - 1], np.uint64), small).clean == clean
+    noise = np.random.default_rng(0).permutation(256) - 127.5
+    for share, clean in ((0.24, False), (0.26, True)):  # of noise: a correlation of 0.9724 and 0.9678
+        small[1] = np.clip(np.rint(np.arange(256) * 0.7 + share * 0.7 * noise + 40), 0, 255)
+        found = find_leaks(rows(2), np.zeros(2, np.uint64), small)
+        assert found.clean == clean == (np.corrcoef(*small)[0, 1] < 0.97)
+
+
 @pytest.mark.parametrize("bits", [0, 1, 6, 9])
 def test_neighbours_are_those_of_all_pairs(bits, monkeypatch):
     monkeypatch.setattr(leaks, "_PAIRS_AT_ONCE", 64)  # so that buckets come in pieces
@@ -157,7 +250,7 @@ def test_unknown_subjects_are_said(pictures):
 
 
 def test_a_dataset_on_disk(tmp_path, pictures):
-    from datasets import Dataset
+    from datasets import Dataset, Features, Value
 
     columns = rows()
     planted = [*pictures]
@@ -169,7 +262,12 @@ def test_a_dataset_on_disk(tmp_path, pictures):
         "frame": [0] * 30,
         "landmarks": [[[0.0, 0.0]] * 5] * 30,
     }
-    Dataset.from_dict({**columns, **more}, features=face_features()).save_to_disk(str(tmp_path / "faces"))
-    found = dataset_leaks(tmp_path / "faces")
-    assert found.near_duplicate_pairs == 1
-    assert leaks_from_json(found.as_json()) == found
+    features = Features({**face_features(), "subject_known": Value("bool")})
+    for name, known, unknown in (("some", [number > 2 for number in range(30)], 3), ("all", None, 0)):
+        extra = {} if known is None else {"subject_known": known}
+        kinds = Features({each: features[each] for each in {**columns, **more, **extra}})
+        Dataset.from_dict({**columns, **more, **extra}, features=kinds).save_to_disk(str(tmp_path / name))
+        found = dataset_leaks(tmp_path / name)
+        assert (found.near_duplicate_pairs, found.subjects_unknown) == (1, unknown)
+        assert found.near_duplicates[0]["keys"] == [columns["key"][0], columns["key"][16]]
+        assert leaks_from_json(found.as_json()) == found

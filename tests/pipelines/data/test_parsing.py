@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,8 @@ def small_net(monkeypatch) -> None:
 def test_face_is_skin_brows_eyes_glasses_ears_nose_mouth_and_lips():
     assert len(CLASSES) == 19
     assert [CLASSES.index(name) for name in FACE_CLASSES] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13]
+    others = ("background", "earring", "neck", "necklace", "cloth", "hair", "hat")
+    assert tuple(name for name in CLASSES if name not in FACE_CLASSES) == others
 
 
 def test_every_class_becomes_face_or_not(parser, by_grey, small_net):
@@ -78,6 +81,18 @@ def test_the_net_sees_512_pixels_normalised_as_on_imagenet(parser, by_grey):
     assert tuple(seen.shape) == (1, 3, 512, 512)
     expected = (np.array([10, 120, 250]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(seen.mean(dim=(0, 2, 3)).numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("every", "face"), [(1, 1), (2, 1), (4, 0)])
+def test_a_pixel_is_face_if_half_of_its_area_is(parser, small_net, monkeypatch, every, face):
+    """The net says skin in every nth column; a pixel of the picture is 4 x 4 of the net's."""
+
+    def columns(x: torch.Tensor) -> tuple[torch.Tensor]:
+        classes = (torch.arange(x.shape[3]) % every == 0).long().expand(x.shape[0], x.shape[2], -1)
+        return (nn.functional.one_hot(classes, 19).permute(0, 3, 1, 2).float(),)
+
+    monkeypatch.setattr(parser, "net", columns)
+    assert parser(np.zeros((1, 32, 32, 3), np.uint8)).tolist() == [[[face] * 32] * 32]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96), (128, 128), (300, 200)])
@@ -122,7 +137,19 @@ def test_fingerprint_is_of_the_weights(parser, weights, tmp_path):
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "other.pth")
     other = FaceParser(tmp_path)  # by folder
     assert other.fingerprint() != parser.fingerprint()
-    assert FaceParser(weights).fingerprint() == parser.fingerprint()
+    assert (
+        FaceParser(weights).fingerprint()
+        == parser.fingerprint()
+        == {
+            "parser": "bisenet",
+            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "size": 512,
+            "classes": [
+                *("skin", "left brow", "right brow", "left eye", "right eye", "glasses", "left ear", "right ear"),
+                *("nose", "mouth", "upper lip", "lower lip"),
+            ],
+        }
+    )
     assert torch.equal(other.net.state_dict()["conv_out.conv_out.weight"], state["conv_out.conv_out.weight"])
 
 

@@ -258,6 +258,28 @@ def test_a_domain_cannot_be_source_and_target():
         leave_one_out(["A", "A"])
 
 
+@pytest.mark.parametrize("build", [leave_one_out, one_against_others, cross_matrix, combined])
+def test_a_protocol_across_domains_needs_two(build):
+    with pytest.raises(AgfasError, match=r"at least 2, but has 1 \(A\)"):
+        build(["A"])
+    assert len(build(["A", "B"])) in (1, 2)
+    with pytest.raises(AgfasError, match="'A' is named twice"):
+        build(["A", "B", "A"])
+
+
+def test_a_domain_by_itself_is_enough_for_within():
+    assert [fold.name for fold in within(["A"])] == ["within_A"]
+    with pytest.raises(AgfasError, match=r"at least 1, but has 0 \(\)"):
+        within([])
+    with pytest.raises(AgfasError, match="'A' is named twice"):
+        within(["A", "A"])
+    for sources, targets in ((["A", "B"], []), ([], ["A", "B"])):
+        with pytest.raises(AgfasError, match=f"but has {len(sources)} and {len(targets)}"):
+            limited(sources, targets)
+        with pytest.raises(AgfasError, match="all_to_unseen needs at least one source"):
+            all_to_unseen(sources, targets)
+
+
 def test_one_domain_is_too_few():
     with pytest.raises(AgfasError, match="at least 2, but has 1"):
         build_folds(LeaveOneOut(), ["A", "corpus"])

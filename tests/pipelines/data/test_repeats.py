@@ -89,3 +89,32 @@ def test_every_source_has_gone_somewhere():
     }
     with pytest.raises(AgfasError, match=r"1 of 3 sources gave neither .* the first is film"):
         accounted(["a"], lines[:1], sources)
+
+
+def test_three_videos_of_two_classes_and_two_domains():
+    columns = {
+        "key": list("abcdefgh"),
+        "domain": ["x", "x", "y", "x", "x", "x", "x", "y"],
+        "label": [1, 1, 1, 0, 1, 1, 0, 0],
+        "video": ["v", "w", "v", "v", "z", "t", "t", "t"],
+        "hash": [1, 1, 1, 1, 1, 2, 3, 2],
+        "thumbnail": [b"p"] * 6 + [b"p", b"q"],  # of the last three, none equals another in both
+    }
+    asked = []
+
+    def pictures(rows):
+        asked.append(list(rows))
+        return [b"one" if row < 4 else b"other" for row in rows]
+
+    found = find_repeats(columns, pictures)
+    assert asked == [[0, 1, 2, 3, 4]]
+    # v, w and v of another domain are three videos of one class: two repeat the first. The attack repeats none.
+    assert found.as_json() == {"both_classes": 1, "faces_in_both": 4, "repeated": 2}
+    assert found.lines == [{"key": key, "same_as": "a", "both_classes": "yes"} for key in "bcd"]
+    assert len(repeat_sentences(found.as_json())) == 2
+    assert repeat_sentences({}) == repeat_sentences({"both_classes": 0, "repeated": 0}) == []
+    assert find_repeats({name: [] for name in columns}, pictures).as_json() == {
+        "both_classes": 0, "faces_in_both": 0, "repeated": 0
+    }  # fmt: skip
+    same = repeats((1, "a", b"x"), (1, "b", b"x"))
+    assert same.lines == [{"key": "k1", "same_as": "k0", "both_classes": "no"}]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.data.importers.source import SourceFace
-from pipelines.data.splits import assign_splits, undersample
+from pipelines.data.splits import assign_splits, deal, evenly_spaced, undersample
 from pipelines.errors import AgfasError
 
 
@@ -138,3 +138,44 @@ def test_ties_of_quality_do_not_depend_on_the_order():
         keys[i] for i, stays in zip(order, second, strict=True) if stays
     }
     assert first.sum() == 6
+
+
+def test_who_is_dealt_where_is_the_same_for_ever():
+    """Prepared datasets are made again with the same splits: by default with seed 0, 60 % train, 20 % dev."""
+    faces = population(12, rare=3)
+    for options, expected in (
+        ({}, "vtnttvnvnnnn"),
+        ({"train": 0.6, "dev": 0.2, "seed": 0}, "vtnttvnvnnnn"),
+        ({"seed": 1}, "tvntntnnnnnv"),
+    ):
+        dealt = {one.subject: one.split for one in assign_splits(faces, **options)}
+        assert "".join(dealt[f"s{number}"][-1] for number in range(12)) == expected  # traiN, deV, tesT
+
+
+def test_groups_are_dealt_out_from_the_largest_where_they_are_missing_most():
+    """Worked out by hand: shares of 4, 4 and 2 videos of a kind."""
+    videos = {("d", name): Counter({"live": many}) for name, many in (("a", 4), ("b", 3), ("c", 2), ("e", 1))}
+    shares = {"train": 0.4, "dev": 0.4, "test": 0.2}
+    dealt = {group[1]: split for group, split in deal(videos, shares, 0).items()}
+    # a fills train; b leaves dev 1 short of 4; c fills test; e goes to dev.
+    assert dealt == {"a": "train", "b": "dev", "c": "test", "e": "dev"}
+    rare = {("d", "a"): Counter(live=3), ("d", "b"): Counter(live=3, mask=1), ("d", "c"): Counter(live=1, mask=1)}
+    found = deal(rare, {"train": 0.5, "dev": 0.5, "test": 0.0}, 0)
+    # b first; a lacks most in dev, and c, whose mask is half of all, follows its live video and its mask to dev.
+    assert {group[1]: split for group, split in found.items()} == {"b": "train", "a": "dev", "c": "dev"}
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "expected"),
+    [(5, 9, [0, 1, 2, 3, 4]), (10, 4, [0, 2, 5, 7]), (20, 3, [0, 6, 13]), (3, 3, [0, 1, 2]), (4, 1, [0]), (0, 3, [])],
+)
+def test_items_are_spaced_evenly_from_the_first(length, count, expected):
+    assert evenly_spaced(list(range(length)), count) == expected
+
+
+def test_the_smaller_class_times_the_ratio_stays():
+    labels, keys = [0] * 10 + [1] * 30, [f"{number:02d}" for number in range(40)]
+    for ratio, live in ((1.0, 10), (1.1, 11), (1.15, 11), (2.3, 23), (2.99, 29), (3.0, 30), (9.0, 30)):
+        keep = undersample(labels, ["train"] * 40, np.linspace(0, 1, 40), keys, ratio)
+        assert keep[:10].all()
+        assert keep[10:].tolist() == [False] * (30 - live) + [True] * live

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import CARD_NAME, COLUMNS, load_faces, read_card
 from pipelines.data.sheet import contact_sheet
 from pipelines.errors import AgfasError
+from pipelines.fingerprint import fingerprint
 from pipelines.synthetic import benchmark
 from pipelines.synthetic.benchmark import benchmark_fingerprint, build, plan_videos, render_faces
 from pipelines.synthetic.settings import DOMAINS, SyntheticSettings
@@ -139,6 +142,94 @@ def test_card_counts_what_is_there(dataset: Path) -> None:
     assert SyntheticSettings.model_validate(card["settings"]) == TINY
 
 
+def test_the_card_is_exact_and_the_fingerprint_is_that_of_version_1(dataset: Path) -> None:
+    card = json.loads((dataset / CARD_NAME).read_text())
+    settings = {
+        **{"seed": 0, "size": 32, "domains": list(DOMAINS), "subjects": 5, "live_videos": 1, "attack_videos": 2},
+        **{"frames": 2, "corpus_subjects": 3, "corpus_images": 2},
+    }
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for video in plan_videos(TINY):
+        kinds = counts.setdefault(video.domain, {}).setdefault(video.attack_type, {})
+        kinds[video.split] = kinds.get(video.split, 0) + video.frames
+    assert card == {
+        "fingerprint": fingerprint({"generator": 1, "settings": settings}),
+        "kind": "synthetic",
+        "generator_version": 1,
+        "settings": settings,
+        "faces": 4 * 5 * 3 * 2 + 3 * 2,
+        "counts": counts,
+    }
+    assert {path.name for path in dataset.iterdir()} == {
+        "data-00000-of-00001.arrow", "dataset_info.json", CARD_NAME, "state.json", "sums.json"
+    }  # fmt: skip
+
+
+def test_videos_are_named_and_counted_by_the_settings() -> None:
+    videos = plan_videos(TINY.model_copy(update={"live_videos": 2, "frames": 4}))
+    first = [video for video in videos if video.subject == "phone003"]
+    assert [video.name for video in first[:2]] == ["phone003-live-0", "phone003-live-1"]
+    kinds = [video.attack_type for video in first[2:]]
+    assert [video.name for video in first[2:]] == [f"phone003-{kind}-{n}" for n, kind in enumerate(kinds)]
+    assert {(video.domain, video.frames) for video in first} == {("phone", 4)}
+    assert [v.name for v in videos[-6:]] == [f"corpus000{s}-live-{n}" for s in range(3) for n in range(2)]
+    assert {(v.domain, v.frames, v.attack_type) for v in videos[-6:]} == {(CORPUS, 1, "none")}
+    assert list(dict.fromkeys(video.domain for video in videos)) == [*DOMAINS, CORPUS]
+    # Of 18 and 6 of 30 subjects, which ones: at random, and for ever the same.
+    dealt = benchmark._splits(0, "phone", [f"s{number}" for number in range(10)], (0.6, 0.2))
+    assert "".join(dealt[f"s{number}"][-1] for number in range(10)) == "tnvnnnvtnn"  # traiN, deV, tesT
+    assert list(benchmark._splits(1, "d", ["a", "b", "c"], (0.9, 0.1)).values()).count("train") == 3
+
+
+def test_records_say_what_a_face_is() -> None:
+    video = next(video for video in plan_videos(TINY) if video.attack_type == "print")
+    pictures, records = render_faces([video, plan_videos(TINY)[0]], TINY.seed, 32)
+    assert pictures.shape == (4, 32, 32, 3)
+    _, landmarks = shoot(video, TINY.seed, 32)
+    assert records[1] == {
+        **{"key": f"{video.domain}/{video.subject}/{video.name}/001", "label": 0, "attack_type": "print", "frame": 1},
+        **{"domain": video.domain, "subject": video.subject, "video": video.name, "split": video.split},
+        "landmarks": landmarks[1].tolist(),
+    }
+    assert [record["label"] for record in records] == [0, 0, 1, 1]
+    (stored, *_) = benchmark._encoded([video], TINY)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored["image"]["bytes"]))), pictures[0])
+    assert stored["image"]["path"] is None
+
+
+@pytest.mark.parametrize(
+    ("faces", "workers", "cores", "helpers"),
+    [(1498, None, 4, 0), (1500, None, 4, 3), (1500, None, 64, 7), (1500, 3, 64, 2), (1500, None, 1, 0)],
+)
+def test_helpers_are_started_where_they_are_worth_it(tmp_path, monkeypatch, faces, workers, cores, helpers) -> None:
+    """One process fewer than cores, eight in all at most, for 1500 faces and more."""
+    pools, drawn = [], []
+
+    class Pool:
+        def __init__(self, count, context, setup) -> None:
+            pools.append((count, context.get_start_method(), setup))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *problem) -> None:
+            pass
+
+        def submit(self, draw, settings, out, shown):
+            drawn.append(shown)
+            return SimpleNamespace(result=lambda: drawn.append("waited"))
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(benchmark, "threads", lambda: cores)
+    monkeypatch.setattr(benchmark, "_draw", lambda settings, out, shown: drawn.append(shown))
+    monkeypatch.setattr(benchmark, "plan_videos", lambda settings: [SimpleNamespace(frames=faces // 2)] * 2)
+    (tmp_path / "out").mkdir()
+    assert build(TINY, tmp_path / "out", workers) == tmp_path / "out"
+    assert not (tmp_path / "out").exists()  # it was empty
+    assert pools == [(max(1, helpers), "spawn", benchmark.stand_alone)]
+    assert drawn == [False] * helpers + [True] + ["waited"] * helpers
+
+
 def test_finished_folder_is_kept_and_another_is_refused(dataset: Path, tmp_path: Path) -> None:
     before = (dataset / CARD_NAME).stat().st_mtime_ns
     assert build(TINY, dataset) == dataset
@@ -154,7 +245,7 @@ def test_finished_folder_is_kept_and_another_is_refused(dataset: Path, tmp_path:
 def test_eyes_are_where_the_landmarks_say() -> None:
     """Pupils are darker than the skin half an eye's distance below them."""
     darker = []
-    for video in plan_videos(SyntheticSettings(subjects=5, corpus_subjects=0)):
+    for video in plan_videos(SyntheticSettings(subjects=5, frames=1, corpus_subjects=0)):
         if video.attack_type != "none":
             continue
         pictures, landmarks = shoot(video, 0, 64)
@@ -176,7 +267,7 @@ def test_landmarks_follow_the_alignment_template() -> None:
 
 
 def test_a_subject_looks_more_like_himself_than_like_others() -> None:
-    settings = SyntheticSettings(corpus_subjects=30, corpus_images=4)
+    settings = SyntheticSettings(corpus_subjects=16, corpus_images=3)
     videos = [video for video in plan_videos(settings) if video.domain == CORPUS]
     pictures, records = render_faces(videos, 0, 32)
     grey = pictures.mean(axis=3).reshape(len(videos), -1)
