@@ -259,11 +259,15 @@ class Reach:
 def _contexts(copy: Path, work: Path) -> dict[str, dict[int, list[str]]]:
     """By file and line, the contexts that executed it."""
     from coverage import CoverageData
+    from coverage.exceptions import CoverageException
 
     found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for part in work.glob("data*"):
         data = CoverageData(basename=str(part))
-        data.read()
+        try:
+            data.read()
+        except CoverageException:  # of a process that a test killed while it wrote
+            continue
         for name in data.measured_files():
             path = Path(name).relative_to(copy).as_posix()
             for line, contexts in data.contexts_by_lineno(name).items():
