@@ -87,6 +87,7 @@ def test_memae_loss_is_error_and_weighted_entropy(faces):
     restored, weights = model(faces)
     error = (restored - faces).square().mean()
     torch.testing.assert_close(parts["loss"], error + 0.5 * entropy(weights))
+    assert (parts["reconstruction"], parts["entropy"]) == (error, entropy(weights))
     assert parts["unanswered"] == (weights.sum(1) == 0).float().mean()
 
 

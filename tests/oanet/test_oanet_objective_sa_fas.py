@@ -202,6 +202,15 @@ def test_a_face_is_turned_before_it_is_cropped_as_torchvision_does(monkeypatch: 
     torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])  # the window's edge reads beyond it
 
 
+def test_a_turn_keeps_angles_and_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 degrees to the left, and mirrored in a window of half the area that lies in the middle."""
+    drawn = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.75, 0.75], [0.5, 0.5], [0.5, 0.5]])
+    monkeypatch.setattr(torch, "rand", lambda *_: drawn)
+    scale, cos, sin = math.sqrt(0.25 + 0.75 * 0.5), math.cos(math.pi / 6), math.sin(math.pi / 6)
+    expected = scale * torch.tensor([[[cos, -sin, 0], [sin, cos, 0]], [[-cos, -sin, 0], [-sin, cos, 0]]])
+    torch.testing.assert_close(random_windows(2, 0.25, 60.0), expected)
+
+
 def test_outside_a_turned_face_is_black(make_batch: MakeBatch) -> None:
     batch = make_batch(8)
     batch.image = torch.ones_like(batch.image)

@@ -65,6 +65,15 @@ def test_pictures_of_any_size_and_no_face(yunet_file):
         detector(np.zeros((8, 8, 3), np.float32))
 
 
+def test_an_unknown_option_is_answered_with_the_known_ones(yunet_file):
+    with pytest.raises(AgfasError) as refusal:
+        load_detector("yunet", yunet_file, largest=3)
+    assert str(refusal.value) == (
+        "The face detector 'yunet' has no option 'largest': did you mean 'largest_side'? Allowed: largest_side,"
+        " longer_side, nms_threshold, score_threshold, small_face, sure."
+    )
+
+
 def test_the_fingerprint_tells_all_that_decides(yunet_file, tmp_path):
     prints = [load_detector("yunet", yunet_file).fingerprint(), load_detector("yunet", yunet_file).fingerprint()]
     assert prints[0] == prints[1]

@@ -117,6 +117,17 @@ def test_tables_and_plans_are_printed_as_they_were(tmp_path: Path, monkeypatch: 
     assert shown() == HELD.read_text(encoding="utf-8").splitlines()
 
 
+def test_the_columns_of_the_table_for_programs() -> None:
+    header = as_csv(leave_out()).splitlines()[0].split(",")
+    assert header == [
+        "table", "row", "head", "metric", "unit", "paper", "paper_text", "paper_source", "data", "comparable", "tested",
+        "papers_rule", "honest_rule", "ours_papers_rule", "ours_papers_rule_sd", "ours_honest", "ours_honest_sd",
+        "ours_text", "seeds", "live_videos", "attack_videos", "one_video_points",
+        "honest_minus_papers_rule_videos", "ours_minus_paper_videos", "reference", "paper_minus_reference_videos",
+        "ours_minus_reference_videos", "not_run",
+    ]  # fmt: skip
+
+
 def test_a_head_names_what_all_its_rows_are_tested_on() -> None:
     table = trainings()
     other = (Target("elsewhere"),)

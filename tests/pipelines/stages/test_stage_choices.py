@@ -18,6 +18,7 @@ from pipelines.stages import (
     chain,
     demo,
     detect,
+    evaluate,
 )
 
 
@@ -64,6 +65,24 @@ def test_what_is_evaluated_has_its_faces_and_all_scores(small, monkeypatch, ther
     monkeypatch.setattr(chain, "face_columns", lambda experiment: "columns")
     monkeypatch.setattr("pipelines.stages.evaluate.is_finished", lambda experiment, columns: finished)
     assert chain.is_evaluated(small) is (there and finished)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "found"), [("", True), ("a/done", False), ("b/step_000002-dev", False), ("b/step_000002-test", False)]
+)
+def test_all_checkpoints_of_all_folds_are_scored_on_both_parts(tmp_path, monkeypatch, left_out, found):
+    runs = [SimpleNamespace(
+        is_finished=left_out != f"{name}/done",
+        steps=[1, 2],
+        score_path=lambda step, role, name=name: tmp_path / f"{name}-{step}-{role}",
+    ) for name in "ab"]  # fmt: skip
+    for run, name in zip(runs, "ab", strict=True):
+        for step in run.steps:
+            for role in ("dev", "test"):
+                if f"{name}/step_00000{step}-{role}" != left_out:
+                    run.score_path(step, role).touch()
+    monkeypatch.setattr(evaluate, "_runs", lambda experiment, columns: [("fold", run) for run in runs])
+    assert evaluate.is_finished("experiment", "columns") is found
 
 
 @pytest.mark.parametrize("needs", [True, False])

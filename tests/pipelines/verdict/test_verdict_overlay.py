@@ -232,7 +232,8 @@ def test_of_nine_rows_six_are_shown_and_the_rest_is_counted(marks):
     assert titles == [((0, 256 * place), f"face {place + 1}: live, score 0.{place}000") for place in range(6)]
     assert ("text", (0, 1536), "and 3 more", SOFT, 14) in marks
     marks.clear()
-    draw_overlay(Verdict("a", "live", "because", 0.75, 0.5, "dev", faces[:6]))
+    picture = draw_overlay(Verdict("a", "live", "because", 0.75, 0.5, "dev", faces[:6]))
+    assert picture.size == (16 + 5 * 208 + 16, 100 + 6 * 256 + 16)
     assert titles_of(marks, "and ") == []
 
 
