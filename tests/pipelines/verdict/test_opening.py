@@ -19,7 +19,7 @@ from pipelines.evaluation.bootstrap import intervals
 from pipelines.experiment.plan import read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
-from pipelines.verdict import FaceAntiSpoofing, from_run
+from pipelines.verdict import FaceAntiSpoofing, from_run, published
 from pipelines.verdict.crops import Loaded
 from pipelines.verdict.folder import _check_listed, _copied, _load_maker, _wrong_kind
 from pipelines.verdict.from_run import choose_experiment, choose_fold, finished_experiments
@@ -259,3 +259,22 @@ def test_what_a_model_needs():
     assert (
         SETTINGS.threshold.words == "live where the score is at least 0.5000: EER of 9 held-out source videos (kiosk)"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "weights", "expected"),
+    [("yunet", None, "found"), ("yunet", "y.onnx", "y.onnx"), (None, None, None), (None, "y.onnx", "y.onnx")],
+)
+def test_weights_of_a_face_detector_are_looked_for_where_none_are_given(
+    tmp_path, monkeypatch, given, weights, expected
+):
+    taken = []
+    monkeypatch.setattr(published, "_build", lambda name, place: "detector")
+    monkeypatch.setattr(published, "_face_weights", lambda name, place: "found")
+    monkeypatch.setattr(published, "load_parts", lambda *given: taken.append(given) or "loaded")
+    monkeypatch.setattr(published, "published_settings", lambda *given: given)
+    monkeypatch.setattr(published, "Scorer", lambda *given: given)
+    parts = published.open_published("minifasnet", tmp_path, given, weights)
+    assert taken == [(given, expected, None)]
+    assert parts.settings == ("minifasnet as published", published.FOLD, "detector", "loaded")
+    assert (parts.scorer, parts.loaded) == (("detector", None), "loaded")
