@@ -227,7 +227,7 @@ def job_of(source: Path, out: Path, **recipe) -> Job:
 def test_what_decides_a_dataset(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(job_module, "fingerprint", lambda value: asked.append(value) or f"hash {len(asked)}")
-    monkeypatch.setattr(job_module, "listing", lambda faces, source: [[face.subject for face in faces], source.name])
+    monkeypatch.setattr(job_module, "listing", lambda faces, held, source: [[*held.values()], source.name])
     job = job_of(tmp_path, Path("/elsewhere/out"), size=64)
     models = {"detector": {"detector": "squares"}, "parser": None}
     recipe = PrepareRecipe(size=64).of_the_result()
@@ -239,7 +239,7 @@ def test_what_decides_a_dataset(tmp_path, monkeypatch):
             "recipe": recipe,
             "models": models,
             "versions": versions(),
-            "sources": [["a.png"], tmp_path.name],
+            "sources": [["unreadable: No such file or directory"], tmp_path.name],
         },
         [4, recipe, models],
     ]

@@ -160,7 +160,8 @@ def test_the_card_is_exact_and_the_fingerprint_is_that_of_version_1(dataset: Pat
         "faces": 4 * 5 * 3 * 2 + 3 * 2,
         "counts": counts,
     }
-    assert {path.name for path in dataset.iterdir()} == {
+    # `datasets` keeps what other tests select there.
+    assert {path.name for path in dataset.iterdir() if not path.name.startswith("cache-")} == {
         "data-00000-of-00001.arrow", "dataset_info.json", CARD_NAME, "state.json", "sums.json"
     }  # fmt: skip
 
