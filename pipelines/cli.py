@@ -43,6 +43,7 @@ COMMANDS = (
     pictures.demo,
     experiments.threshold,
     pictures.save_model,
+    pictures.export,
 )
 # What launched processes do together. The rest is work for one: the main process does it, and the others end.
 TOGETHER = {

@@ -247,3 +247,29 @@ def save_model(
     where = stage.Place(run, None, published, label, fold)
     detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
     typer.echo(stage.save_model(detector, out))
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the exported model to write.")],
+    format: Annotated[str, typer.Option(help="Of the graph: onnx.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="float32, float16 or int8: of the detector's arithmetic.")] = "float32",
+    faces: Annotated[
+        Path | None,
+        typer.Option(help="A prepared dataset on which scores are compared. Default: the built-in benchmark's faces."),
+    ] = None,
+    aligned_only: Annotated[
+        bool, typer.Option("--aligned-only", help="Without a face detector: the pictures will be aligned crops.")
+    ] = False,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+) -> None:
+    """Write a saved model as a graph that needs neither this program nor torch.
+
+    The folder holds the graph, the face detector, settings, a model card, and predict.py, which needs numpy, OpenCV
+    and onnxruntime alone. Scores of 256 faces are compared with torch's; beyond a tolerance, nothing is written.
+    """
+    from pipelines.stages import export as stage
+
+    chosen = stage.Choice(format, precision, faces, aligned_only)
+    typer.echo(stage.run(model, out, chosen, face_detector, weights))

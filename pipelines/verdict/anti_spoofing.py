@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from pipelines.verdict.crops import (
 )
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, ModelSettings
+
+if TYPE_CHECKING:
+    from pipelines.verdict.exported import ExportedScorer
 
 BATCH_SIZE = 16
 FRAMES = 10
@@ -49,7 +52,7 @@ class FaceAntiSpoofing:
     def __init__(
         self,
         settings: ModelSettings,
-        scorer: Scorer,
+        scorer: Scorer | ExportedScorer,
         describe: Callable[[], About],
         loaded: Loaded | None = None,
         batch_size: int = BATCH_SIZE,
@@ -105,7 +108,7 @@ class FaceAntiSpoofing:
         face_parser: GivenParser = None,
         batch_size: int = BATCH_SIZE,
     ) -> Self:
-        """Open a folder that `save_pretrained` wrote. Every file's hash is checked; nothing is unpickled.
+        """Open a folder that `save_pretrained` or `agfas export` wrote; every file is checked, nothing unpickled.
 
         Args:
             folder: the saved model.
@@ -117,8 +120,11 @@ class FaceAntiSpoofing:
         Raises:
             AgfasError: a folder of another kind, a missing part, or a changed file.
         """
+        from pipelines.verdict.exported import is_exported, open_exported
         from pipelines.verdict.folder import open_folder
 
+        if is_exported(Path(folder)):
+            return cls(*open_exported(Path(folder), face_detector, weights), batch_size)
         return cls(*open_folder(Path(folder), face_detector, weights, face_parser), batch_size)
 
     @classmethod
@@ -156,6 +162,8 @@ class FaceAntiSpoofing:
         """
         from pipelines.verdict.folder import save_folder
 
+        if not isinstance(self.scorer, Scorer):
+            raise AgfasError("An exported model holds no weights to save. Copy its folder, or save the model it is of.")
         save_folder(Path(folder), Parts(self.settings, self.scorer, self._describe, self.loaded))
 
     def about(self) -> About:
@@ -248,7 +256,8 @@ class FaceAntiSpoofing:
         """Judge a grey picture as if a face filled its middle, with panels; it loads what is loaded lazily."""
         side = self.settings.face.size
         crop = np.full((side, side, 3), 128, np.uint8)
-        pixels = crop if self.settings.sees == CROP else self.scorer.detector.look_at_nobody()
+        network = self.scorer.detector
+        pixels = crop if network is None or self.settings.sees == CROP else network.look_at_nobody()
         mask = np.ones((side, side), np.uint8) if self.settings.needs_mask else None
         return self._judge([[Crop(pixels, mask=mask)]], panels=True)[0][0]
 

@@ -31,8 +31,8 @@ SIGHTS = {
 """What a network sees that does not judge the aligned crop, by `ModelSettings.sees`."""
 
 
-def model_card(saved: SavedModel) -> str:
-    """README.md of a saved model, made from its settings alone."""
+def model_card(saved: SavedModel, exported: str = "") -> str:
+    """README.md of a saved model, made from its settings alone; of an exported one also how its graph is called."""
     from huggingface_hub import ModelCardData
 
     settings, about, measured = saved.settings, saved.about, saved.about.measured
@@ -43,6 +43,7 @@ def model_card(saved: SavedModel) -> str:
         settings=settings,
         threshold=settings.threshold,
         about=about,
+        exported=exported,
         measured=measured,
         rule=RULE,
         sight=SIGHTS.get(settings.sees, ""),

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from pipelines.cues.settings import CONTROLS, CueSettings
 from pipelines.evaluation.settings import PUBLISHED_RULE, SOURCE_RULES
 from pipelines.settings import Recorded, Strict
 
 VERSION: Final = 2
+
+
+def _inside(files: dict[str, str]) -> dict[str, str]:
+    for name in files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise ValueError(f"'{name}' is not a path inside the folder")
+    return files
+
+
+FileHashes: TypeAlias = Annotated[dict[str, str], AfterValidator(_inside)]
+"""Hashes of files by their path inside a folder."""
 
 
 class FaceSettings(Strict):
@@ -171,13 +183,4 @@ class SavedModel(Strict):
     version: Literal[2] = VERSION
     settings: ModelSettings
     about: About
-    files: dict[str, str] = Field(description="SHA-256 of every model file, by its path in the folder.")
-
-    @field_validator("files")
-    @classmethod
-    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
-        for name in files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name:
-                raise ValueError(f"'{name}' is not a path inside the folder")
-        return files
+    files: FileHashes = Field(description="SHA-256 of every model file, by its path in the folder.")

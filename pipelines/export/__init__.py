@@ -1,0 +1,1 @@
+"""Trained detectors as folders without this program and torch: a graph, a face detector, and `predict.py`."""
