@@ -90,7 +90,7 @@ def resize_as_pillow(image: Tensor, side: int) -> Tensor:
     """
     if image.shape[-2:] == (side, side):
         return image
-    for size in ((image.shape[-2], side), (side, side)):
+    for size in ((int(image.shape[-2]), side), (side, side)):  # of a traced image it is a tensor
         image = F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=True)
         image = ((image.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     return image

@@ -158,7 +158,7 @@ class LivenessViT(Pluggable):
                 f" {tuple(image.shape[-2:])}: make them from the whole picture with `look`."
             )
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)  # (B, N, width)
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.positions
         if self.needs_cue:
             tokens, maps = self.attend(tokens, cue, self.layers, (_self_attention, _mlp), need_weights)
             logits, features = self.head(tokens[:, 0])
@@ -182,7 +182,7 @@ def _mlp(layer: Any, tokens: Tensor) -> Tensor:
 
 def centre(image: Tensor, shorter: int, side: int) -> Tensor:
     """(B, C, H, W) -> (B, C, side, side): resize the shorter side to `shorter`, then centre-crop."""
-    height, width = image.shape[-2:]
+    height, width = map(int, image.shape[-2:])  # of a traced image they are tensors
     size = _resized(width, height, shorter)[::-1]
     if size != (height, width):
         image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)

@@ -11,7 +11,7 @@ from pipelines.data.alignment import TEMPLATES
 from pipelines.errors import AgfasError
 from pipelines.export import predict
 from pipelines.export.graph import FACES, ExportGraph, exported_scorer, write_onnx
-from pipelines.export.parity import BATCH, TOLERANCES, compare
+from pipelines.export.parity import BATCH, compare
 from pipelines.export.parity import Faces as ParityFaces
 from pipelines.export.precision import to_float16, to_int8
 from pipelines.files import write_atomically, write_json
@@ -143,12 +143,11 @@ def _finish(
         files={name: file_sha256(folder / name) for name in paths if name != PREDICT_NAME},
     )
     write_json(folder / SETTINGS_NAME, exported.model_dump(mode="json"))
-    parity = compare(scorer, folder, faces, settings.threshold, TOLERANCES[graph.precision])
-    if not parity.largest <= parity.tolerance:
+    parity = compare(scorer, folder, faces, settings.threshold, graph.precision)
+    if not parity.holds:
+        advice = "" if graph.precision == "float32" else " Use --precision float32."
         raise AgfasError(
-            f"The {graph.precision} graph does not give the model's scores: {parity.words}. Use --precision float32"
-            if graph.precision != "float32"
-            else f"The graph does not give the model's scores, so it is not kept: {parity.words}."
+            f"The {graph.precision} graph is not kept, as it does not score like the model: {parity.words}.{advice}"
         )
     exported = exported.model_copy(update={"parity": parity})
     write_json(folder / SETTINGS_NAME, exported.model_dump(mode="json"))

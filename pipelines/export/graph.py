@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.onnx import symbolic_helper
 
 from dfg.noise import posterior_keys
 from dfg.onnx_identity import OnnxIdentityEncoder
@@ -23,6 +29,7 @@ from pipelines.verdict.exported import NoiseSettings
 from pipelines.verdict.scorer import Scorer
 
 OPSET = 17
+_ANTIALIASED = ("bilinear", "bicubic")
 FACES, SCORE, ATTACK_CLASSES = "faces", "score", "attack_classes"
 
 _UNLIKE_CROPS = {
@@ -170,18 +177,65 @@ def write_onnx(graph: ExportGraph, size: int, path: Path) -> list[str]:
     faces = torch.arange(2 * size * size * 3, dtype=torch.int64).remainder(251).to(torch.uint8)
     given = [faces.reshape(2, size, size, 3), *(torch.zeros(2, *each.shape) for each in graph.noise)]
     inputs = [FACES, *(each.input for each in graph.noise)]
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are constants of the graph, as they are meant to be
+    with torch.no_grad():
         outputs = [SCORE, ATTACK_CLASSES][: len(graph(*given))]
         try:
-            # The exporter by tracing: it needs no further package, and names nodes after the modules.
-            torch.onnx.export(
-                graph, tuple(given), path, input_names=inputs, output_names=outputs, opset_version=OPSET,
-                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)}, dynamo=False,
-            )  # fmt: skip
+            with _exporting():
+                # The exporter by tracing: it needs no further package, and names nodes after the modules.
+                torch.onnx.export(
+                    graph, tuple(given), path, input_names=inputs, output_names=outputs, opset_version=OPSET,
+                    dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)}, dynamo=False,
+                )  # fmt: skip
         except Exception as error:  # the exporter raises what the operations raise
-            name = graph.detector.name
             raise AgfasError(
-                f"torch's exporter cannot write the detector '{name}' as ONNX ({in_short(error)})."
+                f"torch's exporter cannot write the detector '{graph.detector.name}' as ONNX ({in_short(error)})."
             ) from error
     return outputs
+
+
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """What ONNX lacks is replaced in this block: fused layers by their parts, antialiased resizing by products."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    for mode in _ANTIALIASED:
+        torch.onnx.register_custom_op_symbolic(f"aten::_upsample_{mode}2d_aa", partial(_resized, mode), OPSET)
+    try:
+        with warnings.catch_warnings(), _silenced():
+            warnings.simplefilter("ignore")  # of values that are constants of the graph, as they are meant to be
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for mode in _ANTIALIASED:
+            torch.onnx.unregister_custom_op_symbolic(f"aten::_upsample_{mode}2d_aa", OPSET)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Where the exporter fails, it prints the whole network, from below Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _resized(mode: str, graph: Any, image: Any, size: Any, *others: Any) -> Any:
+    """Antialiased resizing is linear along each side: two products with constant matrices, to the last bits."""
+    before = image.type().varyingSizes()  # None along the free axis
+    height, width = (int(value) for value in symbolic_helper._get_const(size, "is", "output_size"))
+    columns = graph.op("Constant", value_t=_weights(before[3], width, mode))
+    rows = graph.op("Constant", value_t=_weights(before[2], height, mode).T.contiguous())
+    made = graph.op("MatMul", rows, graph.op("MatMul", image, columns))
+    made.setType(image.type().with_sizes([*before[:2], height, width]))
+    return made
+
+
+def _weights(before: int, after: int, mode: str) -> Tensor:
+    """(before, after): how much each value gives to each of the resized ones."""
+    single = torch.eye(before)[None, :, None]
+    return F.interpolate(single, size=(1, after), mode=mode, align_corners=False, antialias=True)[0, :, 0]

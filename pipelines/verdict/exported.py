@@ -61,14 +61,20 @@ class Parity(Recorded):
     of: str = Field(description="Where the faces come from, in words.")
     largest: float = Field(description="Largest difference of a score.")
     changed: int = Field(description="Faces with another verdict.")
-    tolerance: float = Field(description="The largest difference that is accepted.")
+    most: float = Field(description="The largest difference that is accepted.")
+    most_changed: int = Field(description="How many other verdicts are accepted.")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the differences are accepted."""
+        return self.largest <= self.most and self.changed <= self.most_changed
 
     @property
     def words(self) -> str:
         """What was compared, and what it gave."""
         return (
             f"{self.faces} faces ({self.of}): the largest difference of a score is {self.largest:.2g} (accepted:"
-            f" {self.tolerance:.2g}), {self.changed} verdicts changed"
+            f" {self.most:.2g}), and {self.changed} verdicts change (accepted: {self.most_changed})"
         )
 
 
