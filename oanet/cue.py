@@ -98,7 +98,7 @@ def _check_images(form: str, **images: Tensor | None) -> None:
             raise ValueError(f"`{name}` is {image.dtype}; convert pixels first: value / 127.5 - 1.")
         if image.ndim < 3 or image.shape[-3] != 3:
             raise ValueError(f"`{name}` has the shape {tuple(image.shape)}; a cue needs (..., 3, H, W).")
-    if len({tuple(image.shape) for image in given.values()}) > 1:
+    if len({tuple(map(int, image.shape)) for image in given.values()}) > 1:  # of a traced image they are tensors
         shapes = ", ".join(f"{name} {tuple(image.shape)}" for name, image in given.items())
         raise ValueError(f"The images of a cue must have one shape, but: {shapes}.")
 

@@ -98,7 +98,7 @@ class Model:
             pixels = _checked(picture) if isinstance(picture, np.ndarray) else read_picture(Path(picture))
             face = None if aligned or self.find is None else self._largest(pixels)
             if face is None and not aligned and self.find is not None:
-                return Answer(source, "no face", f"{self.settings['face_detector']['name']} found no face", None, limit)
+                return Answer(source, "no face", f"{self.model['face_detector']['name']} found no face", None, limit)
             crop = self.crop(pixels, face)
         except Refused as error:
             return Answer(source, "refused", str(error), None, limit)

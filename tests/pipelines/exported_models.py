@@ -15,6 +15,7 @@ from dfg.pipeline import DeFakePipeline
 from dfg.schedule import sd_scheduler
 from dfg.unet import build_unet
 from oanet.detectors import Detector, build_detector
+from oanet.names import CUE_CHANNELS
 from pipelines.cues.settings import CueSettings
 from pipelines.export.parity import Faces
 from pipelines.verdict import FaceAntiSpoofing
@@ -39,7 +40,9 @@ def untrained(
 ) -> FaceAntiSpoofing:
     """A model of a seeded detector at its tiny preset, which judges crops of 32 pixels cut at 48."""
     if isinstance(detector, str):
-        detector = spread(build_detector(detector, preset="tiny", **({"cue_channels": 6} if cue else {})))
+        detector = spread(
+            build_detector(detector, preset="tiny", **({"cue_channels": CUE_CHANNELS[cue.form]} if cue else {}))
+        )
     loaded = load_parts(None if yunet is None else "yunet", yunet, None)
     settings = ModelSettings(
         label="untrained",
