@@ -62,7 +62,7 @@ class CachedCrossAttention:
             attended = _eager_attention(attn, query, key, value)
         else:
             attended = F.scaled_dot_product_attention(query, key, value)
-        merged = attended.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * query.shape[-1])
+        merged = attended.transpose(1, 2).reshape(hidden_states.shape[0], -1, attn.heads * query.shape[-1])
         return attn.to_out[1](attn.to_out[0](merged)) / attn.rescale_output_factor
 
     def _cached_or_projected(self, attn: Attention, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -241,7 +241,7 @@ class DeFakePipeline(DiffusionPipeline):
         encoder = self.identity_encoder
         if condition == "none":
             number = _DEFAULT_TOKENS if encoder is None else encoder.num_tokens
-            return torch.zeros(len(image), number, width, device=self.unet.device)
+            return torch.zeros(image.shape[0], number, width, device=self.unet.device)
         if encoder is None:
             raise ValueError("this generator has no identity encoder: use condition='none'.")
         tokens = encoder(to_device(image, encoder.device)).float()

@@ -86,7 +86,7 @@ class PreconditionedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             timestep: (B,) int64 or a single value, in [0, 1000).
             encoder_hidden_states: identity tokens (B, N, D).
         """
-        times = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        times = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         self._schedule, self._variance = self._schedule.to(sample.device), self._variance.to(sample.device)
         abar = self._schedule[times].view(-1, 1, 1, 1)
         total = abar * self._variance + (1 - abar)
