@@ -13,7 +13,7 @@ from pipelines.export import predict
 from pipelines.export.graph import FACES, ExportGraph, exported_scorer, write_onnx
 from pipelines.export.parity import BATCH, compare
 from pipelines.export.parity import Faces as ParityFaces
-from pipelines.export.precision import to_float16, to_int8
+from pipelines.export.precision import to_float16, to_int8, to_openvino
 from pipelines.files import write_atomically, write_json
 from pipelines.fingerprint import file_sha256
 from pipelines.verdict import FaceAntiSpoofing
@@ -61,6 +61,10 @@ def export_folder(
             run; a folder that holds something else; or scores that differ from torch's beyond the tolerance. Nothing
             is left behind then.
     """
+    if precision == "int8" and form != "onnx":
+        raise AgfasError(
+            "--precision int8 goes with --format onnx: it is made by onnxruntime's tool, for onnxruntime. Use float16."
+        )
     scorer = exported_scorer(model)
     found = None if aligned_only else _face_detector(model)
     if out.is_symlink() or out.is_file() or (out.is_dir() and not _replaceable(out)):
@@ -120,7 +124,7 @@ def _write_graph(
         feeds = ExportedScorer(open_graph(path), made, settings.label).feeds
         live = [faces.live[start : start + BATCH] for start in range(0, len(faces.live), BATCH)]
         to_int8(path, [feeds(crops) for crops in live])
-    return made
+    return made if form == "onnx" else made.model_copy(update={"file": to_openvino(path).name})
 
 
 def _finish(
@@ -161,8 +165,10 @@ def _words(exported: ExportedModel) -> str:
     graph, parity = exported.graph, exported.parity
     assert parity is not None
     side = exported.model.face.size
+    library = {"onnx": "onnxruntime", "openvino": "OpenVINO"}[graph.format]
     noise = f" and noise ({', '.join(each.input for each in graph.noise)})" if graph.noise else ""
     return (
-        f"`{graph.file}` ({graph.precision}) takes crops ({graph.faces}: B x {side} x {side} x 3, 8 bits, RGB){noise}"
-        f" and gives {', '.join(graph.outputs)}. Scores beside those of the model in torch, on {parity.words}."
+        f"`python predict.py PICTURE...` in this folder needs numpy, OpenCV and {library} alone. `{graph.file}`"
+        f" ({graph.precision}) takes crops (`{graph.faces}`: B x {side} x {side} x 3, 8 bits, RGB){noise} and gives"
+        f" {' and '.join(graph.outputs)}. Scores beside those of the model in torch, on {parity.words}."
     )

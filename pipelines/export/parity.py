@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.data.crop import to_square
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, in_short
 from pipelines.export.predict import Model
 from pipelines.synthetic.benchmark import plan_videos, render_faces
 from pipelines.synthetic.settings import SyntheticSettings
@@ -85,9 +85,17 @@ def _spread(total: int, number: int) -> np.ndarray:
 
 
 def compare(scorer: Scorer, folder: Path, faces: Faces, threshold: ThresholdSettings, precision: str) -> Parity:
-    """The scores of an exported folder, by its own `predict.py`, beside those of torch."""
+    """The scores of an exported folder, by its own `predict.py`, beside those of torch.
+
+    Raises:
+        AgfasError: the graph cannot be run.
+    """
     most, share = TOLERANCES[precision]
-    model, largest, changed = Model(folder), 0.0, 0
+    largest, changed = 0.0, 0
+    try:
+        model = Model(folder)
+    except Exception as error:  # what runs the graph raises what it likes
+        raise AgfasError(f"The {precision} graph is not kept, as it cannot be run ({in_short(error)}).") from error
     for start in range(0, len(faces.crops), BATCH):
         crops = faces.crops[start : start + BATCH]
         expected = scorer(crops)

@@ -92,3 +92,22 @@ def to_int8(path: Path, live: Sequence[Feeds]) -> None:
         ) from error
     finally:
         logging.root.setLevel(level)
+
+
+def to_openvino(path: Path) -> Path:
+    """Write a graph in OpenVINO's format instead, with its weights beside it; returns the new file.
+
+    Raises:
+        AgfasError: OpenVINO is not installed, or does not know an operation.
+    """
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise AgfasError('--format openvino needs OpenVINO: pip install "agfas[openvino]".') from None
+    made = path.with_suffix(".xml")
+    try:
+        openvino.save_model(openvino.convert_model(path), made, compress_to_fp16=False)
+    except Exception as error:  # its exceptions share no base class
+        raise AgfasError(f"OpenVINO cannot convert the graph ({in_short(error)}). Use --format onnx.") from error
+    path.unlink()
+    return made

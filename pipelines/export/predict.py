@@ -1,10 +1,11 @@
-"""Says whether the faces in pictures are live, by an exported model: needs numpy, OpenCV and onnxruntime alone.
+"""Says whether the faces in pictures are live, by an exported model; needs numpy, OpenCV and onnxruntime alone.
 
     python predict.py PICTURE...
     from predict import Model; print(Model("folder")("photo.jpg"))
 
-A part of AG-FAS, whose answers it gives: the same pixels, faces, crops, noise and threshold. JPEG, PNG and WebP are
-read. Coordinates are x, y in pixels of the upright picture, with the centre of the first pixel at (0, 0).
+A part of AG-FAS, whose answers it gives: the same pixels, faces, crops, noise and threshold. One file on purpose. JPEG,
+PNG and WebP are read. A graph in OpenVINO's format needs OpenVINO instead of onnxruntime. Coordinates are x, y in pixels
+of the upright picture, with the centre of the first pixel at (0, 0).
 """
 
 from __future__ import annotations
@@ -149,7 +150,12 @@ class Model:
 
 
 def open_graph(path: Path) -> Run:
-    """The graph of a file as a function from inputs by name to its outputs."""
+    """The graph of a file, `.onnx` or OpenVINO's `.xml`, as a function from inputs by name to its outputs."""
+    if path.suffix == ".xml":
+        import openvino
+
+        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda feeds: [np.array(value) for value in compiled(feeds).values()]
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

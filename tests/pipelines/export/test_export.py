@@ -245,9 +245,32 @@ def test_the_stage_exports_a_saved_model(model, tmp_path, monkeypatch):
 
 
 def test_parity_is_judged_on_drawn_faces_of_every_kind():
-    faces = parity.drawn_faces(32, number=24, live=2)
-    assert faces.crops.shape == (24, 32, 32, 3)
-    assert faces.live.shape == (2, 32, 32, 3)
+    faces = parity.drawn_faces(33, number=3, live=1)
+    assert faces.crops.shape == (3, 33, 33, 3)
+    assert faces.live.shape == (1, 33, 33, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("float16", 0.01)])
+def test_openvino_gives_the_same_answers(model, pictures, tmp_path, precision, near):
+    pytest.importorskip("openvino")
+    export_folder(model, tmp_path / "model", some_faces, precision, "openvino")
+    assert {path.name for path in (tmp_path / "model").iterdir()} >= {"model.xml", "model.bin"}
+    found = FaceAntiSpoofing.from_pretrained(tmp_path / "model")(pictures)
+    alone = map(predict.Model(tmp_path / "model"), pictures)
+    for one, answer, other in zip(found, alone, model(pictures), strict=True):
+        assert one.verdict == answer.verdict == other.verdict
+        if other.score is not None:
+            assert one.score == answer.score == pytest.approx(other.score, abs=near)
+
+
+def test_openvino_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(AgfasError, match=r"pip install \"agfas\[openvino\]\""):
+        export_folder(model, tmp_path / "model", some_faces, form="openvino")
+    with pytest.raises(AgfasError, match="int8 goes with --format onnx"):
+        export_folder(model, tmp_path / "model", some_faces, "int8", "openvino")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

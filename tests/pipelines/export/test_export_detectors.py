@@ -46,16 +46,16 @@ def test_detector_scores_as_in_torch_or_says_why_not(name: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "change",
     [
-        {},
+        {"source": "autoencoder", "form": "residual"},
         *(
             pytest.param(change, marks=pytest.mark.slow)
             for change in (
+                {},
                 {"posterior": "sample"},
                 {"form": "residual", "samples": 1},
                 {"form": "compensated", "normalize": "none"},
                 {"guidance_scale": 2.0},
                 {"scheduler": "unipc"},
-                {"source": "autoencoder", "form": "residual"},
             )
         ),
     ],

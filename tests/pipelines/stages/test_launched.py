@@ -232,7 +232,8 @@ def test_every_command_prints_once(tmp_path):
         ["report", str(root)],
         ["threshold", str(root)],
     ]
-    untried = {"prepare", "export-cues", "import-cues", "detect", "demo", "save-model"}  # of the main process alone
+    # Of the main process alone:
+    untried = {"prepare", "export-cues", "import-cues", "detect", "demo", "save-model", "export"}
     names = {command: command.__name__.replace("_", "-") for command in COMMANDS}
     assert {line[0] for line in commands} == set(names.values()) - untried
     assert not {names[command] for command in TOGETHER} & untried
