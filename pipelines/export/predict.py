@@ -4,8 +4,8 @@
     from predict import Model; print(Model("folder")("photo.jpg"))
 
 A part of AG-FAS, whose answers it gives: the same pixels, faces, crops, noise and threshold. One file on purpose. JPEG,
-PNG and WebP are read. A graph in OpenVINO's format needs OpenVINO instead of onnxruntime. Coordinates are x, y in pixels
-of the upright picture, with the centre of the first pixel at (0, 0).
+PNG and WebP are read. A graph in OpenVINO's format needs OpenVINO instead of onnxruntime. Coordinates are x, y in
+pixels of the upright picture, with the centre of the first pixel at (0, 0).
 """
 
 from __future__ import annotations
