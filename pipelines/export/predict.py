@@ -419,8 +419,9 @@ class FaceFinder:
             return face
         small = _shrink(around, max(1, round(max(around.shape[:2]) * 256 / max(side, 256))))
         ratio = (around.shape[1] / small.shape[1], around.shape[0] / small.shape[0])
-        centre, size = ((x - column) / ratio[0], (y - row) / ratio[1]), max(32, round(side / max(ratio)))
-        best, corner = face, np.array([column, row], dtype=np.float32)
+        corner = np.array([column, row], dtype=np.float32)
+        centre = ((x - corner[0]) / ratio[0], (y - corner[1]) / ratio[1])
+        best, size = face, max(32, round(side / max(ratio)))
         for angle in (45.0 * step for step in range(1, 8)):
             for other in self._turned(small, centre, angle, (size, size)):
                 moved = _enlarge(other, ratio)
@@ -535,8 +536,10 @@ def _resized_rows(picture: np.ndarray, size: int) -> np.ndarray:
         weights = [_lanczos((number - centre + 0.5) * (1 / stretch)) for number in range(start, stop)]
         total = sum(weights)
         whole = [int(weight / total * (1 << bits) + math.copysign(0.5, weight)) for weight in weights]
-        mixed = np.tensordot(np.array(whole, np.int64), picture[start:stop].astype(np.int64), 1) + (1 << (bits - 1))
-        result[place] = np.clip(mixed >> bits, 0, 255)
+        # Whole numbers, and far below 2^53: the sum of floats is exact.
+        mixed = np.array(whole, np.float64) @ picture[start:stop].reshape(stop - start, -1).astype(np.float64)
+        mixed = np.floor((mixed + (1 << (bits - 1))) / (1 << bits)).reshape(picture.shape[1:])
+        result[place] = np.clip(mixed, 0, 255)
     return result
 
 
