@@ -103,7 +103,7 @@ class ExportGraph(nn.Module):
 
     def __init__(self, scorer: Scorer, size: int) -> None:
         super().__init__()
-        self.detector, self.recipe = scorer.detector, scorer.recipe
+        self.detector, self.recipe, self.device = scorer.detector, scorer.recipe, scorer.device
         self._maker: list[Any] = [scorer.maker]  # a list, since not every maker is a module
         parts = getattr(scorer.maker, "components", {"maker": scorer.maker})
         self.generator = nn.ModuleDict({name: part for name, part in parts.items() if isinstance(part, nn.Module)})
@@ -175,7 +175,8 @@ def write_onnx(graph: ExportGraph, size: int, path: Path) -> list[str]:
         AgfasError: torch's exporter does not know an operation of the network.
     """
     faces = torch.arange(2 * size * size * 3, dtype=torch.int64).remainder(251).to(torch.uint8)
-    given = [faces.reshape(2, size, size, 3), *(torch.zeros(2, *each.shape) for each in graph.noise)]
+    drawn = [torch.zeros(2, *each.shape) for each in graph.noise]
+    given = [value.to(graph.device) for value in (faces.reshape(2, size, size, 3), *drawn)]
     inputs = [FACES, *(each.input for each in graph.noise)]
     with torch.no_grad():
         outputs = [SCORE, ATTACK_CLASSES][: len(graph(*given))]
