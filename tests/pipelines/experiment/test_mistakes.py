@@ -79,6 +79,7 @@ def make_pictures(folder: Path, count: int = 12) -> None:
         (["detect", "nothing.png", "--model", "nowhere"], 1, "save-model"),
         (["detect", "nothing.png"], 1, "--run"),
         (["save-model", "nowhere", "--out", "saved"], 1, "plan.json"),
+        (["export", "nowhere", "--out", "saved"], 1, "save-model"),
         (["synth", "out", "--domains", "moon"], 1, "moon"),
         (["synth", "out", "--subjects", "1"], 1, "subjects"),
         (["train"], 2, "config"),
