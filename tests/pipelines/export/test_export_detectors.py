@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector_names import WITH_CUE
 from exported_models import SIZE, generator, some_faces, untrained
 
 from dfg.baselines import build_baseline
-from oanet.names import DETECTORS
+from oanet.names import DETECTORS, takes_cue
 from pipelines.cues.settings import CueSettings
 from pipelines.errors import AgfasError
 from pipelines.export.folder import export_folder
@@ -29,7 +28,7 @@ ONE_CALL = CueSettings(timestep=401, calls=1, samples=2, seed=3, form="two_part"
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS.builtin]
 )
 def test_detector_scores_as_in_torch_or_says_why_not(name: str, tmp_path: Path) -> None:
-    with_cue = name in WITH_CUE
+    with_cue = takes_cue(name, {})
     model = untrained(name, cue=ONE_CALL if with_cue else None, maker=generator() if with_cue else None)
     if name in REFUSED:
         with pytest.raises(AgfasError, match=REFUSED[name]):
