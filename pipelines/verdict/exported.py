@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -28,7 +28,8 @@ from pipelines.verdict.settings import About, FileHashes, ModelSettings
 
 SETTINGS_NAME = "settings.json"
 FACE_DETECTOR = "face_detector"
-FORMAT, VERSION = "agfas exported model", 1
+FORMAT: Final = "agfas exported model"
+VERSION: Final = 1
 
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 """A graph: inputs by name to its outputs."""

@@ -62,7 +62,15 @@ def test_crops_are_those_of_the_program(scale, template):
 AGFAS = alignment.TEMPLATES["agfas"]
 
 
-@pytest.mark.parametrize("landmarks", [np.full((5, 2), 3.0), AGFAS[[1, 0, 2, 4, 3]] * 32, AGFAS * 32 + 500])
+def unlike_a_face() -> np.ndarray:
+    """Landmarks that no rotation and scale brings nearer to the template than a point."""
+    wanted, drawn = AGFAS @ (1, 1j), np.random.default_rng(0).normal(size=(5, 2)) @ (1, 1j) * 10
+    wanted, drawn = wanted - wanted.mean(), drawn - drawn.mean()
+    drawn -= (wanted.conj() @ drawn) / (wanted.conj() @ wanted) * wanted
+    return np.stack([drawn.real, drawn.imag], axis=1) + 16
+
+
+@pytest.mark.parametrize("landmarks", [np.full((5, 2), 3.0), unlike_a_face(), AGFAS * 32 + 500])
 def test_landmarks_that_are_no_faces_are_refused(landmarks):
     picture = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(AgfasError):
