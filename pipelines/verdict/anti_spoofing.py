@@ -160,9 +160,10 @@ class FaceAntiSpoofing:
         Raises:
             AgfasError: the folder holds something else, or cannot be written.
         """
+        from pipelines.verdict.exported import ExportedScorer
         from pipelines.verdict.folder import save_folder
 
-        if not isinstance(self.scorer, Scorer):
+        if isinstance(self.scorer, ExportedScorer):
             raise AgfasError("An exported model holds no weights to save. Copy its folder, or save the model it is of.")
         save_folder(Path(folder), Parts(self.settings, self.scorer, self._describe, self.loaded))
 
