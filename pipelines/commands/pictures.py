@@ -253,7 +253,9 @@ def export(
     model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model`.")],
     out: Annotated[Path, typer.Option(help="Folder of the exported model to write.")],
     format: Annotated[str, typer.Option(help="Of the graph: onnx, or openvino (extra `openvino`).")] = "onnx",
-    precision: Annotated[str, typer.Option(help="float32, float16 or int8: of the detector's arithmetic.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32; float16, weights in half the room; or int8, the detector's arithmetic.")
+    ] = "float32",
     faces: Annotated[
         Path | None,
         typer.Option(help="A prepared dataset on which scores are compared. Default: the built-in benchmark's faces."),

@@ -52,7 +52,7 @@ def export_folder(
         model: a trained one.
         out: the folder; an exported one is replaced.
         faces: gives the faces of a size that its scores are compared on.
-        precision: of the detector's arithmetic.
+        precision: see `pipelines.export.precision`.
         form: of the graph.
         aligned_only: leave the face detector out: the pictures will be aligned crops.
 
