@@ -23,6 +23,7 @@ from pipelines.files import read_json
 from pipelines.fingerprint import file_sha256
 from pipelines.settings import Recorded, Strict, explain
 from pipelines.verdict.crops import GivenDetector, Loaded, load_parts
+from pipelines.verdict.folder import SETTINGS_NAME as SAVED_NAME
 from pipelines.verdict.scorer import Scored, pixel_key
 from pipelines.verdict.settings import About, FileHashes, ModelSettings
 
@@ -95,8 +96,8 @@ class ExportedModel(Strict):
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds an exported model, by its settings file."""
-    return (folder / SETTINGS_NAME).is_file()
+    """Whether a folder holds an exported model, and no saved one, by its settings file."""
+    return (folder / SETTINGS_NAME).is_file() and not (folder / SAVED_NAME).is_file()
 
 
 def read_exported(folder: Path) -> ExportedModel:

@@ -25,6 +25,7 @@ from pipelines.export import parity, predict
 from pipelines.export.folder import export_folder
 from pipelines.stages import export as stage
 from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.exported import is_exported
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,11 @@ def test_an_exported_model_is_neither_saved_nor_exported_again(exported, tmp_pat
         opened.save_pretrained(tmp_path / "saved")
     with pytest.raises(AgfasError, match="exported model already"):
         export_folder(opened, tmp_path / "again", some_faces)
+    assert is_exported(exported)
+    (tmp_path / "saved").mkdir()
+    for name in ("settings.json", "anti_spoofing.json"):
+        (tmp_path / "saved" / name).write_text("{}")
+    assert not is_exported(tmp_path / "saved")
     assert opened.rehearse().panels["face"].shape == (SIZE, SIZE, 3)
 
 
