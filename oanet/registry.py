@@ -122,6 +122,14 @@ class Registry:
                     break
         return getattr(self.load(name), attribute, None)
 
+    def sources(self, name: str) -> Iterator[ast.ClassDef]:
+        """The statements of a class and its bases, as far as source files tell.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        return _lineage(self.address(name))
+
     def check(self, name: str, options: Iterable[str] = ()) -> None:
         """Raise ValueError, with the allowed names, for an unknown name or option."""
         allowed = self.options(name)
@@ -159,30 +167,30 @@ def _lineage(address: str) -> Iterator[ast.ClassDef]:
     """A class and its bases, as far as each has one base whose source is found."""
     module, _, name = address.partition(":")
     seen: set[ast.ClassDef] = set()
-    found = _find_class(module, name)
-    while found is not None and found[1] not in seen:
-        module, node = found
+    found = find_definition(module, name)
+    while found is not None and isinstance(node := found[1], ast.ClassDef) and node not in seen:
+        module = found[0]
         seen.add(node)
         yield node
         base = node.bases[0] if len(node.bases) == 1 else None
-        found = _find_class(module, base.id) if isinstance(base, ast.Name) else None
+        found = find_definition(module, base.id) if isinstance(base, ast.Name) else None
 
 
-def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """The module that defines a class, and the statement; follows `from ... import ...`."""
+def find_definition(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
+    """The module that defines a class or function, and the statement; follows `from ... import ...`."""
     spec = _find_module(module)
     if spec is None or not spec.has_location or not str(spec.origin).endswith(".py"):
         return None
     tree = _parse(str(spec.origin), Path(str(spec.origin)).stat().st_mtime_ns)
     for node in reversed(tree.body):  # the last binding of a name counts
-        if isinstance(node, ast.ClassDef) and node.name == name:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom):
             package = module if spec.submodule_search_locations else module.rpartition(".")[0]
             for alias in node.names:
                 if name == (alias.asname or alias.name):
                     source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                    return _find_class(source, alias.name)
+                    return find_definition(source, alias.name)
     return None
 
 

@@ -5,6 +5,8 @@ Processes that this one starts inherit the variables. One that the user has set 
 
 import os
 
+__version__ = "0.1.0"
+
 QUIET = {
     # Its wheels send reports when they are imported, and store an identifier of the machine; diffusers imports it.
     "ORT_DISABLE_TELEMETRY": "1",

@@ -8,19 +8,37 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from pipelines.commands import experiments, pictures
+from pipelines import __version__
+from pipelines.commands import configuration, experiments, pictures
+from pipelines.commands.shared import Command, with_shared
 from pipelines.processes import on_main
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="AG-FAS: a de-fake face generator, its anomalous cues, and the detectors they guide.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"agfas {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="agfas COMMAND --help: its options and examples. agfas config: every key of a configuration.")
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """AG-FAS: a de-fake face generator, its anomalous cues, and the detectors they guide."""
+
 
 # In the order of use, which --help keeps.
 COMMANDS = (
@@ -44,14 +62,18 @@ COMMANDS = (
     experiments.threshold,
     pictures.save_model,
     pictures.export,
+    configuration.config,
 )
 # What launched processes do together. The rest is work for one: the main process does it, and the others end.
 TOGETHER = {
     *(pictures.synth, experiments.train_dfg, experiments.inspect_dfg, experiments.cues, experiments.train),
     *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
 }
+# What runs a model, on a device that can be chosen.
+COMPUTING = {*TOGETHER, pictures.detect, pictures.demo, pictures.save_model} - {pictures.synth}
 for command in COMMANDS:
-    app.command(command.__name__.replace("_", "-"))(command if command in TOGETHER else on_main(command))
+    work = command if command in TOGETHER else on_main(command)
+    app.command(command.__name__.replace("_", "-"), cls=Command)(with_shared(work, computes=command in COMPUTING))
 
 
 def main() -> None:
@@ -78,8 +100,10 @@ def main() -> None:
         leave_after_another(wait=True)
         sys.exit(1)
     except AgfasError as error:
+        _trace()
         leave(f"agfas: {error}", 1)
     except OSError as error:
+        _trace()
         leave(f"agfas: {_os_message(error)}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
@@ -96,6 +120,16 @@ def main() -> None:
         how = "interrupted" if exit_code() == INTERRUPTED else "stopped by a signal"
         leave(f"agfas: {how}. Finished work is kept; run the same command again to resume.", exit_code())
     sys.exit(code or 0)
+
+
+def _trace() -> None:
+    """With `--verbose`, where the error came from."""
+    from pipelines.progress import is_verbose
+
+    if is_verbose():
+        import traceback
+
+        traceback.print_exc()
 
 
 def _os_message(error: OSError) -> str:

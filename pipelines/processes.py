@@ -21,6 +21,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from pipelines.devices import cpu_is_forced
 from pipelines.errors import AgfasError, OtherProcessFailed
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def is_launched() -> bool:
 
 
 def on_cpu() -> bool:
-    """Whether there is no accelerator; accelerate needs this flag, or it sees several CPU processes as one."""
+    """Whether this computes on the CPU; accelerate needs this flag, or it sees several CPU processes as one."""
+    if cpu_is_forced():
+        return True
     import torch
 
     return not torch.accelerator.is_available()
@@ -230,8 +233,14 @@ def _hear_of_failure(error: BaseException | None) -> None:
 
 
 def device() -> str:
-    """The device of this process."""
-    return str(state().device)
+    """The device of this process: accelerate's if there are others, which it has given theirs, else the machine's."""
+    if is_launched() or "ACCELERATE_TORCH_DEVICE" in os.environ:
+        return str(state().device)
+    if on_cpu():
+        return "cpu"
+    import torch
+
+    return str(torch.accelerator.current_accelerator())
 
 
 def threads() -> int:

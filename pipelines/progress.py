@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -15,7 +18,10 @@ T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 30.0
 
-_hidden = False
+VERBOSITY = "AGFAS_VERBOSITY"
+"""The variable that hands `--quiet` or `--verbose` on to the processes that a command starts."""
+
+_hidden = os.environ.get(VERBOSITY) == "quiet"
 
 
 class Lines:
@@ -77,6 +83,29 @@ def hide_bars() -> None:
     """Show no progress in this process: a worker's bar would be drawn over its parent's."""
     global _hidden
     _hidden = True
+
+
+def set_verbosity(verbose: bool, quiet: bool) -> None:
+    """Say more or less, here and in the processes started from here; call it before a library is imported.
+
+    Raises:
+        AgfasError: both are asked for.
+    """
+    if verbose and quiet:
+        raise AgfasError("--verbose and --quiet contradict each other: give one of them.")
+    if quiet:
+        hide_bars()
+    if verbose or quiet:
+        os.environ[VERBOSITY] = "verbose" if verbose else "quiet"
+        for library in ("HF_HUB", "TRANSFORMERS", "DIFFUSERS", "DATASETS"):
+            os.environ.setdefault(f"{library}_VERBOSITY", "info" if verbose else "error")
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def is_verbose() -> bool:
+    """Whether `--verbose` was given."""
+    return os.environ.get(VERBOSITY) == "verbose"
 
 
 def quiet_libraries() -> None:

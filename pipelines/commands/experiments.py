@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.commands.shared import complete_config
+
 if TYPE_CHECKING:
     from pipelines.cost.parts import Part
     from pipelines.experiment.config import Experiment
 
-Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file; see configs/.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401.")]
+_EXPERIMENT = "Experiment: a YAML file, or a shipped one by its name, such as loo."
+Config = Annotated[Path, typer.Argument(help=_EXPERIMENT, autocompletion=complete_config)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, e.g. cue.timestep=401; `agfas config` explains every key.")
+]
 Output = Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")]
 Jobs = Annotated[int, typer.Option(help="Experiments trained at once; they share the cores and the GPUs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and the state of each part; make nothing.")]
@@ -42,7 +47,14 @@ def train_dfg(
     gpu: Gpu = None,
     gpus: Gpus = None,
 ) -> None:
-    """Train identity encoder and generator on live faces."""
+    """Train identity encoder and generator on live faces.
+
+    \b
+    Examples:
+      agfas train-dfg dfg_compact
+      agfas train-dfg loo generator.loop.steps=6000 --output runs/longer
+      agfas train-dfg dfg_paper --dry-run --gpu a100-80 --gpus 8
+    """
     _run_stages(config, overrides, output, dry_run, last="train-dfg", gpu=gpu, gpus=gpus)
 
 
@@ -57,6 +69,10 @@ def inspect_dfg(
     """Measure the restoration error by t and identity.
 
     The generator is conditioned on the right, a wrong and no identity.
+
+    \b
+    Examples:
+      agfas inspect-dfg loo --timesteps 201,601
     """
     from pipelines.stages import inspect_dfg as stage
     from pipelines.stages.cues import parse_timesteps
@@ -80,7 +96,14 @@ def cues(
     gpu: Gpu = None,
     gpus: Gpus = None,
 ) -> None:
-    """Restore every face and store the result."""
+    """Restore every face and store the result.
+
+    \b
+    Examples:
+      agfas cues loo --timesteps 201,401,801
+      agfas cues loo --status
+      agfas cues released --whole-dataset
+    """
     from pipelines.cost.parts import parts_of_cues
     from pipelines.stages import cues as stage
 
@@ -104,6 +127,10 @@ def export_cues(
     """Export a cue store as parquet files.
 
     The folder can be moved, or published on the hub.
+
+    \b
+    Examples:
+      agfas export-cues runs/loo/cues/STORE parcel/
     """
     from pipelines.cues.exchange.transfer import export_cues as export
 
@@ -114,7 +141,12 @@ def import_cues(
     folder: Annotated[Path, typer.Argument(help="A folder that `agfas export-cues` wrote.")],
     root: Annotated[Path, typer.Argument(help="Folder of cue stores.")],
 ) -> None:
-    """Restore an exported cue store, byte for byte."""
+    """Restore an exported cue store, byte for byte.
+
+    \b
+    Examples:
+      agfas import-cues parcel/ runs/loo/cues
+    """
     from pipelines.cues.exchange.transfer import import_cues as bring
 
     typer.echo(f"Cues: {bring(folder, root)}")
@@ -131,6 +163,11 @@ def train(
     """Train one detector per fold of the protocol.
 
     Generator and cues are made first if the detector needs them.
+
+    \b
+    Examples:
+      agfas train loo
+      agfas train detectors/vit data.name=dataset data.path=faces/ --device cuda:1
     """
     _run_stages(config, overrides, output, dry_run, last="train", gpu=gpu, gpus=gpus)
 
@@ -139,6 +176,11 @@ def evaluate(config: Config, overrides: Overrides = None, output: Output = None,
     """Score the detectors; error rates under every rule.
 
     What is missing (generator, cues, detectors) is made first.
+
+    \b
+    Examples:
+      agfas evaluate loo cue.timestep=201
+      agfas evaluate photos --dry-run
     """
     _run_stages(config, overrides, output, dry_run, last="evaluate")
 
@@ -155,6 +197,11 @@ def sweep(
     """Run a grid of experiments and write one report.
 
     What the experiments share is made once.
+
+    \b
+    Examples:
+      agfas sweep study --jobs 2
+      agfas sweep detectors/cdcn --dry-run
     """
     from pipelines.cost.parts import parts_of_plan
     from pipelines.stages import sweep as stage
@@ -168,7 +215,7 @@ def sweep(
 
 
 def quickstart(
-    config: Annotated[Path, typer.Argument(help="Experiment to run.")] = Path("configs/quickstart.yaml"),
+    config: Config = Path("configs/quickstart.yaml"),
     overrides: Overrides = None,
     minutes: Annotated[float, typer.Option(help="Minutes on two cores; scales the training steps.")] = 15.0,
     output: Output = None,
@@ -178,6 +225,11 @@ def quickstart(
     """Run the whole chain on the built-in benchmark.
 
     It ends with a table and a report.
+
+    \b
+    Examples:
+      agfas quickstart
+      agfas quickstart --minutes 5 --output runs/first
     """
     from pipelines.stages import sweep as stage
 
@@ -211,6 +263,12 @@ def reproduce(
     """Reproduce a paper's table.
 
     The paper's numbers and ours are side by side.
+
+    \b
+    Examples:
+      agfas reproduce --list
+      agfas reproduce agfas/IV --on synthetic
+      agfas reproduce kuznetsov/8 --dry-run
     """
     from pipelines.processes import say
     from pipelines.reproduce.request import Asked, listing
@@ -240,6 +298,11 @@ def probe(
     """Measure what a logistic regression gains from a cue.
 
     It takes a minute and needs no trained detector.
+
+    \b
+    Examples:
+      agfas probe loo
+      agfas probe remedies --output runs/study
     """
     experiment = _read(config, overrides, output)
     if dry_run:
@@ -254,7 +317,12 @@ def probe(
 def report(
     run: Annotated[Path, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")],
 ) -> None:
-    """Write an HTML page, CSV and Markdown about a run."""
+    """Write an HTML page, CSV and Markdown about a run.
+
+    \b
+    Examples:
+      agfas report runs/loo
+    """
     from pipelines.stages import report as stage
 
     typer.echo(f"Report: {stage.run(run)}")
@@ -273,6 +341,11 @@ def threshold(
     """Choose thresholds on development scores.
 
     Their error rates are reported there and on the target.
+
+    \b
+    Examples:
+      agfas threshold runs/loo --max-bpcer 0.01
+      agfas threshold dev.parquet --target test.parquet --json
     """
     from pipelines.stages import threshold as stage
 
@@ -282,9 +355,11 @@ def threshold(
 def _read(config: Path, overrides: list[str] | None, output: Path | None, gpu: str | None = None) -> Experiment:
     """The experiment of a file, with the overrides of the command line; for a named GPU in the profile that it has."""
     from pipelines.experiment.file import read_experiment, read_mapping
+    from pipelines.experiment.shipped import find_config
     from pipelines.processes import require_shared
 
     given = list(overrides or [])
+    config = find_config(config)
     if gpu is not None and read_mapping(config).get("profile", "auto") == "auto":
         given.insert(0, "profile=gpu")
     if output is not None:

@@ -53,6 +53,10 @@ def synth(
     """Write the built-in benchmark as a face dataset.
 
     A contact sheet is written beside it.
+
+    \b
+    Examples:
+      agfas synth benchmark/ --subjects 20 --domains webcam,phone
     """
     from pipelines.stages.synth import run
 
@@ -69,7 +73,10 @@ def synth(
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of pictures and videos, a CSV list, or a hub id.")],
     out: Annotated[Path, typer.Option(help="Folder of the face dataset to write.")],
-    config: Annotated[Path | None, typer.Option(help="Recipe, a YAML file; the options below override it.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Recipe, a YAML file, or prepare, the shipped one; the options below override it."),
+    ] = None,
     importer: Annotated[str | None, typer.Option(help="Layout of SOURCE, e.g. msu_mfsd. Default: folder.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value for folder, csv and hf, such as live=0.")] = None,
     domain: Annotated[str | None, typer.Option(help="Name of the domain. Default: SOURCE's name.")] = None,
@@ -116,7 +123,14 @@ def prepare(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes. Default: the number of cores.")] = None,
 ) -> None:
-    """Make a face dataset from pictures and videos."""
+    """Make a face dataset from pictures and videos.
+
+    \b
+    Examples:
+      agfas prepare photos/ --out faces/ --domain photos --weights yunet.onnx
+      agfas prepare MSU-MFSD/ --out data/msu --importer msu_mfsd --weights yunet.onnx
+      agfas prepare crops/ --out faces/ --aligned
+    """
     from pipelines.stages import prepare as stage
 
     given = {
@@ -154,6 +168,10 @@ def show(folder: Annotated[Path, typer.Argument(help="A face dataset.")]) -> Non
     """Describe a face dataset and check its splits.
 
     A contact sheet is written into it.
+
+    \b
+    Examples:
+      agfas show faces/
     """
     from pipelines.stages.show import run
 
@@ -180,7 +198,14 @@ def detect(
     save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
     frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
 ) -> None:
-    """Decide whether the faces in pictures and videos are live."""
+    """Decide whether the faces in pictures and videos are live.
+
+    \b
+    Examples:
+      agfas detect photo.jpg clip.mp4 folder/ --model model/
+      agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
+      agfas detect face.png --run runs/loo --aligned --save overlays/
+    """
     from pipelines.stages import detect as stage
 
     where = stage.Place(run, model, published, label, fold)
@@ -214,6 +239,11 @@ def demo(
     """Serve a page that judges an upload or the webcam.
 
     Needs the extra `demo`.
+
+    \b
+    Examples:
+      agfas demo --model model/
+      agfas demo --run runs/quickstart --aligned --port 8000
     """
     from functools import partial
 
@@ -241,6 +271,10 @@ def save_model(
     """Save a trained detector, or a published one, as one folder.
 
     The folder has everything that the detector needs, and a model card.
+
+    \b
+    Examples:
+      agfas save-model runs/photos --out model/ --face-detector yunet --weights yunet.onnx
     """
     from pipelines.stages import detect as stage
 

@@ -112,7 +112,9 @@ class CueSettings(RestorationSettings):
     )
     options: dict[str, Any] = Field({}, description="Arguments of the constructor, for `source: module:Class`.")
     form: str = Field("residual", description=f"One of {', '.join(CUE_FORMS)}.")
-    normalize: Literal["per_face", "none"] = "per_face"
+    normalize: Literal["per_face", "none"] = Field(
+        "per_face", description="`per_face` brings each face's residual to mean 0 and deviation 1."
+    )
     mask: Literal["none", "face"] = Field(
         "none", description="`face` keeps the cue where face parsing found the face; `agfas prepare` stores the masks."
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, check_objective, takes_cue
+from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, OBJECTIVES, check_objective, takes_cue
 from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.evaluation.settings import PUBLISHED_RULE, EvaluateSettings
@@ -81,7 +81,9 @@ class DetectorSettings(BaseModel):
     """A detector by name; every other key is an argument of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = "oanet"
+    name: str = Field(
+        "oanet", description="A registered detector, or `module:Class`.", examples=list(DETECTORS.builtin)
+    )
 
     @model_validator(mode="after")
     def _known_name(self) -> DetectorSettings:
@@ -98,7 +100,9 @@ class ObjectiveSettings(BaseModel):
     """An objective by name; every other key is an argument of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = "ssdg"
+    name: str = Field(
+        "ssdg", description="A registered objective, or `module:Class`.", examples=list(OBJECTIVES.builtin)
+    )
 
     @model_validator(mode="after")
     def _known_name(self) -> ObjectiveSettings:
@@ -119,21 +123,23 @@ class ObjectiveSettings(BaseModel):
 class Variant(Strict):
     """One row of a study: a label and the overrides that make it."""
 
-    label: str
-    set: dict[str, Any] = Field({})
+    label: str = Field(description="Its name in tables.")
+    set: dict[str, Any] = Field({}, description="Overrides by dotted key; a key without a dot replaces its block.")
 
 
 class SweepSettings(Strict):
     """A grid of experiments: every variant under every combination of the axes' values."""
 
-    axes: dict[str, list[Any]] = Field({})
-    variants: list[Variant] = Field([Variant(label="base")])
+    axes: dict[str, list[Any]] = Field({}, description="The values that a dotted key takes in turn, such as `seed`.")
+    variants: list[Variant] = Field([Variant(label="base")], description="The rows.")
 
 
 class Experiment(Strict):
     """Everything that decides a result."""
 
-    name: str = Field("experiment", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    name: str = Field(
+        "experiment", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="Names the run's folder and the report."
+    )
     output: Path | None = Field(None, description="Output folder; default: runs/NAME.")
     profile: Literal["auto", "exact", "gpu"] = Field(
         "auto",
@@ -142,16 +148,18 @@ class Experiment(Strict):
         " `gpu` on an NVIDIA GPU from Ampere on; the output folder keeps the choice.",
     )
     seed: int = Field(0, ge=0, description="Seed of the detector's initial weights and of its training batches.")
-    data: DataSettings = SyntheticData()
-    identity: IdentitySettings = TrainedIdentity()
-    generator: MakerSettings = GeneratorSettings()
-    cue: CueSettings = CueSettings()
-    detector: DetectorSettings = DetectorSettings()
-    objective: ObjectiveSettings = ObjectiveSettings()
-    train: TrainSettings = TrainSettings()
-    protocol: Annotated[ProtocolSettings, named("leave_one_out")] = LeaveOneOut()
-    evaluate: EvaluateSettings = EvaluateSettings()
-    sweep: SweepSettings | None = None
+    data: DataSettings = Field(SyntheticData(), description="The faces.")
+    identity: IdentitySettings = Field(TrainedIdentity(), description="What tells the generator whose face it is.")
+    generator: MakerSettings = Field(GeneratorSettings(), description="What restores faces, and how it is trained.")
+    cue: CueSettings = Field(CueSettings(), description="What the detector sees beside the face.")
+    detector: DetectorSettings = Field(DetectorSettings(), description="The network that judges.")
+    objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The loss that it is trained with.")
+    train: TrainSettings = Field(TrainSettings(), description="The detector's training; defaults are the paper's.")
+    protocol: Annotated[ProtocolSettings, named("leave_one_out")] = Field(
+        LeaveOneOut(), description="Which domains are trained on and which are tested."
+    )
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="How scores become numbers.")
+    sweep: SweepSettings | None = Field(None, description="A grid of experiments, for `agfas sweep`.")
 
     @model_validator(mode="after")
     def _cue_of_its_maker(self) -> Experiment:

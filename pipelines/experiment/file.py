@@ -13,17 +13,21 @@ from pydantic import ValidationError
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.profile import in_profile
+from pipelines.experiment.shipped import find_config
 from pipelines.plain_yaml import parse_value, read_yaml
 from pipelines.settings import explain, kinds_at, shortened
 
 
 def read_experiment(path: Path | None, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment of a YAML file (default: all defaults) with `key.sub=value` overrides applied in order.
+    """The experiment of a YAML file, or of a shipped one by name, with `key.sub=value` overrides applied in order.
+
+    Without a file, all defaults.
 
     Raises:
         AgfasError: the file is missing or no YAML, an override has no `=`, a key is unknown, a value not allowed.
     """
-    content = read_mapping(path, advice="Those that come with the project are in configs/.") if path else {}
+    path = path and find_config(path)
+    content = read_mapping(path) if path else {}
     given = {}
     for override in overrides:
         key, value = read_override(override)
@@ -93,19 +97,17 @@ def set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
     block[last] = copy.deepcopy(value)
 
 
-def read_mapping(path: Path, what: str = "configuration", advice: str = "Check the name.") -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; empty for an empty file.
 
     Args:
         path: the file.
-        what: what to call the file in an error.
-        advice: what to do if it is missing.
 
     Raises:
         AgfasError: no such file, no YAML, or no mapping.
     """
     if not path.is_file():
-        raise AgfasError(f"No {what} at {path}. {advice}")
+        raise AgfasError(f"No file at {path}. Check the name.")
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
         raise AgfasError(f"{path} must hold a mapping of keys to values, not a {type(content).__name__}.")

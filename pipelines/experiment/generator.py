@@ -17,7 +17,9 @@ class TrainedIdentity(Strict):
     """A small ArcFace trained on the live faces' identities as the chain's first step."""
 
     name: Literal["trained"] = "trained"
-    preset: Literal["tiny", "iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "tiny"
+    preset: Literal["tiny", "iresnet18", "iresnet34", "iresnet50", "iresnet100"] = Field(
+        "tiny", description="Size of the network; `tiny` is for faces of 64 pixels and minutes of training."
+    )
     domains: Domains = Field(["corpus"], description="Domains whose live faces are its classes.")
     scale: float = Field(32.0, gt=0, description="ArcFace's s.")
     margin: float = Field(0.3, ge=0, description="ArcFace's angular margin m in radians.")
@@ -28,17 +30,19 @@ class BackboneIdentity(Strict):
     """An ArcFace state dict, `backbone.pth` in insightface's layout."""
 
     name: Literal["backbone"]
-    path: Annotated[Path, Content()]
-    preset: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] = "iresnet18"
+    path: Annotated[Path, Content()] = Field(description="The state dict's file.")
+    preset: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] = Field(
+        "iresnet18", description="The network that the state dict is of."
+    )
 
 
 class OnnxIdentity(Strict):
     """A recognition pack in ONNX, such as insightface's."""
 
     name: Literal["onnx"]
-    path: Annotated[Path, Content()]
+    path: Annotated[Path, Content()] = Field(description="The ONNX file.")
     tensor: str | None = Field(None, description="Name of the feature map before pooling; default: found by its shape.")
-    input_mean: float = 127.5
+    input_mean: float = Field(127.5, description="Grey level that the net takes as 0; see `input_scale`.")
     input_scale: float = Field(127.5, gt=0, description="The net's input is (pixel - input_mean) / input_scale.")
 
 
@@ -81,16 +85,16 @@ class TaesdSettings(Strict):
     """A tiny pretrained autoencoder in taesd's layout, two state dicts."""
 
     name: Literal["taesd"]
-    encoder: Annotated[Path, Content()]
-    decoder: Annotated[Path, Content()]
+    encoder: Annotated[Path, Content()] = Field(description="State dict of the encoder.")
+    decoder: Annotated[Path, Content()] = Field(description="State dict of the decoder.")
 
 
 class PretrainedAutoencoder(Strict):
     """AutoencoderKL or AutoencoderTiny in diffusers' layout, from a folder or a hub id."""
 
     name: Literal["pretrained"]
-    path: Annotated[str, Content(subfolder="subfolder")]
-    subfolder: str = "vae"
+    path: Annotated[str, Content(subfolder="subfolder")] = Field(description="Folder, or id of the hub.")
+    subfolder: str = Field("vae", description="Where it lies in the folder; Stable Diffusion's is `vae`.")
 
 
 AutoencoderSettings = Annotated[
@@ -102,7 +106,9 @@ class GeneratorSettings(Strict):
     """The De-fake Face Generator and its training on live faces only."""
 
     name: Literal["dfg"] = "dfg"
-    preset: Literal["tiny", "compact", "sd15"] = "tiny"
+    preset: Literal["tiny", "compact", "sd15"] = Field(
+        "tiny", description="Size of the U-Net; `sd15` is Stable Diffusion 1.5's, which the paper trains."
+    )
     unet: dict[str, Any] = Field({}, description="Overrides of the preset, by UNet2DConditionModel's names.")
     precondition: bool = Field(
         False,
@@ -136,7 +142,7 @@ class GeneratorSettings(Strict):
         False, description="Compute activations again in the backward pass: half the memory, a third more time."
     )
     attention: Literal["sdpa", "eager", "xformers"] = Field("sdpa", description="Attention kernel of the training.")
-    autoencoder: AutoencoderSettings = PatchSettings()
+    autoencoder: AutoencoderSettings = Field(PatchSettings(), description="What turns pixels into latents and back.")
     domains: Domains = Field(["corpus"], description="Domains whose live faces it is trained on.")
     flip: bool = Field(True, description="Store the mirrored faces' latents as a second view.")
     loop: LoopSettings = LoopSettings(steps=1000, learning_rate=3e-4, ema_decay=0.999, max_grad_norm=1.0)
@@ -163,7 +169,7 @@ _BASELINE_LOOP = LoopSettings(steps=1000, weight_decay=0.0)
 class BaselineSettings(Strict):
     """Shared by the baselines of the paper's Table IV; all are trained on the pixels of live faces."""
 
-    name: str
+    name: str = Field(description="The baseline.")
     preset: Literal["tiny", "paper"] = Field("tiny", description="`paper` is for faces of 256 pixels.")
     options: dict[str, Any] = Field({}, description="Overrides of the preset, by the constructor's names.")
     share: float = Field(

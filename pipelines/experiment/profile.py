@@ -7,7 +7,6 @@ another machine then reads and continues what was begun.
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from pipelines.cues.settings import CueSettings
+from pipelines.devices import compute_capability
 from pipelines.experiment.config import Experiment
 from pipelines.files import read_json, write_json
 from pipelines.training.settings import LoopSettings
@@ -70,15 +70,3 @@ def _filled(settings: Settings, restoring: dict[str, Any]) -> Settings:
 def _has_compiler() -> bool:
     """Whether torch.compile can build what a GPU's kernels are started by."""
     return any(map(shutil.which, ("cc", "gcc", "clang")))
-
-
-def compute_capability() -> int:
-    """The first number of the first NVIDIA GPU's compute capability; 0 without one. Asks the driver, not torch."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    number, device = ctypes.c_int(0), ctypes.c_int(0)
-    major = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
-    return 0 if failed or driver.cuDeviceGetAttribute(ctypes.byref(number), major, device) else number.value

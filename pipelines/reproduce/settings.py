@@ -11,10 +11,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from pipelines.errors import AgfasError, nearest
 from pipelines.evaluation.settings import HONEST_RULES, SELECTION_RULES, THRESHOLD_RULES
 from pipelines.experiment.file import read_mapping
+from pipelines.experiment.shipped import find_folder
 from pipelines.reproduce.papers import read_papers
 from pipelines.settings import Strict, explain
 
 FOLDER = Path("configs/paper")
+_TABLES = "*-*.yaml"
 
 RUNNING_BEST = "running_best"
 """A rule: the lowest HTER, at the target's own EER threshold, and the highest AUC over the kept checkpoints, each by
@@ -173,7 +175,7 @@ class TableChoice(Strict):
 
 def table_names(folder: Path = FOLDER) -> list[str]:
     """Names of the tables that have a configuration, in the papers' order."""
-    there = {path.stem.replace("-", "/", 1) for path in folder.glob("*-*.yaml")}
+    there = {path.stem.replace("-", "/", 1) for path in find_folder(folder, _TABLES).glob(_TABLES)}
     return [name for name in read_papers().tables if name in there]
 
 
@@ -188,6 +190,7 @@ def read_table(name: str, folder: Path = FOLDER) -> tuple[TableChoice, PaperSett
         raise AgfasError(f"{folder} holds no table. Set --configs to the folder configs/paper of the project.")
     if name not in names:
         raise AgfasError(f"Unknown table '{name}'; {nearest(name, names)}")
+    folder = find_folder(folder, _TABLES)
     path = folder / f"{name.replace('/', '-', 1)}.yaml"
     choice = _read(path, TableChoice)
     settings = _read(folder / f"{choice.settings}.yaml", PaperSettings)

@@ -20,6 +20,7 @@ from pipelines.data.prepare.sources import Sources, find_sources, title_of
 from pipelines.data.repeats import repeat_sentences
 from pipelines.errors import AgfasError
 from pipelines.experiment.file import read_mapping, set_dotted
+from pipelines.experiment.shipped import find_config
 from pipelines.files import read_json
 from pipelines.plain_yaml import parse_value
 from pipelines.processes import say
@@ -32,14 +33,14 @@ def read_recipe(config: Path | None, given: dict[str, Any], options: list[str]) 
     """The recipe of a YAML file, overridden by the command line.
 
     Args:
-        config: the file. Default: the defaults of `PrepareRecipe`.
+        config: the file, or the name of a shipped one. Default: the defaults of `PrepareRecipe`.
         given: values by key of `PrepareRecipe`; None: not given.
         options: `key=value` for the importer.
 
     Raises:
         AgfasError: no such file, not YAML, an unknown key, or a value that is not allowed.
     """
-    content = read_mapping(config, "recipe") if config else {}
+    content = read_mapping(find_config(config, "recipe")) if config else {}
     chosen = {name: value for name, value in given.items() if value is not None}
     content |= chosen
     overrides = {name: f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()}

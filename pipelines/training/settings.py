@@ -35,8 +35,8 @@ class LoopSettings(Strict):
         description="`adam` adds the weight decay to the gradient. `adamw_fused` reads weights and moments once, which"
         " is faster for large models; it rounds differently.",
     )
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: float = Field(1e-4, gt=0, description="The rate after the warm-up, before the schedule lowers it.")
+    weight_decay: float = Field(0.01, ge=0, description="How fast the weights shrink, in units of the rate.")
     decay_vectors: Annotated[bool, Added()] = Field(
         True,
         description="Weight decay of biases, norms and layer scales too, as in the papers' code; DINOv2 was trained"
@@ -95,7 +95,7 @@ class PlateauSettings(Strict):
     factor: float = Field(0.5, gt=0, lt=1, description="Factor of the learning rate.")
     patience: int = Field(7, ge=1, description="Evaluations without a better loss before the rate is lowered.")
     min_delta: float = Field(1e-4, ge=0, description="A loss must fall by more than this to count as better.")
-    min_learning_rate: float = Field(1e-9, ge=0)
+    min_learning_rate: float = Field(1e-9, ge=0, description="The rate is lowered no further.")
 
 
 class EarlyStoppingSettings(Strict):
@@ -158,8 +158,8 @@ class PdaSettings(Strict):
 class AugmentSettings(Strict):
     """Changes of the training faces beside mirroring and shifting."""
 
-    fas_aug: FasAugSettings | None = None
-    pda: PdaSettings | None = None
+    fas_aug: FasAugSettings | None = Field(None, description="FAS-Aug; `{}` takes its defaults.")
+    pda: PdaSettings | None = Field(None, description="Patch-wise augmentation; `{}` takes its defaults.")
 
 
 class TrainSettings(LoopSettings):
@@ -167,13 +167,15 @@ class TrainSettings(LoopSettings):
 
     steps: int = Field(4000, ge=0, description="0 does not train and uses `detector.weights` as published.")
     batch_size: int = Field(60, ge=1, description="Ignored: a step draws per_cell faces of each domain and label.")
-    optimizer: Literal["sgd", "adam", "adamw", "adamw_fused"] = "sgd"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
+    optimizer: Literal["sgd", "adam", "adamw", "adamw_fused"] = Field(
+        "sgd", description="`adam` adds the weight decay to the gradient; `adamw_fused` is faster for large models."
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="The rate after the warm-up, before the schedule lowers it.")
+    weight_decay: float = Field(5e-4, ge=0, description="How fast the weights shrink, in units of the rate.")
     schedule: Literal["constant", "cosine", "step", "plateau"] = Field(  # type: ignore[assignment]
         "cosine", description="`plateau` lowers the rate when the loss on the source dev faces stops falling."
     )
-    warmup: int = Field(400, ge=0)
+    warmup: int = Field(400, ge=0, description="Steps of linear warm-up from 0.")
     per_cell: int = Field(
         10,
         ge=1,
@@ -189,13 +191,17 @@ class TrainSettings(LoopSettings):
     augment: Annotated[AugmentSettings, Added()] = AugmentSettings()
     evaluations: int = Field(4, ge=1, description="Checkpoints kept for the selection rules, evenly spaced.")
     plateau: PlateauSettings = Field(PlateauSettings(), description="For `schedule: plateau`.")
-    early_stopping: EarlyStoppingSettings | None = None
+    early_stopping: EarlyStoppingSettings | None = Field(
+        None, description="End the training when the loss on the source dev faces stops falling."
+    )
     look_every: int = Field(
         50,
         ge=1,
         description="Steps between evaluations of the source dev loss, for `schedule: plateau` and `early_stopping`.",
     )
-    extra_live: ExtraLiveSettings | None = None
+    extra_live: ExtraLiveSettings | None = Field(
+        None, description="Live faces beside those of the training domains, in every step."
+    )
     depth_maps: Annotated[Path | None, Content(suffixes=MAPS)] = Field(
         None, description="Folder of depth maps, KEY.png or KEY.npz for a face's KEY. Default: pseudo-depth."
     )

@@ -35,7 +35,7 @@ ENTRIES = {
 }
 EVERYTHING = """
 import importlib, pkgutil
-for package in map(importlib.import_module, ("dfg", "oanet", "pipelines")):
+for package in map(importlib.import_module, ("dfg", "oanet", "pipelines", "agfas")):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if module.name not in ("pipelines.demo.page",):  # needs the extra `demo`
             importlib.import_module(module.name)

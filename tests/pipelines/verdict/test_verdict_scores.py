@@ -18,14 +18,16 @@ from pipelines.cues.job import CueJob
 from pipelines.cues.store import CueStore
 from pipelines.data.crop import resized_mask
 from pipelines.data.faces import open_faces
+from pipelines.data.records import load_faces
 from pipelines.errors import AgfasError
+from pipelines.evaluation.metrics import report
 from pipelines.evaluation.scoring import score_faces
 from pipelines.experiment.config import CueSettings
 from pipelines.experiment.plan import read_plan
 from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.pixels import to_unit_range
-from pipelines.verdict import FaceAntiSpoofing, from_run
+from pipelines.verdict import FaceAntiSpoofing, from_run, rates
 from pipelines.verdict.scorer import pixel_key
 
 
@@ -55,6 +57,29 @@ def test_score_is_the_evaluation_s(root, label):
     numbers = read_json(folder / "result.json")["folds"]["to_phone"]["rules"]["last/source_dev_eer"]
     assert (verdict.threshold, verdict.threshold_origin) == (numbers["threshold"], numbers["threshold_origin"])
     assert verdict.verdict == ("live" if verdict.score >= numbers["threshold"] else "attack")
+
+
+def test_error_rates_of_a_dataset_are_the_evaluation_s(root):
+    item = next(item for item in read_plan(root) if item.label == "image_only")
+    judge = FaceAntiSpoofing.from_run(root, "image_only", "to_phone")
+    dataset = load_faces(root.parent / "faces")
+    folder = Workspace(item.experiment).detector() / "to_phone" / "snapshots" / f"step_{STEPS[-1]:06d}"
+    faces = open_faces(root.parent / "faces", SIZE)
+    expected = score_faces(load_detector(folder), faces, None, np.arange(len(faces)), 16)
+    table = rates.score(judge, dataset)
+    np.testing.assert_allclose(table.score, expected, atol=1e-6)
+    assert table.key.tolist() == faces.keys.tolist()
+    tested = table.where(faces.splits == "test").by_video()
+    assert rates.evaluate(judge, dataset) == report(tested, judge.settings.threshold.value)
+    found = rates.evaluate(judge, root.parent / "faces", split=None, threshold=0.5)
+    assert found.bonafide + found.attacks == len(table.by_video())
+
+
+@pytest.mark.parametrize(("split", "words"), [("tset", "did you mean 'test'"), ("dev", "no faces of the split")])
+def test_a_split_without_faces_is_refused(root, split, words):
+    dataset = load_faces(root.parent / "faces").select([0])
+    with pytest.raises(AgfasError, match=words):
+        rates.evaluate(FaceAntiSpoofing.from_run(root, "image_only", "to_phone"), dataset, split=split)
 
 
 def test_restorations_and_score_are_those_of_a_cue_store(root, dfg, tmp_path):
