@@ -8,7 +8,7 @@ from pathlib import Path
 if sys.path[0] == os.getcwd() and Path(sys.path[0]).resolve() != Path(__file__).resolve().parents[1]:
     del sys.path[0]
 
-from pipelines.cli import main
+from pipelines.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -10,13 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention, apply_rot_embed_cat
-from timm.models.eva import EvaAttention
 from torch import Tensor
 
 from oanet.attention import Pluggable
 from oanet.batch import DetectorOutput
 from oanet.cue_encoder import CueEncoder
+from oanet.networks import Attention, EvaAttention, apply_rot_embed_cat
 from oanet.towers import ViTTower, check_blocks
 
 

@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from timm.models.eva import Eva, EvaBlock
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from oanet.checks import check_name
+from oanet.networks import Block, Eva, EvaBlock, VisionTransformer
 from oanet.sources import find_source, is_source
 from oanet.trunks import create_timm, resize, standardize
 

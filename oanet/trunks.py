@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.models import adapt_input_conv
-from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from oanet.checkpoints import load_weights
 from oanet.checks import check_name
+from oanet.networks import ResNet, adapt_input_conv, timm
 from oanet.sources import Source, find_source, is_source
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

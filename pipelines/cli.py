@@ -122,6 +122,19 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def run() -> None:
+    """`main` as a whole program: memory goes back to the system at once, where Python would take it apart for long."""
+    try:
+        main()
+    except SystemExit as end:
+        from pipelines.ending import end_at_once
+        from pipelines.processes import is_launched
+
+        if is_launched() or not isinstance(end.code, int):
+            raise  # processes that met others leave their group at Python's own end
+        end_at_once(end.code)
+
+
 def _trace() -> None:
     """With `--verbose`, where the error came from."""
     from pipelines.progress import is_verbose
@@ -139,4 +152,4 @@ def _os_message(error: OSError) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run()

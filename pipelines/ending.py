@@ -8,6 +8,7 @@ always does.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -123,6 +124,24 @@ def ignore_signals() -> None:
 def exit_code() -> int:
     """The code that the signal asks for; a plain `KeyboardInterrupt` is Ctrl-C."""
     return _watch.code or INTERRUPTED
+
+
+def end_at_once(code: int) -> NoReturn:
+    """Exit after all that Python does at its end, but for taking its objects apart.
+
+    With torch, that would touch every page of its libraries: a tenth of a second, and 120 MB.
+
+    Raises:
+        SystemExit: what was printed cannot be written; Python says so at its own end.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # Python's own end waits for threads first, too
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code)
 
 
 def leave(message: str, code: int) -> NoReturn:

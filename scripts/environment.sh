@@ -8,14 +8,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.10 python3; do
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.10 python3.14 python3; do
     [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "No Python from 3.10 to 3.13 was found. Install one, or name it: PYTHON=/path/to/python bash $0" >&2
+  echo "No Python from 3.10 to 3.14 was found. Install one, or name it: PYTHON=/path/to/python bash $0" >&2
   return 1
 }
 

@@ -233,6 +233,8 @@ def quickstart(
     """
     from pipelines.stages import sweep as stage
 
+    if "=" in config.name and not config.is_file():  # an override, behind no configuration
+        config, overrides = Path("configs/quickstart.yaml"), [str(config), *(overrides or ())]
     experiment = stage.scaled(_read(config, overrides, output), minutes)
     stage.print_plan(experiment) if dry_run else stage.run(experiment, jobs)
 

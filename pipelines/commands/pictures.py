@@ -206,10 +206,12 @@ def detect(
       agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
       agfas detect face.png --run runs/loo --aligned --save overlays/
     """
+    from pipelines.memory import without_looking_for_garbage
     from pipelines.stages import detect as stage
 
     where = stage.Place(run, model, published, label, fold)
-    detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    with without_looking_for_garbage():
+        detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
     text, refused = stage.run(
         paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
     )

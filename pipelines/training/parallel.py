@@ -15,10 +15,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from timm.layers import Attention, BatchNormAct2d, DropPath, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from oanet.networks import Attention, BatchNormAct2d, DropPath, convert_sync_batchnorm
 from oanet.objectives.base import Share
 from pipelines.errors import AgfasError
 from pipelines.processes import on_cpu

@@ -27,7 +27,6 @@ from pipelines.files import read_json, write_atomically, write_json
 from pipelines.fingerprint import file_sha256, folder_sha256
 from pipelines.seals import seal
 from pipelines.settings import explain
-from pipelines.verdict.card import model_card
 from pipelines.verdict.crops import GivenDetector, GivenParser, Loaded, load_parts
 from pipelines.verdict.scorer import Maker, Parts, Scorer
 from pipelines.verdict.settings import VERSION, About, LoadedPart, ModelSettings, SavedModel
@@ -55,6 +54,8 @@ def _replaceable(folder: Path) -> bool:
 
 
 def _write(folder: Path, parts: Parts, about: About) -> None:
+    from pipelines.verdict.card import model_card  # with it the metrics, which no verdict needs
+
     parts.scorer.detector.save_pretrained(folder / DETECTOR)
     if parts.scorer.maker is not None:
         parts.scorer.maker.save_pretrained(folder / GENERATOR)

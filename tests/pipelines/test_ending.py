@@ -205,3 +205,23 @@ def test_a_setting_that_no_process_can_use_is_told_once(tmp_path):
     ranks = ended(start(2, "-m", "pipelines.cli", "train", tmp_path / "none.yaml", AGFAS_TIMEOUT=60))
     assert [code for code, _, _ in ranks] == [1, 1]
     assert "".join(errors for _, _, errors in ranks).count("none.yaml") == 1
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_end_is_quick_and_leaves_nothing_undone(code):
+    program = (
+        "import atexit, threading, time; from pipelines.ending import end_at_once;"
+        "atexit.register(print, 'said at the end');"
+        "threading.Thread(target=lambda: (time.sleep(0.05), print('a thread'))).start();"
+        f"print('first', end=' '); end_at_once({code})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "first a thread\nsaid at the end\n")
+
+
+def test_what_cannot_be_written_is_said_at_the_end():
+    program = "from pipelines.ending import end_at_once; print('lost'); end_at_once(0)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode != 0
+    assert b"No space left" in done.stderr

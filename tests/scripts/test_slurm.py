@@ -66,7 +66,7 @@ def test_arguments_reach_every_process_as_they_were_quoted(sbatch, command):
     code, got, queued = sbatch(*given, nodes=2, tasks=4)
     assert code == 0
     assert queued == []
-    assert [arguments for arguments, _ in got] == [["-m", "pipelines.cli", *given]] * 4
+    assert [arguments for arguments, _ in got] == [["-m", "agfas", *given]] * 4
     assert [(places["RANK"], places["LOCAL_RANK"]) for _, places in got] == [
         ("0", "0"), ("1", "1"), ("2", "0"), ("3", "1")
     ]  # fmt: skip

@@ -1,0 +1,123 @@
+"""What it takes to start: one picture judged by a saved model in a process of its own, beside importing torch alone."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scripts.bench import CLONE
+from scripts.bench.turns import in_turns, plain_environment
+
+_REPEATS = 5
+_SIDE = 64
+# Detector, and whether a generator restores the face before it is judged.
+_MODELS = {
+    "livenessnet, a network of torch alone": ("livenessnet", False),
+    "image_only, a ViT of timm": ("image_only", False),
+    "oanet, with a generator's cue": ("oanet", True),
+}
+
+
+def cold_start_benchmark() -> list[dict[str, Any]]:
+    """Untrained models at their smallest, which judge one crop.
+
+    Returns:
+        A row each for `import torch`, `import torch, timm` and `agfas detect` with each model: medians of the processor
+        time (user and system) in seconds and of the peak resident memory in MB, of processes that start and end.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        picture = root / "face.png"
+        pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(picture)
+        commands = {"import torch": ("-c", "import torch"), "import torch, timm": ("-c", "import torch, timm")}
+        for number, (title, (detector, restores)) in enumerate(_MODELS.items()):
+            folder = root / f"model{number}"
+            _save(folder, detector, restores)
+            commands[f"agfas detect: {title}"] = (
+                "-m",
+                "agfas",
+                "detect",
+                str(picture),
+                "--model",
+                str(folder),
+                "--aligned",
+            )
+        found: dict[str, list[tuple[float, float]]] = {title: [] for title in commands}
+        for title in in_turns(commands, _REPEATS + 1):
+            found[title].append(_measured(*commands[title]))
+    rows = []
+    for title, runs in found.items():
+        seconds, megabytes = zip(*runs[1:], strict=True)  # the first fills the page cache
+        rows.append(
+            {
+                "benchmark": "cold-start",
+                "process": title,
+                "processor_seconds": statistics.median(seconds),
+                "fastest": min(seconds),
+                "peak_mb": statistics.median(megabytes),
+                "repeats": _REPEATS,
+            }
+        )
+    return rows
+
+
+def _measured(*arguments: str) -> tuple[float, float]:
+    """Processor seconds and peak megabytes of a Python process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    environment = {**plain_environment(), "PYTHONPATH": str(CLONE)}
+    started = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
+    _, status, used = os.wait4(started.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(arguments)} ended with status {status}.")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def _save(folder: Path, detector: str, restores: bool) -> None:
+    """A saved model with random weights."""
+    from oanet.detectors import build_detector
+    from pipelines.cues.settings import CueSettings
+    from pipelines.verdict import FaceAntiSpoofing
+    from pipelines.verdict.scorer import Scorer
+    from pipelines.verdict.settings import About, FaceSettings, ModelSettings, ThresholdSettings
+
+    cue = CueSettings(timestep=401, num_inference_steps=5) if restores else None
+    settings = ModelSettings(
+        label=detector, fold="none", detector=detector,
+        face=FaceSettings(size=_SIDE, crop_size=_SIDE, template="agfas", template_known=True, detector=None),
+        threshold=ThresholdSettings(value=0.5, origin="none", selection="last", rule="source_dev_eer", step=0), cue=cue,
+    )  # fmt: skip
+    about = About(
+        dataset="none", dataset_fingerprint="none", drawn=True, train_domains=[], counts=[], objective="erm", seed=0,
+        steps=0, parameters=0, generator=None, parts=[], versions={},
+    )  # fmt: skip
+    network = build_detector(detector, preset="tiny").eval()
+    scorer = Scorer(network, cue, _generator() if restores else None, "none")
+    FaceAntiSpoofing(settings, scorer, lambda: about).save_pretrained(folder)
+
+
+def _generator() -> Any:
+    """An untrained generator of the quickstart's kind."""
+    import torch
+
+    from dfg.autoencoder import PatchAutoencoder
+    from dfg.identity import IdentityEncoder
+    from dfg.pipeline import DeFakePipeline
+    from dfg.schedule import sd_scheduler
+    from dfg.unet import build_unet
+
+    autoencoder = PatchAutoencoder(4, 24)
+    autoencoder.fit(torch.rand(32, 3, _SIDE, _SIDE) * 2 - 1)
+    unet = build_unet("tiny", in_channels=24, sample_size=_SIDE // 4, cross_attention_dim=128)
+    return DeFakePipeline(autoencoder, unet, sd_scheduler(), IdentityEncoder.from_preset("tiny"))
