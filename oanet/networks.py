@@ -1,8 +1,9 @@
 """What is used of timm, imported without torch's compiler: else a third of the time in which a command starts.
 
-timm imports torchvision, and that imports `torch._dynamo.utils` for one function, which it calls on a GPU; with it come
-the whole compiler, sympy and triton. While timm is imported, a stand-in has the module's name: it brings the real one
-as soon as something of it is used.
+timm imports torchvision, and that imports `torch._dynamo.utils` for one function, which it calls on a GPU; timm itself
+keeps the compiler off one of its functions. With it come sympy and triton. While timm is imported, a stand-in has that
+module's name, and `torch.compiler.disable` waits until the function is called: either brings the compiler when it is
+used.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+import torch
 
 _COMPILER, _ASKED = "torch._dynamo.utils", "is_compile_supported"
 
@@ -34,15 +38,30 @@ class _StandIn(ModuleType):
         return lambda *given, **options: getattr(self._real(), _ASKED)(*given, **options)
 
 
+def _disabled_when_called(fn: Callable[..., Any] | None = None, recursive: bool = True, **options: Any) -> Any:
+    """`torch.compiler.disable` that asks the compiler when the function is called."""
+    if fn is None:
+        return partial(_disabled_when_called, recursive=recursive, **options)
+
+    @wraps(fn)
+    def called(*given: Any, **named: Any) -> Any:
+        return torch.compiler.disable(fn, recursive, **options)(*given, **named)
+
+    return called
+
+
 @contextmanager
 def _without_compiler() -> Iterator[None]:
     if _COMPILER in sys.modules:
         yield
         return
     stand_in = sys.modules[_COMPILER] = _StandIn(_COMPILER)
+    disable = torch.compiler.disable
+    torch.compiler.disable = _disabled_when_called
     try:
         yield
     finally:
+        torch.compiler.disable = disable
         if sys.modules.get(_COMPILER) is stand_in:
             del sys.modules[_COMPILER]
 

@@ -100,7 +100,7 @@ def _save(folder: Path, detector: str, restores: bool) -> None:
     )  # fmt: skip
     about = About(
         dataset="none", dataset_fingerprint="none", drawn=True, train_domains=[], counts=[], objective="erm", seed=0,
-        steps=0, parameters=0, generator=None, parts=[], versions={},
+        steps=0, parameters=0, generator=None, measured=None, parts=[], versions={},
     )  # fmt: skip
     network = build_detector(detector, preset="tiny").eval()
     scorer = Scorer(network, cue, _generator() if restores else None, "none")

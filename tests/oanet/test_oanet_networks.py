@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from oanet import networks
 
@@ -33,6 +34,19 @@ def test_anything_else_brings_it_at_once(stand_in):
         from colorsys import ONE_THIRD
     assert pytest.approx(1 / 3) == ONE_THIRD
     assert sys.modules["colorsys"].__file__
+
+
+def test_a_function_is_kept_from_the_compiler_when_it_is_called(stand_in, monkeypatch):
+    asked = []
+    real = torch.compiler.disable
+    monkeypatch.setattr(torch.compiler, "disable", lambda fn, recursive, **options: asked.append(options) or fn)
+    ours = torch.compiler.disable
+    with networks._without_compiler():
+        plain, named = torch.compiler.disable(abs), torch.compiler.disable(reason="none")(abs)
+    assert torch.compiler.disable is ours is not real
+    assert asked == []
+    assert plain(-1) == named(-1) == 1
+    assert asked == [{}, {"reason": "none"}]
 
 
 def test_a_module_that_is_there_stays(stand_in):
