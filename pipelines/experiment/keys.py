@@ -133,7 +133,7 @@ def _kind(field: Schema, inner: list[Schema]) -> str:
         values = [_as_yaml(value) for value in field.get("enum", [field.get("const")])]
         return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
     if field.get("type") == "array":
-        items = field.get("items") or next(iter(field.get("prefixItems", [])), {})
+        items: Schema = field.get("items") or next(iter(field.get("prefixItems", [])), {})
         return f"list of {_kind(items, inner)}"
     if field.get("type") == "string":
         return "path" if field.get("format") == "path" else "text"
