@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from PIL import Image
 from scripts.bench import CLONE
 from scripts.bench.turns import in_turns, plain_environment
 
-_REPEATS = 5
+_REPEATS = 3
 _SIDE = 64
 # Detector, and whether a generator restores the face before it is judged.
 _MODELS = {
@@ -68,6 +67,15 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
     return rows
 
 
+# A child counts the memory of its parent until it is another program: a small one starts the measured process.
+_STARTER = """
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, *sys.argv[1:]])
+_, status, used = os.wait4(child, 0)
+print(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
 def _measured(*arguments: str) -> tuple[float, float]:
     """Processor seconds and peak megabytes of a Python process.
 
@@ -75,11 +83,12 @@ def _measured(*arguments: str) -> tuple[float, float]:
         RuntimeError: it failed.
     """
     environment = {**plain_environment(), "PYTHONPATH": str(CLONE)}
-    started = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
-    _, status, used = os.wait4(started.pid, 0)
-    if status:
+    command = [sys.executable, "-S", "-c", _STARTER, *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    status, seconds, megabytes = said.splitlines()[-1].split()
+    if status != "0":
         raise RuntimeError(f"{' '.join(arguments)} ended with status {status}.")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return float(seconds), float(megabytes)
 
 
 def _save(folder: Path, detector: str, restores: bool) -> None:

@@ -332,9 +332,10 @@ def test_the_state_is_set_up_with_the_patience_that_was_asked_for(monkeypatch):
 @pytest.mark.parametrize(("launched", "count", "alone"), [(False, 3, True), (True, 1, True), (True, 2, False)])
 def test_a_launched_process_may_be_alone(monkeypatch, launched, count, alone):
     monkeypatch.setattr(processes, "is_launched", lambda: launched)
+    monkeypatch.setattr(processes, "on_cpu", lambda: True)
     here = SimpleNamespace(num_processes=count, is_main_process=False, process_index=2, device="a device")
     monkeypatch.setattr(processes, "state", lambda: here)
     assert processes._is_alone() is alone
     assert is_main() is not launched
     assert rank_and_world() == ((2, count) if launched else (0, 1))
-    assert processes.device() == "a device"
+    assert processes.device() == ("a device" if launched else "cpu")
