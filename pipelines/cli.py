@@ -70,7 +70,7 @@ TOGETHER = {
     *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
 }
 # What runs a model, on a device that can be chosen.
-COMPUTING = {*TOGETHER, pictures.detect, pictures.demo, pictures.save_model} - {pictures.synth}
+COMPUTING = {*TOGETHER, pictures.detect, pictures.demo, pictures.save_model, pictures.export} - {pictures.synth}
 for command in COMMANDS:
     work = command if command in TOGETHER else on_main(command)
     app.command(command.__name__.replace("_", "-"), cls=Command)(with_shared(work, computes=command in COMPUTING))

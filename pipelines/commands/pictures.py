@@ -306,6 +306,11 @@ def export(
 
     The folder holds the graph, the face detector, settings, a model card, and predict.py, which needs numpy, OpenCV
     and onnxruntime alone. Scores of 256 faces are compared with torch's; beyond a tolerance, nothing is written.
+
+    \b
+    Examples:
+      agfas export model/ --out exported/
+      agfas export model/ --out exported/ --format openvino --precision int8 --faces faces/
     """
     from pipelines.stages import export as stage
 
