@@ -170,6 +170,7 @@ def test_what_a_machine_is(monkeypatch):
     assert machine(None) == {"device": "unknown"}
     cpu = {"device": "a processor", "torch": torch.__version__, "threads": torch.get_num_threads()}
     assert machine(torch.device("cpu")) == cpu
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     gpu = {"device": "a processor", "torch": torch.__version__, "kernels": "fixed"}
     assert machine(torch.device("cuda")) == gpu
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -133,9 +133,7 @@ def test_a_plan_that_is_none_is_said_to_be_none(tmp_path):
 
 
 def test_a_mapping_of_a_file(tmp_path):
-    with pytest.raises(AgfasError, match=r"^No recipe at .*none\.yaml\. Look again\.$"):
-        read_mapping(tmp_path / "none.yaml", "recipe", "Look again.")
-    with pytest.raises(AgfasError, match=r"^No configuration at .*none\.yaml\. Check the name\.$"):
+    with pytest.raises(AgfasError, match=r"^No file at .*none\.yaml\. Check the name\.$"):
         read_mapping(tmp_path / "none.yaml")
     (tmp_path / "a.yaml").write_text("[1]")
     with pytest.raises(AgfasError, match=r"a\.yaml must hold a mapping of keys to values, not a list\."):
