@@ -20,6 +20,7 @@ from pipelines.report.comparison import Comparison, study_statistics
 from pipelines.report.contents import Gathered, Group, Study, Trial
 from pipelines.report.embedding import feature_map
 from pipelines.report.pictures import picture_grid
+from pipelines.sums import Damaged
 from pipelines.templates import data_uri, load_template
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -120,9 +121,15 @@ Made = TypeVar("Made")
 
 
 def _or_reason(make: Callable[[Study], Made], study: Study, what: str) -> tuple[Made | None, str]:
-    """What `make` gives; or None, and a sentence that says why there is none."""
+    """What `make` gives; or None, and a sentence that says why there is none.
+
+    Raises:
+        Damaged: a file is not what was written, which a line on a page would hide.
+    """
     try:
         return make(study), ""
+    except Damaged:
+        raise
     except (AgfasError, OSError) as error:
         return None, f"{what}: {error}"
 

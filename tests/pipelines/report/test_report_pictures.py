@@ -18,6 +18,7 @@ from pipelines.report.embedding import FeatureMap
 from pipelines.report.gather import gather
 from pipelines.report.pictures import picture_grid
 from pipelines.stages import report
+from pipelines.sums import Damaged
 
 
 def test_grid_shows_a_typical_and_the_hardest_face_of_each_kind(tmp_path, monkeypatch):
@@ -62,3 +63,14 @@ def test_without_a_generator_there_are_no_pictures(tmp_path):
     make_output(root, make_experiment(root, protocol=protocol))
     with pytest.raises(AgfasError, match=r"^No finished generator at"):
         picture_grid(gather(root).studies[0])
+
+
+def test_a_damaged_shard_is_no_line_on_a_page(tmp_path):
+    def fails(error):
+        raise error
+
+    path = tmp_path / "00001.safetensors"
+    found = report_page._or_reason(lambda study: fails(AgfasError("they are not drawn")), None, "No pictures")
+    assert found == (None, "No pictures: they are not drawn")
+    with pytest.raises(Damaged, match=r"00001\.safetensors is not what was written"):
+        report_page._or_reason(lambda study: fails(Damaged(path, "Make it again.")), None, "No pictures")
