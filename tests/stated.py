@@ -11,12 +11,31 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 STORED = Path(__file__).with_name("stated.json")
 _PLAIN = ("str", "int", "float", "bool", "tuple", "list", "dict", "mappingproxy", "NoneType", "Decision", "ndarray")
+
+
+def assert_unchanged(now: dict[str, str], former: dict[str, str]) -> None:
+    """What was stated is stated; more may be."""
+    assert {name: now.get(name) for name in former} == former
+
+
+def assert_reports_are_off(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing a library turns reports of others off, unless the user has turned them on."""
+    names = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
+    for given, expected in ((None, "1"), ("0", "0")):
+        for name in names:
+            monkeypatch.delenv(name, raising=False) if given is None else monkeypatch.setenv(name, given)
+        importlib.reload(library)
+        assert [os.environ[name] for name in names] == [expected, expected]
 
 
 def stated(module: str) -> dict[str, str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-
 import pytest
-from stated import before, stated
+from stated import assert_reports_are_off, assert_unchanged, before, stated
 
 import oanet
 from oanet.names import DETECTORS
@@ -41,19 +38,12 @@ def presets() -> dict[str, str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_a_module_states_is_what_it_was(module):
-    now, former = stated(module), before(module)
-    assert {name: now.get(name) for name in former} == former
+    assert_unchanged(stated(module), before(module))
 
 
 def test_presets_are_what_they_were():
-    now, former = presets(), before("presets")
-    assert {name: now.get(name) for name in former} == former
+    assert_unchanged(presets(), before("presets"))
 
 
 def test_reports_of_other_libraries_are_off_unless_the_user_turned_them_on(monkeypatch):
-    names = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
-    for given, expected in ((None, "1"), ("0", "0")):
-        for name in names:
-            monkeypatch.delenv(name, raising=False) if given is None else monkeypatch.setenv(name, given)
-        importlib.reload(oanet)
-        assert [os.environ[name] for name in names] == [expected, expected]
+    assert_reports_are_off(oanet, monkeypatch)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.experiment.config import Experiment
+from pipelines.experiment.file import build_experiment
+
 SMALL_LIMITED: dict[str, Any] = {
     "data": {
         "name": "synthetic", "size": 32, "domains": ["webcam", "phone", "tablet"], "subjects": 5, "live_videos": 1,
@@ -49,3 +52,8 @@ def chain_settings(root: Path) -> dict[str, Any]:
         "train": {"steps": 2, "warmup": 1, "per_cell": 2, "evaluations": 2, "log_every": 1},
         "evaluate": {"replicates": 100},
     }  # fmt: skip
+
+
+def one_of(name: str, **more: Any) -> Experiment:
+    """An experiment whose cues a generator of that name makes."""
+    return build_experiment({"generator": {"name": name}, "cue": {"source": name}, **more}, "the test")

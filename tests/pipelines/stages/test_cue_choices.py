@@ -7,25 +7,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_experiments import chain_settings
+from small_experiments import one_of
 
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
-from pipelines.experiment.file import build_experiment
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import (
     cues,
     ray_cues,
 )
-
-
-@pytest.fixture
-def small(tmp_path) -> Experiment:
-    return build_experiment(chain_settings(tmp_path / "out"), "the test")
-
-
-def one_of(name: str, **more) -> Experiment:
-    return build_experiment({"generator": {"name": name}, "cue": {"source": name}, **more}, "the test")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_experiments import chain_settings
 
 from pipelines.errors import AgfasError
-from pipelines.experiment.config import Experiment
-from pipelines.experiment.file import build_experiment, with_overrides
+from pipelines.experiment.file import with_overrides
 from pipelines.experiment.plan import expand
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import (
@@ -20,11 +18,6 @@ from pipelines.stages import (
     detect,
     evaluate,
 )
-
-
-@pytest.fixture
-def small(tmp_path) -> Experiment:
-    return build_experiment(chain_settings(tmp_path / "out"), "the test")
 
 
 def test_a_sweep_is_no_single_experiment(small):

@@ -9,23 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_experiments import chain_settings
 
 from pipelines import ending
 from pipelines.errors import AgfasError
-from pipelines.experiment.config import Experiment
-from pipelines.experiment.file import build_experiment, with_overrides
+from pipelines.experiment.file import with_overrides
 from pipelines.experiment.plan import Planned, expand
 from pipelines.experiment.workspace import Workspace
 from pipelines.stages import (
     chain,
     sweep,
 )
-
-
-@pytest.fixture
-def small(tmp_path) -> Experiment:
-    return build_experiment(chain_settings(tmp_path / "out"), "the test")
 
 
 @pytest.fixture

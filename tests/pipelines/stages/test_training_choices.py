@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_experiments import chain_settings
+from small_experiments import one_of
 from training_parts import make_faces
 
 from oanet.detectors import build_detector
 from pipelines.data.protocols import Fold
 from pipelines.errors import AgfasError
-from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.stages import (
     chain,
@@ -25,15 +24,6 @@ from pipelines.stages import (
     train_identity,
 )
 from pipelines.training.settings import EarlyStoppingSettings, PlateauSettings
-
-
-@pytest.fixture
-def small(tmp_path) -> Experiment:
-    return build_experiment(chain_settings(tmp_path / "out"), "the test")
-
-
-def one_of(name: str, **more) -> Experiment:
-    return build_experiment({"generator": {"name": name}, "cue": {"source": name}, **more}, "the test")
 
 
 @pytest.mark.parametrize(
