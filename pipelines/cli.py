@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pipelines import __version__
-from pipelines.commands import configuration, experiments, pictures
+from pipelines.commands import configuration, experiments, pictures, verdicts
 from pipelines.commands.shared import Command, with_shared
 from pipelines.processes import on_main
 
@@ -57,11 +57,11 @@ COMMANDS = (
     experiments.reproduce,
     experiments.probe,
     experiments.report,
-    pictures.detect,
-    pictures.demo,
-    experiments.threshold,
-    pictures.save_model,
-    pictures.export,
+    verdicts.detect,
+    verdicts.demo,
+    verdicts.threshold,
+    verdicts.save_model,
+    verdicts.export,
     configuration.config,
 )
 # What launched processes do together. The rest is work for one: the main process does it, and the others end.
@@ -70,7 +70,7 @@ TOGETHER = {
     *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
 }
 # What runs a model, on a device that can be chosen.
-COMPUTING = {*TOGETHER, pictures.detect, pictures.demo, pictures.save_model, pictures.export} - {pictures.synth}
+COMPUTING = {*TOGETHER, verdicts.detect, verdicts.demo, verdicts.save_model, verdicts.export} - {pictures.synth}
 for command in COMMANDS:
     work = command if command in TOGETHER else on_main(command)
     app.command(command.__name__.replace("_", "-"), cls=Command)(with_shared(work, computes=command in COMPUTING))

@@ -330,30 +330,6 @@ def report(
     typer.echo(f"Report: {stage.run(run)}")
 
 
-def threshold(
-    source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
-    target: Annotated[Path | None, typer.Option(help="Another score table, tested at the fixed thresholds.")] = None,
-    label: Annotated[str | None, typer.Option(help="Experiment of an output folder. Default: the first.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Its protocol fold. Default: the first.")] = None,
-    max_bpcer: Annotated[
-        float, typer.Option(help="Share of live videos that the threshold `max_bpcer` may reject.")
-    ] = 0.05,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Choose thresholds on development scores.
-
-    Their error rates are reported there and on the target.
-
-    \b
-    Examples:
-      agfas threshold runs/loo --max-bpcer 0.01
-      agfas threshold dev.parquet --target test.parquet --json
-    """
-    from pipelines.stages import threshold as stage
-
-    typer.echo(stage.run(source, target, label, fold, max_bpcer, as_json))
-
-
 def _read(config: Path, overrides: list[str] | None, output: Path | None, gpu: str | None = None) -> Experiment:
     """The experiment of a file, with the overrides of the command line; for a named GPU in the profile that it has."""
     from pipelines.experiment.file import read_experiment, read_mapping

@@ -1,4 +1,4 @@
-"""What every command has: how much it says, and where it computes; and the names that its help lists."""
+"""What every command has, how much it says and where it computes; options of several; the names that help lists."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say less: no progres
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, or one GPU such as cuda:1. Default: the GPUs, if any.")
 ]
+
+FaceDetector = Annotated[
+    str | None, typer.Option("--face-detector", help="Face detector: yunet, insightface, retinaface or mtcnn.")
+]
+Weights = Annotated[Path | None, typer.Option(help="The face detector's weights, a file or a folder.")]
 
 
 def with_shared(command: Callable[..., Any], computes: bool) -> Callable[..., Any]:
@@ -76,7 +82,6 @@ def shipped_names() -> str:
 def complete_config(incomplete: str) -> list[str]:
     """What a shell offers for CONFIG: shipped names, and the YAML files and folders beside the text so far."""
     from glob import escape, glob
-    from pathlib import Path
 
     from pipelines.experiment.shipped import shipped_experiments
 

@@ -1,0 +1,204 @@
+"""Commands that judge with a trained detector, and that save it, export it, or choose its threshold.
+
+`--out` is what a command writes; `--run` is a run's folder, `--model` a saved model, both only read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.shared import FaceDetector, Weights
+
+PublishedWeights = Annotated[
+    Path | None,
+    typer.Option(
+        help="The face detector's weights, a file or a folder; with --published the folder that holds the published"
+        " files too."
+    ),
+]
+FaceWeights = Annotated[
+    Path | None,
+    typer.Option(help="With --published: the face detector's weights. Default: found in the folder of --weights."),
+]
+Published = Annotated[
+    str | None,
+    typer.Option(
+        help="A published network, instead of --run: minifasnet, liveness_vit or insightface_liveness. --weights names"
+        " the folder with its files."
+    ),
+]
+ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
+Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")]
+Run = Annotated[Path | None, typer.Option(help="Output folder of a quickstart, a sweep or a single experiment.")]
+Model = Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")]
+Label = Annotated[
+    str | None, typer.Option(help="Experiment of the run. Default: the first with a generator's cue.")
+]  # fmt: skip
+Fold = Annotated[str | None, typer.Option(help="Protocol fold whose detector is used. Default: the first.")]
+
+
+def detect(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    run: Run = None,
+    model: Model = None,
+    published: Published = None,
+    label: Label = None,
+    fold: Fold = None,
+    aligned: Aligned = False,
+    face_detector: FaceDetector = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
+    parsing_weights: ParsingWeights = None,
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Every face in a picture, not only the largest, which decides.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write the answers to this CSV file.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+) -> None:
+    """Decide whether the faces in pictures and videos are live.
+
+    \b
+    Examples:
+      agfas detect photo.jpg clip.mp4 folder/ --model model/
+      agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
+      agfas detect face.png --run runs/loo --aligned --save overlays/
+    """
+    from pipelines.memory import without_looking_for_garbage
+    from pipelines.stages import detect as stage
+
+    where = stage.Place(run, model, published, label, fold)
+    with without_looking_for_garbage():
+        detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    text, refused = stage.run(
+        paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
+    )
+    typer.echo(text)
+    if refused:
+        typer.echo(f"agfas: {refused} could not be judged; the reason is beside each.", err=True)
+        raise typer.Exit(1)
+
+
+def demo(
+    run: Run = None,
+    model: Model = None,
+    published: Published = None,
+    label: Label = None,
+    fold: Fold = None,
+    aligned: Aligned = False,
+    face_detector: FaceDetector = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
+    parsing_weights: ParsingWeights = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits everyone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A name that the page has besides, such as a proxy's; may be repeated.")
+    ] = None,
+) -> None:
+    """Serve a page that judges an upload or the webcam.
+
+    Needs the extra `demo`.
+
+    \b
+    Examples:
+      agfas demo --model model/
+      agfas demo --run runs/quickstart --aligned --port 8000
+    """
+    from functools import partial
+
+    from pipelines.stages import demo as stage
+    from pipelines.stages.detect import Place, open_detector
+
+    where = Place(run, model, published, label, fold)
+    opened = partial(open_detector, where, face_detector, weights, face_weights, parsing_weights)
+    stage.run(opened, host, port, aligned, name or (), typer.echo)
+
+
+def save_model(
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")
+    ] = None,
+    published: Published = None,
+    label: Label = None,
+    fold: Fold = None,
+    face_detector: FaceDetector = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
+    parsing_weights: ParsingWeights = None,
+) -> None:
+    """Save a trained detector, or a published one, as one folder.
+
+    The folder has everything that the detector needs, and a model card.
+
+    \b
+    Examples:
+      agfas save-model runs/photos --out model/ --face-detector yunet --weights yunet.onnx
+    """
+    from pipelines.stages import detect as stage
+
+    where = stage.Place(run, None, published, label, fold)
+    detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    typer.echo(stage.save_model(detector, out))
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the exported model to write.")],
+    format: Annotated[str, typer.Option(help="Of the graph: onnx, or openvino (extra `openvino`).")] = "onnx",
+    precision: Annotated[
+        str, typer.Option(help="float32; float16, weights in half the room; or int8, the detector's arithmetic.")
+    ] = "float32",
+    faces: Annotated[
+        Path | None,
+        typer.Option(help="A prepared dataset on which scores are compared. Default: the built-in benchmark's faces."),
+    ] = None,
+    aligned_only: Annotated[
+        bool, typer.Option("--aligned-only", help="Without a face detector: the pictures will be aligned crops.")
+    ] = False,
+    face_detector: FaceDetector = None,
+    weights: Weights = None,
+) -> None:
+    """Write a saved model as a graph that needs neither this program nor torch.
+
+    The folder holds the graph, the face detector, settings, a model card, and predict.py, which needs numpy, OpenCV
+    and onnxruntime alone. Scores of 256 faces are compared with torch's; beyond a tolerance, nothing is written.
+
+    \b
+    Examples:
+      agfas export model/ --out exported/
+      agfas export model/ --out exported/ --format openvino --precision int8 --faces faces/
+    """
+    from pipelines.stages import export as stage
+
+    chosen = stage.Choice(format, precision, faces, aligned_only)
+    typer.echo(stage.run(model, out, chosen, face_detector, weights))
+
+
+def threshold(
+    source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
+    target: Annotated[Path | None, typer.Option(help="Another score table, tested at the fixed thresholds.")] = None,
+    label: Annotated[str | None, typer.Option(help="Experiment of an output folder. Default: the first.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Its protocol fold. Default: the first.")] = None,
+    max_bpcer: Annotated[
+        float, typer.Option(help="Share of live videos that the threshold `max_bpcer` may reject.")
+    ] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Choose thresholds on development scores.
+
+    Their error rates are reported there and on the target.
+
+    \b
+    Examples:
+      agfas threshold runs/loo --max-bpcer 0.01
+      agfas threshold dev.parquet --target test.parquet --json
+    """
+    from pipelines.stages import threshold as stage
+
+    typer.echo(stage.run(source, target, label, fold, max_bpcer, as_json))
