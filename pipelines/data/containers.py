@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.data import images
 from pipelines.data.formats import PICTURE, head_of, kind_of
+from pipelines.data.held import File, HeldFile, size_of
 from pipelines.errors import AgfasError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SOUND_AFTER = 1.0
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: File) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A container and the stream that a player shows: the default one, then the largest; never a cover picture.
 
     Raises:
@@ -40,17 +40,20 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:
         # The names and titles in a file may be in any encoding, and nobody reads them here.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        given = path.open() if isinstance(path, HeldFile) else f"file:{path}"
+        container = av.open(given, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise _not_a_video(path, error) from error
     with container:
+        if isinstance(path, HeldFile):
+            path.check_seconds((container.duration or 0) / av.time_base)
         stream = _shown_stream(container, path)
         context = stream.codec_context
         if context is None:
             raise AgfasError(f"{path} has an unknown codec. Export it as MP4 with H.264.")
         images.check_size(path, (context.width, context.height), "frames of ")
         # The size may change on the way.
-        context.options = {"max_pixels": str(images.MAX_PIXELS)}
+        context.options = {"max_pixels": str(images.most_pixels(path))}
         # Videos are decoded in parallel processes; threads within one would only add memory.
         context.thread_count = 1
         yield container, stream
@@ -61,7 +64,7 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
     return [s for s in container.streams.video if not s.disposition & type(s.disposition).attached_pic]
 
 
-def _shown_stream(container: InputContainer, path: Path) -> VideoStream:
+def _shown_stream(container: InputContainer, path: File) -> VideoStream:
     pictures = picture_streams(container)
     if not pictures and is_cut(path):
         raise _without_index(path, "it ends early")
@@ -76,7 +79,7 @@ def _shown_stream(container: InputContainer, path: Path) -> VideoStream:
     return max(pictures, key=rank)
 
 
-def _not_a_video(path: Path, error: Exception) -> AgfasError:
+def _not_a_video(path: File, error: Exception) -> AgfasError:
     kind = kind_of(head_of(path))
     if kind is not None and kind.medium == PICTURE:
         return images.NotRead(path, kind.name, f"Give it a name that ends in {kind.suffixes[0]}.", "not a video")
@@ -85,7 +88,7 @@ def _not_a_video(path: Path, error: Exception) -> AgfasError:
     return AgfasError(f"{path} is not a video that can be read ({in_short(error)}). {_ALLOWED}")
 
 
-def _without_index(path: Path, why: str) -> AgfasError:
+def _without_index(path: File, why: str) -> AgfasError:
     return AgfasError(
         f"{path} is a video that is damaged or cut short: its index, which may be at its end, cannot be read ({why})."
         " Copy or export it again."
@@ -153,14 +156,14 @@ class Counted:
     fps: float
 
 
-def is_listed(stream: VideoStream, path: Path) -> bool:
+def is_listed(stream: VideoStream, path: File) -> bool:
     """Whether the container lists every frame that a player shows, so that they need not be counted by decoding.
 
     Not of a clip whose beginning an edit list hides, a file that ends before its index does, chunks without a picture
     (dropped frames), or fragments behind the index.
     """
     entries: Any = getattr(stream, "index_entries", ())
-    size = path.stat().st_size
+    size = size_of(path)
     return (
         0 < len(entries) == stream.frames
         and bool(entries[0].is_keyframe)
@@ -168,7 +171,7 @@ def is_listed(stream: VideoStream, path: Path) -> bool:
     )
 
 
-def count_frames(path: Path) -> Counted:
+def count_frames(path: File) -> Counted:
     """Decode a video from its beginning to its end.
 
     Raises:
@@ -181,6 +184,8 @@ def count_frames(path: Path) -> Counted:
         for count, frame in enumerate(decoding, 1):
             last = frame.time or 0.0
             first = first if count > 1 else last
+            if isinstance(path, HeldFile):
+                path.check_seconds(last - first)
         fps = (count - 1) / (last - first) if last > first else float(stream.average_rate or 0)
         promised = 0
         if decoding.lost or is_cut(path):
@@ -198,9 +203,9 @@ def _by_duration(container: InputContainer, count: int, last: float, reached: fl
     return round(count * whole / (reached - start)) if last > start and reached - last < _SOUND_AFTER else count
 
 
-def is_cut(path: Path) -> bool:
+def is_cut(path: File) -> bool:
     """Whether a file ends before its container says so: MP4 and MOV, AVI, MKV and WebM."""
-    size = path.stat().st_size
+    size = size_of(path)
     with path.open("rb") as stream:
         head = stream.read(16)
         if head.startswith(b"RIFF"):

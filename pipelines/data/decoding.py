@@ -5,12 +5,11 @@ Pillow checks the size of a picture, but decodes a JPEG as often as the file ask
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
 import struct
-from pathlib import Path
 from typing import Any
+
+from pipelines.data.held import File, searchable, size_of
 
 # A marker with a segment behind it, or the end; bytes of a scan and its restart marks are passed over.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -23,9 +22,9 @@ _PIECES = (273, 279, 324, 325)  # offsets and lengths of strips and tiles
 _STRIPS, _TILES, _SUBFILE, _DNG = 273, 324, 254, 50706
 
 
-def count_scans(path: Path, most: int) -> int:
+def count_scans(path: File, most: int) -> int:
     """The passes that a JPEG sends its picture in, up to its end; more than `most` are not counted on."""
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with searchable(path) as data:
         place, found = 2, 0
         while found <= most and (mark := _MARKER.search(data, place)):
             code, place = mark[1][0], mark.end()
@@ -38,15 +37,15 @@ def count_scans(path: Path, most: int) -> int:
     return found
 
 
-def check_directory(path: Path) -> None:
+def check_directory(path: File) -> None:
     """Check the first directory of a TIFF: its tags lie in the file, once, and its strips can be counted.
 
     Raises:
         ValueError: they do not.
         struct.error: it ends early.
     """
+    size = size_of(path)
     with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
         head = stream.read(16)
         order, big = "<" if head.startswith(b"II") else ">", 43 in head[2:4]
         stream.seek(struct.unpack_from(f"{order}Q" if big else f"{order}L", head, 8 if big else 4)[0])
@@ -63,10 +62,10 @@ def check_directory(path: Path) -> None:
             raise ValueError(f"it is cut into {values} pieces")
 
 
-def scans_of_strips(path: Path, tags: Any) -> int:
+def scans_of_strips(path: File, tags: Any) -> int:
     """At most the passes of any strip of a TIFF that holds JPEG."""
     places = tags.get(_STRIPS) or tags.get(_TILES) or ()
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with searchable(path) as data:
         found = sum(1 for _ in re.finditer(rb"\xff\xda", data))
     # Strips that share a place may all be the one with the most passes.
     return found if len(set(places)) < len(places) else found - len(places) + 1

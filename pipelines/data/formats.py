@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from pipelines.data.held import File
+
 PICTURE, VIDEO = "picture", "video"
 # Bytes that `kind_of` looks at: MPEG transport streams repeat their mark every 188 or 192 bytes.
 HEAD = 400
@@ -144,7 +146,7 @@ def is_of_the_system(name: str) -> bool:
     return name.startswith("._") or name.lower() in _OF_THE_SYSTEM
 
 
-def head_of(path: Path) -> bytes:
+def head_of(path: File) -> bytes:
     """The first bytes of a file; none of one that cannot be read."""
     try:
         with path.open("rb") as stream:

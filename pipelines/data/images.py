@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageErr
 
 from pipelines.data.decoding import check_directory, count_scans, is_raw, scans_of_strips
 from pipelines.data.formats import HEAD, VIDEO, Kind, kind_of
+from pipelines.data.held import File, HeldFile
 from pipelines.errors import AgfasError
 
 # Width times height; each pixel takes three bytes of memory.
@@ -49,7 +49,7 @@ class NotRead(AgfasError):
         kind: what it is, with its article.
     """
 
-    def __init__(self, path: Path, kind: str, advice: str, what: str = "which is not read") -> None:
+    def __init__(self, path: File, kind: str, advice: str, what: str = "which is not read") -> None:
         super().__init__(f"{path} is {kind}, {what}. {advice}")
         self.kind = kind
 
@@ -71,12 +71,12 @@ class PictureFile:
     plain: bool
 
 
-def read_picture(path: Path, *, max_pixels: int | None = None, side: int | None = None) -> Image.Image:
+def read_picture(path: File, *, max_pixels: int | None = None, side: int | None = None) -> Image.Image:
     """Read a picture file as RGB, rotated by its EXIF orientation; see `read_noted`."""
     return read_noted(path, max_pixels=max_pixels, side=side).image
 
 
-def read_noted(path: Path, *, max_pixels: int | None = None, side: int | None = None) -> PictureFile:
+def read_noted(path: File, *, max_pixels: int | None = None, side: int | None = None) -> PictureFile:
     """Read a picture file, and what is to be said of it.
 
     The content decides the format, not the name. The size in the header is checked before any pixel is decoded.
@@ -84,7 +84,7 @@ def read_noted(path: Path, *, max_pixels: int | None = None, side: int | None = 
 
     Args:
         path: of the file.
-        max_pixels: most pixels; it also bounds the time of a JPEG in many scans. Default: `MAX_PIXELS`.
+        max_pixels: most pixels; it also bounds the time of a JPEG in many scans. Default: see `most_pixels`.
         side: what the caller needs on the longer side: a larger picture comes at 1/2, 1/4 or 1/8, never below it. A
             JPEG is decoded at that size.
 
@@ -93,7 +93,7 @@ def read_noted(path: Path, *, max_pixels: int | None = None, side: int | None = 
         AgfasError: no file, an empty file, no picture, too many pixels, or a truncated picture.
     """
     check_file(path, "picture")
-    most = MAX_PIXELS if max_pixels is None else max_pixels
+    most = most_pixels(path) if max_pixels is None else max_pixels
     head = _head(path)
     kind = _readable(path, head)
     if kind.plugin == "PNG" and len(head) >= 24:  # Pillow reads a PNG up to its first pixels before it gives the size
@@ -104,7 +104,8 @@ def read_noted(path: Path, *, max_pixels: int | None = None, side: int | None = 
         try:
             if kind.plugin == "TIFF":
                 check_directory(path)
-            with Image.open(path, formats=(kind.plugin,)) as image:
+            given = path.open() if isinstance(path, HeldFile) else path
+            with Image.open(given, formats=(kind.plugin,)) as image:
                 check_size(path, image.size, most=most)
                 return _loaded(path, image, kind, most, side)
         except Image.DecompressionBombError:
@@ -125,7 +126,7 @@ def decode_picture(content: bytes) -> np.ndarray:
             return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
 
 
-def _readable(path: Path, head: bytes) -> Kind:
+def _readable(path: File, head: bytes) -> Kind:
     """The kind of a picture that is read, by its first bytes."""
     kind = kind_of(head)
     if kind is None:
@@ -154,7 +155,7 @@ def _heif() -> bool:
     return True
 
 
-def _loaded(path: Path, image: Image.Image, kind: Kind, most: int, side: int | None) -> PictureFile:
+def _loaded(path: File, image: Image.Image, kind: Kind, most: int, side: int | None) -> PictureFile:
     """Decode an opened picture whose size has been checked."""
     note = _note(image, kind)
     if kind.plugin == "JPEG":
@@ -187,7 +188,7 @@ def _note(image: Image.Image, kind: Kind) -> str:
     return "it is animated; its first frame is read" if animated else ""
 
 
-def _check_scans(path: Path, size: tuple[int, int], scans: int, most: int) -> None:
+def _check_scans(path: File, size: tuple[int, int], scans: int, most: int) -> None:
     if scans > min(_MAX_SCANS, _MAX_WORK * most / max(1, size[0] * size[1])):
         raise AgfasError(
             f"{path} sends its {size[0]} x {size[1]} pixels in {scans if scans <= _MAX_SCANS else 'too many'} scans,"
@@ -208,7 +209,7 @@ def _reduced(picture: Image.Image, side: int | None) -> Image.Image:
     return picture
 
 
-def _check_numbers(path: Path, image: Image.Image, most: int) -> None:
+def _check_numbers(path: File, image: Image.Image, most: int) -> None:
     """Refuse a TIFF whose numbers are no grey levels of up to 16 bits, and one that is larger than its picture."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     if is_raw(tags):
@@ -278,12 +279,16 @@ def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]
         yield (0, top), image.crop((0, top, image.width, min(image.height, top + rows)))
 
 
-def check_file(path: Path, what: str) -> None:
+def check_file(path: File, what: str) -> None:
     """Check that a picture or video file exists and is not empty.
 
     Raises:
         AgfasError: no such file, a folder, or an empty file.
     """
+    if isinstance(path, HeldFile):
+        if not path.content:
+            raise AgfasError(f"{path} is empty (0 bytes). Send it again.")
+        return
     if path.is_dir():
         raise AgfasError(f"{path} is a folder, not a {what}. Name one {what} file in it.")
     if not path.is_file():
@@ -292,7 +297,7 @@ def check_file(path: Path, what: str) -> None:
         raise AgfasError(f"{path} is empty (0 bytes). Export or copy it again.")
 
 
-def _head(path: Path) -> bytes:
+def _head(path: File) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(HEAD)
@@ -300,19 +305,25 @@ def _head(path: Path) -> bytes:
         raise AgfasError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
 
 
-def _damaged(path: Path, kind: Kind, why: str) -> AgfasError:
+def _damaged(path: File, kind: Kind, why: str) -> AgfasError:
     again = "Export or copy it again." if kind.plugin in _PLAIN else "Copy it again, or export it as JPEG."
     return AgfasError(f"{path} is a damaged {kind.name.partition(' ')[2]}: {why}. {again}")
 
 
-def check_size(path: Path, size: tuple[int, int], of: str = "", most: int | None = None) -> None:
-    """Raise AgfasError for more than `most` pixels (`MAX_PIXELS`); `of` says which picture of a file it is."""
-    most = MAX_PIXELS if most is None else most
+def most_pixels(path: File) -> int:
+    """How many pixels are read of a file: `MAX_PIXELS`, or what a file in memory may have."""
+    given = path.max_pixels if isinstance(path, HeldFile) else None
+    return MAX_PIXELS if given is None else given
+
+
+def check_size(path: File, size: tuple[int, int], of: str = "", most: int | None = None) -> None:
+    """Raise AgfasError for more than `most` pixels (`most_pixels`); `of` says which picture of a file it is."""
+    most = most_pixels(path) if most is None else most
     if size[0] * size[1] > most or max(size) > _MAX_SIDE:
         raise _too_large(path, f"{of}{size[0]} x {size[1]}", most)
 
 
-def _too_large(path: Path, size: str, most: int) -> AgfasError:
+def _too_large(path: File, size: str, most: int) -> AgfasError:
     sides = f" and sides of {_MAX_SIDE:,}" if most >= _MAX_SIDE else ""
     return AgfasError(
         f"{path} has {size} pixels; at most {most / 1e6:.3g} million{sides} are read. Crop it to the face"

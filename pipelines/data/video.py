@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.data.containers import Decoding, count_frames, is_listed, opened, picture_streams
+from pipelines.data.held import File
 from pipelines.data.images import check_file, check_size
 from pipelines.errors import AgfasError
 
@@ -56,7 +56,7 @@ class VideoFile:
         note: what is to be said of the file, such as frames that it lost; empty if nothing.
     """
 
-    path: Path
+    path: File
     count: int
     fps: float
     start: int | None
@@ -115,7 +115,7 @@ class Miscounted(AgfasError):
     """A video lists more frames than can be decoded."""
 
 
-def open_video(path: Path) -> VideoFile:
+def open_video(path: File) -> VideoFile:
     """Open a video file, decode its first frame and count the others, by decoding unless its container lists them.
 
     The content decides the format, not the name. Files and addresses that it refers to are never opened.
@@ -152,7 +152,7 @@ def _counted(video: VideoFile) -> VideoFile:
     return replace(video, count=found.count, fps=found.fps, listed=False, note="; ".join(filter(None, notes)))
 
 
-def read_chosen(path: Path, choose: Callable[[int], Sequence[int]]) -> tuple[VideoFile, dict[int, np.ndarray]]:
+def read_chosen(path: File, choose: Callable[[int], Sequence[int]]) -> tuple[VideoFile, dict[int, np.ndarray]]:
     """The frames of a video that a rule chooses by their number.
 
     Args:

@@ -8,20 +8,26 @@ one through a visitor's browser (DNS rebinding, cross-site requests).
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
+from pipelines.asgi import (
+    SAFE_HEADERS,
+    App,
+    Message,
+    Receive,
+    Refused,
+    Send,
+    answer,
+    check_host,
+    given,
+    guarded,
+    headers_of,
+    is_own,
+    read_body,
+)
 from pipelines.demo.uploads import Uploads
-
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -67,26 +73,13 @@ _READ = re.compile(
     r"|/gradio_api/(startup-events|upload_progress|queue/data|heartbeat/\w+)"
 )
 _WRITTEN = re.compile(rf"{UPLOAD}|/gradio_api/queue/join")
-_FORM, _JSON = "multipart/form-data", "application/json"
+_FORM, _JSON, _TEXT = "multipart/form-data", "application/json", "text/plain; charset=utf-8"
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)')
 # Beside the file, a form holds its boundary and the headers of its one part.
 _AROUND = 16 * 2**10
 
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-]
 # An upload is shown as the picture that it is, never run as a page of this address.
-_OF_UPLOADS = [*_HEADERS, (b"content-security-policy", b"default-src 'none'; sandbox")]
-
-
-class Refused(Exception):
-    """A request that is answered here, with a status and a sentence for the visitor."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status, self.words = status, words
+_OF_UPLOADS = [*SAFE_HEADERS, (b"content-security-policy", b"default-src 'none'; sandbox")]
 
 
 class Gate:
@@ -115,22 +108,21 @@ class Gate:
             self._check(scope)
             body = await self._body(scope, receive) if scope["method"] == "POST" else b""
             if body is not None:
-                await self.app(scope, _given(body, receive), _guarded(scope, send))
+                added = _OF_UPLOADS if scope["path"].startswith(SHOWN) else SAFE_HEADERS
+                await self.app(scope, given(body, receive), guarded(send, added))
         except Refused as refusal:
-            await _say(send, refusal)
+            await answer(send, refusal.status, _TEXT, refusal.words.encode())
         finally:
             self._open -= 1
 
     def _check(self, scope: Message) -> None:
         """Check what is known before the body."""
-        headers = _headers(scope)
-        hosts = headers.get("host", []) + headers.get("x-forwarded-host", [])
-        if not hosts or not all(is_served(host, self.names) for host in hosts):
-            raise Refused(421, "This page is not served under that name. Ask the one who runs it for its address.")
+        headers = headers_of(scope)
+        hosts = check_host(headers, self.names)
         method, path = scope["method"], scope["path"]
         if not self._is_open(method, path):
             raise Refused(404, "There is no such page here.")
-        if method == "POST" and not all(self._is_own(origin, hosts) for origin in headers.get("origin", [])):
+        if method == "POST" and not all(is_own(origin, hosts, self.names) for origin in headers.get("origin", [])):
             raise Refused(403, "Another web page may not send pictures here.")
         if self._open > self.bounds.requests:
             raise Refused(503, "Too many visitors at once. Try again in a minute.")
@@ -145,18 +137,14 @@ class Gate:
             return _READ.fullmatch(path) is not None or path.startswith(f"{SHOWN}{self.uploads.folder.as_posix()}/")
         return False
 
-    def _is_own(self, origin: str, hosts: list[str]) -> bool:
-        parts = urlsplit(origin)
-        return parts.netloc.lower() in [host.lower() for host in hosts] or (parts.hostname or "") in self.names
-
     async def _body(self, scope: Message, receive: Receive) -> bytes | None:
         """The whole body; None if the visitor has gone."""
-        kind = " ".join(_headers(scope).get("content-type", [])).lower()
+        kind = " ".join(headers_of(scope).get("content-type", [])).lower()
         if scope["path"] != UPLOAD:
             if kind.split(";")[0].strip() != _JSON:
                 raise Refused(415, "This address takes JSON.")
             return await self._read(scope, receive, self.bounds.form_bytes)
-        boundary = _BOUNDARY.search(" ".join(_headers(scope).get("content-type", [])))
+        boundary = _BOUNDARY.search(" ".join(headers_of(scope).get("content-type", [])))
         if not kind.startswith(_FORM) or boundary is None:
             raise Refused(415, "A picture is sent as a form with one file.")
         if self._uploading >= self.bounds.uploads or self.uploads.size() > self.bounds.stored_bytes:
@@ -172,69 +160,5 @@ class Gate:
 
     async def _read(self, scope: Message, receive: Receive, most: int) -> bytes | None:
         limit = f"{self.bounds.file_bytes // 2**20} MB"
-        too_large = Refused(413, f"That is larger than the {limit} that are taken. Make the picture smaller.")
-        length = _headers(scope).get("content-length", ["0"])[0]
-        if not length.isdecimal() or int(length) > most:
-            raise too_large
-        body, end = bytearray(), asyncio.get_running_loop().time() + self.bounds.seconds
-        while True:
-            try:
-                message = await asyncio.wait_for(receive(), end - asyncio.get_running_loop().time())
-            except asyncio.TimeoutError:
-                raise Refused(408, f"The picture did not arrive within {self.bounds.seconds:.0f} seconds.") from None
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if len(body) > most:
-                raise too_large
-            if not message.get("more_body"):
-                return bytes(body)
-
-
-def is_served(host: str, names: Iterable[str]) -> bool:
-    """Whether a Host header names an address, `localhost`, or one of `names`: what no stranger's DNS can claim."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return name == "localhost" or name in names
-
-
-def _headers(scope: Message) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found
-
-
-def _given(body: bytes, receive: Receive) -> Receive:
-    """`receive` of a body that was read already; afterwards what the connection says, such as that it is closed."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return receive_again
-
-
-def _guarded(scope: Message, send: Send) -> Send:
-    """`send` with headers that keep a browser from taking an upload for a page."""
-    added = _OF_UPLOADS if scope["path"].startswith(SHOWN) else _HEADERS
-
-    async def send_guarded(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *added]}
-        await send(message)
-
-    return send_guarded
-
-
-async def _say(send: Send, refusal: Refused) -> None:
-    body = refusal.words.encode()
-    headers = [
-        *((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())),
-        # What is left of a refused body is not read.
-        *((b"connection", b"close"), *_HEADERS),
-    ]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        too_large = f"That is larger than the {limit} that are taken. Make the picture smaller."
+        return await read_body(scope, receive, most, self.bounds.seconds, too_large)

@@ -10,6 +10,7 @@ from typing import Any
 import gradio
 from starlette.middleware import Middleware
 
+from pipelines.asgi import hurried
 from pipelines.demo import answer as words
 from pipelines.demo.answer import Judge, answer_html
 from pipelines.demo.gate import Bounds, Gate
@@ -19,7 +20,6 @@ STYLE = Path(__file__).with_name("style.css")
 # System fonts: Gradio's default theme would fetch some from elsewhere.
 THEME = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
-_HEADER_SECONDS = 10.0
 _GONE = "This picture is no longer on the server: it was sent twice, or its upload was lost on the way. Send it again."
 
 
@@ -93,24 +93,8 @@ def hurry(server: Any, connections: int) -> None:
         server: uvicorn's, which waits for a request's headers without end.
         connections: at the same time.
     """
-    protocol: Any = server.config.http_protocol_class
-
-    class Hurried(protocol):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._watch(None)
-
-        def _watch(self, before: object) -> None:
-            """Close a connection that answers nothing and has begun nothing since the last look."""
-            cycle = self.cycle
-            idle = cycle is None or cycle.response_complete
-            now = (idle, cycle)
-            if idle and before == now:
-                self.transport.abort()
-            elif not self.transport.is_closing():
-                self.loop.call_later(_HEADER_SECONDS, self._watch, now)
-
-    server.config.http_protocol_class, server.config.limit_concurrency = Hurried, connections
+    config = server.config
+    config.http_protocol_class, config.limit_concurrency = hurried(config.http_protocol_class), connections
 
 
 def _head(judge: Judge) -> str:

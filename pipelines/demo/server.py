@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,53 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
+from pipelines.asgi import bracketed
 from pipelines.demo.answer import Judge
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 
 _SESSIONS = 64  # visitors whose last answer is kept in memory
-_HOSTS = "Allowed are 127.0.0.1 (this computer alone), 0.0.0.0 (everyone who reaches it), or an address that it has."
-
-
-def check_address(host: str, port: int) -> bool:
-    """Check that a server can listen at an address, before a model is loaded.
-
-    Args:
-        host: a name or an address; an IPv6 address with or without brackets.
-        port: from 1 to 65535.
-
-    Returns:
-        Whether only this computer can reach the address.
-
-    Raises:
-        AgfasError: the port is taken or not allowed, or the host is not an address of this computer.
-    """
-    if not 1 <= port <= 65535:
-        raise AgfasError(f"--port must be between 1 and 65535, not {port}.")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError):
-        raise AgfasError(f"--host {host} is not an address. {_HOSTS}") from None
-    with socket.socket(family, kind, protocol) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(address)
-        except OSError as error:
-            raise _unavailable(host, port, error) from None
-    return ipaddress.ip_address(str(address[0])).is_loopback
-
-
-def bracketed(host: str) -> str:
-    """A host as URLs write it: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _unavailable(host: str, port: int, error: OSError) -> AgfasError:
-    if error.errno == errno.EADDRINUSE:
-        return AgfasError(f"Port {port} of {host} is taken. Stop the program that uses it, or choose another --port.")
-    if error.errno == errno.EACCES:
-        return AgfasError(f"Port {port} is reserved for the system. Choose a --port of 1024 or above.")
-    return AgfasError(f"--host {host} cannot be used ({error.strerror}). {_HOSTS}")
 
 
 @contextmanager

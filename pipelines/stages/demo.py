@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.demo.server import check_address, load_page, serving
+from pipelines.asgi import check_address
+from pipelines.demo.server import load_page, serving
 
 if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing

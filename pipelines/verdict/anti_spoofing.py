@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from oanet.published import CROP, PICTURE
+from pipelines.data.held import File
 from pipelines.errors import AgfasError
 from pipelines.verdict.answers import ATTACK, LIVE, NO_FACE, REFUSED, FaceVerdict, FrameVerdict, Verdict
 from pipelines.verdict.crops import (
@@ -183,7 +184,7 @@ class FaceAntiSpoofing:
         """Judge pictures.
 
         Args:
-            pictures: one or many: paths, PIL images, or arrays (H, W, 3) uint8 RGB.
+            pictures: one or many: paths, files in memory, PIL images, or arrays (H, W, 3) uint8 RGB.
             all_faces: judge every face; the largest still decides the picture's verdict. A network that sees the whole
                 picture has one score for all.
             most_faces: with `all_faces`, judge only so many, the largest; the time of a crowd is then bounded.
@@ -207,10 +208,11 @@ class FaceAntiSpoofing:
 
     def judge_video(
         self,
-        path: str | Path,
+        path: str | File,
         frames: int = FRAMES,
         *,
         all_faces: bool = False,
+        most_faces: int | None = None,
         aligned: bool = False,
         panels: bool = False,
     ) -> Verdict:
@@ -227,11 +229,13 @@ class FaceAntiSpoofing:
             raise AgfasError(f"frames must be at least 1, not {frames}.")
         cropper = self._cropper(aligned)
         try:
-            video, pictures = read_chosen(Path(path), lambda count: frame_indices(count, frames))
+            video, pictures = read_chosen(
+                Path(path) if isinstance(path, str) else path, lambda count: frame_indices(count, frames)
+            )
         except AgfasError as error:
             return self.refusal(str(path), str(error))
         order = sorted(pictures)
-        looks = [_look(GivenPicture("", pictures[index]), cropper, all_faces) for index in order]
+        looks = [_look(GivenPicture("", pictures[index]), cropper, all_faces, most_faces) for index in order]
         if looks and all(look.refused for look in looks):
             return self.refusal(str(path), looks[0].refused)
         crops = [look.crops for look in looks]

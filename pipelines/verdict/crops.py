@@ -16,6 +16,7 @@ from pipelines.data.crop import DEFAULT_TEMPLATE, CropRecipe, check_holds_face, 
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.enhance import Enhancement
 from pipelines.data.formats import is_video
+from pipelines.data.held import File, HeldFile
 from pipelines.data.images import check_pixels, read_noted, to_rgb
 from pipelines.data.parsing import Parser
 from pipelines.errors import AgfasError
@@ -24,7 +25,7 @@ from pipelines.verdict.settings import FaceSettings, LoadedPart
 if TYPE_CHECKING:
     from oanet.detectors.base import Detector
 
-Picture: TypeAlias = "str | Path | Image.Image | np.ndarray"
+Picture: TypeAlias = "str | File | Image.Image | np.ndarray"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class GivenPicture:
     """One picture, not read yet.
 
     Attributes:
-        source: the path, or `picture N` for pixels.
-        value: path, image or array.
+        source: the path or name, or `picture N` for pixels.
+        value: path, file in memory, image or array.
     """
 
     source: str
-    value: Path | Image.Image | np.ndarray
+    value: File | Image.Image | np.ndarray
 
     def read(self) -> tuple[np.ndarray, str]:
         """The picture upright, (H, W, 3) uint8 RGB, and what else its file holds; see `PictureFile.note`.
@@ -53,7 +54,7 @@ class GivenPicture:
             return np.ascontiguousarray(self.value), ""
         if isinstance(self.value, Image.Image):
             return np.asarray(to_rgb(ImageOps.exif_transpose(self.value))), ""
-        if is_video(self.value):
+        if isinstance(self.value, Path) and is_video(self.value):
             raise AgfasError(f"{self.value} is a video by its name. Judge it with FaceAntiSpoofing.judge_video.")
         found = read_noted(self.value)
         return np.asarray(found.image), found.note
@@ -65,7 +66,9 @@ def as_given(pictures: Picture | Iterable[Picture]) -> list[GivenPicture]:
     Raises:
         AgfasError: a value is neither a path, an image nor an array.
     """
-    if isinstance(pictures, (str, Path, Image.Image)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+    if isinstance(pictures, (str, Path, HeldFile, Image.Image)) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim < 4
+    ):
         return [_named(pictures, 0)]
     if not isinstance(pictures, Iterable):
         raise _no_picture(0, pictures)
@@ -75,6 +78,8 @@ def as_given(pictures: Picture | Iterable[Picture]) -> list[GivenPicture]:
 def _named(value: Picture, place: int) -> GivenPicture:
     if isinstance(value, (str, Path)):
         return GivenPicture(str(value), Path(value))
+    if isinstance(value, HeldFile):
+        return GivenPicture(value.name, value)
     if isinstance(value, (Image.Image, np.ndarray)):
         return GivenPicture(f"picture {place}", value)
     raise _no_picture(place, value)

@@ -19,10 +19,11 @@ from demo_parts import PANELS, save, with_face
 from verdict_run import paint
 
 from pipelines import cli
+from pipelines.asgi import bracketed, check_address
 from pipelines.demo import uploads as uploads_module
 from pipelines.demo.answer import Judge
 from pipelines.demo.gate import Bounds
-from pipelines.demo.server import bracketed, check_address, load_page, serving
+from pipelines.demo.server import load_page, serving
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 from pipelines.verdict import FaceAntiSpoofing

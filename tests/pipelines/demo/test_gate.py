@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.demo.gate import UPLOAD, Bounds, Gate, is_served
+from pipelines.asgi import is_served
+from pipelines.demo.gate import UPLOAD, Bounds, Gate
 from pipelines.demo.uploads import Uploads
 
 BOUNDS = Bounds(file_bytes=50_000, form_bytes=1000, seconds=0.2, uploads=1, stored_bytes=100_000, requests=2)

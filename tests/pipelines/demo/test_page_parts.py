@@ -16,11 +16,12 @@ import pytest
 from recorded_gradio import recorded_page
 from verdict_facts import ABOUT, SETTINGS
 
+from pipelines.asgi import check_address
 from pipelines.demo import server
 from pipelines.demo import uploads as uploads_module
 from pipelines.demo.answer import FAULT, Answer, explain_panels, limits
 from pipelines.demo.gate import Bounds, Gate
-from pipelines.demo.server import check_address, load_page, serving
+from pipelines.demo.server import load_page, serving
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
 from pipelines.verdict import Verdict

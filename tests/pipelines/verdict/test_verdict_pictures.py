@@ -13,6 +13,7 @@ from verdict_run import SIZE, LeftHalf, PaintedFaces, paint, shared_run, write_f
 from pipelines.data.alignment import align
 from pipelines.data.crop import resized_mask, to_square
 from pipelines.data.enhance import Enhancement, enhance
+from pipelines.data.held import HeldFile
 from pipelines.data.prepare.cutter import Cutter
 from pipelines.data.prepare.settings import build_recipe
 from pipelines.errors import AgfasError
@@ -252,3 +253,16 @@ def test_answers_print_in_words(root, aligned):
     assert repr(verdict) == f"<{verdict.source}: {verdict}>"
     assert verdict.to_dict()["faces"][0]["score"] == verdict.score
     assert len(repr(verdict)) < 300
+
+
+def test_a_file_in_memory_is_judged_as_one_on_disk(root, aligned, detecting, tmp_path):
+    path = write_face(root)
+    (held,) = aligned(HeldFile(path.name, path.read_bytes()))
+    assert held.to_dict() == {**aligned(path)[0].to_dict(), "source": path.name}
+    clip = tmp_path / "a.mp4"
+    write_video(clip, [paint(64, 64, [(8, 8, 40)])] * 6)
+    judged = detecting.judge_video(HeldFile("a.mp4", clip.read_bytes()), 3)
+    assert judged.to_dict() == {**detecting.judge_video(clip, 3).to_dict(), "source": "a.mp4"}
+    assert len(judged.frames) == 3
+    refused = aligned(HeldFile("film.mp4", b"hello"))[0]
+    assert refused.reason.startswith("film.mp4 is not a picture")
