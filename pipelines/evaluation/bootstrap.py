@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -21,8 +22,9 @@ from pipelines.evaluation.scores import ScoreTable, encode
 
 BOOTSTRAP_METRICS = ("hter", "auc", "eer", "far", "apcer", "bpcer", "acer")
 UNITS = ("video", "subject")
-# Counts of videos that are in memory at a time, and kept for the next detector that is judged on the same videos.
-_MOST_COUNTS, _KEPT = 2**21, 8
+# Counts of videos that are in memory at a time, and kept for the next detector that is judged on the same videos; and
+# those whose metrics are found at a time, which fit a core's cache.
+_MOST_COUNTS, _KEPT, _CACHED = 2**21, 8, 2**17
 
 
 def intervals(
@@ -92,8 +94,9 @@ def replicate_values(
     ranking = _Ranking(videos, threshold)
     parts = []
     for counts in Draws(videos, unit, seed).blocks(replicates):
-        ranking.weigh(counts)
-        parts.append([getattr(ranking, name)() for name in metrics])
+        for some in np.array_split(counts, -(-counts.size // _CACHED)):
+            ranking.weigh(some)
+            parts.append([getattr(ranking, name)() for name in metrics])
     return dict(zip(metrics, np.concatenate(parts, axis=1), strict=True))
 
 
@@ -130,17 +133,21 @@ class Draws:
         return hash(self._decides)
 
     def blocks(self, replicates: int) -> Iterator[np.ndarray]:
-        """The replicates in order, some at a time: (R, N) int64, how often each row of the table is drawn."""
+        """The replicates in order, some at a time: (R, N) int32, how often each row of the table is drawn."""
         at_a_time = max(1, _MOST_COUNTS // self._rows)
         if replicates <= at_a_time:
             yield _only_block(self, replicates)
             return
         generator = np.random.default_rng(self._seeds)
-        for start in range(0, replicates, at_a_time):
-            yield self._counts(generator, min(at_a_time, replicates - start))
+        sizes = [min(at_a_time, replicates - start) for start in range(0, replicates, at_a_time)]
+        with ThreadPoolExecutor(1) as ahead:  # NumPy draws without Python's lock, beside the metrics of the last block
+            drawn = ahead.submit(self._counts, generator, sizes[0])
+            for size in (*sizes[1:], 0):
+                counts, drawn = drawn.result(), ahead.submit(self._counts, generator, size)
+                yield counts
 
     def _counts(self, generator: np.random.Generator, replicates: int) -> np.ndarray:
-        drawn = np.zeros((replicates, sum(map(len, self.strata))), dtype=np.int64)
+        drawn = np.zeros((replicates, sum(map(len, self.strata))), dtype=np.int32)
         for row in drawn:
             for members in self.strata:
                 picks = generator.integers(0, len(members), len(members))
@@ -173,21 +180,31 @@ class _Ranking:
         self.first_bonafide = int(np.searchsorted(bonafide, threshold))
 
     def weigh(self, counts: np.ndarray) -> None:
-        """Set the weights: row i counts `counts[r, i]` times in replicate r; (R, N) int64."""
-        self.attack_weight, self.bonafide_weight = counts[:, self.attack_rows], counts[:, self.bonafide_rows]
+        """Set the weights: row i counts `counts[r, i]` times in replicate r; (R, N) int32."""
+        self.attack_weight = counts.take(self.attack_rows, axis=1)
+        self.bonafide_weight = counts.take(self.bonafide_rows, axis=1)
         self.rejected_attacks, self.rejected_bonafide = _before(self.attack_weight), _before(self.bonafide_weight)
-        self.attacks, self.bonafide = self.rejected_attacks[:, -1], self.rejected_bonafide[:, -1]
+        # Products of counts do not fit 32 bits.
+        self.attacks, self.bonafide = (
+            sums[:, -1].astype(np.int64) for sums in (self.rejected_attacks, self.rejected_bonafide)
+        )
 
     def auc(self) -> np.ndarray:
-        tied_or_below = self.rejected_attacks[:, self.below] + self.rejected_attacks[:, self.not_above]
-        return np.einsum("rn,rn->r", self.bonafide_weight, tied_or_below) / (2 * self.attacks * self.bonafide)
+        tied_or_below = self.rejected_attacks.take(self.below, axis=1)
+        tied_or_below += self.rejected_attacks.take(self.not_above, axis=1)
+        below = np.einsum("rn,rn->r", self.bonafide_weight, tied_or_below, dtype=np.int64)
+        return below / (2 * self.attacks * self.bonafide)
 
     def eer(self) -> np.ndarray:
         """Where FRR - FAR, which rises with the threshold, is next to 0; of two, the one below if it is nearer."""
-        gap = self._gap()
-        after = np.argmax(gap >= 0, axis=1)
-        rows, before = np.arange(len(gap)), np.maximum(after - 1, 0)
-        at = np.where(-gap[rows, before] < gap[rows, after], before, after)
+        before = np.full(len(self.attacks), -1)
+        after = np.full_like(before, len(self.attacks_at) - 1)  # where nothing is accepted
+        while (after - before > 1).any():
+            middle = (before + after) // 2
+            reached = self._gap(middle) >= 0
+            before, after = np.where(reached, before, middle), np.where(reached, middle, after)
+        before = np.maximum(before, 0)
+        at = np.where(-self._gap(before) < self._gap(after), before, after)
         far, frr = self._rates(self.attacks_at[at], self.bonafide_at[at])
         return (far + frr) / 2
 
@@ -218,16 +235,16 @@ class _Ranking:
         far = (self.attacks - self.rejected_attacks[rows, attack]) / self.attacks
         return far, self.rejected_bonafide[rows, bonafide] / self.bonafide
 
-    def _gap(self) -> np.ndarray:
-        """(R, P), (FRR - FAR) * attacks * bonafide at every operating point: integers, whose signs are exact."""
-        attacks, bonafide = self.attacks[:, None], self.bonafide[:, None]
-        accepted = attacks - self.rejected_attacks[:, self.attacks_at]
-        return self.rejected_bonafide[:, self.bonafide_at] * attacks - accepted * bonafide
+    def _gap(self, at: np.ndarray) -> np.ndarray:
+        """(R,), (FRR - FAR) * attacks * bonafide at an operating point each: integers, whose signs are exact."""
+        rows = np.arange(len(at))
+        accepted = self.attacks - self.rejected_attacks[rows, self.attacks_at[at]]
+        return self.rejected_bonafide[rows, self.bonafide_at[at]] * self.attacks - accepted * self.bonafide
 
 
 def _before(weights: np.ndarray) -> np.ndarray:
     """(R, n + 1), the sum of the weights (R, n) before each row, and of all."""
-    sums = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int64)
+    sums = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int32)
     np.cumsum(weights, axis=1, out=sums[:, 1:])
     return sums
 

@@ -29,8 +29,9 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
     """Untrained models at their smallest, which judge one crop.
 
     Returns:
-        A row each for `import torch`, `import torch, timm` and `agfas detect` with each model: medians of the processor
-        time (user and system) in seconds and of the peak resident memory in MB, of processes that start and end.
+        A row each for `import torch`, `import torch, timm`, and `agfas detect` with each model, as it is saved and, without
+        a cue, as it is exported: medians of the processor time (user and system) in seconds and of the peak resident memory
+        in MB, of processes that start and end.
     """
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -46,6 +47,11 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
             folder = root / f"model{number}"
             _save(folder, detector, restores)
             commands[f"agfas detect: {title}"] = (*judge, str(folder))
+            if not restores:
+                out, options = root / f"exported{number}", ("--aligned-only", "--quiet")
+                _measured("-m", "agfas", "export", str(folder), "--out", str(out), *options)
+                commands[f"agfas detect: {title}, exported"] = (*judge, str(out))
+                commands[f"predict.py: {title}, exported"] = (str(out / "predict.py"), str(picture), "--aligned")
         found: dict[str, list[tuple[float, float]]] = {title: [] for title in commands}
         for title in in_turns(commands, _REPEATS + 1):
             found[title].append(_measured(*commands[title]))
