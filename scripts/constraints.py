@@ -1,12 +1,16 @@
 """Write constraints.txt: the versions here of all that `agfas[dev]` brings. Run it after the tests have passed.
 
 python -m scripts.constraints
+python -m scripts.constraints --wheels    # instead: has each direct dependency wheels for every Python?
 """
 
 from __future__ import annotations
 
 import platform
 import re
+import subprocess
+import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
@@ -14,13 +18,43 @@ from packaging.requirements import Requirement
 from scripts.bench import CLONE
 
 PATH = CLONE / "constraints.txt"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
-def main() -> None:
-    """Write the file."""
+def main() -> int:
+    """Write the file, or look for wheels; exit code 1 if one is missing."""
+    if "--wheels" in sys.argv[1:]:
+        missing = [
+            f"{need}: no wheel for Python {python}"
+            for python in PYTHONS
+            for need in direct()
+            if not has_wheel(need, python)
+        ]
+        print(
+            "\n".join(missing)
+            or f"Every direct dependency has a wheel for Python {', '.join(PYTHONS)} on x86-64 Linux."
+        )
+        return bool(missing)
     lines = [f"{name}=={number}" for name, number in sorted(installed(direct()).items())]
     head = f"# The tests passed with these on Python {platform.python_version()}: pip install . -c constraints.txt"
     PATH.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
+    return 0
+
+
+def has_wheel(need: Requirement, python: str) -> bool:
+    """Whether pip finds a wheel of a dependency for a Python on x86-64 Linux; nothing is installed."""
+    tags = (
+        "--implementation",
+        "cp",
+        *(part for abi in (f"cp{python.replace('.', '')}", "abi3", "none") for part in ("--abi", abi)),
+    )
+    systems = (part for glibc in ("2_28", "2_17") for part in ("--platform", f"manylinux_{glibc}_x86_64"))
+    with tempfile.TemporaryDirectory() as nowhere:
+        command = (
+            *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed"),
+            *("--only-binary=:all:", "--python-version", python, *tags, *systems, "--target", nowhere, str(need)),
+        )
+        return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def direct() -> list[Requirement]:
@@ -59,4 +93,4 @@ def _applies(need: Requirement, extras: set[str]) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

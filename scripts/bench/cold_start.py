@@ -29,9 +29,9 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
     """Untrained models at their smallest, which judge one crop.
 
     Returns:
-        A row each for `import torch`, `import torch, timm`, and `agfas detect` with each model, as it is saved and, without
-        a cue, as it is exported: medians of the processor time (user and system) in seconds and of the peak resident memory
-        in MB, of processes that start and end.
+        A row each for `import torch`, `import torch, timm`, and `agfas detect` with each model, as it is saved and,
+        without a cue, as it is exported: medians of the processor time (user and system) in seconds and of the peak
+        resident memory in MB, of processes that start and end.
     """
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
