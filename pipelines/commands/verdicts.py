@@ -41,7 +41,13 @@ Fold = Annotated[str | None, typer.Option(help="Protocol fold whose detector is 
 
 
 def detect(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures, videos, and folders of them; or one camera (its number, unless a file has this name, or"
+            " /dev/videoN) or stream (rtsp://, http://, udp://, ...), which is watched until Ctrl-C."
+        ),
+    ],
     run: Run = None,
     model: Model = None,
     published: Published = None,
@@ -55,27 +61,64 @@ def detect(
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Every face in a picture, not only the largest, which decides.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Also write the answers to this CSV file.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table; of a camera or stream, an object a line.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the answers to this CSV file; those of a camera are appended.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
     frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+    every: Annotated[float | None, typer.Option(help="Camera: seconds between two answers. Default: 1.")] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Camera: seconds over which a face's scores are averaged. Default: 3.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Camera: most pictures judged a second. Default: 5.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", help="Camera: end after so many seconds. Default: at Ctrl-C.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Camera: seconds without a picture until it is lost. Default: 10.")
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            help="Camera: tries to connect again, also at the start. Default: none at the start; later 3, for a stream"
+            " without end."
+        ),
+    ] = None,
 ) -> None:
-    """Decide whether the faces in pictures and videos are live.
+    """Decide whether the faces in pictures and videos, or before a camera, are live.
 
     \b
     Examples:
       agfas detect photo.jpg clip.mp4 folder/ --model model/
+      agfas detect 0 --model model/ --json
+      agfas detect rtsp://192.168.1.20/live --model model/ --every 2 --csv answers.csv
       agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
       agfas detect face.png --run runs/loo --aligned --save overlays/
     """
     from pipelines.memory import without_looking_for_garbage
     from pipelines.stages import detect as stage
+    from pipelines.stages import watch
 
     where = stage.Place(run, model, published, label, fold)
+    given = {"every": every, "window": window, "rate": rate, "seconds": seconds, "timeout": timeout, "retries": retries}
+    pace = watch.pace_of(paths, given, {"--aligned": aligned, "--save": save is not None, "--frames": frames != 10})
     with without_looking_for_garbage():
         detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    if pace is not None:
+        watch.run(paths[0], detector, pace, as_json=as_json, table=csv)
+        return
     text, refused = stage.run(
-        paths, detector, aligned=aligned, all_faces=all_faces, frames=frames, json=as_json, csv=csv, save=save
+        [Path(path) for path in paths],
+        detector,
+        aligned=aligned,
+        all_faces=all_faces,
+        frames=frames,
+        json=as_json,
+        csv=csv,
+        save=save,
     )
     typer.echo(text)
     if refused:

@@ -87,7 +87,7 @@ class VideoFile:
             number, kept, decoding = -1, set(wanted), Decoding(container, stream)
             for number, frame in enumerate(decoding):
                 if number in kept:
-                    found[number] = _upright(frame)
+                    found[number] = upright(frame)
                 if number == wanted[-1] and not (self.listed and decoding.lost):
                     return found
         raise Miscounted(f"{self.path} is damaged or cut short: of {self.count} frames, {number + 1} can be decoded.")
@@ -107,7 +107,7 @@ class VideoFile:
                 frame = _reach(frames, clock, index)
                 if frame is None:
                     return found
-                place, found[index] = index, _upright(frame)
+                place, found[index] = index, upright(frame)
         return found
 
 
@@ -222,7 +222,7 @@ def _reach(frames: Iterator[VideoFrame], clock: _Clock, index: int) -> VideoFram
     return None
 
 
-def _upright(frame: VideoFrame) -> np.ndarray:
+def upright(frame: VideoFrame) -> np.ndarray:
     """A frame as RGB, by its display matrix (x' = a x + c y, y' = b x + d y) in quarter turns and reflections."""
     from av.sidedata.sidedata import Type
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,15 +21,19 @@ from pipelines.verdict.crops import (
     GivenParser,
     GivenPicture,
     Loaded,
+    Look,
     Picture,
     as_given,
     load_parts,
+    look_at,
 )
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, ModelSettings
 
 if TYPE_CHECKING:
     from pipelines.verdict.exported import ExportedScorer
+    from pipelines.verdict.sightings import Sighting
+    from pipelines.verdict.watching import Pace
 
 BATCH_SIZE = 16
 FRAMES = 10
@@ -201,7 +205,7 @@ class FaceAntiSpoofing:
         given = as_given(pictures)
         verdicts: list[Verdict] = []
         for start in range(0, len(given), self.batch_size):
-            looks = [_look(item, cropper, all_faces, most_faces) for item in given[start : start + self.batch_size]]
+            looks = [look_at(item, cropper, all_faces, most_faces) for item in given[start : start + self.batch_size]]
             for look, faces in zip(looks, self._judge([look.crops for look in looks], panels), strict=True):
                 verdicts.append(self._picture_verdict(look, faces, cropper, panels))
         return verdicts
@@ -235,7 +239,7 @@ class FaceAntiSpoofing:
         except AgfasError as error:
             return self.refusal(str(path), str(error))
         order = sorted(pictures)
-        looks = [_look(GivenPicture("", pictures[index]), cropper, all_faces, most_faces) for index in order]
+        looks = [look_at(GivenPicture("", pictures[index]), cropper, all_faces, most_faces) for index in order]
         if looks and all(look.refused for look in looks):
             return self.refusal(str(path), looks[0].refused)
         crops = [look.crops for look in looks]
@@ -251,6 +255,32 @@ class FaceAntiSpoofing:
         ]
         verdict = self._video_verdict(str(path), judged, cropper)
         return replace(verdict, notes=(*verdict.notes, video.note)) if video.note else verdict
+
+    def watch(
+        self, source: str | int, pace: Pace | None = None, *, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Sighting]:
+        """Judge a camera or stream while it runs: every face is followed, its scores averaged over a window.
+
+        Args:
+            source: a camera's number, `/dev/videoN`, or an address such as `rtsp://host/path`.
+            pace: how often, how long, and when a connection is given up.
+            stop: asked ten times a second whether to end.
+
+        Raises:
+            AgfasError: no camera or stream, no face detector, or a source that cannot be connected.
+        """
+        from pipelines.verdict.watching import MOST_FACES, Pace, watch
+
+        if self.loaded.detector is None and self.settings.sees != PICTURE:
+            raise AgfasError(
+                "The faces in a camera's pictures must be found first: name a face detector, for example with"
+                " --face-detector yunet --weights yunet.onnx."
+            )
+
+        def judge(photo: np.ndarray) -> Verdict:
+            return self(photo, all_faces=True, most_faces=MOST_FACES)[0]
+
+        return watch(str(source), pace or Pace(), judge, self.settings.threshold, stop)
 
     def refusal(self, source: str, reason: str) -> Verdict:
         """The verdict for a file that cannot be judged."""
@@ -289,7 +319,7 @@ class FaceAntiSpoofing:
     ) -> FaceVerdict:
         if not math.isfinite(score):
             raise AgfasError("The detector's score is not finite: its weights are broken. Train it again.")
-        verdict, face = self._word(score, self._limit(classes)), crop.face
+        verdict, face = self._word(score, self.settings.threshold.limit(classes)), crop.face
         if face is None:
             return FaceVerdict(verdict, score, attack_classes=classes, panels=panels)
         left, top, width, height = (float(value) for value in face.box)
@@ -297,7 +327,7 @@ class FaceAntiSpoofing:
         place = (left, top, width, height)
         return FaceVerdict(verdict, score, place, landmarks, float(face.score), classes, panels)
 
-    def _picture_verdict(self, look: _Look, faces: list[FaceVerdict], cropper: Cropper, panels: bool) -> Verdict:
+    def _picture_verdict(self, look: Look, faces: list[FaceVerdict], cropper: Cropper, panels: bool) -> Verdict:
         if look.refused:
             return self.refusal(look.source, look.refused)
         score, classes = (faces[0].score, faces[0].attack_classes) if faces else (None, ())
@@ -326,16 +356,11 @@ class FaceAntiSpoofing:
         if score is None:
             name = "no face detector" if cropper.detector is None else cropper.detector.name
             return Verdict(source, NO_FACE, f"{name} found no face", None, threshold.value, threshold.origin)
-        limit = self._limit(classes)
+        limit = self.settings.threshold.limit(classes)
         sign = ">=" if score >= limit else "<"
         what = f"{limit:.4f} of the likeliest attack" if threshold.by_class else f"threshold {limit:.4f}"
         reason = f"score {score:.4f} {sign} {what}"
         return Verdict(source, self._word(score, limit), reason, score, limit, threshold.origin)
-
-    def _limit(self, classes: tuple[float, ...]) -> float:
-        """The score from which a face is live, given the probability of each kind of attack."""
-        threshold = self.settings.threshold
-        return max(classes, default=threshold.value) if threshold.by_class else threshold.value
 
     @staticmethod
     def _word(score: float, limit: float) -> str:
@@ -358,30 +383,6 @@ class FaceAntiSpoofing:
         if cropper.detector is not None and face.detector not in (None, cropper.detector.name):
             notes.append(f"the training's faces were found by {face.detector}, these by {cropper.detector.name}")
         return tuple(notes)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A picture and its crops, or why there are none."""
-
-    source: str
-    photo: np.ndarray | None = None
-    crops: Sequence[Crop] = ()
-    found: int = 0
-    refused: str = ""
-    note: str = ""
-
-
-def _look(item: GivenPicture, cropper: Cropper, all_faces: bool, most: int | None = None) -> _Look:
-    try:
-        photo, note = item.read()
-        crops, found = cropper(photo, all_faces, most)
-    except AgfasError as error:
-        return _Look(item.source, refused=str(error))
-    except Exception as error:  # decoders and OpenCV can raise anything on a stranger's bytes
-        words = " ".join(str(error).split())[:200]
-        return _Look(item.source, refused=f"it could not be processed ({type(error).__name__}: {words})")
-    return _Look(item.source, photo, crops, found, note=note)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ from pipelines.data.formats import is_video
 from pipelines.data.held import File, HeldFile
 from pipelines.data.images import check_pixels, read_noted, to_rgb
 from pipelines.data.parsing import Parser
-from pipelines.errors import AgfasError
+from pipelines.errors import AgfasError, in_short
 from pipelines.verdict.settings import FaceSettings, LoadedPart
 
 if TYPE_CHECKING:
@@ -246,6 +246,39 @@ class Cropper:
         pixels, mask = self.recipe.finish(crop, self.parser)
         size = self.settings.size
         return Crop(to_square(pixels, size), face, None if mask is None else resized_mask(mask, size))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture and its crops, or why there are none.
+
+    Attributes:
+        source: as in `GivenPicture`.
+        photo: the upright picture; None if it cannot be read.
+        crops: of the faces to judge.
+        found: number of faces found.
+        refused: why it cannot be judged; empty if it can.
+        note: as of `GivenPicture.read`.
+    """
+
+    source: str
+    photo: np.ndarray | None = None
+    crops: Sequence[Crop] = ()
+    found: int = 0
+    refused: str = ""
+    note: str = ""
+
+
+def look_at(item: GivenPicture, cropper: Cropper, all_faces: bool, most: int | None = None) -> Look:
+    """Read a picture and cut its faces; whatever goes wrong becomes the reason of a refusal."""
+    try:
+        photo, note = item.read()
+        crops, found = cropper(photo, all_faces, most)
+    except AgfasError as error:
+        return Look(item.source, refused=str(error))
+    except Exception as error:  # decoders and OpenCV can raise anything on a stranger's bytes
+        return Look(item.source, refused=f"it could not be processed ({type(error).__name__}: {in_short(error)})")
+    return Look(item.source, photo, crops, found, note=note)
 
 
 def face_settings(card: dict[str, Any], size: int) -> FaceSettings:

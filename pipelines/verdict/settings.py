@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -52,6 +53,10 @@ class ThresholdSettings(Recorded):
     def honest(self) -> bool:
         """Whether threshold and checkpoint were chosen without the videos that the error rates are measured on."""
         return self.rule in (*SOURCE_RULES, PUBLISHED_RULE) and self.selection != "oracle"
+
+    def limit(self, classes: Sequence[float]) -> float:
+        """The score from which a face is live, given the probability of each kind of attack."""
+        return max(classes, default=self.value) if self.by_class else self.value
 
     @property
     def words(self) -> str:

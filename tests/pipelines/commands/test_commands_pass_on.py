@@ -16,6 +16,7 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.reproduce.request import Asked
 from pipelines.stages.detect import Place
+from pipelines.verdict.watching import Pace
 
 EXPERIMENT = Experiment()
 AGFAS = typer.main.get_command(app)  # once: it takes as long as ten commands
@@ -64,6 +65,7 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.detect.open_detector": "a detector",
         f"{stages}.detect.run": lambda *_, **__: ("a verdict", 0),
         f"{stages}.detect.save_model": "saved",
+        f"{stages}.watch.run": None,
         f"{stages}.demo.run": None,
         "pipelines.cues.exchange.transfer.export_cues": SimpleNamespace(count=7),
         "pipelines.cues.exchange.transfer.import_cues": "a folder",
@@ -190,6 +192,15 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
         ["detect", "a", "b", *OPENED, "--aligned", "--all-faces", "--json", "--csv", "c", "--save", "s", "--frames=3"],
         [OPEN, ("detect.run", [Path("a"), Path("b")], "a detector",
                 {"aligned": True, "all_faces": True, "frames": 3, "json": True, "csv": Path("c"), "save": Path("s")})],
+    ),
+    "detect before a camera": (
+        ["detect", "rtsp://h/a", *OPENED, "--json", "--csv", "c", "--every", "2", "--window", "6", "--rate", "3",
+         "--for", "60", "--timeout", "5", "--retries", "4", "--all-faces"],
+        [OPEN, ("watch.run", "rtsp://h/a", "a detector", Pace(2.0, 6.0, 3.0, 60.0, 5.0, 4),
+                {"as_json": True, "table": Path("c")})],
+    ),
+    "a camera alone": (
+        ["detect", "0", *OPENED], [OPEN, ("watch.run", "0", "a detector", Pace(), {"as_json": False, "table": None})]
     ),
     "detect with a model": (
         ["detect", "a", "--model", "m"],

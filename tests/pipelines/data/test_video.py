@@ -104,8 +104,8 @@ def test_only_the_wanted_frames_are_converted(tmp_path, monkeypatch):
     import pipelines.data.video as module
 
     converted = []
-    upright = module._upright
-    monkeypatch.setattr(module, "_upright", lambda frame: converted.append(1) or upright(frame))
+    upright = module.upright
+    monkeypatch.setattr(module, "upright", lambda frame: converted.append(1) or upright(frame))
     open_video(write_video(tmp_path / "a.mp4", count=60)).read([5, 50])
     assert len(converted) == 2
 
