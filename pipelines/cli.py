@@ -59,6 +59,7 @@ COMMANDS = (
     experiments.report,
     verdicts.detect,
     verdicts.demo,
+    verdicts.serve,
     verdicts.threshold,
     verdicts.save_model,
     verdicts.export,
@@ -70,7 +71,10 @@ TOGETHER = {
     *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
 }
 # What runs a model, on a device that can be chosen.
-COMPUTING = {*TOGETHER, verdicts.detect, verdicts.demo, verdicts.save_model, verdicts.export} - {pictures.synth}
+COMPUTING = {
+    *(TOGETHER - {pictures.synth}),
+    *(verdicts.detect, verdicts.demo, verdicts.serve, verdicts.save_model, verdicts.export),
+}
 for command in COMMANDS:
     work = command if command in TOGETHER else on_main(command)
     app.command(command.__name__.replace("_", "-"), cls=Command)(with_shared(work, computes=command in COMPUTING))

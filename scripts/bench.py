@@ -3,7 +3,7 @@
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
     resume, loader, loader-workers, fas-aug, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
-    freed-memory, idle-thread, cold-start, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory
+    freed-memory, idle-thread, cold-start, serve, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md, or that of docs/scale.md.
@@ -47,6 +47,7 @@ BENCHMARKS = {
     "freed-memory": "scripts.bench.training_step:freed_memory_benchmark",
     "idle-thread": "scripts.bench.training_step:idle_thread_benchmark",
     "cold-start": "scripts.bench.cold_start:cold_start_benchmark",
+    "serve": "scripts.bench.serve:serve_benchmark",
     "processes": "scripts.bench.processes:processes_benchmark",
     "prepare": "scripts.bench.prepare:prepare_benchmark",
     "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a module imports from its own room and from rooms before it.
 FLOORS = (
     *("dfg", "oanet", "ground", "data", "synthetic", "cues", "training", "evaluation", "experiment", "artefacts"),
-    *("cost", "verdict", "export", "report", "reproduce", "demo", "inspection", "stages", "commands", "cli"),
+    *("cost", "verdict", "export", "report", "reproduce", "demo", "serve", "inspection", "stages", "commands", "cli"),
     *("agfas", "scripts"),
 )
 SMALL_FILE, SMALL_FILES = 45, 12

@@ -162,6 +162,60 @@ def demo(
     stage.run(opened, host, port, aligned, name or (), typer.echo)
 
 
+def serve(
+    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model` or `agfas export`.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits all who have a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with a key a line. Default: AGFAS_API_KEY in the environment, if set.")
+    ] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="Serve others without a key.")] = False,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A name that the server has besides, such as a proxy's; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes with the model. 0: one per GPU, or without a GPU one per core.")
+    ] = 0,
+    max_batch: Annotated[int, typer.Option(help="Pictures that a worker judges at once.")] = 8,
+    max_wait_ms: Annotated[float, typer.Option(help="How long a picture waits for others to be judged with it.")] = 5.0,
+    max_file_mb: Annotated[float, typer.Option(help="Megabytes of a file.")] = 20,
+    max_request_mb: Annotated[float, typer.Option(help="Megabytes of a request with several files.")] = 64,
+    max_held_mb: Annotated[float, typer.Option(help="Megabytes of all requests in work.")] = 512,
+    max_files: Annotated[int, typer.Option(help="Files of a request.")] = 16,
+    max_pixels: Annotated[int, typer.Option(help="Of a picture or frame, checked before decoding.")] = 25_000_000,
+    max_faces: Annotated[int, typer.Option(help="Judged in a picture with all_faces, the largest first.")] = 12,
+    max_video_seconds: Annotated[float, typer.Option(help="Length of a video.")] = 120,
+    max_frames: Annotated[int, typer.Option(help="Of a video that a client may have judged.")] = 50,
+    max_arrive_seconds: Annotated[float, typer.Option(help="From a request's first byte to its last.")] = 30,
+    max_judge_seconds: Annotated[
+        float, typer.Option(help="For a batch in a worker; then the worker is replaced.")
+    ] = 30,
+    max_answer_seconds: Annotated[float, typer.Option(help="From a request's last byte to its answer.")] = 60,
+    max_requests: Annotated[int, typer.Option(help="Open at the same time.")] = 200,
+    max_waiting: Annotated[int, typer.Option(help="Files in the queue.")] = 200,
+    max_connections: Annotated[int, typer.Option(help="Open at the same time.")] = 400,
+) -> None:
+    """Judge pictures and videos that come over HTTP; nothing of them is stored.
+
+    Needs the extra `serve`.
+
+    \b
+    Examples:
+      agfas serve model/
+      agfas serve exported/ --host 0.0.0.0 --api-key-file keys.txt --name faces.example.org
+      curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" http://127.0.0.1:8000/v1/verdict
+    """
+    from pipelines.serve.settings import Limits, Serving
+    from pipelines.stages import serve as stage
+
+    limits = Limits(
+        max_file_mb, max_request_mb, max_held_mb, max_files, max_pixels, max_faces, max_video_seconds, max_frames,
+        max_arrive_seconds, max_judge_seconds, max_answer_seconds, max_requests, max_waiting, max_connections,
+    )  # fmt: skip
+    serving = Serving(str(model), workers, max_batch, max_wait_ms)
+    stage.run(serving, limits, host, port, api_key_file, no_key, name or (), typer.echo)
+
+
 def save_model(
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     run: Annotated[

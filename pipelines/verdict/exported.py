@@ -10,6 +10,7 @@ FOLDER/
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -161,6 +162,7 @@ def _open_onnx(path: Path) -> Run:
         raise ValueError(f"it keeps weights outside, in {names[0]}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = int(_threads())
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda feeds: session.run(None, feeds)
 
@@ -168,8 +170,15 @@ def _open_onnx(path: Path) -> Run:
 def _open_openvino(path: Path) -> Run:
     import openvino
 
-    compiled: Any = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": _threads()}
+    compiled: Any = openvino.Core().compile_model(path, "CPU", hints)
     return lambda feeds: [np.array(value) for value in compiled(feeds).values()]
+
+
+def _threads() -> str:
+    """As torch has them: these libraries do not look at the variable. 0 is all cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return given if given.isdecimal() else "0"
 
 
 class ExportedScorer:

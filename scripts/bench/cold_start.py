@@ -45,7 +45,7 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
         judge = ("-m", "agfas", "detect", str(picture), "--aligned", "--model")
         for number, (title, (detector, restores)) in enumerate(_MODELS.items()):
             folder = root / f"model{number}"
-            _save(folder, detector, restores)
+            save_untrained(folder, detector, restores)
             commands[f"agfas detect: {title}"] = (*judge, str(folder))
             if not restores:
                 out, options = root / f"exported{number}", ("--aligned-only", "--quiet")
@@ -97,7 +97,7 @@ def _measured(*arguments: str) -> tuple[float, float]:
     return float(seconds), float(megabytes)
 
 
-def _save(folder: Path, detector: str, restores: bool) -> None:
+def save_untrained(folder: Path, detector: str, restores: bool) -> None:
     """A saved model with random weights."""
     from oanet.detectors import build_detector
     from pipelines.cues.settings import CueSettings
