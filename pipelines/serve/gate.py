@@ -124,11 +124,11 @@ class Gate:
             raise Refused(429, "Too many requests at once. Try again in some seconds.")
 
     def _has_key(self, headers: dict[str, list[str]]) -> bool:
-        """In a time that does not depend on how much of a key is right."""
-        bearers = [value[7:] for value in headers.get("authorization", []) if value[:7].lower() == "bearer "]
+        """Whether whatever is sent is a right key; the time does not depend on how much of it is."""
+        bearers = [value[7:] if value[:7].lower() == "bearer " else "" for value in headers.get("authorization", [])]
         asked = [value.strip().encode("latin-1") for value in (*bearers, *headers.get("x-api-key", []))]
-        right = [hmac.compare_digest(key, value) for key in self.keys for value in asked]
-        return any(right)
+        right = [any([hmac.compare_digest(key, value) for key in self.keys]) for value in asked]  # noqa: C419
+        return bool(right) and all(right)
 
     async def _body(self, scope: Message, receive: Receive, hold: Callable[[int], None]) -> bytes | None:
         """The whole body of what takes one; None if the client has gone."""

@@ -144,7 +144,14 @@ def _answer(upload: Upload, verdict: Verdict) -> dict[str, Any]:
     if named.verdict == REFUSED and named.reason.startswith("it could not be processed"):
         _log(named.reason)
         named = replace(named, reason=NOT_PROCESSED)
+    if named.verdict == REFUSED:
+        named = replace(named, reason=_for_clients(named.reason))
     return {"verdict": named.to_dict()}
+
+
+def _for_clients(reason: str) -> str:
+    """Without the sentences that advise options of the command line, which a client does not have."""
+    return ". ".join(part for part in reason.split(". ") if " --" not in part).removesuffix(".") + "."
 
 
 def _fault(error: Exception) -> dict[str, Any]:

@@ -113,6 +113,9 @@ def test_a_fault_of_the_server_is_said_without_its_words(monkeypatch, capsys):
         ([("x-api-key", KEY)], 200), ([("x-api-key", KEY[:-1])], 401), ([("x-api-key", f"{KEY}x")], 401),
         ([("authorization", f"Basic {KEY}")], 401), ([("authorization", KEY)], 401), ([("x-api-key", "")], 401),
         ([("x-api-key", "another key, the second")], 200), ([("x-api-key", "\xff")], 401),
+        ([("x-api-key", KEY), ("authorization", f"Basic {KEY}")], 401),
+        ([("x-api-key", KEY), ("x-api-key", "another")], 401),
+        ([("x-api-key", KEY), ("authorization", f"Bearer {KEY}")], 200),
     ],
 )  # fmt: skip
 def test_a_key_opens_all_but_the_open_paths(headers, status):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from exported_models import SIZE, some_faces, untrained
 from PIL import Image
+from verdict_run import PaintedFaces
 from video_files import write_video
 
 from pipelines.errors import AgfasError
@@ -20,6 +21,7 @@ from pipelines.serve.settings import Limits, Serving
 from pipelines.serve.worker import ProcessWorker, Unopened
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.answers import Verdict
+from pipelines.verdict.crops import Loaded
 
 LIMITS = Limits(pixels=5000, video_seconds=10, frames=4)
 
@@ -42,10 +44,9 @@ def uploads(*contents: bytes, **options: Any) -> list[Upload]:
     return [Upload(f"{place}.png", content, Options(**options)) for place, content in enumerate(contents)]
 
 
-def test_verdicts_are_those_of_the_model_on_the_same_bytes(detector, tmp_path):
-    clip = write_video(tmp_path / "clip.mkv", count=12, picture=lambda n: np.full((48, 64, 3), 20 * n, np.uint8))
+def test_verdicts_are_those_of_the_model_on_the_same_bytes(detector):
     files = [*uploads(*PICTURES, b"no picture", png(np.zeros((80, 80, 3), np.uint8))), Upload("", b"", Options())]
-    files.insert(1, Upload("clip.mkv", clip.read_bytes(), Options(aligned=True, frames=9)))
+    files.insert(1, Upload("a.png", png(np.zeros((40, 60, 3), np.uint8)), Options()))
     found = [answer["verdict"] for answer in Judge(detector, LIMITS)(files)]
     for place, content in zip((0, 2, 3), PICTURES, strict=True):
         expected = detector(np.asarray(Image.open(io.BytesIO(content))))[0].to_dict()
@@ -53,9 +54,8 @@ def test_verdicts_are_those_of_the_model_on_the_same_bytes(detector, tmp_path):
             **expected, "source": files[place].name, "score": None, "faces": [],
         }  # fmt: skip
         assert found[place]["score"] == pytest.approx(expected["score"], abs=1e-6)
-    (video,) = [each for each in found if each["source"] == "clip.mkv"]
-    assert video == {**detector.judge_video(clip, 4, aligned=True).to_dict(), "source": "clip.mkv"}
-    reasons = [each["reason"] for each in found if each["verdict"] == "refused"]
+    oblong, *reasons = [each["reason"] for each in found if each["verdict"] == "refused"]
+    assert oblong == "The picture has 60 x 40 pixels, so it is not an aligned face crop: those are square (within 2%)."
     assert reasons[0].startswith("3.png is not a picture.")
     assert reasons[1].startswith("4.png has 80 x 80 pixels; at most 0.005 million are read.")
     assert reasons[2] == "The file is empty (0 bytes). Send it again."
@@ -63,8 +63,14 @@ def test_verdicts_are_those_of_the_model_on_the_same_bytes(detector, tmp_path):
         answers.VerdictOf.model_validate({**each, "label": ""})
 
 
-def test_a_long_video_is_refused(detector, tmp_path):
-    clip = write_video(tmp_path / "a.mp4", count=30, rate=10).read_bytes()
+def test_a_video_is_judged_as_by_the_model_and_a_long_one_is_refused(detector, tmp_path):
+    model = untrained("livenessnet")
+    finding = FaceAntiSpoofing(model.settings, model.scorer, model.about, Loaded(PaintedFaces()))
+    path = write_video(tmp_path / "a.mp4", count=30, rate=10)
+    clip = path.read_bytes()
+    (answer,) = Judge(finding, LIMITS)([Upload("a.mp4", clip, Options(all_faces=True, frames=9))])
+    assert answer["verdict"] == {**finding.judge_video(path, 4, all_faces=True).to_dict(), "source": "a.mp4"}
+    assert len(answer["verdict"]["frames"]) == 4
     judge = Judge(detector, replace(LIMITS, video_seconds=2))
     (answer,) = judge([Upload("", clip, Options())])
     assert answer["verdict"]["reason"] == "The file lasts 3 seconds; at most 2 are taken. Cut it."
