@@ -108,7 +108,7 @@ def work(connection: Connection, serving: dict[str, Any], limits: dict[str, Any]
     with suppress(EOFError, OSError):
         try:
             judge = open_judge(Serving(**serving), Limits(**limits))
-            said = {"facts": judge.facts()}
+            said: dict[str, Any] = {"facts": judge.facts()}
         except AgfasError as error:
             said = {"failed": str(error)}
         except Exception as error:
