@@ -47,7 +47,7 @@ def test_packages_are_typed():
 
 
 def test_what_documents_take_from_it_is_there():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for name in re.findall(
             r"agfas\.(\w+)[(.]", "".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
         ):

@@ -1,4 +1,7 @@
-"""README, docs, configurations and scripts: their links, paths, commands and options exist, and the README is short."""
+"""README, docs, configurations and scripts: their links, paths, commands, options and keys exist.
+
+Every page has its place in the site, and the README is short.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,19 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
-from oanet.names import DETECTORS
+from oanet.described import described_options
+from oanet.names import DETECTORS, OBJECTIVES
 from pipelines.cli import app
+from pipelines.experiment.keys import keys
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages that people write; in the other folders of docs/ are tables that commands wrote.
+WRITTEN = [page for folder in ("", "tutorials", "reference") for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *WRITTEN]
+# Pages that scripts/site makes of the root's files and of the tables.
+MADE = {"index.md", "contributing.md", "changelog.md", "tables.md"}
 OTHERS = [*sorted((ROOT / "configs").rglob("*.yaml")), *sorted((ROOT / "scripts").glob("*.s*"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -64,6 +74,57 @@ def test_commands_and_their_options_exist(path):
                 assert word.split("=")[0] in options, line
             if re.fullmatch(r"configs/[\w/-]+\.yaml", word):
                 assert (ROOT / word).is_file(), line
+
+
+def known_keys() -> set[str]:
+    """Every key of a configuration, and every option of a detector or objective."""
+    options = {
+        f"{block}.{option.name}"
+        for block, registry in (("detector", DETECTORS), ("objective", OBJECTIVES))
+        for one in registry.builtin
+        for option in described_options(registry, one)
+    }
+    return {"detector.preset", *(key.name.replace("[]", "") for key in keys()), *options}
+
+
+def named_keys(path: Path) -> Iterator[str]:
+    """The keys that a page names: overrides of commands, and `block.key` with or without a value."""
+    for line in command_lines(path):
+        words = arguments_of(line)
+        if words and words[0] in COMMANDS and any(part.name == "overrides" for part in COMMANDS[words[0]].params):
+            of_others = tuple(f"{block}." for block in re.findall(r"(\w+)\.name=\w+:", line))
+            given = [word.partition("=")[0] for word in words[1:] if re.match(r"[a-z_]+(\.[a-z_]+)*=\S*$", word)]
+            yield from (key for key in given if not key.startswith(of_others))
+        blocks = "cue|data|detector|evaluate|generator|identity|objective|protocol|sweep|train"
+        if found := re.match(rf"((?:{blocks})(?:\.(?!py$|py )[a-z_]+)+)(?:=|:? |$)", line):
+            yield found[1]
+
+
+def test_keys_exist():
+    known, free = known_keys(), re.compile(r"sweep\.|cue\.options\.")
+    wrong = {
+        f"{name(path)}: {key}"
+        for path in PAGES + OTHERS
+        for key in named_keys(path)
+        if key not in known and not free.match(key)
+    }
+    assert wrong == set()
+
+
+def test_every_page_is_in_the_site_once():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = [
+        page for part in site["nav"] for under in part.values() for page in ([under], under)[isinstance(under, list)]
+    ]
+    placed = [page if isinstance(page, str) else next(iter(page.values())) for page in pages]
+    written = (page.relative_to(ROOT / "docs").as_posix() for page in WRITTEN)
+    assert sorted(placed) == sorted({*MADE, *written}), "give a new page its place under `nav` in mkdocs.yml"
+    tables = {page.relative_to(ROOT / "docs").parts[0] for page in (ROOT / "docs").glob("*/**/*.md")}
+    assert {line.strip("/") for line in site["not_in_nav"].split()} == tables - {"tutorials", "reference"}
+
+
+def test_pictures_have_words():
+    assert [name(path) for path in PAGES if re.search(r"!\[\s*\]\(|<img(?![^>]*alt=)", path.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

@@ -81,7 +81,7 @@ def face_key(domain: str, subject: str, video: str, frame: int) -> str:
     return f"{domain}/{subject}/{video}/{frame:03d}"
 
 
-def load_faces(folder: Path) -> Dataset:
+def load_faces(folder: str | Path) -> Dataset:
     """Open a face dataset with its images, memory-mapped. Where no image is needed, `read_columns` is quicker.
 
     Raises:
@@ -89,6 +89,7 @@ def load_faces(folder: Path) -> Dataset:
     """
     from pipelines.data.intact import check_all
 
+    folder = Path(folder)
     with _explained(folder):
         check_all(folder)
         faces = open_saved(folder)

@@ -50,6 +50,25 @@ class Key:
     variants: int = 1
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What is said of one key.
+
+    Attributes:
+        name: dotted.
+        facts: values, default, and where it stands.
+        meaning: a line; of a block that is chosen by its name, a line for each.
+    """
+
+    name: str
+    facts: str
+    meaning: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        return [f"{self.name}: {self.facts}", *(f"    {line}" for line in self.meaning)]
+
+
 def json_schema() -> Schema:
     """The JSON schema of an experiment; what editors show beside a key is its description."""
     schema = Experiment.model_json_schema()
@@ -78,19 +97,23 @@ def explained(asked: str | None = None) -> list[str]:
     Raises:
         AgfasError: there is no such key.
     """
-    block, _, name = (asked or "").partition(".name=")
-    if name and block in _REGISTRIES:
-        return _lines_of_options(block, name)
-    chosen = [key for key in keys() if asked is None or f"{key.name}.".startswith(f"{asked}.")]
+    lines = [line for entry in entries(asked) for line in entry.lines()]
     if asked in _REGISTRIES:
         names = ", ".join(_REGISTRIES[asked].builtin)
-        more = [f"Other keys are options of the {asked}: `agfas config {asked}.name=NAME`. Names: {names}."]
-    elif not chosen:
+        lines.append(f"Other keys are options of the {asked}: `agfas config {asked}.name=NAME`. Names: {names}.")
+    return lines or [f"{asked.partition('=')[2] if asked else ''} has no options."]
+
+
+def entries(asked: str | None = None) -> list[Explained]:
+    """What `explained` says, key by key; empty for a detector or an objective without options."""
+    block, _, name = (asked or "").partition(".name=")
+    if name and block in _REGISTRIES:
+        return _options(block, name)
+    chosen = [key for key in keys() if asked is None or f"{key.name}.".startswith(f"{asked}.")]
+    if not chosen and asked not in _REGISTRIES:
         raise AgfasError(f"No key '{asked}'; {nearest(str(asked), {key.name for key in keys()})}")
-    else:
-        more = []
     named = [list(group) for _, group in groupby(sorted(chosen, key=_place), key=lambda key: key.name)]
-    return [line for group in named for line in _lines_of(group)] + more
+    return [entry for group in named for entry in _entries_of(group)]
 
 
 def _place(key: Key) -> int:
@@ -153,16 +176,14 @@ def _as_yaml(value: Any) -> str:
     return str(value)
 
 
-def _lines_of(same: list[Key]) -> list[str]:
+def _entries_of(same: list[Key]) -> list[Explained]:
     """One name: its kinds, its defaults, and its meanings, each with the kinds of block that it is of."""
     if len({key.variant for key in same if key.name.endswith(".name")}) > 1:
         default = next((key.default for key in same if key.default != _REQUIRED), _REQUIRED)
         names = ", ".join(key.variant for key in same)
-        return [
-            f"{same[0].name}: one of {names}; default {default}",
-            *(f"    {key.variant}: {key.meaning}" for key in same),
-        ]
-    lines = []
+        meanings = tuple(f"{key.variant}: {key.meaning}" for key in same)
+        return [Explained(same[0].name, f"one of {names}; default {default}", meanings)]
+    found = []
     for (kind, meaning), group in groupby(same, key=lambda key: (key.kind, key.meaning)):
         keys_here = list(group)
         defaults = {key.default: "" for key in keys_here}
@@ -176,19 +197,18 @@ def _lines_of(same: list[Key]) -> list[str]:
         first = keys_here[0]
         some = len(keys_here) < first.variants
         where = f", with {first.block}.name = {' or '.join(key.variant for key in keys_here)}" if some else ""
-        lines += [f"{first.name}: {'; '.join([kind, *texts])}{where}", f"    {meaning}"]
-    return lines
+        found.append(Explained(first.name, f"{'; '.join([kind, *texts])}{where}", (meaning,)))
+    return found
 
 
-def _lines_of_options(block: str, name: str) -> list[str]:
-    registry = _REGISTRIES[block]
+def _options(block: str, name: str) -> list[Explained]:
     try:
-        options = described_options(registry, name)
+        options = described_options(_REGISTRIES[block], name)
     except ValueError as error:
         raise AgfasError(str(error)) from None
-    return [line for option in options for line in _lines_of_option(block, option)] or [f"{name} has no options."]
+    return [_entry_of(block, option) for option in options]
 
 
-def _lines_of_option(block: str, option: Option) -> list[str]:
+def _entry_of(block: str, option: Option) -> Explained:
     default = _REQUIRED if option.default is None else f"default {option.default}"
-    return [f"{block}.{option.name}: {option.kind or 'any value'}; {default}", f"    {option.meaning}"]
+    return Explained(f"{block}.{option.name}", f"{option.kind or 'any value'}; {default}", (option.meaning,))

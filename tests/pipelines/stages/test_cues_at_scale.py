@@ -55,7 +55,7 @@ def test_the_commands_work_as_they_are_printed(here):
     assert load_faces(Path("data/faces")).unique("domain") == ["photos"]
 
     assert (here / cues[cues.index("--config_file") + 1]).is_file()
-    words = cues[cues.index("pipelines.cli") + 1 :]
+    words = cues[cues.index("agfas") + 1 :]
     printed = dict(line.split(": ") for line in run(*words, *SMALL).splitlines() if line.startswith("t = "))
     assert list(printed) == ["t = 0", "t = 201", "t = 401", "t = 801"]
     assert run(*words, *SMALL, "--status").count("3 of 3") == 4

@@ -60,7 +60,7 @@ def test_same_seed_gives_same_bytes_in_another_process_and_in_any_order() -> Non
 
 
 def test_built_dataset_holds_the_rendered_bytes_whatever_the_workers(dataset: Path, tmp_path: Path) -> None:
-    faces = load_faces(dataset)
+    faces = load_faces(str(dataset))  # a path or its text, as `agfas.load_dataset` takes them
     pictures, records = render_faces(plan_videos(TINY), TINY.seed, TINY.size)
     stored = np.stack([np.asarray(picture) for picture in faces["image"]])
     assert np.array_equal(stored, pictures)
