@@ -3,7 +3,8 @@
 
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
     resume, loader, loader-workers, fas-aug, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
-    freed-memory, idle-thread, cold-start, serve, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory
+    freed-memory, idle-thread, cold-start, serve, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory,
+    watch --weights yunet.onnx
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md, or that of docs/scale.md.
@@ -51,6 +52,7 @@ BENCHMARKS = {
     "processes": "scripts.bench.processes:processes_benchmark",
     "prepare": "scripts.bench.prepare:prepare_benchmark",
     "prepare-memory": "scripts.bench.prepare_memory:memory_benchmark",
+    "watch": "scripts.bench.watch:watch_benchmark",
 }
 PAGE, OTHER_PAGES = CLONE / "docs" / "benchmarks.md", {"scale": CLONE / "docs" / "scale.md"}
 
@@ -60,13 +62,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
-    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file (for prepare)")
+    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file (for prepare, watch)")
     parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe, cue-rounding)")
     parser.add_argument("--pictures", type=Path, help="pixels-*.npy of a face dataset (for cue-rounding)")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
     options = {
         "prepare": {"weights": chosen.weights},
+        "watch": {"weights": chosen.weights},
         "cues-recipe": {"generator": chosen.generator},
         "cue-rounding": {"generator": chosen.generator, "pictures": chosen.pictures},
     }

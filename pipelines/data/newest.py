@@ -75,7 +75,7 @@ class Newest:
         self._thread.join(_SECONDS_TO_CLOSE)
 
     def _run(self) -> None:
-        why = "the stream ended"
+        why = "The stream ended."
         pictures = self._read()
         try:
             for picture in pictures:
@@ -88,7 +88,7 @@ class Newest:
         except AgfasError as error:
             why = str(error)
         except Exception as error:  # a driver or decoder may raise anything; its words may hold the address
-            why = f"it cannot be read ({type(error).__name__})"
+            why = f"It cannot be read ({type(error).__name__})."
         finally:
             close = getattr(pictures, "close", None)
             if close is not None:

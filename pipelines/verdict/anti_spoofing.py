@@ -277,6 +277,8 @@ class FaceAntiSpoofing:
                 " --face-detector yunet --weights yunet.onnx."
             )
 
+        self.rehearse(panels=False)  # so that the first picture is not judged seconds after it came
+
         def judge(photo: np.ndarray) -> Verdict:
             return self(photo, all_faces=True, most_faces=MOST_FACES)[0]
 
@@ -287,14 +289,14 @@ class FaceAntiSpoofing:
         threshold = self.settings.threshold
         return Verdict(source, REFUSED, reason, None, threshold.value, threshold.origin)
 
-    def rehearse(self) -> FaceVerdict:
-        """Judge a grey picture as if a face filled its middle, with panels; it loads what is loaded lazily."""
+    def rehearse(self, panels: bool = True) -> FaceVerdict:
+        """Judge a grey picture as if a face filled its middle; it loads what is loaded lazily."""
         side = self.settings.face.size
         crop = np.full((side, side, 3), 128, np.uint8)
         network = self.scorer.detector
         pixels = crop if network is None or self.settings.sees == CROP else network.look_at_nobody()
         mask = np.ones((side, side), np.uint8) if self.settings.needs_mask else None
-        return self._judge([[Crop(pixels, mask=mask)]], panels=True)[0][0]
+        return self._judge([[Crop(pixels, mask=mask)]], panels)[0][0]
 
     def _cropper(self, aligned: bool) -> Cropper:
         parser = self.loaded.parser if self.settings.needs_mask else None

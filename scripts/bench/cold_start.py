@@ -18,7 +18,7 @@ from scripts.bench.turns import in_turns, plain_environment
 _REPEATS = 3
 _SIDE = 64
 # Detector, and whether a generator restores the face before it is judged.
-_MODELS = {
+MODELS = {
     "livenessnet, a network of torch alone": ("livenessnet", False),
     "image_only, a ViT of timm": ("image_only", False),
     "oanet, with a generator's cue": ("oanet", True),
@@ -43,7 +43,7 @@ def cold_start_benchmark() -> list[dict[str, Any]]:
             "import torch, timm": ("-c", "import torch, timm"),
         }
         judge = ("-m", "agfas", "detect", str(picture), "--aligned", "--model")
-        for number, (title, (detector, restores)) in enumerate(_MODELS.items()):
+        for number, (title, (detector, restores)) in enumerate(MODELS.items()):
             folder = root / f"model{number}"
             save_untrained(folder, detector, restores)
             commands[f"agfas detect: {title}"] = (*judge, str(folder))

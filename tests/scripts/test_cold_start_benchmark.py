@@ -9,7 +9,7 @@ from scripts.bench import cold_start
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("detector", "restores"), cold_start._MODELS.values())
+@pytest.mark.parametrize(("detector", "restores"), cold_start.MODELS.values())
 def test_a_model_of_the_benchmark_judges(tmp_path, detector, restores):
     cold_start.save_untrained(tmp_path / "model", detector, restores)
     opened = FaceAntiSpoofing.from_pretrained(tmp_path / "model")

@@ -34,7 +34,7 @@ def ended(link: Newest) -> str:
 
 def test_the_newest_picture_comes_with_the_number_of_those_it_replaced():
     link = Newest(lambda: pictures(5), clock=lambda: 7.0)
-    assert ended(link) == "the stream ended"
+    assert ended(link) == "The stream ended."
     shot = link.take(0)
     assert shot is not None
     assert (shot.picture()[0], shot.dropped, shot.arrived) == (4, 4, 7.0)
@@ -56,7 +56,7 @@ def test_a_picture_is_waited_for():
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [(AgfasError("no camera"), "no camera"), (ValueError("rtsp://u:SECRET@h"), "it cannot be read (ValueError)")],
+    [(AgfasError("no camera"), "no camera"), (ValueError("rtsp://u:SECRET@h"), "It cannot be read (ValueError).")],
 )
 def test_an_error_is_the_end_in_words(error, words):
     def fails() -> Iterator[partial[np.ndarray]]:
