@@ -44,6 +44,7 @@ def program(
 COMMANDS = (
     pictures.synth,
     pictures.prepare,
+    pictures.simulate,
     pictures.show,
     experiments.train_dfg,
     experiments.inspect_dfg,
@@ -67,12 +68,13 @@ COMMANDS = (
 )
 # What launched processes do together. The rest is work for one: the main process does it, and the others end.
 TOGETHER = {
-    *(pictures.synth, experiments.train_dfg, experiments.inspect_dfg, experiments.cues, experiments.train),
-    *(experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce, experiments.probe),
+    *(pictures.synth, pictures.simulate, experiments.train_dfg, experiments.inspect_dfg, experiments.cues),
+    *(experiments.train, experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce),
+    experiments.probe,
 }
 # What runs a model, on a device that can be chosen.
 COMPUTING = {
-    *(TOGETHER - {pictures.synth}),
+    *(TOGETHER - {pictures.synth, pictures.simulate}),
     *(verdicts.detect, verdicts.demo, verdicts.serve, verdicts.save_model, verdicts.export),
 }
 for command in COMMANDS:

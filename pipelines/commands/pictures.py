@@ -30,7 +30,7 @@ def synth(
 
     settings = {
         "subjects": subjects,
-        "domains": [name.strip() for name in domains.split(",")] if domains else None,
+        "domains": _listed(domains),
         "size": size,
         "corpus_subjects": corpus_subjects,
         "seed": seed,
@@ -130,6 +130,46 @@ def prepare(
         "workers": workers,
     }
     raise typer.Exit(stage.run(source, out, stage.read_recipe(config, given, option or [])))
+
+
+def simulate(
+    faces: Annotated[Path, typer.Argument(help="A face dataset; its live faces are used.")],
+    out: Annotated[Path, typer.Option(help="Folder of the face dataset to write.")],
+    attacks: Annotated[
+        str | None,
+        typer.Option(help="Of print,replay,cutout,mask_paper,mask_resin,blend. Default: all that the faces allow."),
+    ] = None,
+    cameras: Annotated[int, typer.Option(help="Cameras; each becomes a domain that has both classes.")] = 3,
+    per_face: Annotated[int, typer.Option(help="Pairs of a live picture and an attack, of every face.")] = 1,
+    domains: Annotated[str | None, typer.Option(help="Domains of the live faces. Default: all.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the faces in pixels. Default: that of FACES.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Simulate attacks from live faces.
+
+    Live faces and attacks go through the same cameras. A contact sheet is written beside them.
+
+    \b
+    Examples:
+      agfas simulate faces/ --out simulated/
+      agfas simulate faces/ --out simulated/ --attacks print,replay --size 96 --per-face 2
+    """
+    from pipelines.stages.simulate import run
+
+    settings = {
+        "attacks": _listed(attacks),
+        "cameras": cameras,
+        "per_face": per_face,
+        "domains": _listed(domains),
+        "size": size,
+        "seed": seed,
+    }
+    run(faces, out, settings)
+
+
+def _listed(names: str | None) -> list[str] | None:
+    """Names between commas."""
+    return [name.strip() for name in names.split(",")] if names else None
 
 
 def show(folder: Annotated[Path, typer.Argument(help="A face dataset.")]) -> None:

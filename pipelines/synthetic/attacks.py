@@ -146,7 +146,9 @@ def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tu
     return m * at[None, :] + (n * at + first)[:, None], p * at[None, :] + (q * at + second)[:, None]
 
 
-def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray) -> np.ndarray:
+def print_light(
+    picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray, black: float = 0.02
+) -> np.ndarray:
     """Light from a printed picture.
 
     Args:
@@ -154,6 +156,7 @@ def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, l
         how: the print.
         a, b: (S, S) coordinates on the paper, fractions of the crop.
         light: (3,) light of the room.
+        black: reflectance of fresh black ink.
 
     Returns:
         (3, S, S) linear light.
@@ -163,7 +166,7 @@ def print_light(picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, l
     for channel, angle in enumerate(_INK_ANGLES):
         inked[channel] = _halftone(inked[channel], how, a, b, math.radians(angle + how.angle))
     reflectance = np.clip(inked, 0.0, 1.0) ** np.float32(2.2)
-    black = 0.02 + 0.10 * how.fade
+    black = black + 0.10 * how.fade
     reflectance = black + (0.88 - 0.15 * how.fade - black) * reflectance
     across = math.cos(how.bend_angle) * a + math.sin(how.bend_angle) * b
     shading = 1.0 + 0.45 * how.bend * np.cos(_TAU * 0.8 * across + how.bend_phase)

@@ -77,21 +77,21 @@ def render(
     canvas = Canvas(to_crop, side)
     _paint_backdrop(canvas, backdrop)
     _paint_body(canvas, who, backdrop)
-    face = _face_cover(canvas, who)
+    face = face_cover(canvas, who)
     features.paint_back_hair(canvas, who)
     _paint_ears(canvas, who, pose)
     _paint_skin(canvas, who, pose, face, made_of)
-    _raise_relief(canvas, who, pose)
+    raise_relief(canvas, who, pose)
     for turn in (-1.0, 1.0):
         features.paint_eye(canvas, who, pose, turn)
         features.paint_brow(canvas, who, pose, turn)
     features.paint_nose(canvas, who, pose)
     features.paint_mouth(canvas, who, pose)
     if made_of.rim > 0.0 or made_of.edge > 0.0:
-        _paint_mask_cuts(canvas, who, pose, face, made_of)
+        paint_mask_cuts(canvas, who, pose, face, made_of)
     features.paint_front_hair(canvas, who, pose)
     features.paint_glasses(canvas, who, pose, face)
-    return _shade(canvas, light, face, made_of)
+    return shade(canvas, light, face, made_of)
 
 
 def _paint_backdrop(canvas: Canvas, backdrop: Backdrop) -> None:
@@ -124,7 +124,7 @@ def _paint_body(canvas: Canvas, who: Identity, backdrop: Backdrop) -> None:
     canvas.solid[rows] = np.maximum(np.maximum(cloth, neck), canvas.solid[rows])
 
 
-def _face_cover(canvas: Canvas, who: Identity) -> np.ndarray:
+def face_cover(canvas: Canvas, who: Identity) -> np.ndarray:
     """Coverage of the face: an ellipse above, a tapering superellipse for the jaw."""
     below = np.clip((canvas.v - _CENTRE) / (who.chin - _CENTRE), 0.0, None)
     half = who.face_half_width * (1.0 - who.jaw_taper * below * below)
@@ -180,7 +180,7 @@ def _skin_maps(canvas: Canvas, who: Identity, pose: HeadPose) -> tuple[np.ndarra
     return pigment, redness
 
 
-def _raise_relief(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
+def raise_relief(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     """Heights of head, brow ridge, sockets, nose, cheeks, lips and chin."""
     x, y = canvas.u / (1.12 * who.face_half_width), (canvas.v - 0.2) / 1.95
     canvas.relief[:] = 0.95 * np.sqrt(np.maximum(1.0 - x * x - y * y, 0.04))
@@ -204,7 +204,7 @@ def _raise_relief(canvas: Canvas, who: Identity, pose: HeadPose) -> None:
     canvas.raise_bump(u, v, 0.36, 0.26, 0.07)
 
 
-def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray, made_of: Material) -> None:
+def paint_mask_cuts(canvas: Canvas, who: Identity, pose: HeadPose, face: np.ndarray, made_of: Material) -> None:
     """Dark gaps around the eyes of the wearer, and a seam along the border of the mask."""
     for turn in (-1.0, 1.0):
         u, v = pose.place(turn * who.eye_spacing / 2, 0.0, EYE_DEPTH)
@@ -217,7 +217,7 @@ def _paint_mask_cuts(canvas: Canvas, who: Identity, pose: HeadPose, face: np.nda
     canvas.darken(canvas.whole, seam, made_of.edge)
 
 
-def _shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) -> np.ndarray:
+def shade(canvas: Canvas, light: Light, face: np.ndarray, made_of: Material) -> np.ndarray:
     """Lambert shading with a soft terminator, ambient light that fades towards the outline, a broad highlight."""
     slope_u, slope_v = _slopes(canvas.relief, canvas.unit)
     slope_u, slope_v = made_of.relief * slope_u, made_of.relief * slope_v

@@ -1,4 +1,4 @@
-"""Settings of the built-in benchmark. Imports nothing heavy: the command line reads it."""
+"""Settings of what is drawn: the built-in benchmark and simulated attacks. The command line reads them: no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
+from pipelines.errors import nearest
 from pipelines.settings import Strict
 
 DomainName = Literal["webcam", "phone", "tablet", "kiosk"]
@@ -53,3 +54,38 @@ class SyntheticSettings(Strict):
         if len(set(domains)) != len(domains):
             raise ValueError(f"a domain appears twice in {list(domains)}; give each once")
         return domains
+
+
+AttackName = Literal["print", "replay", "cutout", "mask_paper", "mask_resin", "blend"]
+ATTACKS: tuple[str, ...] = get_args(AttackName)
+NEED_LANDMARKS: tuple[str, ...] = ("cutout", "mask_paper", "mask_resin", "blend")
+"""Attacks that are placed by the five landmarks."""
+
+
+class SimulationSettings(Strict):
+    """Attacks simulated from live faces; the same settings and faces give the same bytes."""
+
+    attacks: tuple[AttackName, ...] | None = Field(
+        default=None, min_length=1, description="Kinds of attacks, drawn in equal shares. Default: all that fit."
+    )
+    cameras: int = Field(
+        default=3, ge=1, le=100, description="Cameras; each is a domain of the result, and takes both classes."
+    )
+    per_face: int = Field(
+        default=1, ge=1, le=100, description="Pairs of every face: its live picture and an attack by one camera."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of cameras, attacks and noise.")
+    size: int | None = Field(
+        default=None, ge=32, le=512, description="Side of a crop in pixels. Default: that of the faces."
+    )
+    domains: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Domains of the live faces. Default: all."
+    )
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _known(cls, names: object) -> object:
+        for name in names if isinstance(names, (list, tuple)) else ():
+            if name not in ATTACKS:
+                raise ValueError(f"there is no attack '{name}': {nearest(str(name), ATTACKS)}")
+        return names

@@ -59,6 +59,7 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.report.run": "the page",
         f"{stages}.threshold.run": "a table",
         f"{stages}.synth.run": None,
+        f"{stages}.simulate.run": None,
         f"{stages}.prepare.run": 3,
         f"{stages}.prepare.read_recipe": "a recipe",
         f"{stages}.show.run": ["a line", "another"],
@@ -186,6 +187,17 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     "synth alone": (
         ["synth", "o"],
         [("synth.run", O, {"subjects": 30, "domains": None, "size": 64, "corpus_subjects": 300, "seed": 0})],
+    ),
+    "simulate": (
+        ["simulate", "f", "--out", "o", "--attacks", "print, blend", "--cameras", "2", "--per-face", "4", "--domains",
+         "a,b", "--size", "32", "--seed", "1"],
+        [("simulate.run", Path("f"), O, {"attacks": ["print", "blend"], "cameras": 2, "per_face": 4,
+                                         "domains": ["a", "b"], "size": 32, "seed": 1})],
+    ),
+    "simulate alone": (
+        ["simulate", "f", "--out", "o"],
+        [("simulate.run", Path("f"), O, {"attacks": None, "cameras": 3, "per_face": 1, "domains": None, "size": None,
+                                         "seed": 0})],
     ),
     "show": (["show", "f"], [("show.run", Path("f"))]),
     "detect": (

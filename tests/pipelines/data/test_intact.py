@@ -23,7 +23,7 @@ from pipelines.data.records import CARD_NAME, checked_table, face_features, load
 from pipelines.errors import AgfasError
 from pipelines.files import read_json, write_json
 from pipelines.sums import CheckedFile, Damaged
-from pipelines.synthetic import benchmark
+from pipelines.synthetic import drawing
 
 ARROW = "data-00000-of-00001.arrow"
 COUNT = 6
@@ -199,11 +199,11 @@ def test_a_damaged_task_is_made_again(tmp_path):
 
 def test_a_damaged_part_of_an_unfinished_benchmark_is_refused(tmp_path):
     part = tmp_path / "00000.arrow"
-    benchmark._store([{"key": "a", "image": {"bytes": bytes(900), "path": None}}], part)
-    assert benchmark._stored(part)[0]["key"] == "a"
+    drawing.store([{"key": "a", "image": {"bytes": bytes(900), "path": None}}], part)
+    assert drawing.stored(part)[0]["key"] == "a"
     flip(part, part.stat().st_size // 2)
     with pytest.raises(AgfasError, match=r"00000\.arrow is not what was written .* run the command again"):
-        benchmark._stored(part)
+        drawing.stored(part)
 
 
 def test_checksums_are_of_blocks_of_64_kib(tmp_path):

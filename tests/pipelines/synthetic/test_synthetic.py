@@ -22,7 +22,7 @@ from pipelines.data.records import CARD_NAME, COLUMNS, load_faces, read_card
 from pipelines.data.sheet import contact_sheet
 from pipelines.errors import AgfasError
 from pipelines.fingerprint import fingerprint
-from pipelines.synthetic import benchmark
+from pipelines.synthetic import benchmark, drawing
 from pipelines.synthetic.benchmark import benchmark_fingerprint, build, plan_videos, render_faces
 from pipelines.synthetic.settings import DOMAINS, SyntheticSettings
 from pipelines.synthetic.videos import shoot
@@ -69,7 +69,7 @@ def test_built_dataset_holds_the_rendered_bytes_whatever_the_workers(dataset: Pa
 
 
 def test_a_killed_build_goes_on_and_helpers_draw_the_same_bytes(dataset, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(benchmark, "_FACES_WORTH_HELPERS", 0)
+    monkeypatch.setattr(drawing, "_FACES_WORTH_HELPERS", 0)
     drawn = []
 
     def draw(videos, seed, size, last=1):
@@ -193,9 +193,9 @@ def test_records_say_what_a_face_is() -> None:
         "landmarks": landmarks[1].tolist(),
     }
     assert [record["label"] for record in records] == [0, 0, 1, 1]
-    (stored, *_) = benchmark._encoded([video], TINY)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored["image"]["bytes"]))), pictures[0])
-    assert stored["image"]["path"] is None
+    stored = drawing.encoded(pictures[0])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored["bytes"]))), pictures[0])
+    assert stored["path"] is None
 
 
 @pytest.mark.parametrize(
@@ -216,18 +216,18 @@ def test_helpers_are_started_where_they_are_worth_it(tmp_path, monkeypatch, face
         def __exit__(self, *problem) -> None:
             pass
 
-        def submit(self, draw, settings, out, shown):
+        def submit(self, draw, what, shown):
             drawn.append(shown)
             return SimpleNamespace(result=lambda: drawn.append("waited"))
 
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(benchmark, "threads", lambda: cores)
-    monkeypatch.setattr(benchmark, "_draw", lambda settings, out, shown: drawn.append(shown))
+    monkeypatch.setattr(drawing, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(drawing, "threads", lambda: cores)
+    monkeypatch.setattr(drawing, "draw_share", lambda what, shown: drawn.append(shown))
     monkeypatch.setattr(benchmark, "plan_videos", lambda settings: [SimpleNamespace(frames=faces // 2)] * 2)
     (tmp_path / "out").mkdir()
     assert build(TINY, tmp_path / "out", workers) == tmp_path / "out"
     assert not (tmp_path / "out").exists()  # it was empty
-    assert pools == [(max(1, helpers), "spawn", benchmark.stand_alone)]
+    assert pools == [(max(1, helpers), "spawn", drawing.stand_alone)]
     assert drawn == [False] * helpers + [True] + ["waited"] * helpers
 
 
