@@ -113,8 +113,7 @@ def warped(picture: np.ndarray, to_crop: np.ndarray) -> np.ndarray:
     side = len(picture)
     in_pixels = to_crop * (1, 1, side)
     in_pixels[:, 2] += to_crop[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from the middle of the first pixel
-    flags = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
-    moved = cv2.warpAffine(picture, in_pixels, (side, side), **flags)
+    moved = cv2.warpAffine(picture, in_pixels, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(moved.transpose(2, 0, 1), dtype=np.float32) / np.float32(255.0)
 
 
