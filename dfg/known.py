@@ -35,6 +35,9 @@ CODE = (*all_suffixes(), ".pyw", ".pyd", ".dll", ".dylib")
 DATA = (".json", ".safetensors", ".onnx", ".md", ".txt", ".lock", ".metadata", "")
 """Endings of what a saved network consists of, and of what copying and the hub leave beside it."""
 
+# A saved model's generator lies one folder below a snapshot of the hub, its parts two.
+_LEVELS = 3
+
 _FOREIGN = ("auto_map", "custom_pipelines", "quantization_config")
 _SCHEDULER = re.compile(r"[A-Z]\w*Scheduler")
 
@@ -82,15 +85,17 @@ def check_files(folder: Path, allowed: Collection[str] | None = None) -> None:
     """Check that a folder holds files alone, inside it, and none that could run.
 
     Args:
-        folder: also one of the hub's cache, whose files are links to `blobs` beside `snapshots`.
+        folder: also one of the hub's cache or a part of it, whose files are links to `blobs` beside `snapshots`, and
+            these, if they came by Xet, links to `blobs` of the whole cache.
         allowed: their endings; None: all but code.
 
     Raises:
         ValueError: names the first other one.
     """
     roots = [folder.resolve()]
-    if roots[0].parent.name == "snapshots":
-        roots.append(roots[0].parent.parent / "blobs")
+    for snapshots in list(roots[0].parents)[:_LEVELS]:
+        if snapshots.name == "snapshots":
+            roots += [snapshots.parent / "blobs", snapshots.parent.parent / "blobs"]
     for path in _walk(folder):
         place = path.resolve()
         if path.is_symlink() and not (place.is_file() and any(root in place.parents for root in roots)):

@@ -23,6 +23,7 @@ from torch import nn
 from dfg import taesd as _taesd  # noqa: F401
 from dfg.attention import cached_cross_attention
 from dfg.autoencoder import Autoencoder, check_image, decode_latents, encode_posterior, latent_channels
+from dfg.download import download
 from dfg.identity import IdentityEncoder
 from dfg.known import check_generator
 from dfg.noise import noise_for_keys, noise_from_generators, posterior_keys, to_device
@@ -126,12 +127,17 @@ class DeFakePipeline(DiffusionPipeline):
     ) -> DeFakePipeline:
         """Load a folder of `save_pretrained`, or a model of the hub, after it was checked, into memory of its own.
 
+        Args:
+            pretrained_model_name_or_path: the folder, or `USER/NAME`.
+            kwargs: diffusers' own, such as `revision`, `token`, `cache_dir` and `local_files_only`.
+
         Raises:
             ValueError: a file of a sealed folder is not what was written, a class is not known, or a file is no data.
+            OSError: the hub does not give it.
         """
         place = Path(pretrained_model_name_or_path)
         if not place.is_dir():
-            place = Path(cls.download(str(pretrained_model_name_or_path), **{**kwargs, "use_safetensors": True}))
+            place = download(str(pretrained_model_name_or_path), cls.__name__, kwargs)
         check(place)
         check_generator(place, cls.__name__, kwargs)
         pipeline = super().from_pretrained(place, **{**kwargs, "use_safetensors": True, "trust_remote_code": False})

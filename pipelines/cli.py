@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pipelines import __version__
-from pipelines.commands import configuration, experiments, pictures, verdicts
+from pipelines.commands import configuration, experiments, pictures, sharing, verdicts
 from pipelines.commands.shared import Command, with_shared
 from pipelines.processes import on_main
 
@@ -64,6 +64,7 @@ COMMANDS = (
     verdicts.threshold,
     verdicts.save_model,
     verdicts.export,
+    sharing.push,
     configuration.config,
 )
 # What launched processes do together. The rest is work for one: the main process does it, and the others end.

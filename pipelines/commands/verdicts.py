@@ -33,7 +33,13 @@ Published = Annotated[
 ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
 Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")]
 Run = Annotated[Path | None, typer.Option(help="Output folder of a quickstart, a sweep or a single experiment.")]
-Model = Annotated[Path | None, typer.Option(help="A folder of `agfas save-model`, instead of --run.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder of `agfas save-model` or `agfas export`, or USER/NAME or USER/NAME@REVISION of the hub, instead"
+        " of --run."
+    ),
+]
 Label = Annotated[
     str | None, typer.Option(help="Experiment of the run. Default: the first with a generator's cue.")
 ]  # fmt: skip
@@ -95,6 +101,7 @@ def detect(
       agfas detect photo.jpg clip.mp4 folder/ --model model/
       agfas detect 0 --model model/ --json
       agfas detect rtsp://192.168.1.20/live --model model/ --every 2 --csv answers.csv
+      agfas detect photo.jpg --model someone/model@v1
       agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
       agfas detect face.png --run runs/loo --aligned --save overlays/
     """
@@ -245,7 +252,7 @@ def save_model(
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model`.")],
+    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model`, or USER/NAME of the hub.")],
     out: Annotated[Path, typer.Option(help="Folder of the exported model to write.")],
     format: Annotated[str, typer.Option(help="Of the graph: onnx, or openvino (extra `openvino`).")] = "onnx",
     precision: Annotated[

@@ -14,6 +14,7 @@ from pipelines.data.records import (
     CARD_NAME,
     FRAME_RULE,
     face_features,
+    licence_of_faces,
     open_table,
     picture_features,
     read_card,
@@ -71,7 +72,7 @@ def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> No
         "faces": sum(map(len, parts)),
         "joined": [str(card["fingerprint"]) for card in cards],
         "recipe": _common([card.get("recipe") or {} for card in cards]),
-        "licence": "; ".join(sorted({str(card["licence"]) for card in cards if card.get("licence")})),
+        "licence": "; ".join(sorted(set(map(licence_of_faces, cards)))),
     }
     (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     write_sums(out)

@@ -6,7 +6,7 @@ A record is one aligned face crop with everything that splitting, training and j
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,6 +219,14 @@ def _check_table(folder: Path, columns: Sequence[str], faces: int) -> None:
         raise AgfasError(f"{folder} lacks the columns {', '.join(missing)} of a face dataset. Create it again.")
     if faces == 0:
         raise AgfasError(f"{folder} holds no face. Check what it was made from.")
+
+
+COLLECTED = "the terms of whoever collected them"
+
+
+def licence_of_faces(card: Mapping[str, Any]) -> str:
+    """The terms of a face dataset by its card: those of its importer, or that nobody stated any."""
+    return "Apache-2.0" if card.get("kind") == "synthetic" else str(card.get("licence") or COLLECTED)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import model_card
 from pipelines.verdict.exported import (
     FACE_DETECTOR,
+    PREDICT_NAME,
     SETTINGS_NAME,
     ExportedModel,
     ExportedScorer,
@@ -32,7 +33,7 @@ from pipelines.verdict.settings import LoadedPart, ModelSettings, SavedModel
 Format = Literal["onnx", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
 
-GRAPH_NAME, CARD_NAME, PREDICT_NAME = "model.onnx", "README.md", "predict.py"
+GRAPH_NAME, CARD_NAME = "model.onnx", "README.md"
 _NAMES = {SETTINGS_NAME, GRAPH_NAME, CARD_NAME, PREDICT_NAME, FACE_DETECTOR, "model.xml", "model.bin"}
 _FINDS = "yunet"
 """The face detector that OpenCV alone runs."""

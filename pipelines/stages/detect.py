@@ -29,7 +29,7 @@ class Place:
 
     Attributes:
         run: output folder of a run.
-        model: a folder of `agfas save-model`.
+        model: a folder of `agfas save-model` or `agfas export`, or its name on the hub.
         published: name of a published network.
         label, fold: choose among the detectors of a run.
     """
@@ -57,8 +57,9 @@ def open_detector(
 
     if sum(given is not None for given in (place.run, place.model, place.published)) != 1:
         raise AgfasError(
-            "Give either --run, an output folder; --model, a folder of `agfas save-model`; or --published, the name of"
-            f" a published network ({', '.join(published_names())}), with its files' folder as --weights."
+            "Give either --run, an output folder; --model, a folder of `agfas save-model` or USER/NAME of the hub; or"
+            f" --published, the name of a published network ({', '.join(published_names())}), with its files' folder as"
+            " --weights."
         )
     if place.run is None and (place.label is not None or place.fold is not None):
         raise AgfasError("--label and --fold choose among the detectors of a run; here is only one.")

@@ -31,7 +31,7 @@ def run(folder: Path, out: Path, choice: Choice, face_detector: str | None = Non
     """Export a saved model; returns what to print.
 
     Args:
-        folder: of `agfas save-model`.
+        folder: of `agfas save-model`, or its name on the hub.
         out: the exported folder.
         choice: of `agfas export`.
         face_detector: used instead of the saved one, by name.

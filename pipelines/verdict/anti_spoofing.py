@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -112,25 +112,32 @@ class FaceAntiSpoofing:
         weights: str | Path | None = None,
         face_parser: GivenParser = None,
         batch_size: int = BATCH_SIZE,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> Self:
         """Open a folder that `save_pretrained` or `agfas export` wrote; every file is checked, nothing unpickled.
 
         Args:
-            folder: the saved model.
+            folder: the saved model, or its name on the hub, `USER/NAME`, with @REVISION or not; see
+                `pipelines.verdict.hub.local_model`, also for `revision`, `token`, `cache_dir` and `local_files_only`.
             face_detector: used instead of the folder's, by name or as an object.
             weights: for a detector given by name, or for the folder's if its weights are not stored there.
             face_parser: used instead of the folder's, its weights or an object.
             batch_size: faces judged at once.
 
         Raises:
-            AgfasError: a folder of another kind, a missing part, or a changed file.
+            AgfasError: a folder of another kind, a missing part, a changed file, or no such model on the hub.
         """
         from pipelines.verdict.exported import is_exported, open_exported
         from pipelines.verdict.folder import open_folder
+        from pipelines.verdict.hub import local_model
 
-        if is_exported(Path(folder)):
-            return cls(*open_exported(Path(folder), face_detector, weights), batch_size)
-        return cls(*open_folder(Path(folder), face_detector, weights, face_parser), batch_size)
+        place = local_model(folder, revision, token, cache_dir, local_files_only)
+        if is_exported(place):
+            return cls(*open_exported(place, face_detector, weights), batch_size)
+        return cls(*open_folder(place, face_detector, weights, face_parser), batch_size)
 
     @classmethod
     def from_published(
@@ -169,8 +176,49 @@ class FaceAntiSpoofing:
         from pipelines.verdict.folder import save_folder
 
         if isinstance(self.scorer, ExportedScorer):
-            raise AgfasError("An exported model holds no weights to save. Copy its folder, or save the model it is of.")
+            raise AgfasError(
+                "An exported model holds no weights to save. Copy or push its folder, or save the model it is of."
+            )
         save_folder(Path(folder), Parts(self.settings, self.scorer, self._describe, self.loaded))
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool = True,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload by agfas",
+        create_pr: bool = False,
+        licence_checked: Collection[str] = (),
+    ) -> str:
+        """Save the model and push it to the hub as one commit; returns the commit's address.
+
+        huggingface_hub's `ModelHubMixin` is not used: it builds an object from the arguments of its constructor in a
+        `config.json`, where this one opens parts, and it pushes many files in several commits.
+
+        Args:
+            name: `USER/NAME`; the repository is made if it is new.
+            private: of a new repository; to one that is public this pushes only if False.
+            token: None: HF_TOKEN, or that of `hf auth login`.
+            revision: a branch, made if it is new. Default: main.
+            commit_message: the commit's first line.
+            create_pr: propose the commit instead of making it.
+            licence_checked: parts that this program withholds, whose licence you have read and which you may share.
+
+        Raises:
+            AgfasError: a part that may not be shared, an exported model, or what the hub refuses.
+        """
+        from tempfile import TemporaryDirectory
+
+        from pipelines.hub import Push
+        from pipelines.verdict.shipment import pack, send
+
+        with TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            self.save_pretrained(folder)
+            how = Push(private, token, commit_message, create_pr)
+            return send(pack(folder), name, revision, how, licence_checked)
 
     def about(self) -> About:
         """Training data, error rates, and the licence of every part."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oanet.published import publication, published_names
 from pipelines.cues.settings import CONTROLS, CueSettings
+from pipelines.data.records import licence_of_faces
 from pipelines.evaluation.exact import HOW, few_videos
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
+from pipelines.licences import PUBLISHER, Licence, known_licence, licence_of, of_all
+from pipelines.markdown import join_names
 from pipelines.templates import render_card
 from pipelines.verdict.answers import RULE
 from pipelines.verdict.settings import About, Measured, ModelSettings, Part, SavedModel
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 
@@ -33,13 +42,10 @@ SIGHTS = {
 
 def model_card(saved: SavedModel, exported: str = "") -> str:
     """README.md of a saved model, made from its settings alone; of an exported one also how its graph is called."""
-    from huggingface_hub import ModelCardData
-
     settings, about, measured = saved.settings, saved.about, saved.about.measured
-    open_source = all(part.licence.startswith("Apache-2.0") for part in about.parts)
     return render_card(
         TEMPLATE,
-        ModelCardData(license="apache-2.0" if open_source else "other", library_name="agfas", tags=_TAGS),
+        _metadata(settings, about),
         settings=settings,
         threshold=settings.threshold,
         about=about,
@@ -55,9 +61,64 @@ def model_card(saved: SavedModel, exported: str = "") -> str:
         rates=_rate_rows(measured) if measured else [],
         few_videos=few_videos({"": (measured.live_videos, measured.attack_videos)}) if measured else "",
         how_exact=HOW,
-        parts=[(part.what, part.source, part.licence) for part in about.parts],
+        parts=licence_rows(about.parts),
+        carried=carried_licences(about.parts),
         made=_made_rows(settings, about),
     )
+
+
+def _metadata(settings: ModelSettings, about: About) -> ModelCardData:
+    """The header of the card, by which the hub lists a model and shows its error rates."""
+    from huggingface_hub import ModelCardData
+
+    results = _eval_results(about)
+    return ModelCardData(
+        **licence_header(about.parts),
+        library_name="agfas",
+        pipeline_tag="image-classification",
+        tags=_TAGS,
+        model_name=settings.label if results else None,
+        eval_results=results or None,
+    )
+
+
+def licence_header(parts: Sequence[Part]) -> dict[str, str]:
+    """The licence of a whole in the hub's metadata."""
+    licence = of_all([part.licence for part in parts])
+    return {"license": licence.hub, **({"license_name": "that-of-each-part"} if licence.hub == "other" else {})}
+
+
+def licence_rows(parts: Sequence[Part]) -> list[tuple[str, str, str]]:
+    """What each part is, and its licence."""
+    return [(part.what, part.source, part.licence) for part in parts]
+
+
+def carried_licences(parts: Sequence[Part]) -> list[Licence]:
+    """Licences whose terms must go with every copy."""
+    known = [known_licence(part.licence) for part in parts]
+    return list(dict.fromkeys(licence for licence in known if licence.share == "with its terms"))
+
+
+def _eval_results(about: About) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    if (measured := about.measured) is None:
+        return []
+    domains = join_names(measured.domains)
+    return [
+        EvalResult(
+            task_type="image-classification",
+            task_name="face anti-spoofing",
+            dataset_type="-".join(re.findall(r"[a-z0-9]+", about.dataset.lower())) or "faces",
+            dataset_name=f"{about.dataset}, {domains}",
+            dataset_split="test",
+            metric_type=name,
+            metric_name=f"{name.upper()} at the model's threshold" if name != "auc" else "AUC",
+            metric_value=round(value, 6),
+        )
+        for name in ("hter", "acer", "bpcer", "far", "auc")
+        if math.isfinite(value := getattr(measured, name))
+    ]
 
 
 def warnings(settings: ModelSettings, about: About) -> list[str]:
@@ -146,19 +207,7 @@ def _made_rows(settings: ModelSettings, about: About) -> list[tuple[str, str]]:
 
 
 _OURS = "Apache-2.0, within the terms of the faces it was trained on"
-_PUBLISHER = "its publisher's; the configuration names none"
-_COLLECTED = "the terms of whoever collected them"
 _TAESD = "MIT if they are madebyollin's, else their publisher's"
-
-# Licences by a part of the weights' name.
-_KNOWN = (
-    ("stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
-    ("sd-vae-ft", "MIT"),
-    ("vit_base_patch16_224.orig_in21k", "Apache-2.0"),
-    ("resnet18.tv_in1k", "BSD-3-Clause"),
-    ("dinov2", "Apache-2.0"),
-    ("dinov3", "DINOv3 License, of Meta"),
-)
 
 
 def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettings) -> list[Part]:
@@ -175,9 +224,9 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
         *_backbone(experiment),
     ]
     if settings.needs_generator:
-        parts += _generator(experiment)
+        parts += generator_parts(experiment)
     if settings.cue is not None and settings.cue.is_custom:
-        parts.append(Part(what="cue source", source=settings.cue.source, licence=_PUBLISHER))
+        parts.append(Part(what="cue source", source=settings.cue.source, licence=PUBLISHER))
     if settings.face_detector is not None:
         found = settings.face_detector
         parts.append(Part(what="face detector", source=found.name, licence=found.licence))
@@ -191,19 +240,18 @@ def _detector(experiment: Experiment, card: dict[str, Any], settings: ModelSetti
     """The detector with the faces that it was trained on, or as published."""
     if experiment.train.steps:
         trained = Part(what="detector", source=f"{settings.detector}, trained by this run", licence=_OURS)
-        return [*_faces(experiment, card), trained]
+        return [*face_parts(experiment, card), trained]
     if settings.detector in published_names():
         known = publication(settings.detector)
         return [Part(what="detector", source=known.title, licence=known.licence)]
-    return [Part(what="detector", source=settings.detector, licence=_PUBLISHER)]
+    return [Part(what="detector", source=settings.detector, licence=PUBLISHER)]
 
 
-def _faces(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
+def face_parts(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
     """The datasets, under the terms that their importers state."""
-    data = experiment.data
-    if data.name == "synthetic" or card.get("kind") == "synthetic":
-        return [Part(what="training faces", source="drawn by this program", licence="Apache-2.0")]
-    return [Part(what="training faces", source=data.title, licence=str(card.get("licence") or _COLLECTED))]
+    drawn = experiment.data.name == "synthetic" or card.get("kind") == "synthetic"
+    source, stated = ("drawn by this program", {"kind": "synthetic"}) if drawn else (experiment.data.title, card)
+    return [Part(what="training faces", source=source, licence=licence_of_faces(stated))]
 
 
 def _backbone(experiment: Experiment) -> list[Part]:
@@ -225,7 +273,8 @@ def _backbone(experiment: Experiment) -> list[Part]:
     ]
 
 
-def _generator(experiment: Experiment) -> list[Part]:
+def generator_parts(experiment: Experiment) -> list[Part]:
+    """The generator of a run and what it was made from, without the faces."""
     generator = experiment.generator
     if isinstance(generator, BaselineSettings):
         return [_trained("generator", f"{generator.name} of the preset {generator.preset}")]
@@ -261,8 +310,3 @@ def _loaded(what: str, place: str) -> Part:
     """Weights from elsewhere, by the last part of their name, so that no folder of this machine is published."""
     hub = not Path(place).exists() and place.count("/") == 1
     return Part(what=what, source=place if hub else Path(place).name, licence=licence_of(place))
-
-
-def licence_of(name: str) -> str:
-    """The licence of published weights, if their name is known."""
-    return next((licence for known, licence in _KNOWN if known in str(name)), _PUBLISHER)

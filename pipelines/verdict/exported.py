@@ -28,7 +28,7 @@ from pipelines.verdict.folder import SETTINGS_NAME as SAVED_NAME
 from pipelines.verdict.scorer import Scored, pixel_key
 from pipelines.verdict.settings import About, FileHashes, ModelSettings
 
-SETTINGS_NAME = "settings.json"
+SETTINGS_NAME, PREDICT_NAME = "settings.json", "predict.py"
 FACE_DETECTOR = "face_detector"
 FORMAT: Final = "agfas exported model"
 VERSION: Final = 1

@@ -170,7 +170,10 @@ _KINDS = {
 
 def _wrong_kind(folder: Path) -> str:
     if not folder.is_dir():
-        return f"No folder at {folder}. Give one that `agfas save-model` or `save_pretrained` wrote."
+        return (
+            f"No folder at {folder}. Give one that `agfas save-model` or `save_pretrained` wrote, or a model of the hub"
+            " as hf://USER/NAME."
+        )
     for name, what in _KINDS.items():
         if (folder / name).is_file():
             return f"{folder} is {what}."

@@ -111,7 +111,18 @@ def test_link_out_of_the_folder_is_refused_and_the_hubs_own_is_not(folder, tmp_p
     (blobs / "1234").write_text("{}")
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").symlink_to(Path("..", "..", "blobs", "1234"))
-    check_files(snapshot)
+    # Of files that came by Xet, the repository's blobs are links to those of the whole cache.
+    shared = tmp_path / "blobs" / "56"
+    shared.mkdir(parents=True)
+    (shared / "5678").write_text("{}")
+    (blobs / "5678").symlink_to(Path("..", "..", "blobs", "56", "5678"))
+    (snapshot / "generator" / "unet").mkdir(parents=True)
+    (snapshot / "generator" / "unet" / "config.json").symlink_to(Path("..", "..", "..", "..", "blobs", "5678"))
+    for place in (snapshot, snapshot / "generator", snapshot / "generator" / "unet"):
+        check_files(place)
+    (snapshot / "generator" / "away.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(ValueError, match="is a link out of the folder"):
+        check_files(snapshot / "generator")
 
 
 def test_what_is_no_file_is_refused(folder):

@@ -47,6 +47,19 @@ class ExportedShard:
 
 
 @dataclass(frozen=True)
+class FacesFacts:
+    """The dataset that the cues were made of, as it says of itself.
+
+    Attributes:
+        title: in words.
+        licence: its terms, which hold for the cues too; empty if it states none.
+    """
+
+    title: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class Listing:
     """A complete export.
 
@@ -56,6 +69,7 @@ class Listing:
         shard_size: of the store.
         keys_sha256: of the store's keys.
         shards: in order.
+        faces: None if the export did not find their dataset.
     """
 
     identity: dict[str, Any]
@@ -63,6 +77,7 @@ class Listing:
     shard_size: _Count
     keys_sha256: str
     shards: tuple[ExportedShard, ...]
+    faces: FacesFacts | None = None
 
     @property
     def store(self) -> str:

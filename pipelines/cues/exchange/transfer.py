@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.cues.description import encode_keys
@@ -11,6 +12,7 @@ from pipelines.cues.exchange.format import (
     LISTING_NAME,
     Arrays,
     ExportedShard,
+    FacesFacts,
     Listing,
     read_keys,
     read_origin,
@@ -20,15 +22,18 @@ from pipelines.cues.exchange.format import (
 from pipelines.cues.layout import encode
 from pipelines.cues.shards import ShardStore
 from pipelines.cues.store import RECONSTRUCTION, RESIDUAL_MEAN, RESIDUAL_STD, CueStore
+from pipelines.data.records import CARD_NAME as FACES_NAME
+from pipelines.data.records import licence_of_faces, read_card
 from pipelines.errors import AgfasError
 from pipelines.files import write_atomically, write_text
 from pipelines.fingerprint import file_sha256, fingerprint
+from pipelines.hub import ANYHOW, Access, fetch, repository
 from pipelines.progress import track
 
 DATA_NAME = "data"
 
 
-def export_cues(store: Path, out: Path) -> Listing:
+def export_cues(store: Path, out: Path, faces: Path | None = None) -> Listing:
     """Write a finished store as parquet files with a dataset card. An interrupted export is made again.
 
     The checksum of every shard is verified.
@@ -36,19 +41,38 @@ def export_cues(store: Path, out: Path) -> Listing:
     Args:
         store: folder of a cue store.
         out: folder to write; it must be empty or hold an export of this store.
+        faces: their dataset, whose title and licence the card states. Default: it is looked for in the store's run.
 
     Raises:
-        AgfasError: no cue store, an unfinished or a damaged one, `out` holds something else, or cannot be written.
+        AgfasError: no cue store, an unfinished or a damaged one, faces of another dataset, or `out` holds something
+            else, or cannot be written.
     """
     shards = CueStore.open(store).shards
     _check_finished(shards)
+    described = _facts(shards, faces)
     _check_target(out, shards)
     (out / LISTING_NAME).unlink(missing_ok=True)
     exported = tuple(_export(shards, task, out) for task in track(range(shards.tasks), "export", unit="shard"))
-    listing = Listing(shards.identity, len(shards), shards.shard_size, _keys_sha256(shards.keys), exported)
+    keys = _keys_sha256(shards.keys)
+    listing = Listing(shards.identity, len(shards), shards.shard_size, keys, exported, described)
     write_text(out / CARD_NAME, card_of(listing))
     listing.write(out)
     return listing
+
+
+def _facts(shards: ShardStore, faces: Path | None) -> FacesFacts | None:
+    """What the dataset of the cues says of itself; None if it is not found."""
+    for folder in [faces] if faces is not None else sorted(shards.folder.parents[1].glob("faces/*")):
+        if not (folder / FACES_NAME).is_file() and faces is None:
+            continue
+        card = read_card(folder)
+        if str(shards.identity["dataset"]).startswith(f"{card['fingerprint']}-"):
+            drawn = card.get("kind") == "synthetic"
+            title = "the built-in synthetic benchmark" if drawn else str(card.get("title") or folder.name)
+            return FacesFacts(title, licence_of_faces(card))
+    if faces is not None:
+        raise AgfasError(f"{faces} is not the dataset that {shards.folder} was made of. Give that one as --faces.")
+    return None
 
 
 def _check_finished(shards: ShardStore) -> None:
@@ -130,6 +154,35 @@ def import_cues(folder: Path, root: Path) -> Path:
     return store.folder
 
 
+def local_parcel(given: str | Path, revision: str | None = None, access: Access = ANYHOW) -> Path:
+    """The folder of an export, fetched if it is the name of a dataset of the hub: `USER/NAME`, with @REVISION or not.
+
+    Raises:
+        AgfasError: the hub does not give it, or it holds something else.
+    """
+    place = repository(given, revision, "dataset")
+    if place is None:
+        return Path(given)
+    folder = fetch(place, [LISTING_NAME, CARD_NAME], access)
+    if not (folder / LISTING_NAME).is_file():
+        raise AgfasError(f"{place} of the hub has no {LISTING_NAME}, so it is not an export of `agfas export-cues`.")
+    files = [shard.file for shard in Listing.read(folder).shards]
+    return fetch(replace(place, revision=folder.name), files, access)
+
+
+def check_parcel(folder: Path) -> Listing:
+    """What an export holds, after every file was compared with its checksum.
+
+    Raises:
+        AgfasError: a file is missing, was changed, or belongs to another store.
+    """
+    listing = Listing.read(folder)
+    _check_files(folder, listing)
+    for shard in listing.shards:
+        _check_unchanged(folder / shard.file, shard)
+    return listing
+
+
 def _check_files(folder: Path, listing: Listing) -> None:
     missing = [shard.file for shard in listing.shards if not (folder / shard.file).is_file()]
     tasks = [shard.task for shard in listing.shards]
@@ -165,9 +218,13 @@ def _import(folder: Path, shard: ExportedShard, listing: Listing, store: ShardSt
         )
 
 
-def _arrays(path: Path, shard: ExportedShard, listing: Listing) -> Arrays:
+def _check_unchanged(path: Path, shard: ExportedShard) -> None:
     if file_sha256(path) != shard.sha256:
         raise AgfasError(f"{path} was changed after it was exported: its checksum differs. Fetch or export it again.")
+
+
+def _arrays(path: Path, shard: ExportedShard, listing: Listing) -> Arrays:
+    _check_unchanged(path, shard)
     arrays = read_shard(path, listing.rows(shard), listing.identity["image_size"])
     digest = hashlib.sha256()
     for piece in encode(arrays):

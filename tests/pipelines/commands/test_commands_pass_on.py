@@ -14,6 +14,7 @@ from pipelines.cli import app
 from pipelines.commands import experiments
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
+from pipelines.hub import Push
 from pipelines.reproduce.request import Asked
 from pipelines.stages.detect import Place
 from pipelines.verdict.watching import Pace
@@ -70,6 +71,8 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.demo.run": None,
         "pipelines.cues.exchange.transfer.export_cues": SimpleNamespace(count=7),
         "pipelines.cues.exchange.transfer.import_cues": "a folder",
+        "pipelines.cues.exchange.transfer.local_parcel": lambda given: Path("here"),
+        f"{stages}.push.run": None,
         "pipelines.cost.parts.parts_of_makers": lambda experiment: ["makers"],
         "pipelines.cost.parts.parts_of_plan": lambda experiment: ["plan"],
         "pipelines.cost.parts.parts_of_cues": lambda *_: ["cues"],
@@ -156,8 +159,23 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
         [(*READ, "h100"), ("cues.print_status", EXPERIMENT, [801], False),
          ("cost.parts.parts_of_cues", EXPERIMENT, [801], False), ("costs", ["cues"], "h100", 2)],
     ),
-    "export-cues": (["export-cues", "s", "o"], [("cues.exchange.transfer.export_cues", Path("s"), Path("o"))]),
-    "import-cues": (["import-cues", "f", "r"], [("cues.exchange.transfer.import_cues", Path("f"), Path("r"))]),
+    "export-cues": (["export-cues", "s", "o"], [("cues.exchange.transfer.export_cues", Path("s"), O, None)]),
+    "export-cues of faces": (
+        ["export-cues", "s", "o", "--faces", "f"], [("cues.exchange.transfer.export_cues", Path("s"), O, Path("f"))]
+    ),
+    "import-cues": (
+        ["import-cues", "f", "r"],
+        [("cues.exchange.transfer.local_parcel", Path("f")),
+         ("cues.exchange.transfer.import_cues", Path("here"), Path("r"))],
+    ),
+    "what push would do": (
+        ["push", "f", "me/it", "--dry-run"], [("push.run", Path("f"), "me/it", None, Push(), (), None, typer.echo)]
+    ),
+    "what push would propose": (
+        ["push", "f", "me/it", "--dry-run", "--public", "--revision", "try", "--message", "new", "--create-pr",
+         "--licence-checked", "a", "--licence-checked", "b"],
+        [("push.run", Path("f"), "me/it", "try", Push(False, None, "new", True), ["a", "b"], None, typer.echo)],
+    ),
     "reproduce": (
         ["reproduce", "agfas/IV", "a=1", "b=2", "--on", "synthetic", "--map", "X=y", "--only", "row", "--seeds", "0,1",
          "--scale", "full", "--data", "d", "--output", "o", "--configs", "k", "--jobs", "3"],
@@ -225,6 +243,7 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
 }  # fmt: skip
 PRINTED = {
     "export-cues": "7 cues: o\n",
+    "export-cues of faces": "7 cues: o\n",
     "import-cues": "Cues: a folder\n",
     "tables": "one\ntwo\n",
     "no table": "one\ntwo\n",

@@ -130,7 +130,7 @@ def test_faces_of_both_parts_are_said(tmp_path, capsys):
         f"{same} faces lie in more than one of {folders[0]}, {folders[1]}, pixel for pixel" in capsys.readouterr().out
     )
     card = read_card(out)
-    assert (card["recipe"], card["licence"]) == ({}, "")
+    assert (card["recipe"], card["licence"]) == ({}, "the terms of whoever collected them")
 
 
 def test_columns_that_a_part_lacks_are_empty_and_masks_are_of_all(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from verdict_facts import ABOUT, MEASURED, SETTINGS
 
 from pipelines.experiment.config import CueSettings
 from pipelines.experiment.file import build_experiment
-from pipelines.verdict.card import licence_of, model_card, parts_of, warnings
+from pipelines.licences import licence_of
+from pipelines.verdict.card import model_card, parts_of, warnings
 from pipelines.verdict.settings import About, LoadedPart, ModelSettings, Part, PublishedFacts, SavedModel
 
 PUBLISHER = "its publisher's; the configuration names none"
@@ -68,10 +70,17 @@ def test_every_table_of_the_card():
 def test_the_card_in_words():
     text = card()
     head = text.split("---")[1]
-    assert set(head.strip().splitlines()) == {
-        "license: apache-2.0", "library_name: agfas", "tags:", "- face-anti-spoofing",
-        "- presentation-attack-detection",
-    }  # fmt: skip
+    header = yaml.safe_load(head)
+    ((model,), tags) = header.pop("model-index"), ["face-anti-spoofing", "presentation-attack-detection"]
+    kind, licence = "image-classification", "apache-2.0"
+    assert header == {"license": licence, "library_name": "agfas", "tags": tags, "pipeline_tag": kind}
+    assert model["name"] == "ours"
+    (result,) = model["results"]
+    assert result["task"] == {"type": kind, "name": "face anti-spoofing"}
+    named = {"name": "the faces of a test, phone", "type": "the-faces-of-a-test", "split": "test"}
+    assert result["dataset"] == named
+    values = {each["type"]: each["value"] for each in result["metrics"]}
+    assert values == {"hter": 0.11, "acer": 0.14, "bpcer": 0.13, "far": 0.12, "auc": 0.95}
     for words in (
         "# Face anti-spoofing: ours, to_phone\n",
         "It finds faces with yunet and aligns them to the template 'arcface'.",
@@ -92,8 +101,10 @@ def test_the_card_in_words():
         assert words in text, words
     assert OPTIMISTIC not in text
     assert "optimistic" in card(changed_threshold(rule="target_eer"))
-    other = ABOUT.model_copy(update={"parts": [*ABOUT.parts, Part(what="x", source="y", licence="MIT")]})
+    other = ABOUT.model_copy(update={"parts": [*ABOUT.parts, Part(what="x", source="y", licence="its own")]})
     assert "license: other" in card(about=other)
+    broken = MEASURED.model_copy(update={"auc": float("nan")})
+    assert "type: auc" not in card(about=ABOUT.model_copy(update={"measured": broken}))
     bare = card(SETTINGS.model_copy(update={"face_detector": None, "cue": None}))
     assert "Its input is square, aligned face crops" in bare
     assert "It sees the face alone." in bare
