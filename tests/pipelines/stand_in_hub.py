@@ -3,7 +3,7 @@
 In a test, `with StandInHub() as hub` and `hub.used(monkeypatch, cache)`. As a program, `python stand_in_hub.py` prints
 the variables to set; its tokens are `hf_me`, who writes in `me/`, and `hf_guest`, who only reads.
 
-Spoken: repositories (create, info, branches, tags, the tree in pages), commits with deletions and pull requests, the
+Spoken: repositories (create, info, branches, the tree in pages), commits with deletions and pull requests, the
 check of a card's header, Git LFS, and files with the headers that name commit and checksum. There is no Xet.
 """
 
@@ -139,14 +139,12 @@ class Refused(Exception):
 _REPO = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
 _FILE = r"/(?P<kind>datasets/)?(?P<name>[^/]+/[^/]+)"
 _ROUTES = (
-    ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/repos/create", "create"),
     ("POST", r"/api/validate-yaml", "validate"),
     ("GET", _REPO, "info"),
     ("GET", rf"{_REPO}/revision/(?P<revision>[^/]+)", "info"),
     ("GET", rf"{_REPO}/tree/(?P<revision>[^/]+)", "tree"),
     ("POST", rf"{_REPO}/branch/(?P<revision>[^/]+)", "branch"),
-    ("POST", rf"{_REPO}/tag/(?P<revision>[^/]+)", "tag"),
     ("POST", rf"{_REPO}/preupload/(?P<revision>[^/]+)", "preupload"),
     ("POST", rf"{_REPO}/commit/(?P<revision>[^/]+)", "commit"),
     ("POST", rf"{_FILE}\.git/info/lfs/objects/batch", "batch"),
@@ -227,11 +225,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(self, kind: str, name: str) -> str:
         return f"{self.hub.url}/{'datasets/' if kind == 'datasets' else ''}{name}"
 
-    def _whoami(self) -> None:
-        if self.user() is None:
-            raise Refused(401, "", "Invalid username or password.")
-        self._answer({"name": self.user(), "type": "user"})
-
     def _create(self) -> None:
         given = json.loads(self.body)
         user, kind = self.user(), f"{given.get('type', 'model')}s"
@@ -274,11 +267,6 @@ class _Handler(BaseHTTPRequestHandler):
         if revision in repo.refs:
             raise Refused(409, "", "Reference already exists")
         repo.refs[revision] = self.at(repo, json.loads(self.body or b"{}").get("startingPoint", "main"))
-        self._answer({})
-
-    def _tag(self, kind: str, name: str, revision: str) -> None:
-        repo = self.writable(kind, name)
-        repo.refs[json.loads(self.body)["tag"]] = self.at(repo, revision)
         self._answer({})
 
     def _preupload(self, kind: str, name: str, revision: str) -> None:

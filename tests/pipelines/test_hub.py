@@ -118,9 +118,9 @@ def test_what_is_public_is_pushed_to_when_that_is_said(hub):
 )
 def test_who_may_not_write_is_answered(monkeypatch, hub, name, token, words):
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(AgfasError, match=re.escape(words)) as told:
+    with pytest.raises(AgfasError, match=re.escape(words)) as caught:
         push(Repository(name), {"README.md": CARD}, bool, Push(token=token), "")
-    assert "hf_" not in str(told.value)
+    assert "hf_" not in str(caught.value)
     assert not hub.repos
 
 
@@ -224,9 +224,9 @@ def test_a_download_that_never_ends_is_answered_and_begun_again(monkeypatch, hub
 def test_a_fault_of_this_machine_stays_one_and_no_token_is_shown():
     with pytest.raises(OSError, match="No space left"), explained(PLACE, "fetch"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(AgfasError, match=r"b'Bearer \.\.\.\\n'") as told, explained(PLACE, "fetch"):
+    with pytest.raises(AgfasError, match=r"b'Bearer \.\.\.\\n'") as caught, explained(PLACE, "fetch"):
         raise RuntimeError(r"Illegal header value b'Bearer hf_secret\n'")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from detection_graphs import tiny_yunet
+from diffusers import AutoencoderKL
 from exported_models import ABOUT, generator, some_faces, untrained
 from huggingface_hub import constants
 from PIL import Image
@@ -24,9 +25,11 @@ from dfg.seals import seal
 from pipelines.cues.settings import CueSettings
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
+from pipelines.experiment.generator import PretrainedAutoencoder
 from pipelines.export.folder import export_folder
 from pipelines.files import write_json
 from pipelines.hub import Push
+from pipelines.stages.train_dfg import _load_autoencoder as load_autoencoder
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import model_card
 from pipelines.verdict.hub import local_model
@@ -162,11 +165,11 @@ def test_only_what_the_model_lists_is_pushed_and_a_card_is_made(saved, tmp_path)
 def test_a_part_that_may_not_be_shared_stops_before_any_request(hub, model, tmp_path):
     pack_of = Part(what="face detector", source="insightface", licence="non-commercial research only (packs)")
     held = made_of(model, FACES, pack_of)
-    with pytest.raises(AgfasError) as told:
+    with pytest.raises(AgfasError) as caught:
         held.push_to_hub("me/pad", licence_checked=["training faces"])
-    assert "the face detector (insightface), under 'non-commercial research only (packs)'" in str(told.value)
-    assert "save or export without it" in str(told.value)
-    assert "training faces" not in str(told.value)
+    assert "the face detector (insightface), under 'non-commercial research only (packs)'" in str(caught.value)
+    assert "save or export without it" in str(caught.value)
+    assert "training faces" not in str(caught.value)
     with pytest.raises(AgfasError, match="--licence-checked 'faces' is no part of it"):
         held.push_to_hub("me/pad", licence_checked=["faces"])
     assert hub.asked == []
@@ -307,3 +310,12 @@ def test_size_and_withheld_of_a_shipment():
     shipment = Shipment("it", "model", {"a": b"123", "b": b"4"}, [PROGRAM, FACES])
     assert shipment.size == 4
     assert shipment.withheld() == [FACES]
+
+
+def test_a_configuration_s_autoencoder_comes_from_the_hub(hub, tmp_path):
+    kl = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4)
+    kl.save_pretrained(tmp_path / "sd" / "vae")
+    hub.make("you/sd", content(tmp_path / "sd"))
+    settings = PretrainedAutoencoder(name="pretrained", path="you/sd")
+    weights, others = kl.state_dict(), load_autoencoder(settings).state_dict()
+    assert all((weights[name] == others[name]).all() for name in weights)
