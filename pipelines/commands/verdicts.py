@@ -170,7 +170,9 @@ def demo(
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="A folder of `agfas save-model` or `agfas export`.")],
+    model: Annotated[
+        Path, typer.Argument(help="A folder of `agfas save-model` or `agfas export`, or USER/NAME of the hub.")
+    ],
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits all who have a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
     api_key_file: Annotated[

@@ -67,7 +67,7 @@ class Serving:
     """How files become verdicts.
 
     Attributes:
-        model: folder of a saved or exported model.
+        model: folder of a saved or exported model, or for the stage its name on the hub.
         workers: processes with the model; 0: one per GPU, or without a GPU one per core.
         max_batch: pictures that a worker judges at once.
         max_wait_ms: how long a picture waits for others to be judged with it.

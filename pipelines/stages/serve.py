@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.asgi import bracketed, check_address
 from pipelines.errors import AgfasError
 from pipelines.serve.settings import Limits, Serving
+from pipelines.verdict.hub import local_model
 
 
 def run(
@@ -47,11 +49,15 @@ def run(
             f"Everyone who reaches {host} could use the server. Name a file with keys (--api-key-file), set"
             " AGFAS_API_KEY, or say --no-key."
         )
-    if not Path(serving.model).is_dir():
-        raise AgfasError(f"{serving.model} is no folder. Give a folder of `agfas save-model` or `agfas export`.")
+    model = local_model(serving.model)  # here, so that the workers open one folder, and fetch nothing
+    if not model.is_dir():
+        raise AgfasError(
+            f"{serving.model} is no folder. Give a folder of `agfas save-model` or `agfas export`, or hf://USER/NAME."
+        )
     url = f"http://{bracketed(host)}:{port}"
     served = {host, socket.gethostname(), *names}
     say(f"Loading {serving.model} for {url} ...")
+    serving = replace(serving, model=str(model))
     try:
         serve(
             serving, limits, host, port, keys, served,

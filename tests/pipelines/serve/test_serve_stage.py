@@ -112,3 +112,11 @@ def test_workers_have_a_core_or_a_gpu_each(monkeypatch):
 def test_the_front_loads_no_torch():
     code = "import sys, pipelines.serve.server, pipelines.stages.serve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_model_of_the_hub_is_fetched_once_for_all_workers(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(stage, "local_model", lambda given: tmp_path if given == "me/pad" else None)
+    monkeypatch.setattr("pipelines.serve.server.serve", lambda serving, *rest: seen.append(serving))
+    stage.run(Serving("me/pad", 3), Limits(), "localhost", 8000, say=lambda line: None)
+    assert seen == [Serving(str(tmp_path), 3)]
