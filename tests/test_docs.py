@@ -46,6 +46,8 @@ def command_lines(path: Path) -> Iterator[str]:
     for language, block in FENCE.findall(text):
         if language == "bash":
             yield from block.replace("\\\n", " ").splitlines()
+        elif language not in ("python", "text"):  # such as a service that starts `agfas`
+            yield from re.findall(r"\bagfas [a-z].*", block)
     yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", text)))
 
 
