@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines import __version__
 from pipelines.errors import AgfasError, in_short
@@ -23,7 +23,7 @@ Kind = Literal["model", "dataset"]
 _NAMED = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^@\s]+))?")
 # A `Path` makes one slash of two.
 _SCHEME = re.compile(r"hf:/{1,2}(?:(?P<kind>models|datasets)/)?(?P<rest>.+)")
-_LIBRARY = {"library_name": "agfas", "library_version": __version__}
+_LIBRARY: dict[str, Any] = {"library_name": "agfas", "library_version": __version__}
 _SECRET = re.compile(r"(Bearer |hf_)[^\s'\"\\]+")
 # Of the hub's HTTP client, which has had several names.
 _UNREACHED = ("ConnectError", "ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout")
@@ -180,7 +180,7 @@ def push(
     if how.create_pr and place.revision not in (None, "main"):
         raise AgfasError(f"A pull request changes the branch 'main'; '{place.revision}' cannot be named with it.")
     api = HfApi(token=how.token, **_LIBRARY)
-    where = {"repo_id": place.name, "repo_type": place.kind}
+    where: dict[str, Any] = {"repo_id": place.name, "repo_type": place.kind}
     with explained(place, "push"):
         api.create_repo(**where, private=how.private, exist_ok=True)
         if how.private and not api.repo_info(**where).private:

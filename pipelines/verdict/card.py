@@ -82,7 +82,7 @@ def _metadata(settings: ModelSettings, about: About) -> ModelCardData:
     )
 
 
-def licence_header(parts: Sequence[Part]) -> dict[str, str]:
+def licence_header(parts: Sequence[Part]) -> dict[str, Any]:
     """The licence of a whole in the hub's metadata."""
     licence = of_all([part.licence for part in parts])
     return {"license": licence.hub, **({"license_name": "that-of-each-part"} if licence.hub == "other" else {})}
@@ -249,9 +249,12 @@ def _detector(experiment: Experiment, card: dict[str, Any], settings: ModelSetti
 
 def face_parts(experiment: Experiment, card: dict[str, Any]) -> list[Part]:
     """The datasets, under the terms that their importers state."""
-    drawn = experiment.data.name == "synthetic" or card.get("kind") == "synthetic"
-    source, stated = ("drawn by this program", {"kind": "synthetic"}) if drawn else (experiment.data.title, card)
-    return [Part(what="training faces", source=source, licence=licence_of_faces(stated))]
+    data = experiment.data
+    if data.name == "synthetic" or card.get("kind") == "synthetic":
+        source, card = "drawn by this program", {"kind": "synthetic"}
+    else:
+        source = data.title
+    return [Part(what="training faces", source=source, licence=licence_of_faces(card))]
 
 
 def _backbone(experiment: Experiment) -> list[Part]:
