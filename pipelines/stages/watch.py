@@ -16,7 +16,7 @@ from pipelines.data.cameras import live_source
 from pipelines.ending import REQUEUE, exit_code, finishing, is_asked, stop
 from pipelines.errors import AgfasError
 from pipelines.files import append_line
-from pipelines.verdict.sightings import SEEN, Sighting
+from pipelines.verdict.sightings import END, SEEN, Sighting
 from pipelines.verdict.watching import Pace
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def _printed(sighting: Sighting, as_json: bool) -> bool:
     """Print an answer; whether somebody still reads them."""
     lines = [json.dumps(sighting.to_dict())] if as_json else list(sighting.lines())
     if not as_json and sighting.state not in SEEN:
-        _say("\n".join(lines))
+        if sighting.state != END:  # a failure is an error, which says it; another end was asked for
+            _say("\n".join(lines))
         return True
     try:
         print("\n".join(lines), flush=True)

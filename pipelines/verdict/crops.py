@@ -208,17 +208,27 @@ class Cropper:
     def __call__(self, photo: np.ndarray, all_faces: bool = False, most: int | None = None) -> tuple[list[Crop], int]:
         """The largest face of an upright picture (H, W, 3) uint8, or all faces, or the `most` largest of them.
 
+        A smaller face that cannot be cut, such as a tiny one behind, is left out: it must not keep the largest from a
+        verdict.
+
         Returns:
             The crops, and the number of faces found.
 
         Raises:
-            AgfasError: the picture is not square and there is no detector, or a face cannot be aligned or cut.
+            AgfasError: the picture is not square and there is no detector, or the largest face cannot be cut.
         """
         if self.detector is None:
             return [self._alone(photo)], 1
         found = self.recipe.choose(self.detector(photo))
         chosen = found[:most] if all_faces and not self.sees_whole else found[:1]
-        return [self._crop(photo, face) for face in chosen], len(found)
+        crops = []
+        for face in chosen:
+            try:
+                crops.append(self._crop(photo, face))
+            except AgfasError:
+                if face is found[0]:
+                    raise
+        return crops, len(found)
 
     @property
     def recipe(self) -> CropRecipe:

@@ -151,6 +151,12 @@ def test_a_network_that_cuts_its_own_input():
     assert scorer.asked[0][0] == (2, 8, 8, 6)
     small = model(settings, Says("box"), Loaded(PaintedFaces()))(paint(60, 60, [(5, 5, 20)]))[0]
     assert (small.verdict, small.reason) == ("refused", "too near the edge")
+    # One behind keeps nobody from a verdict.
+    behind = model(settings, Says("box"), Loaded(PaintedFaces()))(
+        paint(120, 100, [(90, 5, 20), (5, 5, 50)]), all_faces=True
+    )[0]
+    assert [face.box[2] for face in behind.faces] == [50.0]
+    assert behind.notes == ("2 faces were found; the largest was judged",)
     with pytest.raises(AgfasError, match="'probe' cuts its own input out of whole pictures"):
         model(settings, Says("points"))(photo)
     whole = model(PLAIN.model_copy(update={"sees": "picture"}), Says("picture"), Loaded(PaintedFaces()))

@@ -190,7 +190,7 @@ def test_verdicts_go_to_stdout_and_the_connection_to_stderr(capsys):
         "07:01:02  no face",
     ]
     assert err.splitlines()[0].startswith("live where the score is at least ")
-    assert err.splitlines()[2:] == ["07:01:02  connecting: camera 0", "07:01:02  end: camera 0"]
+    assert err.splitlines()[2:] == ["07:01:02  connecting: camera 0"]
 
 
 def test_rows_are_appended_one_for_each_face(tmp_path):
