@@ -63,6 +63,7 @@ COMMANDS = (
     verdicts.serve,
     verdicts.threshold,
     verdicts.save_model,
+    verdicts.calibrate,
     verdicts.export,
     sharing.push,
     configuration.config,
@@ -76,7 +77,7 @@ TOGETHER = {
 # What runs a model, on a device that can be chosen.
 COMPUTING = {
     *(TOGETHER - {pictures.synth, pictures.simulate}),
-    *(verdicts.detect, verdicts.demo, verdicts.serve, verdicts.save_model, verdicts.export),
+    *(verdicts.detect, verdicts.demo, verdicts.serve, verdicts.save_model, verdicts.calibrate, verdicts.export),
 }
 for command in COMMANDS:
     work = command if command in TOGETHER else on_main(command)

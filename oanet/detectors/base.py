@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from oanet.batch import DetectorOutput
-from oanet.head import DomainHeads, Head
+from oanet.head import DomainHeads, Head, unnormalize_feature
 from oanet.names import DETECTORS
 from oanet.published import Decision
 from oanet.sources import by_architecture
@@ -127,6 +127,11 @@ class Detector(nn.Module, ABC):
         shares = np.array([(0.35, 0.28), (0.66, 0.28), (0.5, 0.5), (0.38, 0.72), (0.62, 0.72)])
         grey = np.full((128, 128, 3), 128, dtype=np.uint8)
         return self.look(grey, np.array([32.0, 32.0, 64.0, 64.0]), shares * 64 + 32)
+
+    def embedding(self, output: DetectorOutput) -> Tensor:
+        """The feature before `normalize_feature`, (B, D) float32: its length tells faces apart too."""
+        scaled = isinstance(getattr(self, "head", None), Head)
+        return unnormalize_feature(output.features) if scaled else output.features
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from oanet.batch import DetectorOutput
 from oanet.checks import check_range
 from oanet.detectors.base import Detector
-from oanet.head import normalize_feature
+from oanet.head import normalize_feature, unnormalize_feature
 from oanet.trunks import resize
 
 MAP_SIDE = 32
@@ -92,6 +92,10 @@ class _DepthNet(Detector):
         depth = F.relu(self.depth(hidden)).float()  # (B, 1, 32, 32)
         features = normalize_feature(hidden.mean(dim=(2, 3)).float())
         return DetectorOutput(depth_logits(depth), features, maps={"depth": depth})
+
+    def embedding(self, output: DetectorOutput) -> Tensor:
+        """See `Detector.embedding`."""
+        return unnormalize_feature(output.features)
 
 
 class CDCN(_DepthNet):

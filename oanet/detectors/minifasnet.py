@@ -23,7 +23,7 @@ from oanet.batch import DetectorOutput
 from oanet.checkpoints import load_weights, read_checkpoint
 from oanet.checks import check_name
 from oanet.detectors.base import Detector
-from oanet.head import normalize_feature
+from oanet.head import normalize_feature, unnormalize_feature
 from oanet.published import Decision
 
 SIDE = 80
@@ -119,6 +119,10 @@ class MiniFASNet(Detector):
             # OpenCV's resize of bytes rounds to bytes; one of floats moves P(real) by up to 0.04.
             crops.append(cv2.resize(np.ascontiguousarray(picture[top:bottom, left:right]), (SIDE, SIDE)))
         return np.concatenate(crops, axis=2)
+
+    def embedding(self, output: DetectorOutput) -> Tensor:
+        """See `Detector.embedding`."""
+        return unnormalize_feature(output.features)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -286,6 +286,58 @@ def export(
     typer.echo(stage.run(model, out, chosen, face_detector, weights))
 
 
+def calibrate(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL LIVE_PICTURES",
+            help="A folder of `agfas save-model`, unless --run or --published names the detector; and a folder with a"
+            " folder for each person, a list (.csv) or a prepared dataset.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the calibrated model to write.")],
+    bpcer: Annotated[float, typer.Option(help="Share of live pictures and videos that may be rejected.")] = 0.05,
+    threshold_only: Annotated[
+        bool, typer.Option("--threshold-only", help="No one-class head: the score stays, the threshold is chosen.")
+    ] = False,
+    features: Annotated[
+        str, typer.Option(help="Of a detector with a cue, what the head sees: face, cue or both.")
+    ] = "both",
+    one_person: Annotated[
+        bool, typer.Option("--one-person", help="All pictures are of one person; every folder or video is a session.")
+    ] = False,
+    run: Run = None,
+    model: Model = None,
+    published: Published = None,
+    label: Label = None,
+    fold: Fold = None,
+    aligned: Aligned = False,
+    face_detector: FaceDetector = None,
+    weights: PublishedWeights = None,
+    face_weights: FaceWeights = None,
+    parsing_weights: ParsingWeights = None,
+    frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+) -> None:
+    """Fit a detector to your camera, from live pictures alone.
+
+    A one-class head on the detector's features joins its score, and the threshold rejects the given share of persons
+    that the head was not fitted to. No attack is needed, and none is learnt.
+
+    \b
+    Examples:
+      agfas calibrate model/ staff/ --out calibrated/
+      agfas calibrate staff/ --published minifasnet --weights weights/ --face-detector yunet --out calibrated/
+      agfas calibrate model/ ann/ --one-person --bpcer 0.02 --out ann-only/
+    """
+    from pipelines.stages import calibrate as stage
+    from pipelines.verdict.calibration.model import Choice
+
+    where = stage.Place(run, model, published, label, fold)
+    detector, pictures = stage.open_places(places, where, face_detector, weights, face_weights, parsing_weights)
+    chosen = Choice(bpcer, threshold_only, features, one_person, aligned, frames)
+    typer.echo(stage.run(detector, pictures, out, chosen))
+
+
 def threshold(
     source: Annotated[Path, typer.Argument(help="An output folder, or a score table (.parquet) of development faces.")],
     target: Annotated[Path | None, typer.Option(help="Another score table, tested at the fixed thresholds.")] = None,

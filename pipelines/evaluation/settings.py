@@ -19,6 +19,9 @@ THRESHOLD_RULES = (*SOURCE_RULES, "target_eer")
 PUBLISHED_RULE = "published"
 """The threshold that came with published weights; it exists for no other detector."""
 
+CALIBRATED_RULE = "live_bpcer"
+"""The threshold that rejects a given share of one's own live faces, see `pipelines.verdict.calibration`."""
+
 HONEST_RULES = tuple(f"{selection}/{threshold}" for selection in SELECTION_RULES[:2] for threshold in SOURCE_RULES)
 """Pairs of rules, `SELECTION/THRESHOLD`, that never look at the target."""
 

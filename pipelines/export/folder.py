@@ -156,7 +156,7 @@ def _finish(
         )
     exported = exported.model_copy(update={"parity": parity})
     write_json(folder / SETTINGS_NAME, exported.model_dump(mode="json"))
-    saved = SavedModel(settings=settings, about=about, files=exported.files)
+    saved = SavedModel.of(settings, about, exported.files)
     (folder / CARD_NAME).write_text(model_card(saved, exported=_words(exported)), encoding="utf-8")
     return exported
 

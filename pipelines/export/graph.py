@@ -25,12 +25,13 @@ from oanet.published import CROP
 from pipelines.cues.settings import AUTOENCODER, MAKERS, CueSettings
 from pipelines.errors import AgfasError, in_short
 from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.calibration.head import judged
 from pipelines.verdict.exported import NoiseSettings
 from pipelines.verdict.scorer import Scorer
 
 OPSET = 17
 _ANTIALIASED = ("bilinear", "bicubic")
-FACES, SCORE, ATTACK_CLASSES = "faces", "score", "attack_classes"
+FACES, SCORE, ATTACK_CLASSES, RAW_SCORE = "faces", "score", "attack_classes", "raw_score"
 
 _UNLIKE_CROPS = {
     "picture": "sees the whole picture",
@@ -91,7 +92,8 @@ def _why_no_cue(cue: CueSettings, maker: Any) -> str:
 
 
 class ExportGraph(nn.Module):
-    """(B, S, S, 3) uint8 RGB, and the noise that the cue needs -> score (B,), and of some detectors attack classes.
+    """(B, S, S, 3) uint8 RGB, and the noise that the cue needs -> score (B,); of some detectors attack classes, and of
+    a head the score without it.
 
     Args:
         scorer: of `exported_scorer`.
@@ -99,11 +101,13 @@ class ExportGraph(nn.Module):
 
     Attributes:
         noise: the inputs after the faces.
+        outputs: names of what it gives.
     """
 
     def __init__(self, scorer: Scorer, size: int) -> None:
         super().__init__()
         self.detector, self.recipe, self.device = scorer.detector, scorer.recipe, scorer.device
+        self.head, self.outputs = scorer.head, [SCORE]
         self._maker: list[Any] = [scorer.maker]  # a list, since not every maker is a module
         parts = getattr(scorer.maker, "components", {"maker": scorer.maker})
         self.generator = nn.ModuleDict({name: part for name, part in parts.items() if isinstance(part, nn.Module)})
@@ -115,8 +119,14 @@ class ExportGraph(nn.Module):
         image = faces.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
         cue = None if self.recipe is None else self._cue(self.recipe, image, noise)
         output = self.detector(image, cue)
-        kinds = () if output.attack_classes is None else (output.attack_classes,)
-        return (output.probability_bonafide, *kinds)
+        raw = output.probability_bonafide
+        found = {SCORE: raw if self.head is None else judged(self.head, self.detector, output, image, cue)}
+        if output.attack_classes is not None:
+            found[ATTACK_CLASSES] = output.attack_classes
+        if self.head is not None:
+            found[RAW_SCORE] = raw
+        self.outputs = list(found)
+        return tuple(found.values())
 
     def _noise_inputs(self, size: int) -> list[NoiseSettings]:
         cue, maker = self.recipe, self._maker[0]
@@ -179,7 +189,8 @@ def write_onnx(graph: ExportGraph, size: int, path: Path) -> list[str]:
     given = [value.to(graph.device) for value in (faces.reshape(2, size, size, 3), *drawn)]
     inputs = [FACES, *(each.input for each in graph.noise)]
     with torch.no_grad():
-        outputs = [SCORE, ATTACK_CLASSES][: len(graph(*given))]
+        graph(*given)
+        outputs = graph.outputs
         try:
             with _exporting():
                 # The exporter by tracing: it needs no further package, and names nodes after the modules.

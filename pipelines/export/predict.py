@@ -116,8 +116,15 @@ class Model:
         threshold = self.model["threshold"]
         limit = max(map(float, classes), default=threshold["value"]) if threshold["by_class"] else threshold["value"]
         what = f"{limit:.4f} of the likeliest attack" if threshold["by_class"] else f"threshold {limit:.4f}"
-        reason = f"score {score:.4f} {'>=' if score >= limit else '<'} {what}"
+        reason = f"score {score:.4f} {'>=' if score >= limit else '<'} {what}{self._basis()}"
         return Answer(source, "live" if score >= limit else "attack", reason, score, limit, box)
+
+    def _basis(self) -> str:
+        facts = self.model.get("calibration")
+        if facts is None:
+            return ""
+        who = "one person" if facts["one_person"] else f"{facts['groups']} persons"
+        return f", chosen on {facts['faces']:,} live faces of {who}"
 
     def crop(self, pixels: np.ndarray, face: Face | None) -> np.ndarray:
         """What the graph sees of a face, (size, size, 3) uint8; of a picture without one, its central square."""
@@ -143,10 +150,10 @@ class Model:
         for each in graph["noise"]:
             drawn = [normal_noise(each["prefix"] + key, each["seed"], tuple(each["shape"])) for key in keys]
             feeds[each["input"]] = np.stack(drawn)
-        found = self.run(feeds)
-        if not np.isfinite(found[0]).all():
+        found = dict(zip(graph["outputs"], self.run(feeds), strict=True))
+        if not np.isfinite(found["score"]).all():
             raise ValueError("The score is not finite: the weights are broken. Export the model again.")
-        return found[0].astype(np.float64), found[1] if len(found) > 1 else np.empty((len(crops), 0))
+        return found["score"].astype(np.float64), found.get("attack_classes", np.empty((len(crops), 0)))
 
 
 def open_graph(path: Path) -> Run:

@@ -34,6 +34,7 @@ class FaceVerdict:
         landmarks: five points x, y in pixels of the upright picture, in the order of `DetectedFace`; None for a crop.
         detection_score: the face detector's confidence in [0, 1]; None for a crop.
         attack_classes: probability of each kind of attack, of a detector that tells several apart; else empty.
+        raw_score: the detector's own score, of a detector whose head gave `score`; else None.
         panels: pictures (size, size, 3) uint8 by name: `face`, and the available ones of `restoration`, `cue` and
             `attention`; empty without `panels=True`.
     """
@@ -44,6 +45,7 @@ class FaceVerdict:
     landmarks: tuple[tuple[float, float], ...] | None = None
     detection_score: float | None = None
     attack_classes: tuple[float, ...] = ()
+    raw_score: float | None = None
     panels: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class FaceVerdict:
             "landmarks": None if self.landmarks is None else [list(point) for point in self.landmarks],
             "detection_score": self.detection_score,
             **({"attack_classes": list(self.attack_classes)} if self.attack_classes else {}),
+            **({} if self.raw_score is None else {"raw_score": self.raw_score}),
         }
 
 

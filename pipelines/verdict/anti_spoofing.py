@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -220,6 +221,13 @@ class FaceAntiSpoofing:
             how = Push(private, token, commit_message, create_pr)
             return send(pack(folder), name, revision, how, licence_checked)
 
+    def as_prepared(self: Self) -> Self:
+        """The same detector for crops whose light and contrast `agfas prepare` has corrected already."""
+        same = copy(self)
+        face = self.settings.face.model_copy(update={"enhancement": None})
+        same.settings = self.settings.model_copy(update={"face": face})
+        return same
+
     def about(self) -> About:
         """Training data, error rates, and the licence of every part."""
         return self._describe()
@@ -249,7 +257,7 @@ class FaceAntiSpoofing:
         Raises:
             AgfasError: a value that is neither a path, an image nor an array, or a network that needs a face detector.
         """
-        cropper = self._cropper(aligned)
+        cropper = self.cropper(aligned)
         given = as_given(pictures)
         verdicts: list[Verdict] = []
         for start in range(0, len(given), self.batch_size):
@@ -279,7 +287,7 @@ class FaceAntiSpoofing:
 
         if frames < 1:
             raise AgfasError(f"frames must be at least 1, not {frames}.")
-        cropper = self._cropper(aligned)
+        cropper = self.cropper(aligned)
         try:
             video, pictures = read_chosen(
                 Path(path) if isinstance(path, str) else path, lambda count: frame_indices(count, frames)
@@ -346,7 +354,8 @@ class FaceAntiSpoofing:
         mask = np.ones((side, side), np.uint8) if self.settings.needs_mask else None
         return self._judge([[Crop(pixels, mask=mask)]], panels)[0][0]
 
-    def _cropper(self, aligned: bool) -> Cropper:
+    def cropper(self, aligned: bool) -> Cropper:
+        """What cuts faces out of pictures, or takes pictures as aligned crops."""
         parser = self.loaded.parser if self.settings.needs_mask else None
         return Cropper(self.settings.face, None if aligned else self.loaded.detector, parser, self.scorer.detector)
 
@@ -357,25 +366,31 @@ class FaceAntiSpoofing:
         for start in range(0, len(flat), self.batch_size):
             part = flat[start : start + self.batch_size]
             scored = self.scorer(np.stack([crop.pixels for crop in part]), _masks(part), panels)
-            for crop, score, classes, seen in zip(
-                part, scored.scores, scored.attack_classes, scored.panels, strict=True
+            own = [None] * len(part) if scored.raw is None else scored.raw.tolist()
+            for crop, score, classes, raw, seen in zip(
+                part, scored.scores, scored.attack_classes, own, scored.panels, strict=True
             ):
-                verdicts.append(self._face_verdict(crop, float(score), tuple(classes.tolist()), seen))
+                verdicts.append(self._face_verdict(crop, float(score), tuple(classes.tolist()), raw, seen))
         remaining = iter(verdicts)
         return [[next(remaining) for _ in group] for group in crops]
 
     def _face_verdict(
-        self, crop: Crop, score: float, classes: tuple[float, ...], panels: dict[str, np.ndarray]
+        self,
+        crop: Crop,
+        score: float,
+        classes: tuple[float, ...],
+        raw: float | None,
+        panels: dict[str, np.ndarray],
     ) -> FaceVerdict:
         if not math.isfinite(score):
             raise AgfasError("The detector's score is not finite: its weights are broken. Train it again.")
         verdict, face = self._word(score, self.settings.threshold.limit(classes)), crop.face
         if face is None:
-            return FaceVerdict(verdict, score, attack_classes=classes, panels=panels)
+            return FaceVerdict(verdict, score, attack_classes=classes, raw_score=raw, panels=panels)
         left, top, width, height = (float(value) for value in face.box)
         landmarks = tuple((float(x), float(y)) for x, y in face.landmarks)
         place = (left, top, width, height)
-        return FaceVerdict(verdict, score, place, landmarks, float(face.score), classes, panels)
+        return FaceVerdict(verdict, score, place, landmarks, float(face.score), classes, raw, panels)
 
     def _picture_verdict(self, look: Look, faces: list[FaceVerdict], cropper: Cropper, panels: bool) -> Verdict:
         if look.refused:
@@ -409,7 +424,7 @@ class FaceAntiSpoofing:
         limit = self.settings.threshold.limit(classes)
         sign = ">=" if score >= limit else "<"
         what = f"{limit:.4f} of the likeliest attack" if threshold.by_class else f"threshold {limit:.4f}"
-        reason = f"score {score:.4f} {sign} {what}"
+        reason = f"score {score:.4f} {sign} {what}{self.settings.basis}"
         return Verdict(source, self._word(score, limit), reason, score, limit, threshold.origin)
 
     @staticmethod

@@ -51,6 +51,7 @@ def model_card(saved: SavedModel, exported: str = "") -> str:
         about=about,
         exported=exported,
         measured=measured,
+        calibration=settings.calibration,
         rule=RULE,
         sight=SIGHTS.get(settings.sees, ""),
         cue=_cue_words(settings.cue),

@@ -54,7 +54,9 @@ class GraphSettings(Strict):
     file: str
     faces: str = Field(description="Name of the input (B, S, S, 3) uint8, RGB.")
     noise: list[NoiseSettings]
-    outputs: list[str] = Field(description="`score` (B,), and of some detectors `attack_classes` (B, K).")
+    outputs: list[str] = Field(
+        description="`score` (B,), of some detectors `attack_classes` (B, K), of a calibrated one `raw_score` (B,)."
+    )
 
 
 class Parity(Recorded):
@@ -203,12 +205,13 @@ class ExportedScorer:
             AgfasError: the graph refuses the crops.
         """
         try:
-            found = self.run(self.feeds(crops))
+            found = dict(zip(self.graph.outputs, self.run(self.feeds(crops)), strict=True))
         except Exception as error:  # see `open_graph`
             raise AgfasError(f"The graph of {self.label} cannot be run ({in_short(error)}).") from error
-        kinds = found[1] if len(found) > 1 else np.empty((len(crops), 0))
+        kinds = found.get("attack_classes", np.empty((len(crops), 0)))
         seen = [{"face": crop} if panels else {} for crop in crops]
-        return Scored(np.asarray(found[0], np.float64), seen, np.asarray(kinds, np.float64))
+        raw = np.asarray(found["raw_score"], np.float64) if "raw_score" in found else None
+        return Scored(np.asarray(found["score"], np.float64), seen, np.asarray(kinds, np.float64), raw)
 
     def feeds(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """The graph's inputs for crops (B, S, S, 3) uint8."""

@@ -6,6 +6,7 @@ FOLDER/
   generator/            DeFakePipeline in diffusers' layout, or a baseline; only if the cue needs one
   face_detector/        weights of the face detector, if they are one file
   face_parser/          weights of the face parser, for a cue with `mask: face`
+  calibration/          arrays of the one-class head, of a calibrated model
   README.md             the model card
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -29,22 +31,32 @@ from pipelines.seals import seal
 from pipelines.settings import explain
 from pipelines.verdict.crops import GivenDetector, GivenParser, Loaded, load_parts
 from pipelines.verdict.scorer import Maker, Parts, Scorer
-from pipelines.verdict.settings import VERSION, About, LoadedPart, ModelSettings, SavedModel
+from pipelines.verdict.settings import CALIBRATED_VERSION, About, LoadedPart, ModelSettings, SavedModel
+
+if TYPE_CHECKING:
+    from oanet.detectors import Detector
+    from pipelines.verdict.calibration.head import OneClassHead
 
 SETTINGS_NAME = "anti_spoofing.json"
 CARD_NAME = "README.md"
 DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER = "detector", "generator", "face_detector", "face_parser"
-PARTS = (DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER)
+CALIBRATION, HEAD_NAME = "calibration", "head.safetensors"
+PARTS = (DETECTOR, GENERATOR, FACE_DETECTOR, FACE_PARSER, CALIBRATION)
 
 
 def save_folder(folder: Path, parts: Parts) -> None:
     """See `FaceAntiSpoofing.save_pretrained`."""
+    check_replaceable(folder)
+    about = parts.describe()
+    write_atomically(folder, lambda temporary: _write(temporary, parts, about))
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write a model over something else."""
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and not _replaceable(folder)):
         raise AgfasError(
             f"{folder} exists and is not a saved model, so it is not replaced. Give a new or an empty folder."
         )
-    about = parts.describe()
-    write_atomically(folder, lambda temporary: _write(temporary, parts, about))
 
 
 def _replaceable(folder: Path) -> bool:
@@ -60,9 +72,12 @@ def _write(folder: Path, parts: Parts, about: About) -> None:
     if parts.scorer.maker is not None:
         parts.scorer.maker.save_pretrained(folder / GENERATOR)
         seal(folder / GENERATOR)
+    if parts.scorer.head is not None:
+        (folder / CALIBRATION).mkdir()
+        parts.scorer.head.save(folder / CALIBRATION / HEAD_NAME)
     settings = _with_weights(folder, parts.settings, parts.loaded)
     files = {name: file_sha256(folder / name) for name in _model_files(folder)}
-    saved = SavedModel(settings=settings, about=about, files=files)
+    saved = SavedModel.of(settings, about, files)
     write_json(folder / SETTINGS_NAME, saved.model_dump(mode="json"))
     (folder / CARD_NAME).write_text(model_card(saved), encoding="utf-8")
 
@@ -104,7 +119,11 @@ def read_saved(folder: Path) -> SavedModel:
         raise AgfasError(_wrong_kind(folder))
     _check_data_alone(folder)
     content = read_json(path)
-    if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
+    if (
+        isinstance(content, dict)
+        and isinstance(content.get("version"), int)
+        and content["version"] > CALIBRATED_VERSION
+    ):
         raise AgfasError(f"{folder} was saved by a newer version of this program. Update it: pip install -U agfas.")
     try:
         saved = SavedModel.model_validate(content)
@@ -119,7 +138,7 @@ def _check_data_alone(folder: Path) -> None:
     """Check that no file of the folder could run, before a library looks at it: it may come from anyone."""
     try:
         check_files(folder)
-        for part in (DETECTOR, GENERATOR):
+        for part in (DETECTOR, GENERATOR, CALIBRATION):
             check_files(folder / part, DATA)
     except ValueError as error:
         raise AgfasError(str(error)) from None
@@ -138,8 +157,8 @@ def _check_imported(kind: str, registry: Registry, name: str) -> None:
 def _check_listed(path: Path, saved: SavedModel) -> None:
     """Check that the files named by the settings are among those with a hash."""
     settings = saved.settings
-    needed = [DETECTOR, GENERATOR] if settings.needs_generator else [DETECTOR]
-    for part in needed:
+    needed = {DETECTOR: True, GENERATOR: settings.needs_generator, CALIBRATION: settings.has_head}
+    for part in (name for name, wanted in needed.items() if wanted):
         if not any(name.startswith(f"{part}/") for name in saved.files):
             raise AgfasError(f"{path} lists no files of the {part}. Save the model again.")
     for part, loaded in ((FACE_DETECTOR, settings.face_detector), (FACE_PARSER, settings.face_parser)):
@@ -192,12 +211,21 @@ def open_folder(
     parts = {"face_detector": loaded.detector_part, "face_parser": loaded.parser_part}
     detector = load_detector(folder / DETECTOR)
     settings = saved.settings.model_copy(update={**parts, "sees": detector.sees})
+    head = _load_head(folder, settings, detector)
     if settings.needs_generator:
         maker, sha256 = _load_maker(folder / GENERATOR, settings), folder_sha256(folder / GENERATOR)
-        scorer = Scorer(detector, settings.cue, maker, sha256)
+        scorer = Scorer(detector, settings.cue, maker, sha256, head)
     else:
-        scorer = Scorer(detector, settings.cue)
+        scorer = Scorer(detector, settings.cue, head=head)
     return Parts(settings, scorer, lambda: saved.about, loaded)
+
+
+def _load_head(folder: Path, settings: ModelSettings, detector: Detector) -> OneClassHead | None:
+    if settings.calibration is None or not settings.has_head:
+        return None
+    from pipelines.verdict.calibration.head import OneClassHead
+
+    return OneClassHead.load(folder / CALIBRATION / HEAD_NAME, settings.calibration.sees, detector.feature_dim)
 
 
 def _load_parts(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,16 +68,8 @@ def _scores(detector: FaceAntiSpoofing, faces: Dataset) -> Iterator[float]:
                 f"'{detector.settings.detector}' sees more than the crop, and this dataset lacks whole pictures. Make"
                 " it again with `agfas prepare --keep-picture`."
             )
-        for verdict in _as_prepared(detector)(pictures, aligned=aligned):
+        for verdict in detector.as_prepared()(pictures, aligned=aligned):
             yield verdict.score or 0.0
-
-
-def _as_prepared(detector: FaceAntiSpoofing) -> FaceAntiSpoofing:
-    """The same detector for crops whose light and contrast `agfas prepare` has corrected already."""
-    same = copy(detector)
-    face = detector.settings.face.model_copy(update={"enhancement": None})
-    same.settings = detector.settings.model_copy(update={"face": face})
-    return same
 
 
 def _of_split(faces: Dataset, split: str | None) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -13,14 +14,18 @@ from pipelines.artefacts.models import on_device
 from pipelines.cues.settings import AUTOENCODER, MAKERS, CueSettings
 from pipelines.errors import AgfasError
 from pipelines.verdict.crops import Loaded
-from pipelines.verdict.settings import About, ModelSettings
+from pipelines.verdict.settings import About, ModelSettings, Sees
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dfg.baselines.base import Baseline
     from dfg.pipeline import DeFakePipeline
+    from oanet.batch import DetectorOutput
     from oanet.detectors.base import Detector
     from pipelines.cues.reader import CueReader
     from pipelines.cues.sources import CueSweep
+    from pipelines.verdict.calibration.head import OneClassHead
 
 Maker: TypeAlias = "DeFakePipeline | Baseline"
 """What restores faces."""
@@ -31,14 +36,32 @@ class Scored:
     """Result for B crops.
 
     Attributes:
-        scores: (B,) float64, probability of a live face.
+        scores: (B,) float64 in [0, 1], higher is more live: the detector's probability of a live face, or the score of
+            its head.
         panels: what the detector saw of each crop, (H, W, 3) uint8 by name; empty without `panels=True`.
         attack_classes: (B, K) probability of each kind of attack; K = 0 for detectors of two classes.
+        raw: (B,) float64, the detector's own score beside that of its head; None without a head.
     """
 
     scores: np.ndarray
     panels: list[dict[str, np.ndarray]]
     attack_classes: np.ndarray
+    raw: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a head is fitted to, of B crops.
+
+    Attributes:
+        odds: (B,) float64, log-odds of live.
+        scores: (B,) float64, the detector's own score.
+        features: (B, D) float64, by what they are of.
+    """
+
+    odds: np.ndarray
+    scores: np.ndarray
+    features: dict[Sees, np.ndarray]
 
 
 class Scorer:
@@ -49,6 +72,7 @@ class Scorer:
         recipe: the cue's settings; None for a detector without a cue.
         maker: restores faces; None if the cue needs no restoration.
         weights_sha256: hash of the maker's weights.
+        head: of a calibrated detector, see `pipelines.verdict.calibration`; it gives the scores.
 
     Attributes:
         device: where faces are judged; parts are moved there.
@@ -56,12 +80,18 @@ class Scorer:
     """
 
     def __init__(
-        self, detector: Detector, recipe: CueSettings | None, maker: Maker | None = None, weights_sha256: str = ""
+        self,
+        detector: Detector,
+        recipe: CueSettings | None,
+        maker: Maker | None = None,
+        weights_sha256: str = "",
+        head: OneClassHead | None = None,
     ) -> None:
         from pipelines.processes import device
 
         self.device = device()
         self.detector, self.recipe = detector.to(self.device), recipe
+        self.head = None if head is None else head.to(self.device)
         self.maker = maker
         self.sweep: CueSweep | None = None
         if recipe is not None and recipe.is_custom:
@@ -90,38 +120,70 @@ class Scorer:
         """
         import torch
 
-        from pipelines.pixels import to_unit_range
         from pipelines.verdict.overlay import draw_panels
 
         reader = self._reader(crops, masks)
         rows = np.arange(len(crops))
-        image = to_unit_range(crops).to(self.device)
-        cue = None if reader is None else reader.batch(rows)
         with torch.no_grad():
-            on_device = None if cue is None else cue.to(self.device)
-            try:
-                output = self.detector(image, on_device)
-            except ValueError as error:
-                raise AgfasError(str(error)) from error
-            scores = output.probability_bonafide.double().cpu().numpy()
+            image, cue, output = self._look(crops, reader)
+            raw = output.probability_bonafide.double().cpu().numpy()
+            scores = raw if self.head is None else self._judge(self.head, output, image, cue)
             kinds = output.attack_classes
             classes = np.empty((len(crops), 0)) if kinds is None else kinds.double().cpu().numpy()
+            own = None if self.head is None else raw
             if not panels:
-                return Scored(scores, [{} for _ in crops], classes)
+                return Scored(scores, [{} for _ in crops], classes, own)
             # A second pass: with `need_weights` attention runs in other kernels, whose rounding would make a score
             # depend on whether panels are drawn.
-            maps = self.detector(image, on_device, need_weights=True).attention
+            maps = self.detector(image, cue, need_weights=True).attention
         restored = None if self.sweep is None or reader is None else reader.cues(rows)[1]
         drawn = [
             draw_panels(
                 crops[row],
                 None if restored is None else restored[row],
-                None if cue is None else cue[row].numpy(),
+                None if cue is None else cue[row].cpu().numpy(),
                 None if maps is None else [block[row : row + 1] for block in maps],
             )
             for row in rows
         ]
-        return Scored(scores, drawn, classes)
+        return Scored(scores, drawn, classes, own)
+
+    def with_head(self, head: OneClassHead | None) -> Scorer:
+        """The same networks with another head, or without."""
+        made = copy(self)
+        made.head = None if head is None else head.to(self.device)
+        return made
+
+    def embed(self, crops: np.ndarray, masks: np.ndarray | None = None, sees: Sequence[Sees] = ("both",)) -> Embedded:
+        """What a head is fitted to; for crops and masks see `__call__`, for `sees` `calibration.head.embed`."""
+        import torch
+
+        from pipelines.verdict.calibration.head import embed, log_odds
+
+        with torch.no_grad():
+            image, cue, output = self._look(crops, self._reader(crops, masks))
+            features = {kind: embed(self.detector, output, image, cue, kind) for kind in sees}
+        return Embedded(
+            log_odds(output).double().cpu().numpy(),
+            output.probability_bonafide.double().cpu().numpy(),
+            {kind: value.double().cpu().numpy() for kind, value in features.items()},
+        )
+
+    def _look(self, crops: np.ndarray, reader: CueReader | None) -> tuple[Tensor, Tensor | None, DetectorOutput]:
+        """Crops and their cues on the device, and what the detector says of them."""
+        from pipelines.pixels import to_unit_range
+
+        image = to_unit_range(crops).to(self.device)
+        cue = None if reader is None else reader.batch(np.arange(len(crops))).to(self.device)
+        try:
+            return image, cue, self.detector(image, cue)
+        except ValueError as error:
+            raise AgfasError(str(error)) from error
+
+    def _judge(self, head: OneClassHead, output: DetectorOutput, image: Tensor, cue: Tensor | None) -> np.ndarray:
+        from pipelines.verdict.calibration.head import judged
+
+        return judged(head, self.detector, output, image, cue).double().cpu().numpy()
 
     def _reader(self, crops: np.ndarray, masks: np.ndarray | None) -> CueReader | None:
         """The reader of the crops' cues, restored here instead of by the cue job."""

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.cues.settings import CONTROLS, CueSettings
-from pipelines.evaluation.settings import PUBLISHED_RULE, SOURCE_RULES
+from pipelines.evaluation.settings import CALIBRATED_RULE, PUBLISHED_RULE, SOURCE_RULES
 from pipelines.settings import Recorded, Strict
 
 VERSION: Final = 2
+CALIBRATED_VERSION: Final = 3
+"""Of a calibrated model, which programs that know no calibration must not open."""
+
+Sees: TypeAlias = Literal["face", "cue", "both"]
+"""What the features of a one-class head are of; of a detector without a cue, the face in any case."""
 
 
 def _inside(files: dict[str, str]) -> dict[str, str]:
@@ -52,7 +57,7 @@ class ThresholdSettings(Recorded):
     @property
     def honest(self) -> bool:
         """Whether threshold and checkpoint were chosen without the videos that the error rates are measured on."""
-        return self.rule in (*SOURCE_RULES, PUBLISHED_RULE) and self.selection != "oracle"
+        return self.rule in (*SOURCE_RULES, PUBLISHED_RULE, CALIBRATED_RULE) and self.selection != "oracle"
 
     def limit(self, classes: Sequence[float]) -> float:
         """The score from which a face is live, given the probability of each kind of attack."""
@@ -152,6 +157,39 @@ class About(Strict):
         return sorted({count.kind for count in self.counts} - {"live"})
 
 
+class Calibration(Recorded):
+    """What the live faces of `agfas calibrate` gave a model, besides its threshold; rates in [0, 1]."""
+
+    method: Literal["head", "threshold"] = Field(description="With the one-class head, or the threshold alone.")
+    sees: Sees = Field("both", description="What the head's features are of.")
+    faces: int = Field(description="Live faces that the head was fitted to.")
+    captures: int = Field(description="Pictures and videos with one score each.")
+    groups: int = Field(description="Persons, or sessions of the one person, each judged without itself.")
+    one_person: bool = Field(False, description="Whether all faces are of one person.")
+    bpcer: float = Field(description="Share of captures that the threshold was to reject.")
+    attained: float = Field(description="Mean over the groups of the share rejected at the threshold of the others.")
+    interval: tuple[float, float] = Field(description="Of `attained`, 95 %, exact: as many trials as groups.")
+
+    @property
+    def words(self) -> str:
+        """What the threshold was chosen on."""
+        who = f"of one person in {self.groups} sessions" if self.one_person else f"of {self.groups} persons"
+        each = "session" if self.one_person else "person"
+        how = f", each {each} judged by a head fitted without it" if self.method == "head" else ""
+        return f"chosen on {self.faces:,} live faces {who}{how}, BPCER {100 * self.bpcer:g} %"
+
+    @property
+    def promise(self) -> str:
+        """How well the threshold keeps it."""
+        low, high = (100 * end for end in self.interval)
+        each = "session" if self.one_person else "person"
+        return (
+            f"of {self.captures:,} live pictures and videos, each {each} at the threshold of the others,"
+            f" {100 * self.attained:.1f} % are rejected (95 % interval {low:.1f} to {high:.1f}, exact, with as many"
+            f" trials as {each}s: pictures of one {each} are not independent)"
+        )
+
+
 class ModelSettings(Strict):
     """Everything that decides a score besides the weights."""
 
@@ -164,6 +202,26 @@ class ModelSettings(Strict):
     threshold: ThresholdSettings
     face_detector: LoadedPart | None = None
     face_parser: LoadedPart | None = None
+    calibration: Calibration | None = Field(None, description="Of `agfas calibrate`.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a calibration, what programs read that know none."""
+        content = serialize(self)
+        return content if self.calibration is not None else {k: v for k, v in content.items() if k != "calibration"}
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a one-class head gives the scores."""
+        return self.calibration is not None and self.calibration.method == "head"
+
+    @property
+    def basis(self) -> str:
+        """Behind the threshold in a reason: whose faces it comes from."""
+        if self.calibration is None:
+            return ""
+        who = "one person" if self.calibration.one_person else f"{self.calibration.groups} persons"
+        return f", chosen on {self.calibration.faces:,} live faces of {who}"
 
     @property
     def needs_generator(self) -> bool:
@@ -185,7 +243,13 @@ class SavedModel(Strict):
     """The whole settings file."""
 
     format: Literal["agfas face anti-spoofing"] = "agfas face anti-spoofing"
-    version: Literal[2] = VERSION
+    version: Literal[2, 3] = VERSION
     settings: ModelSettings
     about: About
     files: FileHashes = Field(description="SHA-256 of every model file, by its path in the folder.")
+
+    @classmethod
+    def of(cls, settings: ModelSettings, about: About, files: dict[str, str]) -> SavedModel:
+        """What is written: a calibrated model has a version of its own."""
+        version = VERSION if settings.calibration is None else CALIBRATED_VERSION
+        return cls(version=version, settings=settings, about=about, files=files)

@@ -167,7 +167,7 @@ def _saved(folder: Path) -> Shipment:
 
 def _exported(folder: Path) -> Shipment:
     exported = read_exported(folder)
-    saved = SavedModel(settings=exported.model, about=exported.about, files={})
+    saved = SavedModel.of(exported.model, exported.about, {})
     names = [EXPORTED_NAME, *([PREDICT_NAME] if (folder / PREDICT_NAME).is_file() else []), *exported.files]
     return Shipment(
         f"exported model: {exported.model.label}, {exported.model.fold}",

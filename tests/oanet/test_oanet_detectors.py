@@ -20,6 +20,7 @@ from oanet.batch import FaceBatch
 from oanet.detectors import Detector, build_detector, load_detector
 from oanet.detectors.base import check_cue
 from oanet.detectors.vit import ImageOnly
+from oanet.head import normalize_feature
 from oanet.objectives import build_objective
 from oanet.objectives.base import Share
 from oanet.objectives.flip_mcl import MultimodalContrast
@@ -256,3 +257,15 @@ def test_the_streams_of_gpus_are_left_alone(
     contrast: Any = SimpleNamespace(share=Share(), min_area=0.5, colours=torch.nn.Identity())
     MultimodalContrast._view(contrast, make_batch(1))
     assert asked == [{"devices": []}] * 4
+
+
+@pytest.mark.parametrize("name", ["resnet18", "cdcn", "minifasnet", "ssan_r"])
+def test_the_embedding_is_the_feature_before_it_is_scaled(name: str, make_batch: MakeBatch) -> None:
+    detector = build_detector("minifasnet", networks=["v2"]) if name == "minifasnet" else tiny(name)
+    image = torch.rand(3, 3, 80, 80) * 2 - 1 if name == "minifasnet" else make_batch(3).image
+    with torch.no_grad():
+        output = detector.eval()(image)
+        embedding = detector.embedding(output)
+    scaled = embedding if name == "ssan_r" else normalize_feature(embedding)
+    torch.testing.assert_close(scaled, output.features)
+    assert name == "ssan_r" or not torch.allclose(embedding, output.features)

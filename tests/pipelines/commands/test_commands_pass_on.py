@@ -17,6 +17,7 @@ from pipelines.experiment.config import Experiment
 from pipelines.hub import Push
 from pipelines.reproduce.request import Asked
 from pipelines.stages.detect import Place
+from pipelines.verdict.calibration.model import Choice
 from pipelines.verdict.watching import Pace
 
 EXPERIMENT = Experiment()
@@ -68,6 +69,8 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.detect.run": lambda *_, **__: ("a verdict", 0),
         f"{stages}.detect.save_model": "saved",
         f"{stages}.watch.run": None,
+        f"{stages}.calibrate.open_places": ("a detector", Path("live")),
+        f"{stages}.calibrate.run": "calibrated",
         f"{stages}.demo.run": None,
         "pipelines.cues.exchange.transfer.export_cues": SimpleNamespace(count=7),
         "pipelines.cues.exchange.transfer.import_cues": "a folder",
@@ -240,6 +243,17 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     "save-model": (
         ["save-model", "r", "--out", "o", *OPENED[2:]], [OPEN, ("detect.save_model", "a detector", O)]
     ),
+    "calibrate": (
+        ["calibrate", "m", "live", "--out", "o"],
+        [("calibrate.open_places", [Path("m"), Path("live")], Place(), None, None, None, None),
+         ("calibrate.run", "a detector", Path("live"), O, Choice())],
+    ),
+    "calibrate with every option": (
+        ["calibrate", "live", "--out", "o", *OPENED, "--bpcer=0.1", "--threshold-only", "--features", "cue",
+         "--aligned", "--one-person", "--frames=3"],
+        [("calibrate.open_places", [Path("live")], *OPEN[1:]),
+         ("calibrate.run", "a detector", Path("live"), O, Choice(0.1, True, "cue", True, True, 3))],
+    ),
 }  # fmt: skip
 PRINTED = {
     "export-cues": "7 cues: o\n",
@@ -254,6 +268,8 @@ PRINTED = {
     "detect": "a verdict\n",
     "detect with a model": "a verdict\n",
     "save-model": "saved\n",
+    "calibrate": "calibrated\n",
+    "calibrate with every option": "calibrated\n",
 }
 
 

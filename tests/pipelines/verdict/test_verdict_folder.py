@@ -250,7 +250,7 @@ def change(folder: Path, edit) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda content: content.update(version=3), "newer version"),
+        (lambda content: content.update(version=4), "newer version"),
         (lambda content: content["settings"].pop("threshold"), r"'settings\.threshold' is missing"),
         (lambda content: content["settings"]["face"].update(colour=1), r"unknown key 'settings\.face\.colour'"),
         (lambda content: content.update(format="a poem"), "'format' = 'a poem'"),
