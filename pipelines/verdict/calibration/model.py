@@ -13,6 +13,7 @@ from pipelines.evaluation.settings import CALIBRATED_RULE
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
 from pipelines.verdict.calibration.collect import collect
 from pipelines.verdict.calibration.fit import Fitted, calibrate
+from pipelines.verdict.calibration.people import ENOUGH_FACES
 from pipelines.verdict.scorer import Scorer
 from pipelines.verdict.settings import About, Sees, ThresholdSettings
 
@@ -45,7 +46,7 @@ class Calibrated:
     Attributes:
         detector: with its head and its threshold.
         left_out: pictures and videos without a usable face, by the reason.
-        note: why there is no head, if one was asked for; else empty.
+        note: why there is no head, if one was asked for, or what to look at; else empty.
     """
 
     detector: FaceAntiSpoofing
@@ -73,6 +74,11 @@ def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path, choice: Choic
         head, note = (
             False,
             f"'{detector.settings.detector}' gives no features but its score: no head, a threshold alone.",
+        )
+    if head and found.faces.different < ENOUGH_FACES:
+        note = (
+            f"Fewer than {ENOUGH_FACES} different faces: a head ranks faces better than the score does, but where this"
+            " was measured its threshold let more attacks through than --threshold-only did: add faces, or compare."
         )
     fitted = calibrate(found.faces, choice.bpcer, sees, head)
     return Calibrated(with_calibration(detector, fitted), found.left_out, note)

@@ -15,6 +15,8 @@ FEWEST_GROUPS = 5
 """Persons (or sessions of one person) below which a threshold is refused; docs/calibrate.md has the measured table."""
 FEWEST_FACES = 100
 """Different live faces below which no head is fitted."""
+ENOUGH_FACES = 500
+"""Below so many a head ranks faces better than the score, but its threshold may let more attacks through."""
 MOST_FOLDS = 20
 
 

@@ -233,6 +233,7 @@ def test_the_command_saves_and_says_what_was_attained(pictures, tmp_path, monkey
     monkeypatch.setattr(stage, "open_detector", lambda place, *_: (place, detector)[1])
     opened = stage.open_places([Path("model"), pictures], Place())
     said = stage.run(*opened, tmp_path / "out", ALIGNED)
+    assert said.startswith("Fewer than 500 different faces")
     assert "live where the score is at least" in said
     assert "of 105 live pictures and videos, each person at the threshold of the others" in said
     assert "exact, with as many trials as persons" in said
