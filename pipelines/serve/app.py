@@ -48,8 +48,12 @@ _MANY_BODY = {
 }
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": answers.Problem, "description": _WORDS[status]} for status in statuses}
+def _answers(shape: type[answers.Shape] | None, words: str, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """A path's answer and errors, for its description; without a shape, plain text."""
+    plain = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    well = {"description": words, **({"model": shape} if shape else plain)}
+    wrong = {status: {"model": answers.Problem, "description": _WORDS[status]} for status in sorted(problems)}
+    return {200: well, **wrong}
 
 
 def build_app(dispatcher: Dispatcher, keyed: bool = False) -> FastAPI:
@@ -110,7 +114,7 @@ def _add_verdicts(app: FastAPI, dispatcher: Dispatcher) -> None:
 
     @app.post(
         gate.ONE, openapi_extra=_ONE_BODY,
-        responses={200: {"model": answers.VerdictOf}, **_problems(*_JUDGED, 422)}, response_model=None,
+        responses=_answers(answers.VerdictOf, "The verdict.", *_JUDGED, 422), response_model=None,
         summary="Judge one picture or video",
     )  # fmt: skip
     async def verdict(request: Request, chosen: Chosen) -> Response:
@@ -122,7 +126,7 @@ def _add_verdicts(app: FastAPI, dispatcher: Dispatcher) -> None:
         return _json({**found["verdict"], "label": _facts(dispatcher)["label"]})
 
     @app.post(
-        gate.MANY, openapi_extra=_MANY_BODY, responses={200: {"model": answers.Verdicts}, **_problems(*_JUDGED)},
+        gate.MANY, openapi_extra=_MANY_BODY, responses=_answers(answers.Verdicts, "An answer for each.", *_JUDGED),
         response_model=None, summary="Judge several files of a form",
     )  # fmt: skip
     async def several(request: Request, chosen: Chosen) -> Response:
@@ -140,27 +144,33 @@ def _result(upload: Upload, found: Answer, label: str) -> dict[str, Any]:
 
 
 def _add_facts(app: FastAPI, dispatcher: Dispatcher) -> None:
-    @app.get(gate.HEALTH, responses=_problems(403, 421), summary="Whether the server runs")
+    @app.get(
+        gate.HEALTH,
+        responses=_answers(answers.Health, "It does.", 403, 421),
+        summary="Whether the server runs",
+    )
     async def health() -> answers.Health:
         return answers.Health(status="ok")
 
-    @app.get(gate.READY, responses=_problems(403, 421, 503), summary="Whether files can be judged")
+    @app.get(
+        gate.READY,
+        responses=_answers(answers.Ready, "They can.", 403, 421, 503),
+        summary="Whether files can be judged",
+    )
     async def ready() -> answers.Ready:
         if not dispatcher.ready:
             raise Refused(503, "No worker has loaded the model yet.")
         return answers.Ready(status="ready", workers=dispatcher.ready)
 
     @app.get(
-        gate.MODEL, responses={200: {"model": answers.ModelOf}, **_problems(401, 403, 421, 503)}, response_model=None,
+        gate.MODEL, responses=_answers(answers.ModelOf, "Its facts.", 401, 403, 421, 503), response_model=None,
         summary="What the model is, and what is taken",
     )  # fmt: skip
     async def model() -> Response:
         return _json({**_facts(dispatcher), "limits": in_words(dispatcher.limits), "version": __version__})
 
-    plain: dict[str, Any] = {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
-
     @app.get(
-        gate.METRICS, responses={200: plain, **_problems(401, 403, 421)}, response_class=Response,
+        gate.METRICS, responses=_answers(None, "In Prometheus' format.", 401, 403, 421), response_class=Response,
         summary="Counts, for Prometheus",
     )  # fmt: skip
     async def metrics() -> Response:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
 
 UNNAMED = "The file"
+# The frames of a video are held together: of more than these, each may have fewer pixels than a picture.
+_FRAMES_AT_ONCE = 5
 FAULT = "The model could not judge this file, which is not the file's fault; the server's log has the reason."
 NOT_PROCESSED = "The face in it could not be cut out. Take it again, with the whole face inside and no edge through it."
 
@@ -102,10 +104,11 @@ class Judge:
 
     def _answer_video(self, upload: Upload) -> dict[str, Any]:
         options = upload.options
+        frames = min(options.frames, self.limits.frames)
         try:
             verdict = self.detector.judge_video(
-                self._held(upload),
-                min(options.frames, self.limits.frames),
+                self._held(upload, min(self.limits.pixels, _FRAMES_AT_ONCE * self.limits.pixels // frames)),
+                frames,
                 all_faces=options.all_faces,
                 most_faces=self.limits.faces,
                 aligned=options.aligned,
@@ -114,8 +117,9 @@ class Judge:
             return _fault(error)
         return _answer(upload, verdict)
 
-    def _held(self, upload: Upload) -> HeldFile:
-        return HeldFile(upload.name or UNNAMED, upload.content, self.limits.pixels, self.limits.video_seconds)
+    def _held(self, upload: Upload, pixels: int | None = None) -> HeldFile:
+        most = self.limits.pixels if pixels is None else pixels
+        return HeldFile(upload.name or UNNAMED, upload.content, most, self.limits.video_seconds)
 
     def facts(self) -> dict[str, Any]:
         """What the model card says, as plain values."""

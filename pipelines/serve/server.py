@@ -13,7 +13,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pipelines.asgi import bracketed, hurried
+from pipelines.asgi import hurried
 from pipelines.errors import AgfasError
 from pipelines.serve.app import build_app
 from pipelines.serve.dispatcher import Dispatcher
@@ -87,7 +87,7 @@ def serve(
     server = uvicorn.Server(
         uvicorn.Config(
             gate,
-            host=bracketed(host).strip("[]"),
+            host=host.strip("[]"),
             port=port,
             http=protocol(limits.connections),
             ws="none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -59,6 +60,7 @@ class ProcessWorker:
         with _environment(environment), _signals_held_back():
             self._process.start()
         there.close()
+        atexit.register(self.kill)  # Python would wait at its end for a process that hears no signal
 
     @property
     def pid(self) -> int | None:
@@ -90,6 +92,7 @@ class ProcessWorker:
 
     def close(self) -> None:
         """See `Worker`."""
+        atexit.unregister(self.kill)
         with suppress(OSError):
             self._here.close()
         self._process.join(_SECONDS_TO_END)

@@ -218,7 +218,7 @@ def test_facts_metrics_and_pages():
     ):
         assert f"{line}\n" in text, line
     assert "stranger" not in text
-    for word in ("POST /v1/verdict", "all_faces=False", "422", "VerdictOf"):
+    for word in ("POST /v1/verdict", "all_faces=false", "422", "VerdictOf"):
         assert word in page
     assert "http" not in page.replace("https://", "").split("<body>")[0]
 

@@ -71,6 +71,10 @@ def test_a_video_is_judged_as_by_the_model_and_a_long_one_is_refused(detector, t
     (answer,) = Judge(finding, LIMITS)([Upload("a.mp4", clip, Options(all_faces=True, frames=9))])
     assert answer["verdict"] == {**finding.judge_video(path, 4, all_faces=True).to_dict(), "source": "a.mp4"}
     assert len(answer["verdict"]["frames"]) == 4
+    for pixels, verdict in ((6144, "no face"), (6143, "refused")):  # ten frames of 64 x 48
+        judge = Judge(finding, replace(LIMITS, pixels=pixels, frames=10))
+        (answer,) = judge([Upload("a.mp4", clip, Options(frames=20))])
+        assert answer["verdict"]["verdict"] == verdict
     judge = Judge(detector, replace(LIMITS, video_seconds=2))
     (answer,) = judge([Upload("", clip, Options())])
     assert answer["verdict"]["reason"] == "The file lasts 3 seconds; at most 2 are taken. Cut it."
