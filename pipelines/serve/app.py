@@ -26,7 +26,7 @@ TEMPLATE = Path(__file__).with_name("docs.html")
 _ABOUT = "Whether the faces in pictures and videos are live. Nothing that is sent is stored."
 _JUDGED = (400, 401, 403, 408, 413, 415, 421, 429, 500, 503, 504)
 _WORDS = {
-    400: "No file, a broken form, several files where one is taken, or a parameter that does not exist.",
+    400: "No file, a broken form, several files where one is taken, an unknown parameter, or too long headers.",
     401: "No key, or a wrong one.", 403: "A web page of another address asks.",
     408: "The body did not arrive in time.", 413: "The body, or a file in it, is too large.",
     415: "A Content-Type that is no picture, video or form.", 421: "The Host header names another server.",
@@ -146,7 +146,7 @@ def _result(upload: Upload, found: Answer, label: str) -> dict[str, Any]:
 def _add_facts(app: FastAPI, dispatcher: Dispatcher) -> None:
     @app.get(
         gate.HEALTH,
-        responses=_answers(answers.Health, "It does.", 403, 421),
+        responses=_answers(answers.Health, "It does.", 400, 403, 421),
         summary="Whether the server runs",
     )
     async def health() -> answers.Health:
@@ -154,7 +154,7 @@ def _add_facts(app: FastAPI, dispatcher: Dispatcher) -> None:
 
     @app.get(
         gate.READY,
-        responses=_answers(answers.Ready, "They can.", 403, 421, 503),
+        responses=_answers(answers.Ready, "They can.", 400, 403, 421, 503),
         summary="Whether files can be judged",
     )
     async def ready() -> answers.Ready:
@@ -163,14 +163,14 @@ def _add_facts(app: FastAPI, dispatcher: Dispatcher) -> None:
         return answers.Ready(status="ready", workers=dispatcher.ready)
 
     @app.get(
-        gate.MODEL, responses=_answers(answers.ModelOf, "Its facts.", 401, 403, 421, 503), response_model=None,
+        gate.MODEL, responses=_answers(answers.ModelOf, "Its facts.", 401, 400, 403, 421, 503), response_model=None,
         summary="What the model is, and what is taken",
     )  # fmt: skip
     async def model() -> Response:
         return _json({**_facts(dispatcher), "limits": in_words(dispatcher.limits), "version": __version__})
 
     @app.get(
-        gate.METRICS, responses=_answers(None, "In Prometheus' format.", 401, 403, 421), response_class=Response,
+        gate.METRICS, responses=_answers(None, "In Prometheus' format.", 401, 400, 403, 421), response_class=Response,
         summary="Counts, for Prometheus",
     )  # fmt: skip
     async def metrics() -> Response:

@@ -48,6 +48,9 @@ CODES = {
 FAULT = "The server has a fault, which is not your request's; its log has the reason."
 
 _RETRY = [(b"retry-after", b"2")]
+MOST_HEADER_BYTES = 16 * 2**10
+"""Of a request's address and headers."""
+
 # Beside the file, a form holds its boundary and the headers of its parts.
 _AROUND = 64 * 2**10
 
@@ -114,6 +117,9 @@ class Gate:
 
     def _check(self, scope: Message) -> None:
         """Check what is known before the body."""
+        sizes = [len(name) + len(value) for name, value in scope["headers"]]
+        if sum(sizes) + len(scope["path"]) + len(scope["query_string"]) > MOST_HEADER_BYTES:
+            raise Refused(400, "The address and the headers are too long.")
         headers, path = headers_of(scope), scope["path"]
         hosts = check_host(headers, self.names)
         if not all(is_own(origin, hosts, self.names) for origin in headers.get("origin", [])):

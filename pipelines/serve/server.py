@@ -17,12 +17,12 @@ from pipelines.asgi import hurried
 from pipelines.errors import AgfasError
 from pipelines.serve.app import build_app
 from pipelines.serve.dispatcher import Dispatcher
-from pipelines.serve.gate import JSON, Gate, problem
+from pipelines.serve.gate import JSON, MOST_HEADER_BYTES, Gate, problem
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.settings import Limits, Serving
 from pipelines.serve.worker import ProcessWorker
 
-_MOST_HEADER_BYTES = 16 * 2**10
+_LAST_SECONDS = 1.0
 _SHORTEST_KEY = 16
 _VARIABLE = "AGFAS_API_KEY"
 _BAD_REQUEST = "That is no request of HTTP/1.1, or its headers are too large."
@@ -97,7 +97,7 @@ def serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
             timeout_graceful_shutdown=int(limits.arrive_seconds + limits.answer_seconds) + 1,
         )
     )
@@ -120,8 +120,13 @@ def protocol(connections: int) -> Any:
     class Bounded(hurried(H11Protocol)):  # type: ignore[misc]
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            if len(self.connections) > connections:
+            self._is_one_too_many, self._is_refused = len(self.connections) > connections, False
+
+        def data_received(self, data: bytes) -> None:
+            if self._is_one_too_many and not self._is_refused:
                 self._refuse(503, _TOO_MANY)
+            elif not self._is_refused:
+                super().data_received(data)
 
         def handle_events(self) -> None:
             try:
@@ -133,10 +138,14 @@ def protocol(connections: int) -> Any:
             self._refuse(400, _BAD_REQUEST)
 
         def _refuse(self, status: int, words: str) -> None:
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # no answer is on its way
-                body, retry = problem(status, words), "retry-after: 2\r\n" if status == 503 else ""
-                head = f"HTTP/1.1 {status} \r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n{retry}"
-                self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
-            self.transport.close()
+            """Answer, and hear the rest for a moment: whoever hangs up on what is unread takes the answer with it."""
+            self._is_refused = True
+            if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way
+                return self.transport.close()
+            body, retry = problem(status, words), "retry-after: 2\r\n" if status == 503 else ""
+            head = f"HTTP/1.1 {status} \r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n{retry}"
+            self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+            self.transport.write_eof()
+            self.loop.call_later(_LAST_SECONDS, self.transport.close)
 
     return Bounded
