@@ -51,8 +51,10 @@ _MANY_BODY = {
 def _answers(shape: type[answers.Shape] | None, words: str, *problems: int) -> dict[int | str, dict[str, Any]]:
     """A path's answer and errors, for its description; without a shape, plain text."""
     plain = {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    well = {"description": words, **({"model": shape} if shape else plain)}
-    wrong = {status: {"model": answers.Problem, "description": _WORDS[status]} for status in sorted(problems)}
+    well: dict[str, Any] = {"description": words, **({"model": shape} if shape else plain)}
+    wrong: dict[int | str, dict[str, Any]] = {
+        status: {"model": answers.Problem, "description": _WORDS[status]} for status in sorted(problems)
+    }
     return {200: well, **wrong}
 
 
