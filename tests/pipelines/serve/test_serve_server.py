@@ -48,6 +48,8 @@ def running(started: list[uvicorn.Server], **limits: Any) -> Iterator[Callable[.
     thread = threading.Thread(target=server.serve, args=given)
     thread.start()
     assert ready.wait(10)
+    while not started[0].started:  # a recorded worker may be there before its server listens
+        time.sleep(0.001)
 
     def ask(said: bytes, before_the_answer: Callable[[], Any] | None = None) -> bytes:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
