@@ -74,6 +74,8 @@ def _write(parts: list[pyarrow.Table], folders: Sequence[Path], out: Path) -> No
         "recipe": _common([card.get("recipe") or {} for card in cards]),
         "licence": "; ".join(sorted(set(map(licence_of_faces, cards)))),
     }
+    if simulated := sorted({domain for one in cards for domain in one.get("simulated", [])}):
+        card["simulated"] = simulated
     (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     write_sums(out)
 

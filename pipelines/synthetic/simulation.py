@@ -25,6 +25,7 @@ from pipelines.data.records import (
     checked_table,
     face_features,
     face_key,
+    licence_of_faces,
     read_card,
     write_state,
 )
@@ -168,11 +169,12 @@ class Simulation(Drawing):
             "source": self.source,
             "settings": self.settings.model_dump(mode="json"),
             "attacks": kinds_of(self.plan),
+            "simulated": sorted({record["domain"] for record in records}),
             "faces": len(records),
             "refused": len(self.plan.refused),
             "counts": counted(records),
             **({"recipe": recipe} if recipe_of(source) else {}),
-            **({"licence": source["licence"]} if source.get("licence") else {}),
+            "licence": licence_of_faces(source),
         }
 
 

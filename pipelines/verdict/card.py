@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 _TAGS = ["face-anti-spoofing", "presentation-attack-detection"]
+_SIMULATED = (
+    "It was trained on attacks simulated from live faces: only rates measured on real attacks say what it makes"
+    " of those."
+)
 _OPTIMISTIC = (
     "The error rates are optimistic: the threshold or the checkpoint was chosen on the same videos that they are"
     " measured on."
@@ -127,6 +131,7 @@ def warnings(settings: ModelSettings, about: About) -> list[str]:
     reasons = {
         "It was trained on computer-drawn faces: its verdict on a photograph of a person means nothing.": about.drawn
         and about.published is None,
+        _SIMULATED: bool(about.simulated),
         "It is a control of an experiment. Do not rely on it.": settings.is_control,
         _OPTIMISTIC: not settings.threshold.honest,
     }

@@ -152,6 +152,7 @@ def describe(planned: Planned, settings: ModelSettings) -> About:
         dataset_fingerprint=str(card["fingerprint"]),
         drawn=experiment.data.name == "synthetic" or card.get("kind") == "synthetic",
         train_domains=list(fold.train_domains),
+        simulated=[domain for domain in fold.train_domains if domain in card.get("simulated", [])],
         counts=_counts(columns, fold, trained=experiment.train.steps > 0),
         objective=experiment.objective.title,
         seed=experiment.seed,

@@ -140,6 +140,7 @@ class About(Strict):
     dataset_fingerprint: str
     drawn: bool = Field(description="Whether the faces are drawn by a program and show no person.")
     train_domains: list[str]
+    simulated: list[str] = Field([], description="Training domains whose attacks were simulated from live faces.")
     counts: list[Count]
     objective: str
     seed: int

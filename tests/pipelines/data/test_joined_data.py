@@ -123,7 +123,7 @@ def test_faces_of_both_parts_are_said(tmp_path, capsys):
     folders[1] = tmp_path / "else"
     renamed = table.remove_columns("domain").add_column("domain", ["else"] * len(table))
     renamed.save_to_disk(str(folders[1]))
-    write_json(folders[1] / CARD_NAME, {"fingerprint": "else", "licence": ""})
+    write_json(folders[1] / CARD_NAME, {"fingerprint": "else", "licence": "", "simulated": ["else"]})
     out = join_faces(folders, tmp_path / "whole")
     same = len({image.tobytes() for image in table["image"]})
     assert (
@@ -131,6 +131,7 @@ def test_faces_of_both_parts_are_said(tmp_path, capsys):
     )
     card = read_card(out)
     assert (card["recipe"], card["licence"]) == ({}, "the terms of whoever collected them")
+    assert card["simulated"] == ["else"]
 
 
 def test_columns_that_a_part_lacks_are_empty_and_masks_are_of_all(tmp_path):

@@ -59,9 +59,10 @@ def test_a_dataset_holds_both_classes_of_every_live_face_by_every_camera(made):
         assert live["attack_type"] == "none"
         assert attack["attack_type"] in ATTACKS
     assert {row["domain"] for row in rows} == {"webcam-camera0", "webcam-camera1"}
-    assert card["kind"] == "simulated"
+    assert (card["kind"], card["licence"]) == ("simulated", "Apache-2.0")  # as that of the drawn faces
     assert card["source"] == read_card(made.parent / "faces")["fingerprint"]
     assert sum(card["attacks"].values()) == 20
+    assert card["simulated"] == ["webcam-camera0", "webcam-camera1"]
     assert card["refused"] == 0
     assert (made / "refused.csv").read_text() == "key,reason\n"
     assert (made / "contact_sheet.png").is_file()

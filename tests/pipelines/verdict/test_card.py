@@ -165,6 +165,7 @@ def test_warnings_in_their_order():
     drawn = ABOUT.model_copy(update={"drawn": True})
     control = changed_threshold(selection="oracle").model_copy(update={"cue": CueSettings(source="zero")})
     assert warnings(SETTINGS, ABOUT) == []
+    assert "simulated from live faces" in warnings(SETTINGS, ABOUT.model_copy(update={"simulated": ["kiosk"]}))[0]
     assert warnings(control, drawn) == [
         "It was trained on computer-drawn faces: its verdict on a photograph of a person means nothing.",
         "It is a control of an experiment. Do not rely on it.",

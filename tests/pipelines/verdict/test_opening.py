@@ -14,6 +14,7 @@ from verdict_run import SIZE, shared_run
 from oanet.published import Decision
 from pipelines.artefacts.runs import detector_run
 from pipelines.cues.settings import CueSettings
+from pipelines.data.records import read_card
 from pipelines.errors import AgfasError
 from pipelines.evaluation.bootstrap import intervals
 from pipelines.experiment.plan import read_plan
@@ -43,13 +44,17 @@ def plan(root) -> dict[str, Any]:
     return {item.label: item for item in read_plan(root)}
 
 
-def test_the_facts_of_a_run_number_by_number(root, plan):
+def test_the_facts_of_a_run_number_by_number(root, plan, monkeypatch):
     model = FaceAntiSpoofing.from_run(root, "dfg", "to_phone")
     item, about = plan["dfg"], model.about()
     judged = read_json(Workspace(item.experiment).detector() / "result.json")["folds"]["to_phone"]
     numbers = judged["rules"]["last/source_dev_eer"]
     assert (about.dataset, about.dataset_fingerprint, about.drawn) == ("faces", "0123456789abcdef", False)
     assert about.train_domains == ["kiosk", "webcam"]
+    assert about.simulated == []
+    marked = {**read_card(Workspace(item.experiment).faces), "simulated": ["kiosk", "phone"]}
+    monkeypatch.setattr(from_run, "read_card", lambda folder: marked)
+    assert model.about().simulated == ["kiosk"]
     # Of four subjects of a domain the first and last are trained on, the second is the threshold's; two live videos
     # and one of each attack a subject, of one frame.
     assert [tuple(count.model_dump().values()) for count in about.counts] == [
