@@ -200,11 +200,8 @@ class FaceAntiSpoofing:
 
         Args:
             name: `USER/NAME`; the repository is made if it is new.
-            private: of a new repository; to one that is public this pushes only if False.
-            token: None: HF_TOKEN, or that of `hf auth login`.
+            private, token, commit_message, create_pr: see `pipelines.hub.Push`.
             revision: a branch, made if it is new. Default: main.
-            commit_message: the commit's first line.
-            create_pr: propose the commit instead of making it.
             licence_checked: parts that this program withholds, whose licence you have read and which you may share.
 
         Raises:

@@ -22,6 +22,7 @@ from verdict_facts import SETTINGS
 
 from agfas import DeFakePipeline
 from dfg.seals import seal
+from dfg.unet import build_unet
 from pipelines.cues.settings import CueSettings
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -74,6 +75,13 @@ def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "model"
     export_folder(made_of(untrained(), FINDER), folder, some_faces, aligned_only=True)
     return folder
+
+
+def small_generator() -> DeFakePipeline:
+    """One without an identity encoder, of few weights."""
+    parts = generator()
+    unet = build_unet("tiny", in_channels=8, sample_size=8, block_out_channels=(8, 8, 8))
+    return DeFakePipeline(parts.autoencoder, unet, parts.scheduler)
 
 
 def score(model: FaceAntiSpoofing) -> float | None:
@@ -214,7 +222,8 @@ def test_a_dataset_is_no_model_and_a_changed_file_no_model_of_ours(hub, saved):
 
 def test_a_generator_is_pushed_as_it_is_and_opened_by_diffusers(hub, tmp_path):
     folder = tmp_path / "run" / "pipeline"
-    generator().save_pretrained(folder)
+    made = small_generator()
+    made.save_pretrained(folder)
     seal(folder)
     with pytest.raises(AgfasError, match=r"the generator \(pipeline, outside of its run\)"):
         send(pack(folder), "me/dfg", None, Push())
@@ -224,7 +233,7 @@ def test_a_generator_is_pushed_as_it_is_and_opened_by_diffusers(hub, tmp_path):
     send(shipment, "me/dfg", None, Push())
     assert "library_name: diffusers" in hub.files("me/dfg")["README.md"].decode()
     back = DeFakePipeline.from_pretrained("me/dfg", revision="main", token="hf_me")
-    weights, others = generator().unet.state_dict(), back.unet.state_dict()
+    weights, others = made.unet.state_dict(), back.unet.state_dict()
     assert all((weights[name] == others[name]).all() for name in weights)
     repo = hub.repos["models", "me/dfg"]
     repo.commit({**hub.files("me/dfg"), "unet/modeling.py": b"evil()"}, "theirs")
@@ -238,9 +247,11 @@ def test_a_generator_is_pushed_as_it_is_and_opened_by_diffusers(hub, tmp_path):
 
 
 def test_diffusers_own_push_of_a_generator(hub):
-    generator().push_to_hub("me/dfg", private=True)
+    small_generator().push_to_hub("me/dfg", private=True)
     assert "model_index.json" in hub.files("me/dfg")
-    assert DeFakePipeline.from_pretrained("me/dfg").identity_encoder is not None
+    assert DeFakePipeline.from_pretrained("me/dfg").identity_encoder is None
+    with pytest.raises(ValueError, match=r"you/it of the hub holds no generator: it has no model_index\.json"):
+        hub.make("you/it", {"README.md": b""}) and DeFakePipeline.from_pretrained("you/it")
 
 
 def test_the_cards_headers_are_what_the_hub_takes():
