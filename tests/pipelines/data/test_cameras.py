@@ -187,6 +187,14 @@ def test_why_a_stream_does_not_open(answer, words):
     assert "SECRET" not in said
 
 
+def test_pictures_that_are_too_large_are_not_decoded(stream, monkeypatch):
+    monkeypatch.setattr(cameras, "MAX_PIXELS", 100)
+    with serving(http(lambda: [stream])) as server:
+        found, why = watched(f"http://127.0.0.1:{server.port}/live")
+    assert found == []
+    assert why.endswith("broke off: the connection was closed.")
+
+
 def test_rtsp_with_a_wrong_password():
     with serving(rtsp(tuple, "user:other")) as server:
         said = refusal(f"rtsp://user:SECRET@127.0.0.1:{server.port}/live")

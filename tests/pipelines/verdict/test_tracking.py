@@ -137,6 +137,33 @@ def test_two_faces_pass_each_other():
     }  # fmt: skip
 
 
+def test_of_faces_that_look_alike_the_nearest_goes_on():
+    tracks = Tracks(window=3.0)
+    left, right = (60, 60, 60), (90, 60, 60)
+    tracks.update(0.0, [face(left), face(right)], scene(seed=1))
+    tracks.alive[1].look = tracks.alive[0].look = small_grey(scene(((70, 60, 60), 3)), (70.0, 60.0, 60.0, 60.0))
+    tracks.update(0.2, [face((70, 60, 60))], scene(((70, 60, 60), 3), seed=1))
+    assert [track.number for track in tracks.alive if track.seen == 0.2] == [1]
+
+
+def test_a_face_may_change_slowly():
+    """As a head that turns: each look is like the last one, and not like the first."""
+    tracks = Tracks(window=9.0)
+    for step in range(5):
+        picture = scene()
+        picture[60:120, 60:120] = np.kron(pattern(1) * (1 - step / 4) + pattern(2) * (step / 4), np.ones((10, 10)))[
+            ..., None
+        ]
+        tracks.update(step / 5, [face(HERE)], picture)
+    assert [(track.number, len(track.scores)) for track in tracks.alive] == [(1, 5)]
+
+
+def test_what_shows_next_to_nothing_is_like_nothing():
+    picture = np.full((48, 48, 3), 100, np.uint8)
+    picture[0, 0] = 103
+    assert not small_grey(picture, None).any()
+
+
 def test_the_whole_picture_is_one_face():
     tracks = Tracks(window=3.0)
     whole = FaceVerdict("live", 0.5)
