@@ -39,6 +39,9 @@ class Face(Shape):
     attack_classes: list[float] = Field(
         [], description="Probability of each kind of attack, of a detector that tells several apart; else left out."
     )
+    raw_score: float | None = Field(
+        None, description="The detector's own score, of a calibrated one whose head gave `score`; else left out."
+    )
 
 
 class Frame(Shape):

@@ -15,6 +15,7 @@ from video_files import noise, write_video
 
 from oanet.batch import DetectorOutput
 from oanet.detectors import Detector
+from oanet.names import DETECTORS
 from pipelines.cues.settings import CueSettings
 from pipelines.data.detection import DetectedFace
 from pipelines.errors import AgfasError
@@ -287,3 +288,16 @@ def test_a_video_is_one_capture_of_several_faces(tmp_path):
     detector.loaded = Loaded(Middle())
     found = collect(detector, tmp_path, frames=3).faces
     assert (len(found.odds), len(found.group), found.different) == (6, 2, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in DETECTORS.builtin if name not in ("minifasnet", "insightface_liveness")]
+)
+def test_every_detector_that_sees_crops_gets_a_head(name, pictures):
+    cue = CueSettings(source="noise", form="residual") if DETECTORS.attribute(name, "needs_cue") else None
+    made = calibrate_detector(untrained(name, cue), pictures, ALIGNED).detector
+    assert made.settings.calibration is not None
+    assert made.settings.calibration.method == "head"
+    scores = made.scorer(some_faces(SIZE, 20).crops).scores
+    assert len(np.unique(scores)) == 20
