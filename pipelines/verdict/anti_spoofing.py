@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -14,7 +13,7 @@ import numpy as np
 from oanet.published import CROP, PICTURE
 from pipelines.data.held import File
 from pipelines.errors import AgfasError
-from pipelines.verdict.answers import ATTACK, LIVE, NO_FACE, REFUSED, FaceVerdict, FrameVerdict, Verdict
+from pipelines.verdict.answers import FaceVerdict, FrameVerdict, Verdict
 from pipelines.verdict.crops import (
     Crop,
     Cropper,
@@ -22,7 +21,6 @@ from pipelines.verdict.crops import (
     GivenParser,
     GivenPicture,
     Loaded,
-    Look,
     Picture,
     as_given,
     load_parts,
@@ -30,6 +28,7 @@ from pipelines.verdict.crops import (
 )
 from pipelines.verdict.scorer import Parts, Scorer
 from pipelines.verdict.settings import About, ModelSettings
+from pipelines.verdict.wording import face_verdict, picture_verdict, refusal, video_verdict
 
 if TYPE_CHECKING:
     from pipelines.verdict.exported import ExportedScorer
@@ -260,7 +259,7 @@ class FaceAntiSpoofing:
         for start in range(0, len(given), self.batch_size):
             looks = [look_at(item, cropper, all_faces, most_faces) for item in given[start : start + self.batch_size]]
             for look, faces in zip(looks, self._judge([look.crops for look in looks], panels), strict=True):
-                verdicts.append(self._picture_verdict(look, faces, cropper, panels))
+                verdicts.append(picture_verdict(self.settings, look, faces, cropper, panels))
         return verdicts
 
     def judge_video(
@@ -306,7 +305,7 @@ class FaceAntiSpoofing:
             )
             for index, faces in zip(order, self._judge(crops, panels), strict=True)
         ]
-        verdict = self._video_verdict(str(path), judged, cropper)
+        verdict = video_verdict(self.settings, str(path), judged, cropper)
         return replace(verdict, notes=(*verdict.notes, video.note)) if video.note else verdict
 
     def watch(
@@ -339,8 +338,7 @@ class FaceAntiSpoofing:
 
     def refusal(self, source: str, reason: str) -> Verdict:
         """The verdict for a file that cannot be judged."""
-        threshold = self.settings.threshold
-        return Verdict(source, REFUSED, reason, None, threshold.value, threshold.origin)
+        return refusal(self.settings, source, reason)
 
     def rehearse(self, panels: bool = True) -> FaceVerdict:
         """Judge a grey picture as if a face filled its middle; it loads what is loaded lazily."""
@@ -367,89 +365,9 @@ class FaceAntiSpoofing:
             for crop, score, classes, raw, seen in zip(
                 part, scored.scores, scored.attack_classes, own, scored.panels, strict=True
             ):
-                verdicts.append(self._face_verdict(crop, float(score), tuple(classes.tolist()), raw, seen))
+                verdicts.append(face_verdict(self.settings, crop, float(score), tuple(classes.tolist()), raw, seen))
         remaining = iter(verdicts)
         return [[next(remaining) for _ in group] for group in crops]
-
-    def _face_verdict(
-        self,
-        crop: Crop,
-        score: float,
-        classes: tuple[float, ...],
-        raw: float | None,
-        panels: dict[str, np.ndarray],
-    ) -> FaceVerdict:
-        if not math.isfinite(score):
-            raise AgfasError("The detector's score is not finite: its weights are broken. Train it again.")
-        verdict, face = self._word(score, self.settings.threshold.limit(classes)), crop.face
-        if face is None:
-            return FaceVerdict(verdict, score, attack_classes=classes, raw_score=raw, panels=panels)
-        left, top, width, height = (float(value) for value in face.box)
-        landmarks = tuple((float(x), float(y)) for x, y in face.landmarks)
-        place = (left, top, width, height)
-        return FaceVerdict(verdict, score, place, landmarks, float(face.score), classes, raw, panels)
-
-    def _picture_verdict(self, look: Look, faces: list[FaceVerdict], cropper: Cropper, panels: bool) -> Verdict:
-        if look.refused:
-            return self.refusal(look.source, look.refused)
-        score, classes = (faces[0].score, faces[0].attack_classes) if faces else (None, ())
-        verdict = self._answer(look.source, score, classes, cropper)
-        notes = self._notes(cropper) if faces else ()
-        if look.found > len(faces) and not cropper.sees_whole:
-            judged = "the largest was" if len(faces) == 1 else f"the {len(faces)} largest were"
-            notes += (f"{look.found} faces were found; {judged} judged",)
-        notes += (look.note,) if look.note else ()
-        return replace(verdict, faces=tuple(faces), photo=look.photo if panels else None, notes=notes)
-
-    def _video_verdict(self, source: str, frames: list[FrameVerdict], cropper: Cropper) -> Verdict:
-        scores = [frame.score for frame in frames if frame.score is not None]
-        classes = [frame.faces[0].attack_classes for frame in frames if frame.faces]
-        means = tuple(_mean(values) for values in zip(*classes, strict=True))
-        verdict = self._answer(source, _mean(scores) if scores else None, means, cropper)
-        missing = len(frames) - len(scores)
-        reason = f"{verdict.reason}, the mean of {len(scores)} frames" if scores else verdict.reason
-        notes = self._notes(cropper) if scores else ()
-        if scores and missing:
-            notes += (f"{missing} of {len(frames)} frames show no face that can be judged, and are ignored",)
-        return replace(verdict, reason=reason, frames=tuple(frames), notes=notes)
-
-    def _answer(self, source: str, score: float | None, classes: tuple[float, ...], cropper: Cropper) -> Verdict:
-        threshold = self.settings.threshold
-        if score is None:
-            name = "no face detector" if cropper.detector is None else cropper.detector.name
-            return Verdict(source, NO_FACE, f"{name} found no face", None, threshold.value, threshold.origin)
-        limit = self.settings.threshold.limit(classes)
-        sign = ">=" if score >= limit else "<"
-        what = f"{limit:.4f} of the likeliest attack" if threshold.by_class else f"threshold {limit:.4f}"
-        reason = f"score {score:.4f} {sign} {what}{self.settings.basis}"
-        return Verdict(source, self._word(score, limit), reason, score, limit, threshold.origin)
-
-    @staticmethod
-    def _word(score: float, limit: float) -> str:
-        return LIVE if score >= limit else ATTACK
-
-    def _notes(self, cropper: Cropper) -> tuple[str, ...]:
-        """Caveats on every score of this detector."""
-        face, notes = self.settings.face, []
-        if self.settings.is_control:
-            notes.append("this detector is a control of an experiment; do not rely on it")
-        if self.settings.sees == PICTURE and cropper.detector is not None:
-            notes.append("the score is of the whole picture, whichever face is in it")
-        if self.settings.sees != CROP:
-            return tuple(notes)
-        if cropper.detector is not None and not face.template_known:
-            notes.append(
-                f"the dataset does not record how its crops were aligned; the template '{face.template}' was taken, and"
-                " the score is wrong if it was another"
-            )
-        if cropper.detector is not None and face.detector not in (None, cropper.detector.name):
-            notes.append(f"the training's faces were found by {face.detector}, these by {cropper.detector.name}")
-        return tuple(notes)
-
-
-def _mean(values: Sequence[float]) -> float:
-    """fsum is exact, so the mean of a video's frames does not depend on how they were batched."""
-    return math.fsum(values) / len(values)
 
 
 def _masks(crops: Sequence[Crop]) -> np.ndarray | None:

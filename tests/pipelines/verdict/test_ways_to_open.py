@@ -80,7 +80,7 @@ def test_the_facts_of_published_weights(found):
     about = published._describe(known, settings, detector)
     assert about.model_dump(exclude={"versions", "parts", "published"}) == {
         "dataset": "", "dataset_fingerprint": "", "drawn": False, "train_domains": [], "counts": [], "objective": "",
-        "seed": 0, "steps": 0, "parameters": 12, "generator": None, "measured": None,
+        "seed": 0, "steps": 0, "parameters": 12, "generator": None, "measured": None, "simulated": [],
     }  # fmt: skip
     parts = [(part.what, part.source, part.licence) for part in about.parts]
     assert parts == [
