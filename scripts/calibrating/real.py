@@ -67,6 +67,7 @@ VARIANTS: dict[str, dict[str, bool]] = {
     "the score, not its log-odds": {"score": True},
     "deviations of the fitted faces": {"fitted": True},
     "one Gaussian of all": {"single": True},
+    "half the weight of the distance": {"half": True},
 }
 """The head, and what else was tried: one thing changed at a time."""
 
@@ -114,6 +115,7 @@ def _variant(
     score: bool = False,
     fitted: bool = False,
     single: bool = False,
+    half: bool = False,
 ) -> tuple[float, float, float, float]:
     """AUC by distance and by both, BPCER and APCER."""
     if scaled:
@@ -128,7 +130,7 @@ def _variant(
     own, others = (faces.scores, test.scores) if score else (faces.odds, test.odds)
 
     def joined(values: np.ndarray, far: np.ndarray) -> np.ndarray:
-        return (values - own.mean()) / own.std() - (far - of.mean()) / of.std()
+        return (values - own.mean()) / own.std() - (far - of.mean()) / of.std() * (0.5 if half else 1)
 
     both = joined(others, distances)
     accepted = both >= quantile(joined(own, held_out), faces.weights, BPCER)

@@ -26,7 +26,7 @@ from pipelines.data.importers.csv_file import find as find_listed
 from pipelines.data.importers.source import media_in, place_below
 from pipelines.data.importers.words import meaning
 from pipelines.data.leaks import signature
-from pipelines.data.records import BONAFIDE, CARD_NAME, NO_ATTACK, load_faces
+from pipelines.data.records import BONAFIDE, CARD_NAME, NO_ATTACK, load_faces, read_card
 from pipelines.data.video import frame_indices, read_chosen
 from pipelines.errors import AgfasError
 from pipelines.progress import track
@@ -97,7 +97,8 @@ def collect(
         sees: what the features are of.
 
     Raises:
-        AgfasError: no such source, no persons or sessions in it, no face in any picture, or one picture of two persons.
+        AgfasError: no such source, no persons or sessions in it, no face in any picture, one picture of two persons,
+            or the dataset that the detector was trained on.
     """
     scorer = detector.scorer
     if not isinstance(scorer, Scorer):
@@ -107,6 +108,7 @@ def collect(
         )
     cut: Iterator[list[tuple[Crop, np.ndarray]] | str]
     if (source / CARD_NAME).is_file():
+        _check_unseen(detector, source)
         dataset, detector = load_faces(source), detector.as_prepared()
         captures, aligned = _captures_of(dataset), detector.settings.sees == CROP
         cropper, column = detector.cropper(aligned), "image" if aligned else "picture"
@@ -116,6 +118,15 @@ def collect(
         cut = (_of_file(capture, cropper, frames) for capture in captures)
     groups = _groups(captures, source, one_person)
     return _see(scorer, captures, groups, cut, detector.batch_size, sees, one_person)
+
+
+def _check_unseen(detector: FaceAntiSpoofing, dataset: Path) -> None:
+    """Faces that a detector learnt from have better scores than others, so a threshold of theirs rejects the others."""
+    if read_card(dataset).get("fingerprint") == detector.about().dataset_fingerprint:
+        raise AgfasError(
+            f"{detector.settings.label} was trained on {dataset}: its scores of faces that it learnt from say nothing"
+            " of others. Give live faces that it has not seen."
+        )
 
 
 def _captures_in(source: Path) -> list[Capture]:
@@ -262,4 +273,7 @@ def _look(crop: Crop, photo: np.ndarray) -> Image.Image:
     """The aligned face, by which copies are known whatever is around it."""
     if crop.face is None:
         return Image.fromarray(photo)
-    return Image.fromarray(CropRecipe(_LOOK).align(photo, crop.face).picture)
+    try:
+        return Image.fromarray(CropRecipe(_LOOK).align(photo, crop.face).picture)
+    except AgfasError:  # a network that cuts by the box needs no landmarks
+        return Image.fromarray(photo)

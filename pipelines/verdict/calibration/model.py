@@ -13,7 +13,7 @@ from pipelines.evaluation.settings import CALIBRATED_RULE
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
 from pipelines.verdict.calibration.collect import collect
 from pipelines.verdict.calibration.fit import Fitted, calibrate
-from pipelines.verdict.calibration.people import ENOUGH_FACES
+from pipelines.verdict.calibration.people import ENOUGH_FACES, check_share
 from pipelines.verdict.scorer import Scorer
 from pipelines.verdict.settings import About, Sees, ThresholdSettings
 
@@ -71,10 +71,8 @@ def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path, choice: Choic
     )
     head, note = not choice.threshold_only, ""
     if head and found.faces.features.shape[1] < 2:
-        head, note = (
-            False,
-            f"'{detector.settings.detector}' gives no features but its score: no head, a threshold alone.",
-        )
+        head = False
+        note = f"'{detector.settings.detector}' gives no features but its score: no head, a threshold alone."
     if head and found.faces.different < ENOUGH_FACES:
         note = (
             f"Fewer than {ENOUGH_FACES} different faces: a head ranks faces better than the score does, but where this"
@@ -92,6 +90,7 @@ def _checked(detector: FaceAntiSpoofing, choice: Choice) -> Sees:
         raise AgfasError(f"--features {choice.features} {why}. Leave it out.")
     if choice.frames < 1:
         raise AgfasError(f"--frames must be at least 1, not {choice.frames}.")
+    check_share(choice.bpcer)
     return cast(Sees, choice.features)
 
 

@@ -68,8 +68,7 @@ class LiveFaces:
         Raises:
             AgfasError: too few persons, faces or captures, and what to do.
         """
-        if not 0 < bpcer < 0.5:
-            raise AgfasError(f"--bpcer {bpcer:g} must be above 0 and below 0.5: a share, such as 0.05 for 5 %.")
+        check_share(bpcer)
         what = "sessions of the person" if self.one_person else "persons"
         if len(self.names) < FEWEST_GROUPS:
             raise AgfasError(
@@ -88,6 +87,12 @@ class LiveFaces:
                 f"A BPCER of {100 * bpcer:g} % takes {fewest} pictures or videos, of which one may be rejected; here"
                 f" are {len(self.group)}. Add some, or ask for a higher --bpcer."
             )
+
+
+def check_share(bpcer: float) -> None:
+    """Refuse what is no share of live faces to reject."""
+    if not 0 < bpcer < 0.5:
+        raise AgfasError(f"--bpcer {bpcer:g} must be above 0 and below 0.5: a share, such as 0.05 for 5 %.")
 
 
 def check_apart(group: np.ndarray, names: Sequence[str], places: Sequence[str], looks: Looks) -> None:

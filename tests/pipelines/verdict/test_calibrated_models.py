@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported_models import SIZE, some_faces, untrained
+from exported_models import ABOUT, SIZE, some_faces, untrained
 from output_folder import write_faces
 from PIL import Image
 from video_files import noise, write_video
@@ -177,7 +177,11 @@ def test_persons_come_from_folders_lists_and_datasets(pictures, tmp_path):
     with pytest.raises(AgfasError, match=r"names 2 persons \(p0, p1\): leave --one-person out"):
         collect(detector, tmp_path / "list.csv", aligned=True, one_person=True)
     write_faces(tmp_path / "faces", size=SIZE)
-    found = collect(detector, tmp_path / "faces").faces
+    with pytest.raises(AgfasError, match="untrained was trained on"):  # by the fingerprint that both have
+        collect(detector, tmp_path / "faces")
+    other = ABOUT.model_copy(update={"dataset_fingerprint": "another"})
+    strange = FaceAntiSpoofing(detector.settings, detector.scorer, lambda: other)
+    found = collect(strange, tmp_path / "faces").faces
     assert all("/" in name for name in found.names)
     assert len(found.group) == 24  # live videos, of 60 faces
 
@@ -222,6 +226,7 @@ def test_one_picture_in_two_folders_is_refused(pictures, tmp_path):
         (Choice(features="eyes"), "--features eyes"),
         (Choice(features="cue"), "goes with a detector that has a cue"),
         (Choice(frames=0), "--frames must be at least 1"),
+        (Choice(bpcer=5), "--bpcer 5 must be above 0 and below 0.5"),
     ],
 )
 def test_senseless_choices_are_refused(choice, words, pictures):
