@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.errors import AgfasError
 from pipelines.evaluation.exact import Tally
-from pipelines.verdict.calibration.head import MOST_ODDS, SOFTNESS, Gaussian, OneClassHead
+from pipelines.verdict.calibration.head import SOFTNESS, Gaussian, OneClassHead
 from pipelines.verdict.calibration.people import LiveFaces
 from pipelines.verdict.settings import Calibration, Sees
 
@@ -106,7 +106,7 @@ def joined(odds: np.ndarray, distances: np.ndarray, scales: np.ndarray) -> np.nd
 
 
 def _scales(odds: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    scales = np.array([[values.mean(), values.std()] for values in (odds.clip(-MOST_ODDS, MOST_ODDS), distances)])
+    scales = np.array([[values.mean(), values.std()] for values in (odds, distances)])
     if not (scales[:, 1] > 0).all():
         raise AgfasError(
             "The detector gives every live face the same score, so there is nothing to join a distance to. Calibrate"

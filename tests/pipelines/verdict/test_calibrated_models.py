@@ -75,6 +75,8 @@ def test_it_is_the_same_when_opened_again(made, saved):
     assert face.score != alone.score
     assert face.to_dict()["raw_score"] == alone.score
     assert "raw_score" not in alone.faces[0].to_dict()
+    (drawn,) = made(a_face(), aligned=True, panels=True)
+    assert (drawn.score, drawn.faces[0].raw_score) == (face.score, face.raw_score)
 
 
 def test_it_says_where_its_threshold_came_from(made, saved):

@@ -10,9 +10,10 @@ import torch
 from scipy.stats import beta
 from sklearn.covariance import LedoitWolf
 
+from oanet.batch import DetectorOutput
 from pipelines.errors import AgfasError
 from pipelines.verdict.calibration.fit import calibrate, fit, held_out_fits, joined, quantile
-from pipelines.verdict.calibration.head import Gaussian, OneClassHead
+from pipelines.verdict.calibration.head import Gaussian, OneClassHead, log_odds
 from pipelines.verdict.calibration.people import MOST_FOLDS, LiveFaces, Looks, check_apart
 
 
@@ -59,6 +60,16 @@ def test_the_head_computes_what_the_fit_computed():
     found = fitted.head(torch.from_numpy(faces.odds).float(), torch.from_numpy(faces.features).float())
     np.testing.assert_allclose(found.numpy(), z, atol=2e-5)
     np.testing.assert_allclose(joined(faces.odds, distances, np.array(scales)), 1 / (1 + np.exp(-z / 4)), rtol=1e-12)
+
+
+def test_scores_of_zero_and_one_and_a_face_like_the_mean_are_finite():
+    certain = DetectorOutput(torch.tensor([[900.0, -900.0], [0.0, torch.inf], [1.0, 3.0]]), torch.zeros(3, 2))
+    assert log_odds(certain).tolist() == [-50, 50, 2]
+    faces = people()
+    gaussian = Gaussian.fit(faces.features)
+    assert np.isfinite(gaussian.distances(gaussian.mean[None])).all()
+    head = OneClassHead.of(gaussian, np.array([[0, 1], [0, 1]]), "both")
+    assert torch.isfinite(head(torch.zeros(1), head.mean[None])).all()
 
 
 def test_nobody_is_in_the_fit_that_judges_them():
