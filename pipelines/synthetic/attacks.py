@@ -147,7 +147,13 @@ def plane_coordinates(to_crop: np.ndarray, to_head: np.ndarray, side: int) -> tu
 
 
 def print_light(
-    picture: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, light: np.ndarray, black: float = 0.02
+    picture: np.ndarray,
+    how: Print,
+    a: np.ndarray,
+    b: np.ndarray,
+    light: np.ndarray,
+    black: float = 0.02,
+    grain: float = 1.0,
 ) -> np.ndarray:
     """Light from a printed picture.
 
@@ -157,6 +163,7 @@ def print_light(
         a, b: (S, S) coordinates on the paper, fractions of the crop.
         light: (3,) light of the room.
         black: reflectance of fresh black ink.
+        grain: factor on the paper's grain.
 
     Returns:
         (3, S, S) linear light.
@@ -170,7 +177,7 @@ def print_light(
     reflectance = black + (0.88 - 0.15 * how.fade - black) * reflectance
     across = math.cos(how.bend_angle) * a + math.sin(how.bend_angle) * b
     shading = 1.0 + 0.45 * how.bend * np.cos(_TAU * 0.8 * across + how.bend_phase)
-    lit = reflectance * (shading * _fibre(how, a, b)) + np.float32(how.sheen) * np.maximum(shading - 0.7, 0.0)
+    lit = reflectance * (shading * _fibre(how, a, b, grain)) + np.float32(how.sheen) * np.maximum(shading - 0.7, 0.0)
     if how.border > 0.0:
         outside = _outside(how.border, how.border_angle, a, b)
         lit = lit + outside * (0.82 * shading - lit)
@@ -186,14 +193,14 @@ def _halftone(tone: np.ndarray, how: Print, a: np.ndarray, b: np.ndarray, angle:
     return tone + np.float32(min(how.dots, 1.0)) * (dots - tone)
 
 
-def _fibre(how: Print, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _fibre(how: Print, a: np.ndarray, b: np.ndarray, strong: float) -> np.ndarray:
     """Paper grain: four waves of random directions, cheap and fixed to the paper."""
     rng = np.random.Generator(np.random.PCG64(how.fibre_seed))
     grain = np.zeros_like(a)
     for _ in range(4):
         x, y, phase = rng.normal(0.0, 110.0), rng.normal(0.0, 110.0), rng.uniform(0.0, _TAU)
         grain += np.cos(np.float32(x) * a + np.float32(y) * b + np.float32(phase))
-    return 1.0 + (0.006 + 0.02 * how.dots) * grain
+    return 1.0 + strong * (0.006 + 0.02 * how.dots) * grain
 
 
 def replay_light(picture: np.ndarray, how: Replay, a: np.ndarray, b: np.ndarray, frame: int) -> np.ndarray:

@@ -144,12 +144,15 @@ def test_both_pictures_of_a_pair_are_taken_by_one_camera(source, monkeypatch):
     assert frames[0].kind == frames[1].kind
 
 
-def test_a_camera_has_a_part_of_every_range():
+def test_a_camera_has_a_part_of_the_ranges_of_its_own_and_all_light_and_tone():
     drawn = draw_camera(np.random.default_rng(0), 0.25)
-    for name in ("blur", "gamma", "quality", "metering"):
+    for name in ("blur", "shot", "quality"):
         (low, high), (least, most) = getattr(drawn, name), getattr(CAMERAS, name)
         assert least <= low <= high <= most
         assert high - low == pytest.approx((most - least) / 4)
+    for name in ("exposure", "warmth", "saturation", "gamma"):
+        assert getattr(drawn, name) == getattr(CAMERAS, name)
+    assert draw_camera(np.random.default_rng(1)) != draw_camera(np.random.default_rng(2))
 
 
 def test_a_blend_and_a_cutout_take_a_face_of_another_person_of_the_same_split():
