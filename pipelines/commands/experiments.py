@@ -120,48 +120,6 @@ def cues(
         stage.run_alone(experiment, chosen, whole_dataset)
 
 
-def export_cues(
-    store: Annotated[Path, typer.Argument(help="A finished cue store, as `agfas cues` prints it.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write: parquet files and a dataset card.")],
-    faces: Annotated[
-        Path | None,
-        typer.Option(help="Their dataset, whose title and licence the card states. Default: that of the store's run."),
-    ] = None,
-) -> None:
-    """Export a cue store as parquet files.
-
-    The folder can be moved, or published on the hub with `agfas push`.
-
-    \b
-    Examples:
-      agfas export-cues runs/loo/cues/STORE parcel/
-      agfas export-cues runs/loo/cues/STORE parcel/ --faces faces/
-    """
-    from pipelines.cues.exchange.transfer import export_cues as export
-
-    typer.echo(f"{export(store, out, faces).count} cues: {out}")
-
-
-def import_cues(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="A folder that `agfas export-cues` wrote, or USER/NAME or USER/NAME@REVISION of the hub."),
-    ],
-    root: Annotated[Path, typer.Argument(help="Folder of cue stores.")],
-) -> None:
-    """Restore an exported cue store, byte for byte.
-
-    \b
-    Examples:
-      agfas import-cues parcel/ runs/loo/cues
-      agfas import-cues someone/cues@v1 runs/loo/cues
-    """
-    from pipelines.cues.exchange.transfer import import_cues as bring
-    from pipelines.cues.exchange.transfer import local_parcel
-
-    typer.echo(f"Cues: {bring(local_parcel(folder), root)}")
-
-
 def train(
     config: Config,
     overrides: Overrides = None,

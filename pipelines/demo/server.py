@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pipelines.asgi import bracketed
 from pipelines.demo.answer import Judge
 from pipelines.demo.uploads import Uploads
 from pipelines.errors import AgfasError
+from pipelines.processes import environment_with
 
 _SESSIONS = 64  # visitors whose last answer is kept in memory
 
@@ -38,7 +38,11 @@ def serving(judge: Judge, host: str, port: int, names: Sequence[str] = ()) -> It
     Raises:
         AgfasError: the extra `demo` is not installed, or the address cannot be used.
     """
-    with TemporaryDirectory(prefix="agfas-demo-") as folder, _gradio_environment(folder):
+    # Gradio reads its variables at every upload.
+    with (
+        TemporaryDirectory(prefix="agfas-demo-") as folder,
+        environment_with({"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}),
+    ):
         parts = load_page()
         uploads = Uploads(Path(folder))
         page, served = parts.build_page(judge, uploads), {host, socket.gethostname(), *names}
@@ -71,19 +75,3 @@ def load_page() -> ModuleType:
     except ModuleNotFoundError as error:
         raise AgfasError(f"The page needs Gradio ({error}). Run: pip install 'agfas[demo]'") from None
     return page
-
-
-@contextmanager
-def _gradio_environment(folder: str) -> Iterator[None]:
-    """Set variables that Gradio reads at every upload, so they must stay set while the page is served."""
-    chosen = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

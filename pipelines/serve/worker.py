@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from pipelines.errors import AgfasError, in_short
+from pipelines.processes import environment_with
 from pipelines.serve.judge import Judge, Options, Upload, as_json
 from pipelines.serve.settings import Limits, Serving
 
@@ -57,7 +58,7 @@ class ProcessWorker:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
         self._process = context.Process(target=work, args=(there, asdict(serving), asdict(limits)), daemon=True)
-        with _environment(environment), _signals_held_back():
+        with environment_with(environment), _signals_held_back():
             self._process.start()
         there.close()
         atexit.register(self.kill)  # Python would wait at its end for a process that hears no signal
@@ -142,21 +143,6 @@ def open_judge(serving: Serving, limits: Limits) -> Judge:
         detector = FaceAntiSpoofing.from_pretrained(serving.model, batch_size=serving.max_batch)
         detector.rehearse()
     return Judge(detector, limits)
-
-
-@contextmanager
-def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """The environment that a process started here inherits."""
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
