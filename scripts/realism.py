@@ -182,13 +182,15 @@ class Measured:
 
 
 def transfer(learned: Measured, judged: Measured, kind: str | None = None) -> float:
-    """AUC on one set of a linear discriminant fitted to another: each is standardised by its own live faces."""
+    """AUC on one set of a linear discriminant that was fitted to another and knows no face of this one."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     chosen = learned.live | ((learned.kinds == kind) if kind else ~learned.live)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
-    model.fit(_standard(learned)[chosen], learned.labels[chosen])
-    scores = model.decision_function(_standard(judged))
+    live = learned.values[learned.live]
+    mean, deviation = live.mean(axis=0), np.maximum(live.std(axis=0), 1e-9)
+    model.fit((learned.values[chosen] - mean) / deviation, learned.labels[chosen])
+    scores = model.decision_function((judged.values - mean) / deviation)
     return area(scores[judged.live], scores[~judged.live])
 
 
@@ -248,11 +250,6 @@ def main() -> None:
     print(f"\nof {len(rows)}: sign {same}, among persons {among}")
     for kind in [None, *sorted(set(simulated.kinds[~simulated.live]))]:
         print(f"discriminant of live against {kind or 'all attacks'}: AUC {transfer(simulated, real, kind):.3f}")
-
-
-def _standard(faces: Measured) -> np.ndarray:
-    live = faces.values[faces.live]
-    return np.asarray((faces.values - live.mean(axis=0)) / np.maximum(live.std(axis=0), 1e-9))
 
 
 def _fine(luma: np.ndarray) -> np.ndarray:
