@@ -32,7 +32,8 @@ def run(folder: Path, out: Path, options: dict[str, Any]) -> None:
     faces, card = load_faces(out), read_card(out)
     contact_sheet(faces, out / "contact_sheet.png")
     made = card["attacks"]
-    say(f"{len(faces) // 2} live faces and as many attacks in {out}, by {settings.cameras} cameras:")
+    cameras = f"{settings.cameras} cameras" if settings.cameras > 1 else "one camera"
+    say(f"{len(faces) // 2} live faces and as many attacks in {out}, by {cameras}:")
     say("  " + ", ".join(f"{number} {kind}" for kind, number in made.items()))
     if lacking := [kind for kind in settings.attacks or ATTACKS if kind not in made]:
         say(f"  no {', '.join(lacking)}: that needs landmarks (and a blend a second person of the domain and split)")
