@@ -23,6 +23,7 @@ class FaceBatch:
         mask: (B, 1, h, w), 1 where face parsing found the face, 0 elsewhere; None if not available.
         patches: (B, N) int64, labels of the patches of a square grid, row by row; None if all are the face's.
         kind: (B,) int64, 0 printed attack, 1 bona fide, 2 other attack; None if not available.
+        teacher: (B,) float32, log-odds of live that a teacher gives the faces; None if not available.
     """
 
     image: Tensor
@@ -35,6 +36,7 @@ class FaceBatch:
     mask: Tensor | None = None
     patches: Tensor | None = None
     kind: Tensor | None = None
+    teacher: Tensor | None = None
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """The same batch with its tensors on `device`."""

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pipelines import __version__
-from pipelines.commands import configuration, experiments, pictures, sharing, verdicts
+from pipelines.commands import configuration, experiments, pictures, sharing, students, verdicts
 from pipelines.commands.shared import Command, with_shared
 from pipelines.processes import on_main
 
@@ -64,6 +64,7 @@ COMMANDS = (
     verdicts.threshold,
     verdicts.save_model,
     verdicts.calibrate,
+    students.distill,
     verdicts.export,
     sharing.push,
     configuration.config,
@@ -78,6 +79,7 @@ TOGETHER = {
 COMPUTING = {
     *(TOGETHER - {pictures.synth, pictures.simulate}),
     *(verdicts.detect, verdicts.demo, verdicts.serve, verdicts.save_model, verdicts.calibrate, verdicts.export),
+    students.distill,
 }
 for command in COMMANDS:
     work = command if command in TOGETHER else on_main(command)

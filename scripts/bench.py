@@ -4,7 +4,7 @@
     cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
     resume, loader, loader-workers, fas-aug, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
     freed-memory, idle-thread, cold-start, serve, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory,
-    watch --weights yunet.onnx
+    watch --weights yunet.onnx, student [--weights FOLDER]
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md, or that of docs/scale.md.
@@ -36,6 +36,7 @@ BENCHMARKS = {
     "cue-parts": "scripts.bench.cues:cue_parts_benchmark",
     "cue-rounding": "scripts.bench.rounding:rounding_benchmark",
     "int8": "scripts.bench.int8:int8_benchmark",
+    "student": "scripts.bench.student:student_benchmark",
     "dfg-step": "scripts.bench.dfg_step:compact_benchmark",
     "dfg-step-sd15": "scripts.bench.dfg_step:sd15_benchmark",
     "loader": "scripts.bench.cue_store:loader_benchmark",
@@ -62,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
-    parser.add_argument("--weights", type=Path, help="YuNet's ONNX file (for prepare, watch)")
+    parser.add_argument("--weights", type=Path, help="YuNet's file (for prepare, watch), Silent-Face's (for student)")
     parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe, cue-rounding)")
     parser.add_argument("--pictures", type=Path, help="pixels-*.npy of a face dataset (for cue-rounding)")
     chosen = parser.parse_args()
@@ -70,6 +71,7 @@ def main() -> None:
     options = {
         "prepare": {"weights": chosen.weights},
         "watch": {"weights": chosen.weights},
+        "student": {"weights": chosen.weights},
         "cues-recipe": {"generator": chosen.generator},
         "cue-rounding": {"generator": chosen.generator, "pictures": chosen.pictures},
     }

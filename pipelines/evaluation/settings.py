@@ -22,6 +22,9 @@ PUBLISHED_RULE = "published"
 CALIBRATED_RULE = "live_bpcer"
 """The threshold that rejects a given share of one's own live faces, see `pipelines.verdict.calibration`."""
 
+DISTILLED_RULE = "teacher_eer"
+"""The threshold at which a student errs equally often either way from its teacher's verdicts, see `agfas distill`."""
+
 HONEST_RULES = tuple(f"{selection}/{threshold}" for selection in SELECTION_RULES[:2] for threshold in SOURCE_RULES)
 """Pairs of rules, `SELECTION/THRESHOLD`, that never look at the target."""
 

@@ -221,3 +221,28 @@ class TrainSettings(LoopSettings):
         if self.ema_decay > 0:
             raise ValueError("ema_decay is for generators: a detector is evaluated with its own weights; remove it")
         return self
+
+
+class DistillSettings(LoopSettings):
+    """The training of a student by `agfas distill`."""
+
+    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(64, ge=2, le=100_000, description="Faces per step.")
+    learning_rate: float = Field(2e-3, gt=0, description="The rate after the warm-up, before the schedule lowers it.")
+    schedule: Literal["constant", "cosine", "step"] = Field("cosine", description="`cosine` falls to 0 at the end.")
+    warmup: int = Field(100, ge=0, description="Steps of linear warm-up from 0.")
+    size: int = Field(96, ge=32, le=256, description="Side in pixels of the crops that the student sees.")
+    temperature: float = Field(
+        2.0, gt=0, le=100, description="The teacher's log-odds are divided by it: above 1, sure verdicts differ more."
+    )
+    per_face: int = Field(
+        1, ge=0, le=100, description="Pairs of a live picture and an attack simulated from every live face; 0: none."
+    )
+    shift: int = Field(4, ge=0, le=64, description="Largest random shift of a face in pixels; it is mirrored too.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order, changes and simulated attacks.")
+
+    @model_validator(mode="after")
+    def _own_weights(self) -> DistillSettings:
+        if self.ema_decay > 0:
+            raise ValueError("ema_decay is for generators: a student is saved with its own weights; remove it")
+        return self

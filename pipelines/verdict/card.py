@@ -212,7 +212,7 @@ def _made_rows(settings: ModelSettings, about: About) -> list[tuple[str, str]]:
     ]
 
 
-_OURS = "Apache-2.0, within the terms of the faces it was trained on"
+OURS = "Apache-2.0, within the terms of the faces it was trained on"
 _TAESD = "MIT if they are madebyollin's, else their publisher's"
 
 
@@ -245,7 +245,7 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
 def _detector(experiment: Experiment, card: dict[str, Any], settings: ModelSettings) -> list[Part]:
     """The detector with the faces that it was trained on, or as published."""
     if experiment.train.steps:
-        trained = Part(what="detector", source=f"{settings.detector}, trained by this run", licence=_OURS)
+        trained = Part(what="detector", source=f"{settings.detector}, trained by this run", licence=OURS)
         return [*face_parts(experiment, card), trained]
     if settings.detector in published_names():
         known = publication(settings.detector)
@@ -292,7 +292,7 @@ def generator_parts(experiment: Experiment) -> list[Part]:
         parts.append(_loaded("weights that the generator was initialised with", generator.unet_weights))
     autoencoder = generator.autoencoder
     if isinstance(autoencoder, PatchSettings):
-        parts.append(Part(what="autoencoder", source="patch transform, fitted by this run", licence=_OURS))
+        parts.append(Part(what="autoencoder", source="patch transform, fitted by this run", licence=OURS))
     elif isinstance(autoencoder, TaesdSettings):
         source = f"{autoencoder.encoder.name} and {autoencoder.decoder.name}"
         parts.append(Part(what="autoencoder", source=source, licence=_TAESD))
@@ -312,7 +312,7 @@ def _identity(experiment: Experiment) -> list[Part]:
 
 
 def _trained(what: str, source: str) -> Part:
-    return Part(what=what, source=f"{source}, trained by this run", licence=_OURS)
+    return Part(what=what, source=f"{source}, trained by this run", licence=OURS)
 
 
 def _loaded(what: str, place: str) -> Part:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.cues.settings import CONTROLS, CueSettings
-from pipelines.evaluation.settings import CALIBRATED_RULE, PUBLISHED_RULE, SOURCE_RULES
+from pipelines.evaluation.settings import CALIBRATED_RULE, DISTILLED_RULE, PUBLISHED_RULE, SOURCE_RULES
 from pipelines.settings import Recorded, Strict
 
 VERSION: Final = 2
@@ -57,7 +57,8 @@ class ThresholdSettings(Recorded):
     @property
     def honest(self) -> bool:
         """Whether threshold and checkpoint were chosen without the videos that the error rates are measured on."""
-        return self.rule in (*SOURCE_RULES, PUBLISHED_RULE, CALIBRATED_RULE) and self.selection != "oracle"
+        rules = (*SOURCE_RULES, PUBLISHED_RULE, CALIBRATED_RULE, DISTILLED_RULE)
+        return self.rule in rules and self.selection != "oracle"
 
     def limit(self, classes: Sequence[float]) -> float:
         """The score from which a face is live, given the probability of each kind of attack."""

@@ -278,11 +278,11 @@ def test_commands_are_listed_in_the_order_of_use_and_some_are_of_all_processes()
         *("synth", "prepare", "simulate", "show", "train-dfg", "inspect-dfg", "cues", "export-cues", "import-cues"),
         "train",
         *("evaluate", "sweep", "quickstart", "reproduce", "probe", "report", "detect", "demo", "serve", "threshold"),
-        *("save-model", "export", "config"),
+        *("save-model", "calibrate", "distill", "export", "push", "config"),
     ]
     assert {command.__name__ for command in cli.COMMANDS if command not in cli.TOGETHER} == {
         *("prepare", "show", "export_cues", "import_cues", "report", "detect", "demo", "serve", "threshold"),
-        *("save_model", "export", "config"),
+        *("save_model", "calibrate", "distill", "export", "push", "config"),
     }
 
 

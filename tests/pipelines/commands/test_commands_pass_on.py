@@ -17,6 +17,7 @@ from pipelines.experiment.config import Experiment
 from pipelines.hub import Push
 from pipelines.reproduce.request import Asked
 from pipelines.stages.detect import Place
+from pipelines.training.settings import DistillSettings
 from pipelines.verdict.calibration.model import Choice
 from pipelines.verdict.watching import Pace
 
@@ -71,6 +72,8 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.watch.run": None,
         f"{stages}.calibrate.open_places": ("a detector", Path("live")),
         f"{stages}.calibrate.run": "calibrated",
+        f"{stages}.distill.open_teacher": "a teacher",
+        f"{stages}.distill.run": "taught",
         f"{stages}.demo.run": None,
         "pipelines.cues.exchange.transfer.export_cues": SimpleNamespace(count=7),
         "pipelines.cues.exchange.transfer.import_cues": "a folder",
@@ -254,6 +257,19 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
         [("calibrate.open_places", [Path("live")], *OPEN[1:]),
          ("calibrate.run", "a detector", Path("live"), O, Choice(0.1, True, "cue", True, True, 3))],
     ),
+    "distill": (
+        ["distill", "m", "--faces", "f", "--out", "o"],
+        [("distill.open_teacher", Path("m"), None, None, None, None, None),
+         ("distill.run", "a teacher", Path("f"), O, DistillSettings())],
+    ),
+    "distill with every option": (
+        ["distill", "r", "--faces", "f", "--out", "o", "--steps=5", "--size=64", "--per-face=2", "--temperature=3",
+         "--seed=4", "--label", "l", "--fold", "g", "--face-detector", "yunet", "--weights", "w",
+         "--parsing-weights", "y"],
+        [("distill.open_teacher", Path("r"), "l", "g", "yunet", Path("w"), Path("y")),
+         ("distill.run", "a teacher", Path("f"), O,
+          DistillSettings(steps=5, size=64, per_face=2, temperature=3, seed=4))],
+    ),
 }  # fmt: skip
 PRINTED = {
     "export-cues": "7 cues: o\n",
@@ -270,6 +286,8 @@ PRINTED = {
     "save-model": "saved\n",
     "calibrate": "calibrated\n",
     "calibrate with every option": "calibrated\n",
+    "distill": "taught\n",
+    "distill with every option": "taught\n",
 }
 
 

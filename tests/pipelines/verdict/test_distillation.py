@@ -1,0 +1,242 @@
+"""A student learns a toy teacher from faces without labels, and is a model like every other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from exported_models import SIZE, untrained
+from PIL import Image
+
+from oanet.batch import DetectorOutput
+from oanet.detectors import Detector
+from oanet.objectives.distillation import Distillation, soft_cross_entropy
+from pipelines.data.faces import open_faces
+from pipelines.data.records import CARD_NAME, face_features, face_key
+from pipelines.errors import AgfasError
+from pipelines.files import write_json
+from pipelines.stages import distill as stage
+from pipelines.training import unlabelled
+from pipelines.training.settings import DistillSettings
+from pipelines.training.unlabelled import Judged, UnlabelledBatches
+from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.student import Lesson, check_lessons
+from pipelines.verdict.teacher import MOST_ODDS, Teacher, log_odds
+
+QUICK = DistillSettings(steps=24, batch_size=16, size=SIZE, per_face=0, warmup=2, learning_rate=3e-3, log_every=1)
+SPLITS = ("train", "train", "dev", "test")
+
+
+class Bright(Detector):
+    """Calls bright faces live."""
+
+    name = "bright"
+    feature_dim = 1
+
+    def __init__(self, slope: float = 6.0) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(slope))
+
+    def forward(self, image, cue=None, *, need_weights=False):
+        odds = self.slope * image.mean(dim=(1, 2, 3))
+        return DetectorOutput(torch.stack([-odds / 2, odds / 2], dim=1), odds[:, None])
+
+
+def write_faces(folder: Path, splits: tuple[str, ...] = SPLITS, each: int = 12) -> Path:
+    """Persons with pictures from dark to bright, all said to be live."""
+    rows = []
+    for number, split in enumerate(splits):
+        for frame in range(each):
+            shade = 20 + 215 * frame // max(1, each - 1)
+            pixels = np.clip(np.random.default_rng(frame).normal(shade, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+            record = {"domain": "camera", "subject": f"p{number}", "video": f"v{number}", "frame": frame}
+            more = {"image": Image.fromarray(pixels), "label": 1, "attack_type": "none", "split": split}
+            rows.append({"key": face_key(*record.values()), **record, **more, "landmarks": [[4.0, 5.0]] * 5})
+    Dataset.from_list(rows, features=face_features()).save_to_disk(str(folder))
+    write_json(folder / CARD_NAME, {"fingerprint": "".join(splits), "faces": len(rows)})
+    return folder
+
+
+def a_teacher(slope: float = 6.0, threshold: float = 0.5) -> FaceAntiSpoofing:
+    return untrained(Bright(slope), threshold=threshold)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("unlabelled") / "faces")
+
+
+@pytest.fixture(scope="module")
+def seen() -> set[str]:
+    """Keys of the faces that the student was trained on."""
+    return set()
+
+
+@pytest.fixture(scope="module")
+def taught(faces, seen, tmp_path_factory) -> tuple[Path, str]:
+    """The student's folder, and what was printed."""
+
+    class Watched(UnlabelledBatches):
+        def __call__(self, step, rows):
+            batch = super().__call__(step, rows)
+            seen.update(batch.key)
+            return batch
+
+    out = tmp_path_factory.mktemp("students") / "student"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unlabelled, "UnlabelledBatches", Watched)
+        return out, stage.run(a_teacher(), faces, out, QUICK)
+
+
+def test_it_learns_what_its_teacher_says(taught, faces):
+    out, printed = taught
+    model, pictures = FaceAntiSpoofing.from_pretrained(out), open_faces(faces, SIZE)
+    held = pictures.splits == "test"
+    mine = model.scorer(pictures.images[held]).scores
+    teachers = a_teacher().scorer(pictures.images[held]).scores
+    assert np.corrcoef(mine, teachers)[0, 1] > 0.9
+    assert "the same verdict on" in printed
+    assert "no label was read" in printed
+    assert f"{model.scorer.detector.num_parameters():,} parameters" in printed
+
+
+def test_held_out_persons_are_never_trained_on(taught, seen):
+    assert {key.split("/")[1] for key in seen} == {"p0", "p1"}
+    assert len(seen) == 24
+
+
+def test_it_says_where_its_threshold_came_from(taught):
+    model = FaceAntiSpoofing.from_pretrained(taught[0])
+    (verdict,) = model(np.full((SIZE, SIZE, 3), 230, np.uint8), aligned=True)
+    words = "errs equally often either way from its teacher's verdicts on 12 faces of 1 held-out persons"
+    assert verdict.verdict == "live"
+    assert verdict.threshold_origin == words
+    assert model.settings.threshold.honest
+    card = (taught[0] / "README.md").read_text()
+    assert words in card
+    assert "the scores of untrained at a temperature of 2; no labels" in card
+    assert model.settings.cue is None
+    assert json.loads((taught[0] / "anti_spoofing.json").read_text())["about"]["measured"] is None
+
+
+def test_the_same_command_again_makes_nothing_anew(taught, faces, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError
+
+    out, printed = taught
+    before = (out / "detector" / "model.safetensors").read_bytes()
+    monkeypatch.setattr("pipelines.training.loop.fit", never)
+    monkeypatch.setattr("pipelines.blocks.SharedArray.write", never)
+    assert stage.run(a_teacher(), faces, out, QUICK) == printed
+    assert (out / "detector" / "model.safetensors").read_bytes() == before
+
+
+def test_another_teacher_or_setting_needs_another_folder(taught, faces):
+    for teacher, settings in ((a_teacher(3.0), QUICK), (a_teacher(), QUICK.model_copy(update={"steps": 25}))):
+        with pytest.raises(AgfasError, match="holds a run with another configuration"):
+            stage.run(teacher, faces, taught[0], settings)
+
+
+def test_scores_are_of_the_teacher_and_checked(faces, tmp_path):
+    teacher, other = Teacher.of(a_teacher()), Teacher.of(a_teacher(3.0))
+    scores = teacher.scores(faces, tmp_path)
+    expected = a_teacher().scorer(open_faces(faces, SIZE).images[:16]).scores
+    np.testing.assert_array_equal(scores[:16], expected)
+    assert teacher.identity == Teacher.of(a_teacher(threshold=0.9)).identity
+    assert not np.array_equal(other.scores(faces, tmp_path), scores)
+    path = sorted(tmp_path.glob("teacher-*.npy"))[0]
+    content = bytearray(path.read_bytes())
+    content[130] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AgfasError, match="is not what was written"):
+        [one.scores(faces, tmp_path) for one in (teacher, other)]
+
+
+def test_faces_that_teach_nothing_are_refused(faces, tmp_path):
+    pictures, teacher = open_faces(faces, SIZE), Teacher.of(a_teacher())
+    scores = teacher.scores(faces, tmp_path)
+    check_lessons([Lesson(pictures, scores)], teacher)
+    with pytest.raises(AgfasError, match="calls all 24 faces to learn from live"):
+        check_lessons([Lesson(pictures, scores * 0 + 1)], teacher)
+    with pytest.raises(AgfasError, match=r"who are held out attacks.*agfas calibrate"):
+        check_lessons([Lesson(pictures, np.where(pictures.splits == "dev", 0, scores))], teacher)
+    alone = write_faces(tmp_path / "alone", ("train",), 2)
+    with pytest.raises(AgfasError, match=r"no faces of persons who are held out \(split `dev`\)"):
+        check_lessons([Lesson(open_faces(alone, SIZE), np.array([0.1, 0.9]))], teacher)
+
+
+def test_who_is_no_teacher():
+    model = a_teacher()
+    model.settings = model.settings.model_copy(update={"sees": "box"})
+    with pytest.raises(AgfasError, match="simulated attacks are crops alone"):
+        Teacher.of(model)
+    model.scorer = None
+    with pytest.raises(AgfasError, match="is an exported model"):
+        Teacher.of(model)
+
+
+def test_crops_of_another_template_are_refused(faces, tmp_path):
+    folder = write_faces(tmp_path / "faces", ("train",), 1)
+    write_json(folder / CARD_NAME, {"fingerprint": "a", "faces": 1, "recipe": {"template": "arcface", "size": SIZE}})
+    with pytest.raises(AgfasError, match="cut by the template 'arcface'"):
+        Teacher.of(a_teacher()).scores(folder, tmp_path)
+
+
+def test_one_process_trains_it(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "rank_and_world", lambda: (0, 2))
+    with pytest.raises(AgfasError, match="without a launcher"):
+        stage.run(a_teacher(), faces, tmp_path / "student", QUICK)
+
+
+def test_settings_are_checked():
+    assert stage.read_settings({"steps": 7, "size": None}) == DistillSettings(steps=7)
+    with pytest.raises(AgfasError, match="size"):
+        stage.read_settings({"size": 8})
+    with pytest.raises(AgfasError, match="ema_decay is for generators"):
+        stage.read_settings({"ema_decay": 0.9})
+
+
+def test_a_batch_is_a_function_of_its_step(faces):
+    pictures = open_faces(faces, SIZE)
+    halves = [np.arange(0, 20), np.arange(20, 24)]
+    odds = np.linspace(-1, 1, 24)
+    batches = UnlabelledBatches([Judged(pictures, rows, odds[rows]) for rows in halves], 8, seed=1, shift=2)
+    whole, part = batches(3, slice(0, 8)), batches(3, slice(2, 5))
+    torch.testing.assert_close(part.image, whole.image[2:5])
+    rows = [list(pictures.keys).index(key) for key in whole.key]
+    np.testing.assert_allclose(whole.teacher, odds[rows], rtol=1e-6)
+    means = pictures.images[np.array(rows)].mean(axis=(1, 2, 3)) / 127.5 - 1
+    np.testing.assert_allclose(whole.image.mean(dim=(1, 2, 3)), means, atol=0.05)
+    assert set(whole.label.tolist()) == {0}
+    assert {key for step in range(3) for key in batches(step, slice(0, 8)).key} == set(pictures.keys[:24])
+
+
+def test_the_loss_is_least_at_the_teachers_odds():
+    teacher = torch.tensor([-3.0, 0.2, 5.0])
+    for temperature in (1.0, 4.0):
+        student = teacher.clone().requires_grad_()
+        soft_cross_entropy(student, teacher, temperature).backward()
+        torch.testing.assert_close(student.grad, torch.zeros(3))
+    near = [torch.tensor([0.01], requires_grad=True) for _ in range(2)]
+    for student, temperature in zip(near, (1.0, 10.0), strict=True):
+        soft_cross_entropy(student, torch.zeros(1), temperature).backward()
+    torch.testing.assert_close(near[0].grad, near[1].grad, rtol=1e-3, atol=0)
+
+
+def test_distillation_needs_a_teacher(faces):
+    pictures = open_faces(faces, SIZE)
+    batch = UnlabelledBatches([Judged(pictures, np.arange(4), np.zeros(4))], 4, seed=0, shift=0)(0, slice(0, 4))
+    objective = Distillation(Bright(), temperature=1.0)
+    assert set(objective(batch, 0.5)) == {"loss", "output", "distillation"}
+    batch.teacher = None
+    with pytest.raises(ValueError, match="no `teacher`"):
+        objective(batch, 0.5)
+
+
+def test_log_odds_are_bounded():
+    odds = log_odds(np.array([0.0, 0.25, 1.0]))
+    np.testing.assert_allclose(odds, [-MOST_ODDS, -np.log(3), MOST_ODDS])
