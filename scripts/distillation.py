@@ -54,8 +54,8 @@ def test_scores(place: Path, folder: Path, kept: Path) -> ScoreTable:
     opened = FaceAntiSpoofing.from_run if (place / "plan.json").is_file() else FaceAntiSpoofing.from_pretrained
     teacher = Teacher.of(opened(place))
     faces, scores = open_faces(folder, teacher.model.settings.face.size), teacher.scores(folder, kept)
-    columns = faces.columns()
-    return ScoreTable(**{name: columns[name] for name in _COLUMNS}, score=scores).where(columns["split"] == "test")
+    columns: dict[str, Any] = {name: faces.columns()[name] for name in _COLUMNS}
+    return ScoreTable(**columns, score=scores).where(faces.splits == "test")
 
 
 def compare(teacher: ScoreTable, student: ScoreTable) -> list[dict[str, Any]]:

@@ -95,7 +95,8 @@ def check_lessons(lessons: Sequence[Lesson], teacher: Teacher) -> None:
     Raises:
         AgfasError: no faces to learn from, none of held-out persons, or one verdict for all of either.
     """
-    for split, what in (("train", "to learn from"), ("dev", "of persons who are held out")):
+    uses: dict[Split, str] = {"train": "to learn from", "dev": "of persons who are held out"}
+    for split, what in uses.items():
         scores = np.concatenate([lesson.scores[lesson.rows(split)] for lesson in lessons])
         if len(scores) == 0:
             raise AgfasError(

@@ -133,7 +133,7 @@ def _recipe_flops() -> int:
     size = COMPACT.image_size
     pipeline, detector = build_generator(COMPACT), build_detector("oanet", preset="base").eval()
 
-    def call(latents: Tensor, tokens: Tensor | None) -> Callable[[], Any]:
+    def call(latents: Tensor, tokens: Tensor) -> Callable[[], Any]:
         def predict() -> Any:
             with pipeline.conditioned(tokens) as conditioning:
                 return pipeline.predict_noise(latents, 801, conditioning)

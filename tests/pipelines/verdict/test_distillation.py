@@ -144,7 +144,7 @@ def test_another_teacher_or_setting_needs_another_folder(taught, faces):
 def test_scores_are_of_the_teacher_and_checked(faces, tmp_path):
     teacher, other = Teacher.of(a_teacher()), Teacher.of(a_teacher(3.0))
     scores = teacher.scores(faces, tmp_path)
-    expected = a_teacher().scorer(open_faces(faces, SIZE).images[:16]).scores
+    expected = a_teacher().scorer(np.array(open_faces(faces, SIZE).images[:16])).scores
     np.testing.assert_array_equal(scores[:16], expected)
     assert teacher.identity == Teacher.of(a_teacher(threshold=0.9)).identity
     assert not np.array_equal(other.scores(faces, tmp_path), scores)
