@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+import dfg.pipeline
 from dfg.autoencoder import encode_latents
 from dfg.identity import IdentityEncoder
 from dfg.noise import generator_for_key, noise_for_keys
@@ -127,11 +128,11 @@ def test_a_model_of_the_hub_is_fetched_and_no_code_of_it_is_run(pipeline, tmp_pa
     pipeline.save_pretrained(tmp_path / "snapshot")
     asked = []
 
-    def download(name, **options):
-        asked.append((name, options))
-        return str(tmp_path / "snapshot")
+    def download(*given):
+        asked.append(given)
+        return tmp_path / "snapshot"
 
-    monkeypatch.setattr(DeFakePipeline, "download", download)
+    monkeypatch.setattr(dfg.pipeline, "download", download)
     plain = DiffusionPipeline.from_pretrained.__func__
 
     def opened(cls, place, **options):
@@ -142,7 +143,7 @@ def test_a_model_of_the_hub_is_fetched_and_no_code_of_it_is_run(pipeline, tmp_pa
     loaded = DeFakePipeline.from_pretrained("owner/name", revision="v1", use_safetensors=False)
     assert torch.equal(loaded.unet.conv_in.weight, pipeline.unet.conv_in.weight)
     assert asked[:2] == [
-        ("owner/name", {"revision": "v1", "use_safetensors": True}),
+        ("owner/name", "DeFakePipeline", {"revision": "v1", "use_safetensors": False}),
         (tmp_path / "snapshot", {"revision": "v1", "use_safetensors": True, "trust_remote_code": False}),
     ]
 
