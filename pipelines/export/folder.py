@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from pipelines.data.alignment import TEMPLATES
 from pipelines.errors import AgfasError
@@ -24,14 +23,13 @@ from pipelines.verdict.exported import (
     SETTINGS_NAME,
     ExportedModel,
     ExportedScorer,
+    Format,
     GraphSettings,
+    Precision,
     open_graph,
 )
 from pipelines.verdict.scorer import Scorer
 from pipelines.verdict.settings import LoadedPart, ModelSettings, SavedModel
-
-Format = Literal["onnx", "openvino"]
-Precision = Literal["float32", "float16", "int8"]
 
 GRAPH_NAME, CARD_NAME = "model.onnx", "README.md"
 _NAMES = {SETTINGS_NAME, GRAPH_NAME, CARD_NAME, PREDICT_NAME, FACE_DETECTOR, "model.xml", "model.bin"}

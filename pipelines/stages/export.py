@@ -15,8 +15,8 @@ class Choice:
     """What to write.
 
     Attributes:
-        form: of the graph, one of `pipelines.export.folder.Format`.
-        precision: one of `pipelines.export.folder.Precision`.
+        form: of the graph, one of `pipelines.verdict.exported.Format`.
+        precision: one of `pipelines.verdict.exported.Precision`.
         faces: a prepared dataset on which scores are compared; None: drawn faces.
         aligned_only: leave the face detector out.
     """
@@ -40,12 +40,15 @@ def run(folder: Path, out: Path, choice: Choice, face_detector: str | None = Non
     Raises:
         AgfasError: an unknown name, or a model that is not exported, see `pipelines.export.folder.export_folder`.
     """
-    from pipelines.export.folder import Format, Precision, export_folder
-    from pipelines.export.parity import dataset_faces, drawn_faces
     from pipelines.verdict import FaceAntiSpoofing
+    from pipelines.verdict.exported import Format, Precision
 
     form, precision = _known("--format", choice.form, Format), _known("--precision", choice.precision, Precision)
     model = FaceAntiSpoofing.from_pretrained(folder, face_detector=face_detector, weights=weights)
+
+    from pipelines.export.folder import export_folder  # with it torch, which a wrong word or folder does not need
+    from pipelines.export.parity import dataset_faces, drawn_faces
+
     faces = drawn_faces if choice.faces is None else partial(dataset_faces, choice.faces)
     exported = export_folder(model, out, faces, precision, form, choice.aligned_only)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -33,6 +33,9 @@ FACE_DETECTOR = "face_detector"
 FORMAT: Final = "agfas exported model"
 VERSION: Final = 1
 
+Format = Literal["onnx", "openvino"]
+Precision = Literal["float32", "float16", "int8"]
+
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 """A graph: inputs by name to its outputs."""
 
@@ -49,8 +52,8 @@ class NoiseSettings(Strict):
 class GraphSettings(Strict):
     """How the graph is called."""
 
-    format: Literal["onnx", "openvino"]
-    precision: Literal["float32", "float16", "int8"]
+    format: Format
+    precision: Precision
     file: str
     faces: str = Field(description="Name of the input (B, S, S, 3) uint8, RGB.")
     noise: list[NoiseSettings]

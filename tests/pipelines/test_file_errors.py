@@ -1,4 +1,4 @@
-"""A failing or full disk is told with the file and the space, whatever library met it."""
+"""A failing or full disk is a sentence with the file and the space, whatever library met it."""
 
 from __future__ import annotations
 
