@@ -96,9 +96,9 @@ def find_weights(name: str, place: Path) -> str | list[str]:
     known = publication(name)
     if not place.exists():
         raise FileNotFoundError(f"No weights at {place}: there is no such folder. '{name}' needs {known.files}.")
-    found = DETECTORS.load(name)
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    paths = [str(path) for path in files if _is_readable(path) and found.recognises(path)]
+    files = [path for path in (sorted(place.iterdir()) if place.is_dir() else [place]) if _is_readable(path)]
+    found = DETECTORS.load(name) if files else None  # with it torch
+    paths = [str(path) for path in files if found is not None and found.recognises(path)]
     if len(paths) != known.count:
         names = f" ({', '.join(Path(path).name for path in paths)})" if paths else ""
         raise ValueError(

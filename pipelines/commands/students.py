@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands.opening import Fold, Label, ParsingWeights
 from pipelines.commands.shared import FaceDetector, Weights
-from pipelines.commands.verdicts import Fold, Label, ParsingWeights
 
 
 def distill(
@@ -51,5 +51,6 @@ def distill(
 
     given = {"steps": steps, "size": size, "per_face": per_face, "temperature": temperature, "seed": seed}
     settings = stage.read_settings(given)
+    stage.check(faces, out)
     model = stage.open_teacher(teacher, label, fold, face_detector, weights, parsing_weights)
     typer.echo(stage.run(model, faces, out, settings))

@@ -6,46 +6,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.commands.opening import Fold, Label, Parts, Published, Which, opening
 from pipelines.commands.shared import FaceDetector, Weights
 
-PublishedWeights = Annotated[
-    Path | None,
-    typer.Option(
-        help="The face detector's weights, a file or a folder; with --published the folder that holds the published"
-        " files too."
-    ),
-]
-FaceWeights = Annotated[
-    Path | None,
-    typer.Option(help="With --published: the face detector's weights. Default: found in the folder of --weights."),
-]
-Published = Annotated[
-    str | None,
-    typer.Option(
-        help="A published network, instead of --run: minifasnet, liveness_vit or insightface_liveness. --weights names"
-        " the folder with its files."
-    ),
-]
-ParsingWeights = Annotated[Path | None, typer.Option(help="Face parser's weights, for a cue with mask: face.")]
+if TYPE_CHECKING:
+    from pipelines.verdict import FaceAntiSpoofing
+
 Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned, square face crops.")]
-Run = Annotated[Path | None, typer.Option(help="Output folder of a quickstart, a sweep or a single experiment.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="A folder of `agfas save-model` or `agfas export`, or USER/NAME or USER/NAME@REVISION of the hub, instead"
-        " of --run."
-    ),
+Frames = Annotated[
+    int | None, typer.Option(help="Frames per video, uniform in time; their scores are averaged. Default: 10.")
 ]
-Label = Annotated[
-    str | None, typer.Option(help="Experiment of the run. Default: the first with a generator's cue.")
-]  # fmt: skip
-Fold = Annotated[str | None, typer.Option(help="Protocol fold whose detector is used. Default: the first.")]
 
 
+@opening
 def detect(
     paths: Annotated[
         list[str],
@@ -54,16 +31,10 @@ def detect(
             " /dev/videoN) or stream (rtsp://, http://, udp://, ...), which is watched until Ctrl-C."
         ),
     ],
-    run: Run = None,
-    model: Model = None,
-    published: Published = None,
-    label: Label = None,
-    fold: Fold = None,
+    *,
+    which: Which,
     aligned: Aligned = False,
-    face_detector: FaceDetector = None,
-    weights: PublishedWeights = None,
-    face_weights: FaceWeights = None,
-    parsing_weights: ParsingWeights = None,
+    parts: Parts,
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Every face in a picture, not only the largest, which decides.")
     ] = False,
@@ -74,7 +45,7 @@ def detect(
         Path | None, typer.Option(help="Also write the answers to this CSV file; those of a camera are appended.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write an overlay of every answer to this folder.")] = None,
-    frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+    frames: Frames = None,
     every: Annotated[float | None, typer.Option(help="Camera: seconds between two answers. Default: 1.")] = None,
     window: Annotated[
         float | None, typer.Option(help="Camera: seconds over which a face's scores are averaged. Default: 3.")
@@ -105,21 +76,20 @@ def detect(
       agfas detect photo.jpg --published minifasnet --weights weights/ --face-detector yunet
       agfas detect face.png --run runs/loo --aligned --save overlays/
     """
-    from pipelines.memory import without_looking_for_garbage
     from pipelines.stages import detect as stage
     from pipelines.stages import watch
 
-    where = stage.Place(run, model, published, label, fold)
     given = {"every": every, "window": window, "rate": rate, "seconds": seconds, "timeout": timeout, "retries": retries}
-    pace = watch.pace_of(paths, given, {"--aligned": aligned, "--save": save is not None, "--frames": frames != 10})
-    with without_looking_for_garbage():
-        detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    pace = watch.pace_of(
+        paths, given, {"--aligned": aligned, "--save": save is not None, "--frames": frames is not None}
+    )
     if pace is not None:
-        watch.run(paths[0], detector, pace, as_json=as_json, table=csv)
+        watch.run(paths[0], _opened(which, parts), pace, as_json=as_json, table=csv)
         return
+    found = stage.find([Path(path) for path in paths], frames)
     text, refused = stage.run(
-        [Path(path) for path in paths],
-        detector,
+        found,
+        _opened(which, parts),
         aligned=aligned,
         all_faces=all_faces,
         frames=frames,
@@ -133,17 +103,20 @@ def detect(
         raise typer.Exit(1)
 
 
+def _opened(which: Which, parts: Parts) -> FaceAntiSpoofing:
+    from pipelines.memory import without_looking_for_garbage
+    from pipelines.stages.detect import Place, open_detector
+
+    with without_looking_for_garbage():
+        return open_detector(Place(**vars(which)), **vars(parts))
+
+
+@opening
 def demo(
-    run: Run = None,
-    model: Model = None,
-    published: Published = None,
-    label: Label = None,
-    fold: Fold = None,
+    *,
+    which: Which,
     aligned: Aligned = False,
-    face_detector: FaceDetector = None,
-    weights: PublishedWeights = None,
-    face_weights: FaceWeights = None,
-    parsing_weights: ParsingWeights = None,
+    parts: Parts,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 admits everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
     name: Annotated[
@@ -164,8 +137,7 @@ def demo(
     from pipelines.stages import demo as stage
     from pipelines.stages.detect import Place, open_detector
 
-    where = Place(run, model, published, label, fold)
-    opened = partial(open_detector, where, face_detector, weights, face_weights, parsing_weights)
+    opened = partial(open_detector, Place(**vars(which)), **vars(parts))
     stage.run(opened, host, port, aligned, name or (), typer.echo)
 
 
@@ -225,18 +197,17 @@ def serve(
     stage.run(serving, limits, host, port, api_key_file, no_key, name or (), typer.echo)
 
 
+@opening
 def save_model(
-    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     run: Annotated[
         Path | None, typer.Argument(help="Output folder of a quickstart, a sweep or a single experiment.")
     ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     published: Published = None,
     label: Label = None,
     fold: Fold = None,
-    face_detector: FaceDetector = None,
-    weights: PublishedWeights = None,
-    face_weights: FaceWeights = None,
-    parsing_weights: ParsingWeights = None,
+    parts: Parts,
 ) -> None:
     """Save a trained detector, or a published one, as one folder.
 
@@ -247,9 +218,10 @@ def save_model(
       agfas save-model runs/photos --out model/ --face-detector yunet --weights yunet.onnx
     """
     from pipelines.stages import detect as stage
+    from pipelines.verdict.folder import check_replaceable
 
-    where = stage.Place(run, None, published, label, fold)
-    detector = stage.open_detector(where, face_detector, weights, face_weights, parsing_weights)
+    check_replaceable(out)
+    detector = stage.open_detector(stage.Place(run, None, published, label, fold), **vars(parts))
     typer.echo(stage.save_model(detector, out))
 
 
@@ -286,6 +258,7 @@ def export(
     typer.echo(stage.run(model, out, chosen, face_detector, weights))
 
 
+@opening
 def calibrate(
     places: Annotated[
         list[Path],
@@ -295,28 +268,22 @@ def calibrate(
             " folder for each person, a list (.csv) or a prepared dataset.",
         ),
     ],
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the calibrated model to write.")],
     bpcer: Annotated[float, typer.Option(help="Share of live pictures and videos that may be rejected.")] = 0.05,
     threshold_only: Annotated[
         bool, typer.Option("--threshold-only", help="No one-class head: the score stays, the threshold is chosen.")
     ] = False,
     features: Annotated[
-        str, typer.Option(help="Of a detector with a cue, what the head sees: face, cue or both.")
-    ] = "both",
+        str | None, typer.Option(help="Of a detector with a cue, what the head sees: face, cue or both. Default: both.")
+    ] = None,
     one_person: Annotated[
         bool, typer.Option("--one-person", help="All pictures are of one person; every folder or video is a session.")
     ] = False,
-    run: Run = None,
-    model: Model = None,
-    published: Published = None,
-    label: Label = None,
-    fold: Fold = None,
+    which: Which,
     aligned: Aligned = False,
-    face_detector: FaceDetector = None,
-    weights: PublishedWeights = None,
-    face_weights: FaceWeights = None,
-    parsing_weights: ParsingWeights = None,
-    frames: Annotated[int, typer.Option(help="Frames per video, uniform in time; their scores are averaged.")] = 10,
+    parts: Parts,
+    frames: Frames = None,
 ) -> None:
     """Fit a detector to your camera, from live pictures alone.
 
@@ -330,12 +297,11 @@ def calibrate(
       agfas calibrate model/ ann/ --one-person --bpcer 0.02 --out ann-only/
     """
     from pipelines.stages import calibrate as stage
-    from pipelines.verdict.calibration.model import Choice
+    from pipelines.stages.detect import Place
+    from pipelines.verdict.calibration.choice import Choice
 
-    where = stage.Place(run, model, published, label, fold)
-    detector, pictures = stage.open_places(places, where, face_detector, weights, face_weights, parsing_weights)
     chosen = Choice(bpcer, threshold_only, features, one_person, aligned, frames)
-    typer.echo(stage.run(detector, pictures, out, chosen))
+    typer.echo(stage.run(places, Place(**vars(which)), out, chosen, **vars(parts)))
 
 
 def threshold(

@@ -18,7 +18,9 @@ from pipelines.fingerprint import file_sha256
 from pipelines.verdict import FaceAntiSpoofing
 from pipelines.verdict.card import model_card
 from pipelines.verdict.exported import (
+    CARD_NAME,
     FACE_DETECTOR,
+    GRAPH_NAME,
     PREDICT_NAME,
     SETTINGS_NAME,
     ExportedModel,
@@ -26,13 +28,12 @@ from pipelines.verdict.exported import (
     Format,
     GraphSettings,
     Precision,
+    check_replaceable,
     open_graph,
 )
 from pipelines.verdict.scorer import Scorer
 from pipelines.verdict.settings import LoadedPart, ModelSettings, SavedModel
 
-GRAPH_NAME, CARD_NAME = "model.onnx", "README.md"
-_NAMES = {SETTINGS_NAME, GRAPH_NAME, CARD_NAME, PREDICT_NAME, FACE_DETECTOR, "model.xml", "model.bin"}
 _FINDS = "yunet"
 """The face detector that OpenCV alone runs."""
 
@@ -66,10 +67,7 @@ def export_folder(
         )
     scorer = exported_scorer(model)
     found = None if aligned_only else _face_detector(model)
-    if out.is_symlink() or out.is_file() or (out.is_dir() and not _replaceable(out)):
-        raise AgfasError(
-            f"{out} exists and is not an exported model, so it is not replaced. Give a new or an empty folder."
-        )
+    check_replaceable(out)
     made: list[ExportedModel] = []
     settings = model.settings.model_copy(update={"face_detector": found, "face_parser": None})
 
@@ -85,11 +83,6 @@ def export_folder(
 
     write_atomically(out, write)
     return made[0]
-
-
-def _replaceable(folder: Path) -> bool:
-    names = {path.name for path in folder.iterdir()}
-    return not names or (SETTINGS_NAME in names and PREDICT_NAME in names and names <= _NAMES)
 
 
 def _face_detector(model: FaceAntiSpoofing) -> LoadedPart:

@@ -18,6 +18,7 @@ from pipelines.files import write_atomically, write_text
 from pipelines.progress import bar
 from pipelines.spelling import one_form, short_name
 from pipelines.verdict.answers import REFUSED, Verdict, as_csv, as_json, as_table, count_refused
+from pipelines.verdict.anti_spoofing import FRAMES
 
 if TYPE_CHECKING:
     from pipelines.verdict import FaceAntiSpoofing
@@ -109,25 +110,45 @@ def save_model(detector: FaceAntiSpoofing, out: Path) -> str:
     return f"{detector.settings.label}, {detector.settings.fold}: {out} ({size / 1e6:.1f} MB)"
 
 
+def find(paths: Sequence[Path], frames: int | None = None) -> Found:
+    """The files to judge, before a detector is opened for them.
+
+    Args:
+        paths: pictures, videos and folders.
+        frames: of a video, as given.
+
+    Raises:
+        AgfasError: an invalid number of frames, or there is no file at all.
+    """
+    if frames is not None and frames < 1:
+        raise AgfasError(f"--frames must be at least 1, not {frames}.")
+    found = find_media(paths)
+    if not any(medium.path.exists() and not medium.path.is_dir() for medium in found.media):
+        first, *others = found.media
+        more = f" The same holds of the {len(others)} other paths." if others else ""
+        raise AgfasError(f"{first.refused or f'There is no file or folder at {first.path}.'}{more}")
+    return found
+
+
 def run(
-    paths: Sequence[Path],
+    found: Found,
     detector: FaceAntiSpoofing,
     *,
     aligned: bool = False,
     all_faces: bool = False,
-    frames: int = 10,
+    frames: int | None = None,
     json: bool = False,
     csv: Path | None = None,
     save: Path | None = None,
 ) -> tuple[str, int]:
-    """Judge every path.
+    """Judge every file.
 
     Args:
-        paths: pictures, videos and folders.
+        found: of `find`.
         detector: of `open_detector`.
         aligned: use pictures as aligned crops.
         all_faces: judge every face.
-        frames: number of frames of a video.
+        frames: number of frames of a video; None: as many as `FaceAntiSpoofing.judge_video` takes.
         json: answer in JSON instead of a table.
         csv: a CSV file to write too.
         save: folder of the overlays.
@@ -136,11 +157,8 @@ def run(
         What to print, and the number of refused paths.
 
     Raises:
-        AgfasError: an invalid option, or a file that cannot be written.
+        AgfasError: a file that cannot be written.
     """
-    if frames < 1:
-        raise AgfasError(f"--frames must be at least 1, not {frames}.")
-    found = find_media(paths)
     verdicts: list[Verdict] = []
     overlays = Overlays(save)
     options = {"aligned": aligned, "all_faces": all_faces, "panels": save is not None}
@@ -158,14 +176,14 @@ def run(
 
 
 def _judged(
-    media: Sequence[Medium], detector: FaceAntiSpoofing, frames: int, **options: bool
+    media: Sequence[Medium], detector: FaceAntiSpoofing, frames: int | None, **options: bool
 ) -> Iterator[tuple[Medium, Verdict]]:
     """Every file with its verdict, in order; successive pictures are judged in batches."""
     for kind, group in groupby(media, key=lambda medium: medium.kind):
         if kind == "picture":
             yield from _judged_pictures(list(group), detector, **options)
         elif kind == "video":
-            yield from ((medium, detector.judge_video(medium.path, frames, **options)) for medium in group)
+            yield from ((medium, detector.judge_video(medium.path, frames or FRAMES, **options)) for medium in group)
         else:
             yield from ((medium, detector.refusal(str(medium.path), medium.refused)) for medium in group)
 

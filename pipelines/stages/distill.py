@@ -36,6 +36,20 @@ def read_settings(options: dict[str, Any]) -> DistillSettings:
         raise AgfasError(explain(error, DistillSettings, "the options of distill")) from None
 
 
+def check(faces: Path, out: Path) -> None:
+    """Refuse what can be seen before a teacher is opened.
+
+    Raises:
+        AgfasError: no face dataset, several processes, or a folder that holds something else.
+    """
+    from pipelines.verdict.folder import check_replaceable
+
+    if rank_and_world()[1] > 1:
+        raise AgfasError("A student is small, and is trained by one process: start `agfas distill` without a launcher.")
+    check_replaceable(out)
+    read_card(faces)
+
+
 def open_teacher(
     place: Path,
     label: str | None = None,
@@ -65,13 +79,10 @@ def run(model: FaceAntiSpoofing, faces: Path, out: Path, settings: DistillSettin
     Raises:
         AgfasError: a model that is no teacher, faces that cannot be learnt from, or a folder that holds something else.
     """
-    from pipelines.verdict.folder import check_replaceable
     from pipelines.verdict.student import as_model, check_lessons, compare
     from pipelines.verdict.teacher import Teacher
 
-    if rank_and_world()[1] > 1:
-        raise AgfasError("A student is small, and is trained by one process: start `agfas distill` without a launcher.")
-    check_replaceable(out)
+    check(faces, out)
     teacher = Teacher.of(model)
     work = out.with_name(f"{out.name}.run")
     folders = [faces, *_simulated(faces, work, settings)]

@@ -40,10 +40,14 @@ def run(folder: Path, out: Path, choice: Choice, face_detector: str | None = Non
     Raises:
         AgfasError: an unknown name, or a model that is not exported, see `pipelines.export.folder.export_folder`.
     """
+    from pipelines.data.records import read_card
     from pipelines.verdict import FaceAntiSpoofing
-    from pipelines.verdict.exported import Format, Precision
+    from pipelines.verdict.exported import Format, Precision, check_replaceable
 
     form, precision = _known("--format", choice.form, Format), _known("--precision", choice.precision, Precision)
+    check_replaceable(out)
+    if choice.faces is not None:
+        read_card(choice.faces)
     model = FaceAntiSpoofing.from_pretrained(folder, face_detector=face_detector, weights=weights)
 
     from pipelines.export.folder import export_folder  # with it torch, which a wrong word or folder does not need

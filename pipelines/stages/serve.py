@@ -10,6 +10,8 @@ from pathlib import Path
 from pipelines.asgi import bracketed, check_address
 from pipelines.errors import AgfasError
 from pipelines.serve.settings import Limits, Serving
+from pipelines.verdict.exported import is_exported
+from pipelines.verdict.folder import SETTINGS_NAME, wrong_kind
 from pipelines.verdict.hub import local_model
 
 
@@ -50,10 +52,8 @@ def run(
             " AGFAS_API_KEY, or say --no-key."
         )
     model = local_model(serving.model)  # here, so that the workers open one folder, and fetch nothing
-    if not model.is_dir():
-        raise AgfasError(
-            f"{serving.model} is no folder. Give a folder of `agfas save-model` or `agfas export`, or hf://USER/NAME."
-        )
+    if not is_exported(model) and not (model / SETTINGS_NAME).is_file():
+        raise AgfasError(wrong_kind(model))
     url = f"http://{bracketed(host)}:{port}"
     served = {host, socket.gethostname(), *names}
     say(f"Loading {serving.model} for {url} ...")

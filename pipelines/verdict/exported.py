@@ -29,7 +29,9 @@ from pipelines.verdict.scorer import Scored, pixel_key
 from pipelines.verdict.settings import About, FileHashes, ModelSettings
 
 SETTINGS_NAME, PREDICT_NAME = "settings.json", "predict.py"
+GRAPH_NAME, CARD_NAME = "model.onnx", "README.md"
 FACE_DETECTOR = "face_detector"
+_NAMES = {SETTINGS_NAME, GRAPH_NAME, CARD_NAME, PREDICT_NAME, FACE_DETECTOR, "model.xml", "model.bin"}
 FORMAT: Final = "agfas exported model"
 VERSION: Final = 1
 
@@ -104,6 +106,19 @@ class ExportedModel(Strict):
 def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported model, and no saved one, by its settings file."""
     return (folder / SETTINGS_NAME).is_file() and not (folder / SAVED_NAME).is_file()
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write an exported model over something else."""
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and not _replaceable(folder)):
+        raise AgfasError(
+            f"{folder} exists and is not an exported model, so it is not replaced. Give a new or an empty folder."
+        )
+
+
+def _replaceable(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return not names or (SETTINGS_NAME in names and PREDICT_NAME in names and names <= _NAMES)
 
 
 def read_exported(folder: Path) -> ExportedModel:

@@ -116,7 +116,7 @@ def read_saved(folder: Path) -> SavedModel:
     """
     path = folder / SETTINGS_NAME
     if not path.is_file():
-        raise AgfasError(_wrong_kind(folder))
+        raise AgfasError(wrong_kind(folder))
     _check_data_alone(folder)
     content = read_json(path)
     if (
@@ -187,7 +187,8 @@ _KINDS = {
 }
 
 
-def _wrong_kind(folder: Path) -> str:
+def wrong_kind(folder: Path) -> str:
+    """What a folder is that is no saved model, and what to give instead."""
     if not folder.is_dir():
         return (
             f"No folder at {folder}. Give one that `agfas save-model` or `save_pretrained` wrote, or a model of the hub"

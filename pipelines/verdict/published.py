@@ -31,9 +31,10 @@ _YUNET_MARK = b"kps_32"
 def open_published(name: str, place: Path, face_detector: GivenDetector, face_weights: str | Path | None) -> Parts:
     """See `FaceAntiSpoofing.from_published`."""
     known = _publication(name)
-    detector = _build(name, place)
+    files = _files(name, place)
     if isinstance(face_detector, str) and face_weights is None:
         face_weights = _face_weights(face_detector, place)
+    detector = _build(name, files)
     loaded = load_parts(face_detector, face_weights, None)
     settings = published_settings(f"{name} as published", FOLD, detector, loaded)
     return Parts(settings, Scorer(detector, None), partial(_describe, known, settings, detector), loaded)
@@ -88,17 +89,24 @@ def _publication(name: str) -> Publication:
         raise AgfasError(str(error)) from None
 
 
-def _build(name: str, place: Path) -> Detector:
-    from oanet.detectors import build_detector  # imports torch, which commands that only read do without
-
+def _files(name: str, place: Path) -> str | list[str]:
     try:
-        return build_detector(name, weights=find_weights(name, place)).eval()
+        return find_weights(name, place)
     except FileNotFoundError as error:
         raise AgfasError(str(error)) from None
     except (OSError, ValueError) as error:
         others = [other for other in published_names() if other != name and _holds(other, place)]
         hint = f" It holds those of {', '.join(map(repr, others))}: --published {others[0]}." if others else ""
         raise AgfasError(f"{error}{hint}") from None
+
+
+def _build(name: str, files: str | list[str]) -> Detector:
+    from oanet.detectors import build_detector  # imports torch, which a wrong folder does not need
+
+    try:
+        return build_detector(name, weights=files).eval()
+    except (OSError, ValueError) as error:
+        raise AgfasError(str(error)) from None
 
 
 def _holds(name: str, place: Path) -> bool:

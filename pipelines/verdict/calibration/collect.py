@@ -1,11 +1,4 @@
-"""From live pictures, videos and datasets to the live faces of a calibration, as the detector will see others.
-
-    SOURCE/PERSON/FILE...     every folder is one person; deeper folders are theirs
-    LIST.csv                  as the importer `csv` reads it; its attacks are passed over
-    a face dataset            of `agfas prepare`; its attacks are passed over
-
-With one person alone, the folders and videos of SOURCE (or the videos of a list or dataset) are that person's sessions.
-"""
+"""From live pictures, videos and datasets to the live faces of a calibration, as the detector will see others."""
 
 from __future__ import annotations
 
@@ -22,15 +15,13 @@ from PIL import Image
 from oanet.published import CROP
 from pipelines.data.crop import CropRecipe
 from pipelines.data.formats import is_video
-from pipelines.data.importers.csv_file import find as find_listed
-from pipelines.data.importers.source import media_in, place_below
-from pipelines.data.importers.words import meaning
 from pipelines.data.leaks import signature
-from pipelines.data.records import BONAFIDE, CARD_NAME, NO_ATTACK, load_faces, read_card
+from pipelines.data.records import load_faces, read_card
 from pipelines.data.video import frame_indices, read_chosen
 from pipelines.errors import AgfasError
 from pipelines.progress import track
-from pipelines.spelling import one_form
+from pipelines.verdict.calibration.captures import Capture, Captures
+from pipelines.verdict.calibration.choice import Choice
 from pipelines.verdict.calibration.people import LiveFaces, Looks, check_apart
 from pipelines.verdict.crops import Crop, Cropper, GivenPicture, as_given, look_at
 from pipelines.verdict.scorer import Embedded, Scorer, pixel_key
@@ -46,25 +37,6 @@ _LOOK = 64
 
 
 @dataclass(frozen=True)
-class Capture:
-    """One picture or video of a live person, or the frames that a dataset keeps of it.
-
-    Attributes:
-        name: for messages.
-        person: empty if it is not known.
-        session: of the person, if all captures are of one; empty if it is not known.
-        path: of the file; None for rows of a dataset.
-        rows: of the dataset.
-    """
-
-    name: str
-    person: str
-    session: str
-    path: Path | None = None
-    rows: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
 class Collected:
     """What a calibration is fitted to.
 
@@ -77,28 +49,16 @@ class Collected:
     left_out: Counter[str]
 
 
-def collect(
-    detector: FaceAntiSpoofing,
-    source: Path,
-    *,
-    aligned: bool = False,
-    one_person: bool = False,
-    frames: int = 10,
-    sees: Sees = "both",
-) -> Collected:
-    """See every live face of a source.
+def collect(detector: FaceAntiSpoofing, captures: Captures, choice: Choice) -> Collected:
+    """See every live face.
 
     Args:
         detector: what will be calibrated.
-        source: see the module.
-        aligned: the pictures are aligned, square crops.
-        one_person: all are of one person, and each folder or video is a session.
-        frames: of a video, evenly spaced in time.
-        sees: what the features are of.
+        captures: of `find_captures`.
+        choice: how.
 
     Raises:
-        AgfasError: no such source, no persons or sessions in it, no face in any picture, one picture of two persons,
-            or the dataset that the detector was trained on.
+        AgfasError: no face in any picture, one picture of two persons, or the dataset that the detector was trained on.
     """
     scorer = detector.scorer
     if not isinstance(scorer, Scorer):
@@ -107,17 +67,16 @@ def collect(
             " made of, and export that."
         )
     cut: Iterator[list[tuple[Crop, np.ndarray]] | str]
-    if (source / CARD_NAME).is_file():
-        _check_unseen(detector, source)
-        dataset, detector = load_faces(source), detector.as_prepared()
-        captures, aligned = _captures_of(dataset), detector.settings.sees == CROP
+    if captures.of_dataset:
+        _check_unseen(detector, captures.source)
+        dataset, detector = load_faces(captures.source), detector.as_prepared()
+        aligned = detector.settings.sees == CROP
         cropper, column = detector.cropper(aligned), "image" if aligned else "picture"
-        cut = (_of_rows(capture, cropper, dataset, column) for capture in captures)
+        cut = (_of_rows(capture, cropper, dataset, column) for capture in captures.each)
     else:
-        captures, cropper = _captures_in(source), detector.cropper(aligned)
-        cut = (_of_file(capture, cropper, frames) for capture in captures)
-    groups = _groups(captures, source, one_person)
-    return _see(scorer, captures, groups, cut, detector.batch_size, sees, one_person)
+        cropper, frames = detector.cropper(choice.aligned), choice.frames_of_video
+        cut = (_of_file(capture, cropper, frames) for capture in captures.each)
+    return _see(scorer, captures, cut, detector.batch_size, choice)
 
 
 def _check_unseen(detector: FaceAntiSpoofing, dataset: Path) -> None:
@@ -127,68 +86,6 @@ def _check_unseen(detector: FaceAntiSpoofing, dataset: Path) -> None:
             f"{detector.settings.label} was trained on {dataset}: its scores of faces that it learnt from say nothing"
             " of others. Give live faces that it has not seen."
         )
-
-
-def _captures_in(source: Path) -> list[Capture]:
-    """The live pictures and videos of a folder or of a list."""
-    if source.is_file():
-        if source.suffix.lower() != ".csv":
-            raise AgfasError(f"{source} is a file. Give a folder with a folder for each person, or a list (.csv).")
-        return [
-            Capture(str(face.path), face.subject if face.subject_known else "", face.video, face.path)
-            for face in find_listed(source, "live")
-            if face.attack_type == NO_ATTACK
-        ]
-    captures = []
-    for path in media_in(source, expected="a folder for each person, with pictures or videos of them"):
-        top, _, below = one_form(place_below(source, path)).partition("/")
-        person = top if below else ""
-        captures.append(Capture(str(path), person, person or (top if is_video(path) else ""), path))
-    _check_classes(source, {capture.person for capture in captures})
-    return captures
-
-
-def _check_classes(source: Path, folders: set[str]) -> None:
-    classes = {name: meaning(name) for name in sorted(folders) if meaning(name) is not None}
-    live = [name for name, kind in classes.items() if kind == NO_ATTACK]
-    if classes:
-        raise AgfasError(
-            f"{source} has folders of classes ({', '.join(classes)}), and here every folder is one live person. Give"
-            f" {source / live[0] if live else 'a folder of live pictures alone'}."
-        )
-
-
-def _captures_of(dataset: Dataset) -> list[Capture]:
-    """The live videos of a face dataset."""
-    rows: dict[tuple[str, str, str], list[int]] = {}
-    columns = (dataset["domain"][:], dataset["subject"][:], dataset["video"][:], dataset["label"][:])
-    for row, (domain, subject, video, label) in enumerate(zip(*columns, strict=True)):
-        if label == BONAFIDE:
-            rows.setdefault((domain, subject, video), []).append(row)
-    known = dataset["subject_known"][:] if "subject_known" in dataset.column_names else [True] * len(dataset)
-    return [
-        Capture("/".join(key), f"{key[0]}/{key[1]}" if known[found[0]] else "", f"{key[0]}/{key[2]}", rows=found)
-        for key, found in rows.items()
-    ]
-
-
-def _groups(captures: Sequence[Capture], source: Path, one_person: bool) -> list[str]:
-    """The person of each capture, or its session."""
-    groups = [capture.session if one_person else capture.person for capture in captures]
-    if not one_person and "" in groups:
-        raise AgfasError(
-            f"{captures[groups.index('')].name} is of no known person: put every person's pictures and videos into a"
-            f" folder of their own below {source}. If all are of one person, say so with --one-person."
-        )
-    persons = sorted({capture.person for capture in captures if capture.person not in ("", capture.session)})
-    if one_person and len(persons) > 1:
-        raise AgfasError(f"{source} names {len(persons)} persons ({', '.join(persons[:3])}): leave --one-person out.")
-    if "" in groups:
-        raise AgfasError(
-            f"{captures[groups.index('')].name} is of no known session: put the pictures of every session (another day,"
-            f" another light) into a folder of their own below {source}."
-        )
-    return groups
 
 
 def _of_file(capture: Capture, cropper: Cropper, frames: int) -> list[tuple[Crop, np.ndarray]] | str:
@@ -224,15 +121,14 @@ def _cut(pictures: Sequence[GivenPicture], cropper: Cropper) -> list[tuple[Crop,
 
 def _see(
     scorer: Scorer,
-    captures: Sequence[Capture],
-    groups: Sequence[str],
+    captures: Captures,
     cut: Iterator[list[tuple[Crop, np.ndarray]] | str],
     batch_size: int,
-    sees: Sees,
-    one_person: bool,
+    choice: Choice,
 ) -> Collected:
+    sees, each = choice.sees, captures.each
     left_out: Counter[str] = Counter()
-    faces = _one_by_one(track(cut, "see live faces", total=len(captures), unit="file"), left_out)
+    faces = _one_by_one(track(cut, "see live faces", total=len(each), unit="file"), left_out)
     parts, numbers, looks, keys = [], [], [], set()
     while batch := list(islice(faces, batch_size)):
         parts.append(_embed(scorer, [crop for _, crop, _ in batch], sees))
@@ -241,15 +137,17 @@ def _see(
         keys |= {pixel_key(crop.pixels) for _, crop, _ in batch}
     if not parts:
         why = f": {left_out.most_common(1)[0][0].rstrip('.')}" if left_out else ""
-        raise AgfasError(f"None of the {len(captures)} live pictures shows a face that can be judged{why}.")
+        raise AgfasError(f"None of the {len(each)} live pictures shows a face that can be judged{why}.")
     kept, capture = np.unique(numbers, return_inverse=True)
-    names, group = np.unique([groups[number] for number in kept], return_inverse=True)
+    names, group = np.unique([captures.groups[number] for number in kept], return_inverse=True)
     hashes, thumbnails = zip(*looks, strict=True)
-    places = [captures[number].name for number in numbers]
+    places = [each[number].name for number in numbers]
     check_apart(group[capture], names.tolist(), places, Looks(np.array(hashes, np.uint64), np.stack(thumbnails)))
     odds, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("odds", "scores"))
     features = np.concatenate([part.features[sees] for part in parts])
-    return Collected(LiveFaces(odds, scores, features, capture, group, names.tolist(), len(keys), one_person), left_out)
+    return Collected(
+        LiveFaces(odds, scores, features, capture, group, names.tolist(), len(keys), choice.one_person), left_out
+    )
 
 
 def _one_by_one(

@@ -6,37 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast, get_args
 
-from pipelines.errors import AgfasError, nearest
+from pipelines.errors import AgfasError
 from pipelines.evaluation.settings import CALIBRATED_RULE
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
+from pipelines.verdict.calibration.captures import Captures, find_captures
+from pipelines.verdict.calibration.choice import Choice
 from pipelines.verdict.calibration.collect import collect
+from pipelines.verdict.calibration.enough import ENOUGH_FACES
 from pipelines.verdict.calibration.fit import Fitted, calibrate
-from pipelines.verdict.calibration.people import ENOUGH_FACES, check_share
 from pipelines.verdict.scorer import Scorer
-from pipelines.verdict.settings import About, Sees, ThresholdSettings
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How to calibrate.
-
-    Attributes:
-        bpcer: share of live pictures and videos that the threshold may reject.
-        threshold_only: choose the threshold alone; the score stays the detector's.
-        features: what the head's features are of: `face`, `cue` or `both`.
-        one_person: all pictures are of one person, and each folder or video is a session.
-        aligned: the pictures are aligned, square crops.
-        frames: of a video, evenly spaced in time.
-    """
-
-    bpcer: float = 0.05
-    threshold_only: bool = False
-    features: str = "both"
-    one_person: bool = False
-    aligned: bool = False
-    frames: int = 10
+from pipelines.verdict.settings import About, ThresholdSettings
 
 
 @dataclass(frozen=True)
@@ -54,21 +34,25 @@ class Calibrated:
     note: str = ""
 
 
-def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path, choice: Choice) -> Calibrated:
+def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path | Captures, choice: Choice) -> Calibrated:
     """Calibrate a detector on live pictures; an earlier calibration is replaced.
+
+    Args:
+        detector: a trained or a published one.
+        pictures: where they lie, see `pipelines.verdict.calibration.captures`, or what was found there.
+        choice: how.
 
     Raises:
         AgfasError: an unknown or senseless choice, or pictures that are too few or of no known persons.
     """
-    sees = _checked(detector, choice)
-    found = collect(
-        detector,
-        pictures,
-        aligned=choice.aligned,
-        one_person=choice.one_person,
-        frames=choice.frames,
-        sees=sees,
-    )
+    choice.check()
+    if choice.features is not None and detector.settings.cue is None:
+        raise AgfasError(
+            f"--features {choice.features} goes with a detector that has a cue beside the face. Leave it out."
+        )
+    sees = choice.sees
+    captures = pictures if isinstance(pictures, Captures) else find_captures(pictures, choice)
+    found = collect(detector, captures, choice)
     head, note = not choice.threshold_only, ""
     if head and found.faces.features.shape[1] < 2:
         head = False
@@ -80,18 +64,6 @@ def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path, choice: Choic
         )
     fitted = calibrate(found.faces, choice.bpcer, sees, head)
     return Calibrated(with_calibration(detector, fitted), found.left_out, note)
-
-
-def _checked(detector: FaceAntiSpoofing, choice: Choice) -> Sees:
-    if choice.features not in get_args(Sees):
-        raise AgfasError(f"--features {choice.features}: {nearest(choice.features, get_args(Sees))}")
-    if choice.features != "both" and (detector.settings.cue is None or choice.threshold_only):
-        why = "chooses no head" if choice.threshold_only else "goes with a detector that has a cue beside the face"
-        raise AgfasError(f"--features {choice.features} {why}. Leave it out.")
-    if choice.frames < 1:
-        raise AgfasError(f"--frames must be at least 1, not {choice.frames}.")
-    check_share(choice.bpcer)
-    return cast(Sees, choice.features)
 
 
 def with_calibration(detector: FaceAntiSpoofing, fitted: Fitted) -> FaceAntiSpoofing:

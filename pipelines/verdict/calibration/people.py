@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,8 @@ import numpy as np
 
 from pipelines.data.leaks import CORRELATION, correlations, neighbours
 from pipelines.errors import AgfasError
+from pipelines.verdict.calibration.enough import check_enough
 
-FEWEST_GROUPS = 5
-"""Persons (or sessions of one person) below which a threshold is refused; docs/calibrate.md has the measured table."""
-FEWEST_FACES = 100
-"""Different live faces below which no head is fitted."""
-ENOUGH_FACES = 500
-"""Below so many a head ranks faces better than the score, but its threshold may let more attacks through."""
 MOST_FOLDS = 20
 
 
@@ -68,31 +62,7 @@ class LiveFaces:
         Raises:
             AgfasError: too few persons, faces or captures, and what to do.
         """
-        check_share(bpcer)
-        what = "sessions of the person" if self.one_person else "persons"
-        if len(self.names) < FEWEST_GROUPS:
-            raise AgfasError(
-                f"The live pictures are of {len(self.names)} {what} ({_listed(self.names)}), and {FEWEST_GROUPS} are"
-                " needed: each is judged as one that the fit does not know, and with fewer the threshold says nothing"
-                f" of {'another day' if self.one_person else 'others'}. Add {what}, each in a folder of its own."
-            )
-        if head and self.different < FEWEST_FACES:
-            raise AgfasError(
-                f"The live pictures show {self.different} different faces, and a head needs {FEWEST_FACES}. Add"
-                " pictures or videos, or choose the threshold alone with --threshold-only."
-            )
-        fewest = math.ceil(1 / bpcer - 1e-9)
-        if len(self.group) < fewest:
-            raise AgfasError(
-                f"A BPCER of {100 * bpcer:g} % takes {fewest} pictures or videos, of which one may be rejected; here"
-                f" are {len(self.group)}. Add some, or ask for a higher --bpcer."
-            )
-
-
-def check_share(bpcer: float) -> None:
-    """Refuse what is no share of live faces to reject."""
-    if not 0 < bpcer < 0.5:
-        raise AgfasError(f"--bpcer {bpcer:g} must be above 0 and below 0.5: a share, such as 0.05 for 5 %.")
+        check_enough(self.names, len(self.group), self.different, bpcer, head=head, one_person=self.one_person)
 
 
 def check_apart(group: np.ndarray, names: Sequence[str], places: Sequence[str], looks: Looks) -> None:
@@ -130,7 +100,3 @@ class Looks:
 
     hashes: np.ndarray
     thumbnails: np.ndarray
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

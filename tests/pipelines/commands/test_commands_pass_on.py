@@ -18,7 +18,7 @@ from pipelines.hub import Push
 from pipelines.reproduce.request import Asked
 from pipelines.stages.detect import Place
 from pipelines.training.settings import DistillSettings
-from pipelines.verdict.calibration.model import Choice
+from pipelines.verdict.calibration.choice import Choice
 from pipelines.verdict.watching import Pace
 
 EXPERIMENT = Experiment()
@@ -66,12 +66,13 @@ def seen(monkeypatch) -> list[Any]:
         f"{stages}.prepare.run": 3,
         f"{stages}.prepare.read_recipe": "a recipe",
         f"{stages}.show.run": ["a line", "another"],
+        f"{stages}.detect.find": "files",
         f"{stages}.detect.open_detector": "a detector",
         f"{stages}.detect.run": lambda *_, **__: ("a verdict", 0),
         f"{stages}.detect.save_model": "saved",
         f"{stages}.watch.run": None,
-        f"{stages}.calibrate.open_places": ("a detector", Path("live")),
         f"{stages}.calibrate.run": "calibrated",
+        f"{stages}.distill.check": None,
         f"{stages}.distill.open_teacher": "a teacher",
         f"{stages}.distill.run": "taught",
         f"{stages}.demo.run": None,
@@ -98,10 +99,15 @@ def asked(**changes: Any) -> Asked:
     return Asked(**{"table": "agfas/IV", "configs": Path("configs/paper"), **changes})
 
 
-DETECT = {"aligned": False, "all_faces": False, "frames": 10, "json": False, "csv": None, "save": None}
+DETECT = {"aligned": False, "all_faces": False, "frames": None, "json": False, "csv": None, "save": None}
 OPENED = ["--run", "r", "--label", "l", "--fold", "f", "--published", "p", "--face-detector", "yunet"]
 OPENED += ["--weights", "w", "--face-weights", "x", "--parsing-weights", "y"]
-OPEN = ("detect.open_detector", Place(Path("r"), None, "p", "l", "f"), "yunet", Path("w"), Path("x"), Path("y"))
+PLACE = Place(Path("r"), None, "p", "l", "f")
+PARTS = {
+    "face_detector": "yunet", "weights": Path("w"), "face_weights": Path("x"), "parsing_weights": Path("y"),
+}  # fmt: skip
+NO_PARTS = dict.fromkeys(PARTS)
+OPEN = ("detect.open_detector", PLACE, PARTS)
 
 COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     "train-dfg": (["train-dfg", *GIVEN], [(*READ, None), ("chain.run", EXPERIMENT, "train-dfg")]),
@@ -226,7 +232,7 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     "show": (["show", "f"], [("show.run", Path("f"))]),
     "detect": (
         ["detect", "a", "b", *OPENED, "--aligned", "--all-faces", "--json", "--csv", "c", "--save", "s", "--frames=3"],
-        [OPEN, ("detect.run", [Path("a"), Path("b")], "a detector",
+        [("detect.find", [Path("a"), Path("b")], 3), OPEN, ("detect.run", "files", "a detector",
                 {"aligned": True, "all_faces": True, "frames": 3, "json": True, "csv": Path("c"), "save": Path("s")})],
     ),
     "detect before a camera": (
@@ -240,33 +246,34 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     ),
     "detect with a model": (
         ["detect", "a", "--model", "m"],
-        [("detect.open_detector", Place(None, Path("m"), None, None, None), None, None, None, None),
-         ("detect.run", [Path("a")], "a detector", DETECT)],
+        [("detect.find", [Path("a")], None),
+         ("detect.open_detector", Place(None, Path("m"), None, None, None), NO_PARTS),
+         ("detect.run", "files", "a detector", DETECT)],
     ),
     "save-model": (
         ["save-model", "r", "--out", "o", *OPENED[2:]], [OPEN, ("detect.save_model", "a detector", O)]
     ),
     "calibrate": (
         ["calibrate", "m", "live", "--out", "o"],
-        [("calibrate.open_places", [Path("m"), Path("live")], Place(), None, None, None, None),
-         ("calibrate.run", "a detector", Path("live"), O, Choice())],
+        [("calibrate.run", [Path("m"), Path("live")], Place(), O, Choice(), NO_PARTS)],
     ),
     "calibrate with every option": (
         ["calibrate", "live", "--out", "o", *OPENED, "--bpcer=0.1", "--threshold-only", "--features", "cue",
          "--aligned", "--one-person", "--frames=3"],
-        [("calibrate.open_places", [Path("live")], *OPEN[1:]),
-         ("calibrate.run", "a detector", Path("live"), O, Choice(0.1, True, "cue", True, True, 3))],
+        [("calibrate.run", [Path("live")], PLACE, O, Choice(0.1, True, "cue", True, True, 3), PARTS)],
     ),
     "distill": (
         ["distill", "m", "--faces", "f", "--out", "o"],
-        [("distill.open_teacher", Path("m"), None, None, None, None, None),
+        [("distill.check", Path("f"), O),
+         ("distill.open_teacher", Path("m"), None, None, None, None, None),
          ("distill.run", "a teacher", Path("f"), O, DistillSettings())],
     ),
     "distill with every option": (
         ["distill", "r", "--faces", "f", "--out", "o", "--steps=5", "--size=64", "--per-face=2", "--temperature=3",
          "--seed=4", "--label", "l", "--fold", "g", "--face-detector", "yunet", "--weights", "w",
          "--parsing-weights", "y"],
-        [("distill.open_teacher", Path("r"), "l", "g", "yunet", Path("w"), Path("y")),
+        [("distill.check", Path("f"), O),
+         ("distill.open_teacher", Path("r"), "l", "g", "yunet", Path("w"), Path("y")),
          ("distill.run", "a teacher", Path("f"), O,
           DistillSettings(steps=5, size=64, per_face=2, temperature=3, seed=4))],
     ),
@@ -338,7 +345,7 @@ def test_the_page_is_served_with_a_detector_that_is_opened_late(seen, alone):
     assert rest[4].__name__ == "echo"
     seen.clear()
     assert opened() == "a detector"
-    assert seen == [(OPEN[0], Place(), None, None, None, None) if alone else OPEN]
+    assert seen == [(OPEN[0], Place(), NO_PARTS) if alone else OPEN]
 
 
 @pytest.mark.parametrize("words", [["--gpu", "h100"], ["--gpus", "2"]])

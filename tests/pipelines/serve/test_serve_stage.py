@@ -19,7 +19,7 @@ KEY = "0123456789abcdef"
 
 
 @pytest.fixture
-def served(monkeypatch) -> list[tuple]:
+def served(monkeypatch, tmp_path) -> list[tuple]:
     """What would have been served; ends as by Ctrl-C."""
     calls: list[tuple] = []
 
@@ -28,6 +28,7 @@ def served(monkeypatch) -> list[tuple]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(server, "serve", serve)
+    (tmp_path / "anti_spoofing.json").touch()
     monkeypatch.delenv("AGFAS_API_KEY", raising=False)
     monkeypatch.setattr(stage, "check_address", lambda host, port: host != "0.0.0.0")
     return calls
@@ -55,7 +56,7 @@ def test_strangers_need_a_key(served, tmp_path, monkeypatch):
 
 
 def test_the_model_is_a_folder_and_the_packages_are_named(served, tmp_path, monkeypatch):
-    with pytest.raises(AgfasError, match=r"is no folder. Give a folder of `agfas save-model` or `agfas export`"):
+    with pytest.raises(AgfasError, match=r"No folder at .*absent. Give one that `agfas save-model`"):
         stage.run(Serving(str(tmp_path / "absent")), Limits(), "localhost", 8000)
     monkeypatch.setitem(sys.modules, "pipelines.serve.server", None)
     with pytest.raises(AgfasError, match=r'Run: pip install "agfas\[serve\]"'):
@@ -116,6 +117,7 @@ def test_the_front_loads_no_torch():
 
 def test_a_model_of_the_hub_is_fetched_once_for_all_workers(monkeypatch, tmp_path):
     seen = []
+    (tmp_path / "settings.json").touch()
     monkeypatch.setattr(stage, "local_model", lambda given: tmp_path if given == "me/pad" else None)
     monkeypatch.setattr("pipelines.serve.server.serve", lambda serving, *rest: seen.append(serving))
     stage.run(Serving("me/pad", 3), Limits(), "localhost", 8000, say=lambda line: None)

@@ -191,11 +191,10 @@ def test_pictures_are_judged_in_batches_between_videos(monkeypatch, capsys):
     names = ["a.png", "b.png", "c.png", "d.mp4", "e.png"]
     found = detect.Found([detect.Medium(Path(name), name) for name in names])
     found.media.insert(4, detect.Medium(Path("x"), "x", "no picture"))
-    monkeypatch.setattr(detect, "find_media", lambda paths: found)
     monkeypatch.setattr(detect, "as_table", lambda verdicts, settings, notes: f"{verdicts} {settings} {notes}")
     monkeypatch.setattr(detect, "as_json", lambda *given: given)
     monkeypatch.setattr(detect, "count_refused", lambda verdicts: len(verdicts) - 5)
-    text, refused = detect.run([], Detector(), aligned=True, frames=3)
+    text, refused = detect.run(found, Detector(), aligned=True, frames=3)
     how = {"aligned": True, "all_faces": False, "panels": False}
     assert seen == [
         (["a.png", "b.png"], how), (["c.png"], how), ("d.mp4", 3, how), ("x", "no picture"), (["e.png"], how)
@@ -206,13 +205,13 @@ def test_pictures_are_judged_in_batches_between_videos(monkeypatch, capsys):
     found.media[1:] = []
     found.links = 2
     found.others.update({".txt": 2, "no ending": 1})
-    answer, _ = detect.run([], Detector(), all_faces=True, json=True)
+    answer, _ = detect.run(found, Detector(), all_faces=True, json=True)
     assert seen[-1] == (["a.png"], {"aligned": False, "all_faces": True, "panels": False})
     said = "left out: 3 files that are neither pictures nor videos by name (.txt, no ending) and 2 links, which are not"
     assert answer == (["a.png!"], "settings", f"{said} followed", [None])
     assert capsys.readouterr().err == ""
     with pytest.raises(AgfasError, match=r"--frames must be at least 1, not 0\."):
-        detect.run([], Detector(), frames=0)
+        detect.find([], frames=0)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,11 @@ from pipelines.export.predict import Model
 from pipelines.stages import calibrate as stage
 from pipelines.stages.detect import Place
 from pipelines.verdict import FaceAntiSpoofing
-from pipelines.verdict.calibration.collect import collect
+from pipelines.verdict.calibration.captures import list_captures
+from pipelines.verdict.calibration.choice import Choice
+from pipelines.verdict.calibration.collect import Collected, collect
 from pipelines.verdict.calibration.head import embed
-from pipelines.verdict.calibration.model import Choice, calibrate_detector
+from pipelines.verdict.calibration.model import calibrate_detector
 from pipelines.verdict.crops import Loaded
 
 ALIGNED = Choice(aligned=True)
@@ -41,6 +43,11 @@ def write_people(folder: Path, persons: int = 5, each: int = 21) -> Path:
         person.mkdir(parents=True, exist_ok=True)
         Image.fromarray(crop).save(person / f"{number}.png", compress_level=1)
     return folder
+
+
+def see(detector: FaceAntiSpoofing, source: Path, choice: Choice = ALIGNED) -> Collected:
+    """Every face of a source, however few."""
+    return collect(detector, list_captures(source, choice), choice)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +149,7 @@ def test_a_head_sees_the_face_the_cue_or_both(pictures):
     assert made.settings.calibration.sees == made.scorer.head.sees == "cue"
 
 
-def test_an_exported_model_gives_the_same_verdicts(made, saved, tmp_path):
+def test_an_exported_model_gives_the_same_verdicts(made, saved, pictures, tmp_path):
     export_folder(FaceAntiSpoofing.from_pretrained(saved), tmp_path / "exported", some_faces, aligned_only=True)
     again, alone = FaceAntiSpoofing.from_pretrained(tmp_path / "exported"), Model(tmp_path / "exported")
     for number in range(3):
@@ -154,19 +161,19 @@ def test_an_exported_model_gives_the_same_verdicts(made, saved, tmp_path):
         answer = alone(a_face(number), aligned=True)
         assert (answer.verdict, answer.reason) == (expected.verdict, expected.reason)
     with pytest.raises(AgfasError, match="gives no features"):
-        collect(again, tmp_path)
+        see(again, pictures)
 
 
 def test_pictures_that_cannot_be_used_are_counted(pictures, tmp_path):
     (tmp_path / "p0").mkdir()
     (tmp_path / "p0" / "text.png").write_text("no picture")
     (tmp_path / "p0" / "face.png").write_bytes(next((pictures / "p0").iterdir()).read_bytes())
-    found = collect(untrained("resnet18"), tmp_path, aligned=True)
+    found = see(untrained("resnet18"), tmp_path)
     assert found.faces.different == 1
     assert sum(found.left_out.values()) == 1
     (tmp_path / "p0" / "face.png").unlink()
     with pytest.raises(AgfasError, match="None of the 1 live pictures shows a face"):
-        collect(untrained("resnet18"), tmp_path, aligned=True)
+        see(untrained("resnet18"), tmp_path)
 
 
 def test_persons_come_from_folders_lists_and_datasets(pictures, tmp_path):
@@ -174,16 +181,19 @@ def test_persons_come_from_folders_lists_and_datasets(pictures, tmp_path):
     rows = [f"{path},live,{path.parent.name}" for path in sorted(pictures.rglob("*.png"))[:30]]
     attack = pictures / "p4" / "104.png"
     (tmp_path / "list.csv").write_text("\n".join(["path,label,subject", *rows, f"{attack},print,p9"]))
-    found = collect(detector, tmp_path / "list.csv", aligned=True).faces
+    found = see(detector, tmp_path / "list.csv").faces
     assert (list(found.names), len(found.odds)) == (["p0", "p1"], 30)
     with pytest.raises(AgfasError, match=r"names 2 persons \(p0, p1\): leave --one-person out"):
-        collect(detector, tmp_path / "list.csv", aligned=True, one_person=True)
+        see(detector, tmp_path / "list.csv", Choice(aligned=True, one_person=True))
     write_faces(tmp_path / "faces", size=SIZE)
     with pytest.raises(AgfasError, match="untrained was trained on"):  # by the fingerprint that both have
-        collect(detector, tmp_path / "faces")
+        see(detector, tmp_path / "faces", Choice())
     other = ABOUT.model_copy(update={"dataset_fingerprint": "another"})
     strange = FaceAntiSpoofing(detector.settings, detector.scorer, lambda: other)
-    found = collect(strange, tmp_path / "faces").faces
+    for words, choice in (("--aligned is for pictures", ALIGNED), ("--frames is for", Choice(frames=10))):
+        with pytest.raises(AgfasError, match=words):
+            see(strange, tmp_path / "faces", choice)
+    found = see(strange, tmp_path / "faces", Choice()).faces
     assert all("/" in name for name in found.names)
     assert len(found.group) == 24  # live videos, of 60 faces
 
@@ -202,16 +212,16 @@ def test_a_source_without_persons_is_refused(pictures, tmp_path):
     (tmp_path / "loose").mkdir()
     (tmp_path / "loose" / "a.png").write_bytes(picture)
     with pytest.raises(AgfasError, match="of no known person: put every person's"):
-        collect(detector, tmp_path / "loose", aligned=True)
+        see(detector, tmp_path / "loose")
     with pytest.raises(AgfasError, match="of no known session"):
-        collect(detector, tmp_path / "loose", aligned=True, one_person=True)
+        see(detector, tmp_path / "loose", Choice(aligned=True, one_person=True))
     with pytest.raises(AgfasError, match=r"is a file. Give a folder"):
-        collect(detector, tmp_path / "loose" / "a.png")
+        see(detector, tmp_path / "loose" / "a.png")
     for name in ("live", "print"):
         (tmp_path / "classes" / name / "ann").mkdir(parents=True)
         (tmp_path / "classes" / name / "ann" / "a.png").write_bytes(picture)
     with pytest.raises(AgfasError, match=r"folders of classes \(live, print\).*Give .*classes/live"):
-        collect(detector, tmp_path / "classes", aligned=True)
+        see(detector, tmp_path / "classes")
 
 
 def test_one_picture_in_two_folders_is_refused(pictures, tmp_path):
@@ -219,7 +229,7 @@ def test_one_picture_in_two_folders_is_refused(pictures, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes((pictures / "p0" / "0.png").read_bytes())
     with pytest.raises(AgfasError, match=r"\(ann\) and .* \(bob\) are nearly the same"):
-        collect(untrained("resnet18"), tmp_path, aligned=True)
+        see(untrained("resnet18"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +237,8 @@ def test_one_picture_in_two_folders_is_refused(pictures, tmp_path):
     [
         (Choice(features="eyes"), "--features eyes"),
         (Choice(features="cue"), "goes with a detector that has a cue"),
+        (Choice(features="both"), "goes with a detector that has a cue"),
+        (Choice(features="both", threshold_only=True), "--features both is of a head, and --threshold-only makes"),
         (Choice(frames=0), "--frames must be at least 1"),
         (Choice(bpcer=5), "--bpcer 5 must be above 0 and below 0.5"),
     ],
@@ -238,9 +250,11 @@ def test_senseless_choices_are_refused(choice, words, pictures):
 
 def test_the_command_saves_and_says_what_was_attained(pictures, tmp_path, monkeypatch):
     detector = untrained("resnet18")
-    monkeypatch.setattr(stage, "open_detector", lambda place, *_: (place, detector)[1])
-    opened = stage.open_places([Path("model"), pictures], Place())
+    asked = []
+    monkeypatch.setattr(stage, "open_detector", lambda *given: asked.append(given) or detector)
+    opened = ([Path("model"), pictures], Place())
     said = stage.run(*opened, tmp_path / "out", ALIGNED)
+    assert asked == [(Place(model=Path("model")), None, None, None, None)]
     assert said.startswith("Fewer than 500 different faces")
     assert "live where the score is at least" in said
     assert "of 105 live pictures and videos, each person at the threshold of the others" in said
@@ -255,7 +269,7 @@ def test_the_command_saves_and_says_what_was_attained(pictures, tmp_path, monkey
 @pytest.mark.parametrize(("places", "place"), [(["live"], Place()), (["m", "live"], Place(published="minifasnet"))])
 def test_a_command_without_a_detector_or_with_two_is_refused(places, place):
     with pytest.raises(AgfasError, match="Give MODEL and LIVE_PICTURES"):
-        stage.open_places([Path(name) for name in places], place)
+        stage.run([Path(name) for name in places], place, Path("out"), Choice())
 
 
 def test_a_detector_without_features_has_its_threshold_chosen(pictures):
@@ -293,7 +307,7 @@ def test_a_video_is_one_capture_of_several_faces(tmp_path):
         write_video(tmp_path / name / "clip.mp4", 6, picture=lambda frame, first=9 + 90 * number: noise(first + frame))
     detector = untrained("resnet18")
     detector.loaded = Loaded(Middle())
-    found = collect(detector, tmp_path, frames=3).faces
+    found = see(detector, tmp_path, Choice(frames=3)).faces
     assert (len(found.odds), len(found.group), found.different) == (6, 2, 6)
 
 

@@ -136,6 +136,7 @@ def test_a_stream_that_cannot_be_opened_is_one_sentence(root, agfas):
         (["rtsp://h/a", "--save", "out"], "--save is for files"),
         (["rtsp://h/a", "--aligned"], "--aligned is for files"),
         (["rtsp://h/a", "--frames", "3"], "--frames is for files"),
+        (["rtsp://h/a", "--frames", "10"], "--frames is for files"),  # as many as without the option
         (["photo.jpg", "--every", "2"], "--every is for a camera or stream; these are files."),
         (["photo.jpg", "--for", "2"], "--for is for a camera or stream"),
         (["0", "--every", "0"], "every must be a number above 0, not 0.0."),
