@@ -251,7 +251,7 @@ def _step(model: type[BaseModel], part: str) -> list[type[BaseModel]]:
     if part in model.model_fields:
         return _models_in(model.model_fields[part].annotation)
     tag = model.model_fields.get("name")
-    return [model] if tag is not None and part in str(tag.annotation) else []
+    return [model] if tag is not None and part in get_args(tag.annotation) else []
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

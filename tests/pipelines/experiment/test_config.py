@@ -87,6 +87,7 @@ def test_a_block_without_its_name_is_the_default_one():
         ("cue.form=residuals", ["residuals", "residual"]),
         ("cue.timestep=1000", ["cue.timestep", "1000", "999"]),
         ("data.subjekts=3", ["subjekts", "did you mean 'subjects'"]),
+        ("class=3", ["unknown key 'class'", "Allowed: cue, data"]),
         ("generator.autoencoder.patchsize=3", ["patchsize", "did you mean 'patch_size'"]),
         ("data.name=synthetik", ["synthetik", "synthetic"]),
         ("seed=-1", ["seed", "-1"]),
