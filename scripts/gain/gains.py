@@ -157,9 +157,9 @@ def trend(losses: Sequence[float], rows: Sequence[Judged], metric: str, seed: in
     observed = sign * np.stack([row.observed for row in rows])
     drawn = sign * np.stack([_with_seeds(row.drawn, seed) for row in rows])
     exact = any(row.few for row in rows)
-    estimates = [_combination(each, observed, drawn, rows if exact else (), sign) for each in (weights, ends)]
+    slope, rise = (_combination(each, observed, drawn, rows if exact else (), sign) for each in (weights, ends))
     rising = float((np.diff(drawn[order], axis=0) > 0).all(axis=0).mean())
-    return Trend(*estimates, rising, len(losses))
+    return Trend(slope, rise, rising, len(losses))
 
 
 def _combination(

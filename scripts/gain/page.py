@@ -104,8 +104,7 @@ def _panel(axes: Axes, lines: Table, known: dict[str, dict[str, Any]], what: str
             axes.errorbar(shift, y, (below, above), fmt="o-", color=f"C{number}", capsize=3, ms=4, label=words)
     axes.axhline(0, color="0.5", lw=0.8, ls="--")
     axes.invert_xaxis()
-    axes.set(xlabel=f"{label}, better to the right")
-    axes.xaxis.label.set_size(8)
+    axes.set_xlabel(f"{label}, better to the right", fontsize=8)
     if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         axes.set_ylabel("gain in AUC (points)")
 
