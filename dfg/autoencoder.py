@@ -88,9 +88,13 @@ def encode_posterior(autoencoder: Autoencoder, image: torch.Tensor) -> tuple[tor
 
 def decode_latents(autoencoder: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
     """Decode scaled latents (B, C, h, w) to faces (B, 3, H, W), float32 clamped to [-1, 1]."""
+    return decode_unclamped(autoencoder, latents).clamp(-1, 1)
+
+
+def decode_unclamped(autoencoder: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
+    """As `decode_latents`, but values beyond [-1, 1] are kept."""
     scale, shift = _scale_and_shift(autoencoder)
-    sample = autoencoder.decode((latents / scale + shift).to(autoencoder.dtype)).sample
-    return sample.float().clamp(-1, 1)
+    return autoencoder.decode((latents / scale + shift).to(autoencoder.dtype)).sample.float()
 
 
 @torch.no_grad()

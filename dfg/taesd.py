@@ -21,7 +21,8 @@ from dfg.state_dict import read_state_dict
 _WIDTH = 64
 _GROUPS = 4
 _BLOCKS_PER_STAGE = 3
-_HALVINGS = 3
+HALVINGS = 3
+"""How often the encoder halves the sides."""
 
 
 class TaesdBlock(nn.Module):
@@ -109,8 +110,8 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -
 
 def _encoder(latent_channels: int, pooled: bool) -> nn.Sequential:
     layers: list[nn.Module] = [_conv(3), TaesdBlock(False)]
-    for stage in range(_HALVINGS):
-        deepest = stage == _HALVINGS - 1
+    for stage in range(HALVINGS):
+        deepest = stage == HALVINGS - 1
         layers.append(_conv(stride=2, bias=False))
         layers += [TaesdBlock(pooled and deepest) for _ in range(_BLOCKS_PER_STAGE)]
     return nn.Sequential(*layers, _conv(out_channels=latent_channels))
@@ -118,7 +119,7 @@ def _encoder(latent_channels: int, pooled: bool) -> nn.Sequential:
 
 def _decoder(latent_channels: int, pooled: bool) -> nn.Sequential:
     layers: list[nn.Module] = [SoftClamp(), _conv(latent_channels), nn.ReLU()]
-    for stage in range(_HALVINGS):
+    for stage in range(HALVINGS):
         layers += [TaesdBlock(pooled and stage == 0) for _ in range(_BLOCKS_PER_STAGE)]
         layers += [nn.Upsample(scale_factor=2), _conv(bias=False)]
     return nn.Sequential(*layers, TaesdBlock(False), _conv(out_channels=3))

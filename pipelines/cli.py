@@ -47,6 +47,7 @@ COMMANDS = (
     pictures.simulate,
     pictures.show,
     experiments.train_dfg,
+    experiments.train_tiny_autoencoder,
     experiments.inspect_dfg,
     experiments.cues,
     sharing.export_cues,
@@ -73,7 +74,7 @@ COMMANDS = (
 TOGETHER = {
     *(pictures.synth, pictures.simulate, experiments.train_dfg, experiments.inspect_dfg, experiments.cues),
     *(experiments.train, experiments.evaluate, experiments.sweep, experiments.quickstart, experiments.reproduce),
-    experiments.probe,
+    *(experiments.probe, experiments.train_tiny_autoencoder),
 }
 # What runs a model, on a device that can be chosen.
 COMPUTING = {

@@ -16,6 +16,7 @@ PUBLISHER = "its publisher's; the configuration names none"
 _KNOWN = (
     ("stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
     ("sd-vae-ft", "MIT"),
+    ("madebyollin/tae", "MIT"),
     ("vit_base_patch16_224.orig_in21k", "Apache-2.0"),
     ("resnet18.tv_in1k", "BSD-3-Clause"),
     ("dinov2", "Apache-2.0"),

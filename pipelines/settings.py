@@ -90,10 +90,12 @@ class Content:
     Attributes:
         subfolder: name of the field that says where the files are in that place.
         suffixes: of the files that count.
+        words: values that name no place, whatever lies there.
     """
 
     subfolder: str = ""
     suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
+    words: tuple[str, ...] = ()
 
 
 def decisive(settings: BaseModel, block: str) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def decisive(settings: BaseModel, block: str) -> dict[str, Any]:
         elif isinstance(value, BaseModel):
             content[name] = decisive(value, f"{block}.{name}")
         for mark in field.metadata:
-            if isinstance(mark, Content) and value is not None:
+            if isinstance(mark, Content) and value is not None and value not in mark.words:
                 content |= _by_content(settings, block, name, mark)
     return content
 
@@ -141,8 +143,9 @@ def with_absolute_paths(settings: Block) -> Block:
     """The same settings with every place on this machine as an absolute path, for a process in another folder."""
     changes = {}
     for name, field in type(settings).model_fields.items():
-        is_place = any(isinstance(mark, Content) for mark in field.metadata)
-        changes[name] = _absolute(getattr(settings, name), is_place)
+        value = getattr(settings, name)
+        marks = [mark for mark in field.metadata if isinstance(mark, Content)]
+        changes[name] = _absolute(value, any(value not in mark.words for mark in marks))
     return settings.model_copy(update=changes)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipelines.artefacts.faces import Columns, dataset_id, judged_rows
 from pipelines.artefacts.models import on_device
-from pipelines.artefacts.runs import generator_done, load_maker
+from pipelines.artefacts.autoencoders import autoencoder_of_cue, load_restorer
+from pipelines.artefacts.runs import generator_done
 from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER
 from pipelines.errors import AgfasError
@@ -34,8 +35,8 @@ def open_sweep(experiment: Experiment, timesteps: Sequence[int]) -> CueSweep:
     if experiment.cue.is_custom:
         return as_sweep(open_source(experiment.cue))
     done = generator_done(experiment)
-    maker = on_device(load_maker(experiment))
-    return sweep_of(experiment.cue, maker, timesteps, done["weights_sha256"], done.get("autoencoder_sha256", ""))
+    maker = on_device(load_restorer(experiment))
+    return sweep_of(experiment.cue, maker, timesteps, done["weights_sha256"], autoencoder_of_cue(experiment, done))
 
 
 def store_folders(
@@ -65,11 +66,9 @@ def _store_folders(experiment: Experiment, keys: list[str], timesteps: Sequence[
     workspace, cue = Workspace(experiment), experiment.cue
     done = {} if cue.is_custom else generator_done(experiment)
     maker, dataset, size = experiment.generator.name, dataset_id(experiment, keys), (workspace.size, workspace.size)
-    folders = {}
+    autoencoder, folders = autoencoder_of_cue(experiment, done), {}
     for timestep in timesteps:
-        is_autoencoder = maker == "dfg" and timestep == AUTOENCODER
-        weights = done.get("autoencoder_sha256" if is_autoencoder else "weights_sha256", "")
-        restoration = cue_restoration(cue, maker, weights, timestep)
+        restoration = cue_restoration(cue, maker, done.get("weights_sha256", ""), timestep, autoencoder)
         folders[timestep] = workspace.cues() / fingerprint(store_identity(restoration, dataset, size))
     return folders
 

@@ -58,6 +58,26 @@ def train_dfg(
     _run_stages(config, overrides, output, dry_run, last="train-dfg", gpu=gpu, gpus=gpus)
 
 
+def train_tiny_autoencoder(
+    config: Config, overrides: Overrides = None, output: Output = None, dry_run: DryRun = False
+) -> None:
+    """Train a small autoencoder with the latents of the generator's own.
+
+    With `cue.autoencoder=trained` it encodes and decodes in its place. It learns from live faces alone, and ends with
+    how well it does so on faces that it was not trained on.
+
+    \b
+    Examples:
+      agfas train-tiny-autoencoder loo
+      agfas train-tiny-autoencoder dfg_compact tiny_autoencoder.loop.steps=20000
+      agfas cues dfg_compact cue.autoencoder=trained cue.calls=1
+    """
+    from pipelines.stages import train_tiny_autoencoder as stage
+
+    experiment = _read(config, overrides, output)
+    stage.print_plan(experiment) if dry_run else stage.run_alone(experiment)
+
+
 def inspect_dfg(
     config: Config,
     overrides: Overrides = None,

@@ -235,7 +235,7 @@ def calls_of_grid(sampler: str, timestep: int, num_inference_steps: int) -> int:
 def _filled(experiment: Experiment, timesteps: Sequence[int], all_faces: bool) -> bool:
     """Whether the stores of every t are complete."""
     workspace = Workspace(experiment)
-    if not workspace.faces.is_dir() or not (experiment.cue.is_custom or workspace.has_generator()):
+    if not workspace.faces.is_dir() or not (experiment.cue.is_custom or workspace.has_makers()):
         return False
     folders = store_folders(experiment, face_columns(experiment), timesteps or (AUTOENCODER,), all_faces)
     return all(map(is_whole, folders.values()))

@@ -15,6 +15,7 @@ from pipelines.cues.custom import open_source
 from pipelines.cues.settings import (
     AUTOENCODER,
     MAKERS,
+    OWN,
     WITH_TIMESTEP,
     AncestralSettings,
     AutoencodedSettings,
@@ -38,32 +39,41 @@ def settings_read(maker: str, timestep: int) -> type[Strict]:
     return AncestralSettings if maker in WITH_TIMESTEP else Strict
 
 
-def restoration_identity(settings: Strict, maker: str, weights: str, timestep: int, **options: Any) -> dict[str, Any]:
+def restoration_identity(
+    settings: Strict, maker: str, weights: str, timestep: int, autoencoder: str = "", **options: Any
+) -> dict[str, Any]:
     """Everything that decides a restoration beside the face, in JSON's types.
 
     Args:
         settings: a `CueSettings`, or the class of settings that the maker reads.
         maker: `dfg` or the name of a baseline.
-        weights: names what restores: the hash of its files, of the autoencoder's alone at t = 0. The files hold the
-            noise schedule too.
+        weights: names what restores: the hash of its files. They hold the noise schedule too.
         timestep: 0 for the autoencoder alone and for baselines without noise.
+        autoencoder: names what encodes and decodes for `dfg`, the generator's own or `cue.autoencoder`: the hash of its
+            files alone. Default: `weights`.
         options: further facts that decide the bytes.
     """
-    names = settings_read(maker, timestep).model_fields
+    # `cue.autoencoder` says where the weights lie; they enter by what they hold.
+    names = [name for name in settings_read(maker, timestep).model_fields if name != "autoencoder"]
     read = {name: getattr(settings, name) for name in names if enters_names(settings, name)}
     noised = {"timestep": timestep, "seed_rule": SEED_RULE} if timestep else {}
-    name = "autoencoder" if maker == "dfg" and timestep == AUTOENCODER else maker
-    return {"name": name, "weights": weights, **read, **noised, **options}
+    if maker == "dfg" and timestep == AUTOENCODER:
+        return {"name": "autoencoder", "weights": autoencoder or weights, **read, **options}
+    replaced = maker == "dfg" and getattr(settings, "autoencoder", OWN) != OWN
+    smaller = {"autoencoder": autoencoder} if replaced else {}
+    return {"name": maker, "weights": weights, **read, **noised, **smaller, **options}
 
 
-def cue_restoration(cue: CueSettings, maker: str, weights: str, timestep: int) -> dict[str, Any]:
+def cue_restoration(
+    cue: CueSettings, maker: str, weights: str, timestep: int, autoencoder: str = ""
+) -> dict[str, Any]:
     """Everything that decides the restorations of a cue; of a custom source, what it says of itself.
 
     Arguments as of `restoration_identity`.
     """
     if cue.is_custom:
         return open_source(cue).fingerprint()
-    return restoration_identity(cue, maker, weights, timestep)
+    return restoration_identity(cue, maker, weights, timestep, autoencoder)
 
 
 def store_identity(restoration: dict[str, Any], dataset: str, image_size: Sequence[int]) -> dict[str, Any]:
@@ -83,7 +93,7 @@ def store_identity(restoration: dict[str, Any], dataset: str, image_size: Sequen
     }
 
 
-def input_identity(cue: CueSettings, maker: str, generator: str) -> dict[str, Any]:
+def input_identity(cue: CueSettings, maker: str, generator: str, autoencoder: str = "") -> dict[str, Any]:
     """Everything that decides the cues that a detector is given, beside the faces.
 
     Args:
@@ -91,6 +101,7 @@ def input_identity(cue: CueSettings, maker: str, generator: str) -> dict[str, An
         maker: `generator.name`.
         generator: names the generator and its training, as its folder does; so a detector has its name before the
             generator's weights exist.
+        autoencoder: names `cue.autoencoder` in the same way. Default: it is the generator's own.
     """
     return {
         # `dfg_no_identity` is the source `dfg`; the generator's own name says whether it has an identity.
@@ -99,5 +110,5 @@ def input_identity(cue: CueSettings, maker: str, generator: str) -> dict[str, An
         "normalize": cue.normalize,
         "mask": cue.mask,
         "seed": cue.seed,
-        "restorations": [cue_restoration(cue, maker, generator, t) for t in cue.timesteps_by(maker)],
+        "restorations": [cue_restoration(cue, maker, generator, t, autoencoder) for t in cue.timesteps_by(maker)],
     }

@@ -6,18 +6,22 @@ A class holds exactly the settings that one kind of restoration reads, so that t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dfg.baselines import BASELINES, BASELINES_WITH_TIMESTEP
 from oanet.names import CUE_FORMS, CUE_FORMS_WITH_AUTOENCODED
 from oanet.registry import Registry
 from pipelines.errors import nearest
-from pipelines.settings import Added, Strict
+from pipelines.settings import Added, Content, Strict
 
 AUTOENCODER = 0
 """The t of the control that encodes and decodes without noise."""
+
+OWN, TRAINED = "generator", "trained"
+"""Values of `cue.autoencoder` that are no place: the generator's own, and a small one distilled from it."""
 
 MAKERS: dict[str, str] = {"dfg": "dfg", "dfg_no_identity": "dfg", **{name: name for name in BASELINES}}
 """The `generator.name` that each source of restorations needs."""
@@ -43,6 +47,12 @@ BUILTIN_SOURCES: tuple[str, ...] = (*RESTORING, *CONTROLS)
 class AutoencodedSettings(Strict):
     """What the reconstruction by the autoencoder alone (t = 0) reads."""
 
+    autoencoder: Annotated[str, Added(), Content(words=(OWN, TRAINED))] = Field(
+        OWN,
+        description="What encodes and decodes: the `generator`'s own autoencoder; `trained`, a small one distilled from"
+        " it (`tiny_autoencoder`); or one with the same latents, by its folder or its id of the hub, such as"
+        " madebyollin/taesd for Stable Diffusion 1.5's.",
+    )
     autoencoder_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Number type of the autoencoder; its rounding shows in the picture, so measure it first."
     )
@@ -50,6 +60,13 @@ class AutoencodedSettings(Strict):
     tf32: Annotated[bool, Added()] = Field(
         False, description="On a GPU, products of float32 numbers in TF32: faster, to three digits."
     )
+
+    @field_validator("autoencoder")
+    @classmethod
+    def _a_word_or_a_place(cls, given: str) -> str:
+        if given not in (OWN, TRAINED) and "/" not in given and not Path(given).is_dir():
+            raise ValueError(f"{nearest(given, [OWN, TRAINED])} Or a folder, or an id of the hub as USER/NAME")
+        return given
 
 
 class AncestralSettings(Strict):

@@ -17,6 +17,7 @@ from pipelines.cues.custom import CueSource
 from pipelines.cues.identity import restoration_identity
 from pipelines.cues.settings import (
     AUTOENCODER,
+    OWN,
     WITH_TIMESTEP,
     AncestralSettings,
     CueSettings,
@@ -71,15 +72,15 @@ class DfgSweep:
         timesteps: of the sampler's grid; 0 for the autoencoder alone.
         weights_sha256: of the saved pipeline, by `pipelines.fingerprint.folder_sha256`.
         autoencoder_sha256: of the autoencoder alone, for t = 0: another generator with the same autoencoder shares this
-            control.
+            control. With `settings.autoencoder`, of what has taken the place of the generator's own.
         settings: everything else that decides the restorations. With `samples` above 1, restorations from the streams
             seed, seed + 1, ... are averaged: the noise that one restoration leaves is most of a small generator's
             cue, and the mean of four has half of it.
         condition: `identity`, or `none` for zero tokens, the only choice of a pipeline without encoder.
 
     Raises:
-        AgfasError: no t, a repeated one, one off the grid, t = 0 without `autoencoder_sha256`, or options that exclude
-            each other.
+        AgfasError: no t, a repeated one, one off the grid, an autoencoder without a name, or options that exclude each
+            other.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class DfgSweep:
         check_timesteps(self.timesteps)
         if AUTOENCODER in self.timesteps and autoencoder_sha256 is None:
             raise AgfasError("t = 0 is the autoencoder alone: give autoencoder_sha256 to name its store.")
+        if settings.autoencoder != OWN and autoencoder_sha256 is None:
+            raise AgfasError("another autoencoder than the generator's own makes other cues: give autoencoder_sha256.")
         self._check()
 
     def _check(self) -> None:
@@ -118,11 +121,11 @@ class DfgSweep:
 
     def fingerprint(self, timestep: int) -> dict[str, Any]:
         """Everything that decides the restoration at one t."""
-        if timestep == AUTOENCODER:
-            return restoration_identity(self.settings, "dfg", str(self.autoencoder_sha256), timestep)
         # The weights decide whether there is an encoder; only zero tokens in spite of one need an entry.
-        forced = {} if self.pipeline.identity_encoder is None or self.condition == "identity" else {"condition": "none"}
-        return restoration_identity(self.settings, "dfg", self.weights_sha256, timestep, **forced)
+        known = timestep == AUTOENCODER or self.pipeline.identity_encoder is None or self.condition == "identity"
+        forced = {} if known else {"condition": "none"}
+        autoencoder = str(self.autoencoder_sha256)
+        return restoration_identity(self.settings, "dfg", self.weights_sha256, timestep, autoencoder, **forced)
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from oanet.names import CUE_FORMS_WITH_AUTOENCODED, DETECTORS, OBJECTIVES, check_objective, takes_cue
-from pipelines.cues.settings import MAKERS, WITHOUT_PICTURES, AncestralSettings, CueSettings, RestorationSettings
+from pipelines.cues.settings import (
+    MAKERS,
+    TRAINED,
+    WITHOUT_PICTURES,
+    AncestralSettings,
+    CueSettings,
+    RestorationSettings,
+)
 from pipelines.data.protocol_settings import LeaveOneOut, ProtocolSettings
 from pipelines.evaluation.settings import PUBLISHED_RULE, EvaluateSettings
 from pipelines.experiment.generator import (
@@ -20,6 +27,8 @@ from pipelines.experiment.generator import (
     GeneratorSettings,
     IdentitySettings,
     MakerSettings,
+    PatchSettings,
+    TinyAutoencoderSettings,
     TrainedIdentity,
 )
 from pipelines.experiment.published import check_published
@@ -151,6 +160,9 @@ class Experiment(Strict):
     data: DataSettings = Field(SyntheticData(), description="The faces.")
     identity: IdentitySettings = Field(TrainedIdentity(), description="What tells the generator whose face it is.")
     generator: MakerSettings = Field(GeneratorSettings(), description="What restores faces, and how it is trained.")
+    tiny_autoencoder: TinyAutoencoderSettings = Field(
+        TinyAutoencoderSettings(), description="A small autoencoder in place of the generator's own."
+    )
     cue: CueSettings = Field(CueSettings(), description="What the detector sees beside the face.")
     detector: DetectorSettings = Field(DetectorSettings(), description="The network that judges.")
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The loss that it is trained with.")
@@ -180,6 +192,16 @@ class Experiment(Strict):
             raise ValueError(
                 f"cue.form = {self.cue.form} needs an autoencoder's reconstruction, which {source} does not have: use"
                 " residual"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _halved(self) -> Experiment:
+        own = getattr(self.generator, "autoencoder", None)
+        if self.cue.autoencoder == TRAINED and isinstance(own, PatchSettings) and own.patch_size.bit_count() != 1:
+            raise ValueError(
+                "cue.autoencoder = trained halves the sides again and again: it needs a"
+                f" generator.autoencoder.patch_size of 1, 2, 4, 8, ..., not {own.patch_size}"
             )
         return self
 

@@ -102,6 +102,20 @@ AutoencoderSettings = Annotated[
 ]
 
 
+class TinyAutoencoderSettings(Strict):
+    """A small autoencoder distilled from the generator's own, on the same live faces; for `cue.autoencoder: trained`."""
+
+    width: int = Field(64, ge=4, le=512, description="Channels of every layer; 64 is madebyollin/taesd's.")
+    blocks: int = Field(
+        3, ge=0, le=12, description="Residual blocks of every resolution below the faces' own; 3 is madebyollin/taesd's."
+    )
+    flip: bool = Field(True, description="Mirror faces at random.")
+    loop: LoopSettings = LoopSettings(
+        steps=2000, batch_size=16, learning_rate=2e-3, weight_decay=0.0, schedule="cosine", warmup=50,
+        max_grad_norm=1.0, ema_decay=0.999,
+    )  # fmt: skip
+
+
 class GeneratorSettings(Strict):
     """The De-fake Face Generator and its training on live faces only."""
 

@@ -5,6 +5,7 @@
       identity/ID/     run: the identity encoder
       latents/ID/      stored latents and tokens of the live faces
       generator/ID/    run: the De-fake Face Generator, `pipeline/` in diffusers layout; or a baseline, `model/`
+      tiny_autoencoder/ID/  run: a small autoencoder for `cue.autoencoder: trained`, `model/`
       cues/ID/         cue store of one source, one t, one dataset
       detectors/ID/    one experiment: a run for every fold of the protocol, scores, result.json
       plan.json        the experiments of this folder, by label
@@ -23,7 +24,7 @@ from typing import Any
 from oanet.names import takes_cue
 from oanet.published import CROP, sight
 from pipelines.cues.identity import cue_restoration, input_identity
-from pipelines.cues.settings import CONTROLS
+from pipelines.cues.settings import CONTROLS, OWN, TRAINED
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import read_card
 from pipelines.experiment.config import DatasetData, Experiment, SyntheticData
@@ -106,13 +107,51 @@ class Workspace:
         """Whether the generator is finished; the faces must exist."""
         return (self.generator() / "done.json").is_file()
 
+    def has_makers(self) -> bool:
+        """Whether all that makes cues is finished: the generator, and the small autoencoder if the cue takes it."""
+        small = not self.needs_tiny_autoencoder() or (self.tiny_autoencoder() / "done.json").is_file()
+        return small and self.has_generator()
+
     def generator_state(self) -> str:
         """How far the generator is, in words; the faces must exist."""
-        return f"generator {'trained' if self.has_generator() else 'not trained'}: {self.generator()}"
+        state = f"generator {'trained' if self.has_generator() else 'not trained'}: {self.generator()}"
+        if not self.needs_tiny_autoencoder():
+            return state
+        small = self.tiny_autoencoder()
+        return f"{state}; tiny autoencoder {'' if (small / 'done.json').is_file() else 'not '}trained: {small}"
 
     def latents(self) -> Path:
         """Folder of the stored latents and tokens."""
         return self.root / "latents"
+
+    def tiny_autoencoder_key(self) -> dict[str, Any]:
+        """What decides the small autoencoder; generators of one autoencoder share it."""
+        settings = self.experiment.generator
+        assert isinstance(settings, GeneratorSettings)  # baselines have no autoencoder beside them
+        return {
+            "schema": SCHEMA,
+            "tiny_autoencoder": decisive(self.experiment.tiny_autoencoder, "tiny_autoencoder"),
+            "autoencoder": decisive(settings.autoencoder, "generator.autoencoder"),
+            "faces": self.faces_id(),
+            "domains": settings.domains,
+        }
+
+    def tiny_autoencoder(self) -> Path:
+        """Run folder of the small autoencoder."""
+        return self.root / "tiny_autoencoder" / fingerprint(self.tiny_autoencoder_key())
+
+    def needs_tiny_autoencoder(self) -> bool:
+        """Whether the restorations are encoded and decoded by a small autoencoder of this program."""
+        return self.experiment.cue.needs_generator and self.experiment.cue.autoencoder == TRAINED
+
+    def _cue_autoencoder(self) -> str:
+        """Names what takes the place of the generator's autoencoder, before it is made or fetched; or empty."""
+        cue = self.experiment.cue
+        if not cue.needs_generator or cue.autoencoder == OWN:
+            return ""
+        if cue.autoencoder == TRAINED:
+            return fingerprint(self.tiny_autoencoder_key())
+        return str(decisive(cue, "cue")["autoencoder"])
 
     def cues(self) -> Path:
         """Folder of all cue stores."""
@@ -143,7 +182,8 @@ class Workspace:
         if not self.needs_cue():
             return None
         cue, maker = self.experiment.cue, self.experiment.generator.name
-        return input_identity(cue, maker, fingerprint(self.generator_key()) if cue.needs_generator else "")
+        generator = fingerprint(self.generator_key()) if cue.needs_generator else ""
+        return input_identity(cue, maker, generator, self._cue_autoencoder())
 
     def _train_key(self) -> dict[str, Any]:
         train = self.experiment.train
@@ -182,5 +222,5 @@ class Workspace:
         """Name of what experiments must share, beside the faces, so that one pass restores their different t."""
         cue, maker = self.experiment.cue, self.experiment.generator.name
         weights = fingerprint(self.generator_key()) if cue.needs_generator else ""
-        shared = cue_restoration(cue, maker, weights, cue.timestep)
+        shared = cue_restoration(cue, maker, weights, cue.timestep, self._cue_autoencoder())
         return fingerprint({**shared, "timestep": "any", "batch_size": cue.batch_size})

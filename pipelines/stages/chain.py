@@ -94,7 +94,7 @@ def _check_shares_of_loops(experiment: Experiment) -> None:
 
 def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
     """Train the generators and restore the faces that these experiments need, several t of one in one pass."""
-    from pipelines.stages import cues, train_dfg
+    from pipelines.stages import cues, train_dfg, train_tiny_autoencoder
 
     wanted: dict[str, tuple[Experiment, set[int]]] = {}
     for experiment in experiments:
@@ -103,6 +103,7 @@ def prepare_cues(experiments: list[Experiment], faces: Faces) -> None:
             continue
         if workspace.needs_generator():
             train_dfg.run(experiment, faces)
+            train_tiny_autoencoder.run_if_needed(experiment, faces)
             free_models()
         timesteps = wanted.setdefault(workspace.restoration(), (experiment, set()))[1]
         if workspace.timestep():
@@ -128,5 +129,5 @@ def state(planned: Planned) -> str:
     judged = "evaluated" if (folder / "result.json").is_file() else "not evaluated"
     generator = ""
     if workspace.needs_generator():
-        generator = f"generator {'trained' if workspace.has_generator() else 'not trained'}, "
+        generator = f"generator {'trained' if workspace.has_makers() else 'not trained'}, "
     return f"{generator}{trained} of {len(folds)} detectors trained, {judged}; {folder}"

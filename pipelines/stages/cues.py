@@ -62,7 +62,7 @@ def open_job(experiment: Experiment, faces: Faces, timesteps: Sequence[int], all
 
 def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool = False) -> None:
     """The command: make what is needed first, then the cues."""
-    from pipelines.stages import train_dfg
+    from pipelines.stages import train_dfg, train_tiny_autoencoder
 
     if not experiment.cue.is_custom:
         train_dfg.check_options(experiment)
@@ -70,6 +70,7 @@ def run_alone(experiment: Experiment, timesteps: Sequence[int], all_faces: bool 
     chosen_faces(experiment, faces, all_faces)  # refuse a protocol that does not fit before anything long begins
     if not experiment.cue.is_custom:
         train_dfg.run(experiment, faces)
+        train_tiny_autoencoder.run_if_needed(experiment, faces)
     folders = run(experiment, faces, timesteps, all_faces)
     for timestep, folder in folders.items():
         say(f"{_named(experiment, timestep)}: {folder}")
@@ -99,7 +100,7 @@ def print_status(experiment: Experiment, timesteps: Sequence[int], all_faces: bo
     workspace = Workspace(experiment)
     if not workspace.faces.is_dir():
         return say("nothing made yet, nor any faces")
-    if not experiment.cue.is_custom and not workspace.has_generator():
+    if not experiment.cue.is_custom and not workspace.has_makers():
         return say(f"nothing made yet; {workspace.generator_state()}")
     moments = moments_of(experiment, timesteps)
     for timestep, folder in store_folders(experiment, face_columns(experiment), moments, all_faces).items():

@@ -107,6 +107,15 @@ class LiveFaceBatches:
         return batch
 
 
+class SmoothedBatches(LiveFaceBatches):
+    """Live faces, mirrored at random, with how much each face's latents are smoothed, for a small autoencoder."""
+
+    def __call__(self, step: int, rows: slice) -> dict[str, torch.Tensor]:
+        """`image` (B, 3, H, W) in [-1, 1] and `smooth` (B,) float32 in [0, 1)."""
+        smooth = stream(self.seed, "smoothed-latents", step).random(self.size, dtype=np.float32)[rows]
+        return {**super().__call__(step, rows), "smooth": torch.from_numpy(smooth)}
+
+
 class LatentViews(Protocol):
     """Stored latents and identity tokens of faces; see `pipelines.training.latents`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oanet.published import publication, published_names
-from pipelines.cues.settings import CONTROLS, CueSettings
+from pipelines.cues.settings import CONTROLS, OWN, TRAINED, CueSettings
 from pipelines.data.records import licence_of_faces
 from pipelines.evaluation.exact import HOW, few_videos
 from pipelines.experiment.config import Experiment
@@ -230,7 +230,7 @@ def parts_of(experiment: Experiment, card: dict[str, Any], settings: ModelSettin
         *_backbone(experiment),
     ]
     if settings.needs_generator:
-        parts += generator_parts(experiment)
+        parts += [*generator_parts(experiment), *_autoencoder_of_cue(experiment)]
     if settings.cue is not None and settings.cue.is_custom:
         parts.append(Part(what="cue source", source=settings.cue.source, licence=PUBLISHER))
     if settings.face_detector is not None:
@@ -299,6 +299,14 @@ def generator_parts(experiment: Experiment) -> list[Part]:
     else:
         parts.append(_loaded("autoencoder", autoencoder.path))
     return parts + _identity(experiment)
+
+
+def _autoencoder_of_cue(experiment: Experiment) -> list[Part]:
+    """What the folder holds in place of the generator's own autoencoder."""
+    what, name = "autoencoder of the cue", experiment.cue.autoencoder
+    if name == OWN:
+        return []
+    return [_trained(what, "AutoencoderTiny") if name == TRAINED else _loaded(what, name)]
 
 
 def _identity(experiment: Experiment) -> list[Part]:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from oanet.published import CROP
+from pipelines.artefacts.autoencoders import load_restorer
 from pipelines.artefacts.faces import face_columns
-from pipelines.artefacts.runs import detector_run, generator_done, load_maker, result_path
+from pipelines.artefacts.runs import detector_run, generator_done, result_path
+from pipelines.cues.settings import OWN
 from pipelines.data.protocols import Fold, protocol_folds
 from pipelines.data.records import NO_ATTACK, read_card
 from pipelines.errors import AgfasError, nearest
@@ -117,7 +119,8 @@ def _settings(
         detector=experiment.detector.name,
         sees=detector.sees,
         face=face_settings(read_card(workspace.faces), size),
-        cue=experiment.cue if workspace.needs_cue() else None,
+        # The autoencoder of the cue takes the place of the generator's own, also in the folder of a saved model.
+        cue=experiment.cue.model_copy(update={"autoencoder": OWN}) if workspace.needs_cue() else None,
         threshold=ThresholdSettings(
             value=numbers["threshold"],
             rule=rules.threshold,
@@ -134,7 +137,7 @@ def _scorer(planned: Planned, detector: Detector, settings: ModelSettings) -> Sc
     experiment = planned.experiment
     if not settings.needs_generator:
         return Scorer(detector, settings.cue)
-    return Scorer(detector, settings.cue, load_maker(experiment), generator_done(experiment)["weights_sha256"])
+    return Scorer(detector, settings.cue, load_restorer(experiment), generator_done(experiment)["weights_sha256"])
 
 
 def describe(planned: Planned, settings: ModelSettings) -> About:
