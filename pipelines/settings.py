@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -95,7 +96,7 @@ class Content:
 
     subfolder: str = ""
     suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = attribute(default=(), repr=False)
 
 
 def decisive(settings: BaseModel, block: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.artefacts.autoencoders import autoencoder_of_cue, load_restorer
 from pipelines.artefacts.faces import Columns, dataset_id, judged_rows
 from pipelines.artefacts.models import on_device
-from pipelines.artefacts.autoencoders import autoencoder_of_cue, load_restorer
 from pipelines.artefacts.runs import generator_done
 from pipelines.cues.identity import cue_restoration, store_identity
 from pipelines.cues.settings import AUTOENCODER

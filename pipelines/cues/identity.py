@@ -64,9 +64,7 @@ def restoration_identity(
     return {"name": maker, "weights": weights, **read, **noised, **smaller, **options}
 
 
-def cue_restoration(
-    cue: CueSettings, maker: str, weights: str, timestep: int, autoencoder: str = ""
-) -> dict[str, Any]:
+def cue_restoration(cue: CueSettings, maker: str, weights: str, timestep: int, autoencoder: str = "") -> dict[str, Any]:
     """Everything that decides the restorations of a cue; of a custom source, what it says of itself.
 
     Arguments as of `restoration_identity`.

@@ -103,11 +103,11 @@ AutoencoderSettings = Annotated[
 
 
 class TinyAutoencoderSettings(Strict):
-    """A small autoencoder distilled from the generator's own, on the same live faces; for `cue.autoencoder: trained`."""
+    """A small autoencoder distilled from the generator's own on the same live faces, for `cue.autoencoder: trained`."""
 
-    width: int = Field(64, ge=4, le=512, description="Channels of every layer; 64 is madebyollin/taesd's.")
+    width: int = Field(64, ge=4, le=512, description="Channels of every layer; madebyollin/taesd has 64.")
     blocks: int = Field(
-        3, ge=0, le=12, description="Residual blocks of every resolution below the faces' own; 3 is madebyollin/taesd's."
+        3, ge=0, le=12, description="Residual blocks of every resolution below the faces' own; taesd has 3."
     )
     flip: bool = Field(True, description="Mirror faces at random.")
     loop: LoopSettings = LoopSettings(

@@ -43,10 +43,10 @@ def test_the_factor_is_that_of_the_latents(faces):
         if isinstance(model, PatchAutoencoder):
             model.fit(torch.rand(8, 3, 24, 24) * 2 - 1)
         assert latent_factor(model) == 24 // encode_latents(model, faces[..., :24, :24]).shape[-1]
+    other = torch.nn.Linear(1, 1)
+    other.config = {}
     with pytest.raises(ValueError, match="Linear is no autoencoder"):
-        linear = torch.nn.Linear(1, 1)
-        linear.config = {}
-        latent_factor(linear)
+        latent_factor(other)
 
 
 def test_it_takes_the_place_of_the_own_one_if_the_latents_are_of_one_kind(pipeline, faces, keys):

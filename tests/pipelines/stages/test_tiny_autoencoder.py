@@ -23,8 +23,9 @@ from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import build_experiment, with_overrides
 from pipelines.experiment.workspace import Workspace
-from pipelines.stages import cues, train_dfg, train_tiny_autoencoder
+from pipelines.stages import chain, cues, train_dfg, train_tiny_autoencoder
 from pipelines.training import loop
+from pipelines.verdict import FaceAntiSpoofing
 
 SMALL = {"width": 4, "blocks": 0, "loop": {"steps": 3, "batch_size": 4, "log_every": 1, "checkpoint_every": 1}}
 
@@ -141,7 +142,7 @@ def test_what_is_not_there_is_answered_with_the_fix(made, tmp_path):
         load_restorer(of(made, str(empty)))
     with pytest.raises(AgfasError, match=r"patch_size of 1, 2, 4, 8, \.\.\., not 3"):
         with_overrides(made, {"generator.autoencoder.patch_size": 3, "data.size": 48})
-    with pytest.raises(AgfasError, match="cue.autoencoder is an option of generator.name = dfg"):
+    with pytest.raises(AgfasError, match=r"cue\.autoencoder is an option of generator.name = dfg"):
         build_experiment({"generator": {"name": "memae"}, "cue": {"source": "memae", "autoencoder": "trained"}}, "test")
 
 
@@ -168,3 +169,20 @@ def test_the_generators_own_stays_where_none_is_chosen(made):
     own = of(made, "generator")
     assert type(load_restorer(own).autoencoder).__name__ == "PatchAutoencoder"
     assert type(load_maker(made).autoencoder).__name__ == "PatchAutoencoder"
+
+
+def test_a_saved_model_holds_what_its_cue_uses(made, tmp_path):
+    shutil.copytree(made.root, tmp_path / "out")
+    moved = with_overrides(made, {"output": str(tmp_path / "out")})
+    chain.run(moved, "evaluate")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    model = FaceAntiSpoofing.from_run(moved.root)
+    scores = model.scorer(crops).scores
+    model.save_pretrained(tmp_path / "saved")
+    shutil.rmtree(moved.root)
+    opened = FaceAntiSpoofing.from_pretrained(tmp_path / "saved")
+    assert isinstance(opened.scorer.maker.autoencoder, AutoencoderTiny)
+    np.testing.assert_array_equal(opened.scorer(crops).scores, scores)
+    settings = json.loads((tmp_path / "saved" / "anti_spoofing.json").read_text())["settings"]
+    assert settings["cue"]["autoencoder"] == "generator"  # of this folder
+    assert "autoencoder of the cue" in (tmp_path / "saved" / "README.md").read_text()
