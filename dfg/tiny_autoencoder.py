@@ -17,7 +17,7 @@ from dfg.autoencoder import Autoencoder, PatchAutoencoder, decode_unclamped, enc
 from dfg.noise import seeded
 from dfg.taesd import HALVINGS, TaesdAutoencoder
 
-# AutoencoderTiny's decoder begins with 3 tanh(z / 3): values beyond 3 are hardly told apart.
+# AutoencoderTiny's decoder begins with 3 tanh(z / 3): values beyond 3 nearly coincide.
 _LARGEST_INPUT = 3.0
 
 
@@ -69,7 +69,7 @@ def build_tiny(factor: int, channels: int, width: int = 64, blocks: int = 3, sca
 
 @torch.no_grad()
 def scaling_for(own: Autoencoder, images: torch.Tensor) -> float:
-    """The `scaling_factor` with which the latents of faces (N, 3, H, W) lie where the decoder tells them apart."""
+    """The `scaling_factor` with which the latents of faces (N, 3, H, W) lie where the decoder separates them."""
     return max(1.0, float(encode_latents(own, images).abs().max()) / _LARGEST_INPUT)
 
 
