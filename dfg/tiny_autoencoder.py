@@ -57,14 +57,15 @@ def build_tiny(factor: int, channels: int, width: int = 64, blocks: int = 3, sca
         raise ValueError(f"an AutoencoderTiny halves the sides again and again, so it has no factor {factor}.")
     each = (1, *(blocks,) * (levels - 1))
     with seeded(0):
-        return AutoencoderTiny(
+        made: Any = AutoencoderTiny(
             encoder_block_out_channels=(width,) * levels,
             decoder_block_out_channels=(width,) * levels,
             num_encoder_blocks=each,
             num_decoder_blocks=each[::-1],
             latent_channels=channels,
             scaling_factor=scaling_factor,
-        ).eval()
+        )
+    return made.eval()
 
 
 @torch.no_grad()

@@ -53,8 +53,9 @@ def fidelity(small: Any, own: Any, faces: Faces, rows: np.ndarray) -> Fidelity:
         for kept, (values, _) in zip(latents, made, strict=True):
             kept.append(values.cpu())
         (_, first), (_, second) = made
-        for kept, pair in zip(ratios, ((first, pixels), (second, pixels), (first, second)), strict=True):
-            kept.append(_psnr(*pair))
+        pairs = ((first, pixels), (second, pixels), (first, second))
+        for found, pair in zip(ratios, pairs, strict=True):
+            found.append(_psnr(*pair))
     ours, theirs = (torch.cat(values).double() for values in latents)
     correlation = float(np.corrcoef(ours.flatten(), theirs.flatten())[0, 1])
     error = float((ours - theirs).square().mean())

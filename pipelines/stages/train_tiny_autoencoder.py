@@ -114,9 +114,10 @@ def run_alone(experiment: Experiment, count: int = 128) -> list[dict[str, Any]]:
         return []
     settings = _generator(experiment)
     own = build_autoencoder(settings.autoencoder, faces, live_faces(faces, settings.domains))
-    pair = [torch.nn.Module.to(one, device()) for one in (open_autoencoder(folder / MODEL), own)]
+    small = torch.nn.Module.to(open_autoencoder(folder / MODEL), device())
+    torch.nn.Module.to(own, device())
     groups = groups_of(experiment, faces, count)
-    rows = [{"group": name, **fidelity(*pair, faces, some).row()} for name, some in groups.items()]
+    rows = [{"group": name, **fidelity(small, own, faces, some).row()} for name, some in groups.items()]
     write_text(folder / "fidelity.csv", csv_text(rows))
     say(csv_text(rows))
     say(f"Tiny autoencoder: {folder}. Cues with it: cue.autoencoder=trained")
