@@ -106,6 +106,11 @@ def standardize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Seque
     return ((image + 1) / 2 - shift) / scale
 
 
+def detail(image: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) less the mean of each pixel's square of `side` (odd), of which what lies outside does not count."""
+    return image - F.avg_pool2d(image, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
 @lru_cache(maxsize=16)
 def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """(1, 3, 1, 1); kept, since a copy in every forward pass would wait for the GPU each time."""

@@ -14,7 +14,7 @@ from oanet.checks import check_range
 from oanet.cue_encoder import CueEncoder
 from oanet.detectors.base import Detector
 from oanet.head import LinearHead, LivenessHead
-from oanet.trunks import build_resnet, resize, standardize
+from oanet.trunks import build_resnet, detail, resize, standardize
 
 
 class ResNet18(Detector):
@@ -27,6 +27,8 @@ class ResNet18(Detector):
         image_size: side that images are resized to; values are standardised by ImageNet's mean and deviation.
         pretrained: fetch timm's weights for the name, all four stages.
         backbone_options: more of timm's arguments, such as `layers`, `channels`, `stem_type`, `stem_width`.
+        high_pass: odd side in pixels of the square whose mean is subtracted from each pixel, so that detail is seen but
+            not light and colour; 0: the picture itself.
     """
 
     name = "resnet18"
@@ -38,17 +40,22 @@ class ResNet18(Detector):
         image_size: int = 256,
         pretrained: bool = False,
         backbone_options: dict[str, Any] | None = None,
+        high_pass: int = 0,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
+        if high_pass and (high_pass % 2 == 0 or not 3 <= high_pass <= image_size):
+            raise ValueError(f"high_pass = {high_pass}; it must be 0, or odd and from 3 to image_size = {image_size}.")
+        self.image_size, self.high_pass = image_size, high_pass
         self.trunk = build_resnet(backbone, 3, pretrained, backbone_options)
         self.feature_dim = self.trunk.num_features
         self.head = LinearHead(self.feature_dim)
 
     def forward(self, image: Tensor, cue: Tensor | None = None, *, need_weights: bool = False) -> DetectorOutput:
         """See `Detector.forward`."""
-        pixels = standardize(resize(image, self.image_size)).contiguous(memory_format=torch.channels_last)
-        return DetectorOutput(*self.head(self.trunk(pixels)))
+        pixels = standardize(resize(image, self.image_size))
+        if self.high_pass:
+            pixels = detail(pixels, self.high_pass)
+        return DetectorOutput(*self.head(self.trunk(pixels.contiguous(memory_format=torch.channels_last))))
 
 
 class SSDGR(Detector):

@@ -23,30 +23,30 @@ from pipelines.synthetic.textures import SCENES, SCREENS, scene, screen
 
 # The exponent that turns a file's numbers into light, for both classes.
 GAMMA = np.float32(2.2)
-# The crop already went through one camera, so a second one adds little blur and noise. Light and tone are a scene's and
-# vary widely within each camera: a dull picture is no attack.
+# The crop already went through one camera, so a second one adds little blur and noise. Exposure and white balance vary
+# widely within each camera: a dark picture is no attack. Tone varies less: the haze of a print must stay visible.
 CAMERAS = CameraRange(
     blur=(0.2, 0.5),
-    exposure=(-1.0, 0.5),
+    exposure=(-0.6, 0.8),
     warmth=(-0.4, 0.4),
     green=(-0.08, 0.1),
-    shot=(0.002, 0.015),
-    read=(0.001, 0.006),
-    gamma=(1.7, 2.7),
-    contrast=(-0.3, 0.5),
-    saturation=(0.4, 1.3),
+    shot=(0.002, 0.012),
+    read=(0.001, 0.005),
+    gamma=(2.0, 2.4),
+    contrast=(-0.1, 0.3),
+    saturation=(0.7, 1.1),
     sharpen=(0.0, 0.8),
     quality=(60, 95),
 )
 # What is a camera's own, and how much of each of these ranges one camera has.
 _OWN, _OF_A_CAMERA = ("blur", "shot", "read", "sharpen", "quality"), 0.35
 # A photo printer has no dots that a camera could see; an office printer or a press has.
-PHOTO = PrintRange(pitch=(0.9, 1.4), dots=(0.0, 0.08), fade=(0.0, 0.12), bend=(0.0, 0.4), border=0.08)
+PHOTO = PrintRange(pitch=(0.9, 1.4), dots=(0.0, 0.02), fade=(0.0, 0.3), bend=(0.0, 0.4), border=0.08)
 OFFICE = PrintRange(pitch=(1.2, 2.6), dots=(0.1, 0.5), fade=(0.0, 0.3), bend=(0.0, 0.5), border=0.08)
-_PHOTO_SHARE = 0.8
+_PHOTO_SHARE = 0.9
 # Sigma of what printer and paper blur, in pixels of a 64-pixel crop; how much of the picture has a press's colours, and
 # is grey; the light of black ink; and the light on the paper, of which the hand that holds it takes a part.
-_INK, _PRESS, _GREY, _BLACK, _LIT = (0.5, 1.2), (0.0, 0.15), (0.0, 0.06), (0.001, 0.012), (0.5, 1.0)
+_INK, _PRESS, _GREY, _BLACK, _LIT = (0.1, 0.6), (0.0, 0.15), (0.0, 0.25), (0.005, 0.05), (0.5, 1.0)
 # Paper's grain, as a factor on the benchmark's: a detector of drawn grain knows no paper.
 _GRAIN = (0.0, 0.4)
 SCREEN = ReplayRange(
@@ -56,7 +56,7 @@ SCREEN = ReplayRange(
 # what the shown video lost; and how much the camera sees of waves and subpixels, where nothing is below 0.
 _PITCH, _SUBPIXELS, _SHOWN, _SEEN = (0.4, 1.5), (0.1, 0.7), (0.3, 1.2), (-0.6, 1.0)
 # A room that paper or glass reflects, as a share of its light.
-_GLOSS, _GLASS = (0.0, 0.02), (0.0, 0.06)
+_GLOSS, _GLASS = (0.0, 0.04), (0.0, 0.06)
 
 
 @dataclass(frozen=True)

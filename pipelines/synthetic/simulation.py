@@ -36,6 +36,7 @@ from pipelines.streams import stream
 from pipelines.synthetic.blends import blended_light, on_face
 from pipelines.synthetic.camera import SimulatedCamera, capture
 from pipelines.synthetic.drawing import Drawing, Record, counted, draw, encoded
+from pipelines.synthetic.lighting import lit
 from pipelines.synthetic.pairs import Pair, SourceFace, kinds_of, live_faces, plan_pairs
 from pipelines.synthetic.recapture import (
     View,
@@ -51,7 +52,7 @@ from pipelines.synthetic.videos import OVERSAMPLING
 from pipelines.synthetic.worn import cutout_light, paper_mask_light, resin_mask_light
 
 # Raise it with every change of a picture's bytes, so that fingerprints of artefacts made from them change too.
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 # Pairs drawn and written at once, which is what a kill can cost each process.
 _PAIRS_A_BLOCK = 24
 _DATA = "data-00000-of-00001.arrow"
@@ -115,6 +116,7 @@ class Simulation(Drawing):
         lean = draw_lean(medium) if kind in _FLAT else _UPRIGHT
         noise = pair.of_the_frame(seed, kind)
         view = held(crop, pair.face.landmarks, OVERSAMPLING * self.size, lean, noise)
+        view = lit(view, pair.stream(seed, "light"))
         taken = capture(self._light(pair, kind, view, medium), camera_of(pair, seed), noise, self.size)
         points = np.full((5, 2), np.nan) if view.landmarks is None else view.landmarks * self.size - 0.5
         return taken, points

@@ -24,6 +24,7 @@ from oanet.head import normalize_feature
 from oanet.objectives import build_objective
 from oanet.objectives.base import Share
 from oanet.objectives.flip_mcl import MultimodalContrast
+from oanet.trunks import detail
 
 MakeBatch = Callable[..., FaceBatch]
 
@@ -269,3 +270,29 @@ def test_the_embedding_is_the_feature_before_it_is_scaled(name: str, make_batch:
     scaled = embedding if name == "ssan_r" else normalize_feature(embedding)
     torch.testing.assert_close(scaled, output.features)
     assert name == "ssan_r" or not torch.allclose(embedding, output.features)
+
+
+def test_a_high_pass_sees_detail_but_neither_light_nor_colour(make_batch: MakeBatch) -> None:
+    image = 0.5 * make_batch(3).image
+    lit = image + torch.tensor([0.3, 0.1, -0.2]).view(1, 3, 1, 1)
+    plain, passed = (build_detector("resnet18", preset="tiny", high_pass=side).eval() for side in (0, 5))
+    with torch.no_grad():
+        torch.testing.assert_close(passed(lit).logits, passed(image).logits, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(plain(lit).logits, plain(image).logits, atol=1e-3)
+        soft = torch.nn.functional.avg_pool2d(image, 3, 1, 1)
+        assert not torch.allclose(passed(soft).logits, passed(image).logits, atol=1e-3)
+
+
+def test_the_detail_of_a_picture_is_what_its_surroundings_lack() -> None:
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 0, 0] = 4.0
+    seen = detail(image, 3)[0, 0]
+    assert seen[0, 0] == 3.0  # of a corner, four pixels are in the picture
+    assert seen[1, 1] == pytest.approx(-4 / 9)
+    assert seen[3:, 3:].eq(0).all()
+
+
+@pytest.mark.parametrize("side", [-3, 1, 4, 99])
+def test_a_high_pass_without_a_middle_or_larger_than_the_picture_is_refused(side: int) -> None:
+    with pytest.raises(ValueError, match=r"it must be 0, or odd and from 3 to image_size = 64"):
+        build_detector("resnet18", preset="tiny", high_pass=side)

@@ -144,6 +144,16 @@ def test_both_pictures_of_a_pair_are_taken_by_one_camera(source, monkeypatch):
     assert frames[0].kind == frames[1].kind
 
 
+def test_both_pictures_of_a_pair_are_seen_in_one_light(source, monkeypatch):
+    drawn, numbers = planned(source, attacks=["print", "mask_resin"]), []
+    monkeypatch.setattr(simulation, "lit", lambda view, rng: numbers.append(rng.random()) or view)
+    for pair in drawn.plan.pairs:
+        drawn.picture(pair, "none")
+        drawn.picture(pair, pair.kind)
+    assert numbers[::2] == numbers[1::2]
+    assert len(set(numbers)) == len({pair.face.video for pair in drawn.plan.pairs})
+
+
 def test_a_camera_has_a_part_of_the_ranges_of_its_own_and_all_light_and_tone():
     drawn = draw_camera(np.random.default_rng(0), 0.25)
     for name in ("blur", "shot", "quality"):
