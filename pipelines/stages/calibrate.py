@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def run(
     return "\n".join(
         [
             *([found.note] if found.note else []),
-            *_left_out(found.left_out),
+            *found.left_out.lines(),
             settings.threshold.words,
             f"{settings.calibration.promise}; how many attacks pass is not known",
             f"{settings.label}, {settings.fold}: {out}",
@@ -75,7 +74,3 @@ def _apart(places: Sequence[Path], place: Place) -> tuple[Place, Path]:
             "Give MODEL and LIVE_PICTURES; or LIVE_PICTURES alone, with the detector as --run, --model or --published."
         )
     return (place if named else replace(place, model=places[0])), places[-1]
-
-
-def _left_out(reasons: Counter[str]) -> list[str]:
-    return [f"left out: {number} ({reason})" for reason, number in reasons.most_common(3)]

@@ -42,7 +42,11 @@ _RATES = ("hter", "far", "bpcer", "acer", "auc")
 
 def open_run(run: Path, label: str | None, fold: str | None, loaded: Loaded) -> Parts:
     """See `FaceAntiSpoofing.from_run`."""
-    planned = choose_experiment(read_plan(run), label)
+    return open_planned(choose_experiment(read_plan(run), label), fold, loaded)
+
+
+def open_planned(planned: Planned, fold: str | None, loaded: Loaded) -> Parts:
+    """The same of one experiment, as where several seeds share a label."""
     chosen, numbers = choose_fold(planned, fold)
     detector = detector_run(planned.experiment, chosen).load(numbers["step"])
     settings = _settings(planned, chosen, numbers, detector, loaded)

@@ -19,6 +19,8 @@ from pipelines.files import read_json
 from pipelines.synthetic.benchmark import plan_videos, render_faces
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.crops import Loaded
+from pipelines.verdict.from_run import open_planned
 from pipelines.verdict.settings import Sees
 from scripts.calibrating.real import Table
 from scripts.calibrating.seen import Seen, seen
@@ -41,7 +43,7 @@ def drawn_tables(run: Path) -> list[Table]:
     for planned in read_plan(run):
         if Workspace(planned.experiment).needs_cue() and planned.experiment.cue.source == "shuffled":
             continue
-        rows += [{"detector": planned.label, "features": kind, **row} for kind, row in _rows(run, planned)]
+        rows += [{"detector": planned.label, "features": kind, **row} for kind, row in _rows(planned)]
     words = (
         "Of each fold the detector has seen no picture of its test domain. Head and threshold (for a BPCER of 5 %)"
         " come from live faces of four fifths of that domain's persons; the others are judged, in turn. Mean of the"
@@ -51,11 +53,11 @@ def drawn_tables(run: Path) -> list[Table]:
     return [Table("An unseen domain", words, rows)]
 
 
-def _rows(run: Path, planned: Planned) -> Iterator[tuple[Sees, dict[str, Any]]]:
+def _rows(planned: Planned) -> Iterator[tuple[Sees, dict[str, Any]]]:
     means: dict[Sees, Means] = {}
     faces = 0
     for fold in read_json(result_path(planned.experiment))["folds"]:
-        detector = FaceAntiSpoofing.from_run(run, planned.label, fold, batch_size=64)
+        detector = FaceAntiSpoofing(*open_planned(planned, fold, Loaded()), batch_size=64)
         own = detector.settings.threshold.value
         for kind, domain in _domain(detector, planned, fold).items():
             for calibration, test in _parts(domain):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,13 +73,22 @@ def joined_sets(first: Seen, second: Seen) -> Seen:
     return Seen(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
 
 
-def see_pictures(detector: FaceAntiSpoofing, folder: Path, aligned: bool = False) -> Seen:
+class Faces(NamedTuple):
+    """N faces before a detector has judged them; see `seen`."""
+
+    crops: Sequence[np.ndarray]
+    person: Sequence[str]
+    session: Sequence[str]
+    live: Sequence[bool]
+
+
+def find_faces(detector: FaceAntiSpoofing, folder: Path) -> Faces:
     """The largest face of every picture in FOLDER/bonafide and FOLDER/attack; below them the folder is the person.
 
     NUAA's file names say the session.
     """
     paths = [path for kind in ("bonafide", "attack") for path in sorted(media_in(folder / kind), key=_natural)]
-    cropper, crops, kept = detector.cropper(aligned), [], []
+    cropper, crops, kept = detector.cropper(aligned=False), [], []
     for path in track(paths, f"see {folder.name}", unit="file"):
         try:
             found, _ = cropper(as_given(path)[0].read()[0])
@@ -88,13 +98,17 @@ def see_pictures(detector: FaceAntiSpoofing, folder: Path, aligned: bool = False
         kept += [path] if found else []
     below = [path.relative_to(folder).parts for path in kept]
     sessions = [path.stem.split("_") for path in kept]
-    return seen(
-        detector,
+    return Faces(
         crops,
         person=[parts[1] if len(parts) > 2 else "" for parts in below],
         session=[parts[2] if len(parts) > 3 else "" for parts in sessions],
         live=[parts[0] == "bonafide" for parts in below],
-    )["both"]
+    )
+
+
+def see_pictures(detector: FaceAntiSpoofing, folder: Path) -> Seen:
+    """Those faces as a detector sees them."""
+    return seen(detector, *find_faces(detector, folder))["both"]
 
 
 def seen(

@@ -34,6 +34,36 @@ if TYPE_CHECKING:
 
 _LOOK = 64
 """Side of the crops that near-duplicates are looked for among."""
+_REASONS = 3
+"""So many reasons are said, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What shows no usable face.
+
+    Attributes:
+        reasons: of each such picture or video.
+        of: number of all.
+        groups: persons (or sessions) of whom nothing is left.
+    """
+
+    reasons: Sequence[str]
+    of: int
+    groups: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """For the user: how many, the most frequent reasons, and who is lost; empty if nothing is."""
+        if not self.reasons:
+            return []
+        often = Counter(self.reasons).most_common(_REASONS)
+        rest = len(self.reasons) - sum(number for _, number in often)
+        return [
+            f"left out: {len(self.reasons)} of {self.of} live pictures and videos",
+            *(f"  {number}: {reason}" for reason, number in often),
+            *([f"  {rest}: for other reasons"] if rest else []),
+            *([f"  no usable picture of: {', '.join(self.groups)}"] if self.groups else []),
+        ]
 
 
 @dataclass(frozen=True)
@@ -42,11 +72,11 @@ class Collected:
 
     Attributes:
         faces: all that were seen.
-        left_out: pictures and videos without a usable face, by the reason.
+        left_out: what shows no usable face.
     """
 
     faces: LiveFaces
-    left_out: Counter[str]
+    left_out: LeftOut
 
 
 def collect(detector: FaceAntiSpoofing, captures: Captures, choice: Choice) -> Collected:
@@ -127,8 +157,8 @@ def _see(
     choice: Choice,
 ) -> Collected:
     sees, each = choice.sees, captures.each
-    left_out: Counter[str] = Counter()
-    faces = _one_by_one(track(cut, "see live faces", total=len(each), unit="file"), left_out)
+    reasons: list[str] = []
+    faces = _one_by_one(track(cut, "see live faces", total=len(each), unit="file"), reasons)
     parts, numbers, looks, keys = [], [], [], set()
     while batch := list(islice(faces, batch_size)):
         parts.append(_embed(scorer, [crop for _, crop, _ in batch], sees))
@@ -136,7 +166,7 @@ def _see(
         looks += [look for _, _, look in batch]
         keys |= {pixel_key(crop.pixels) for _, crop, _ in batch}
     if not parts:
-        why = f": {left_out.most_common(1)[0][0].rstrip('.')}" if left_out else ""
+        why = f": {Counter(reasons).most_common(1)[0][0].rstrip('.')}" if reasons else ""
         raise AgfasError(f"None of the {len(each)} live pictures shows a face that can be judged{why}.")
     kept, capture = np.unique(numbers, return_inverse=True)
     names, group = np.unique([captures.groups[number] for number in kept], return_inverse=True)
@@ -145,18 +175,20 @@ def _see(
     check_apart(group[capture], names.tolist(), places, Looks(np.array(hashes, np.uint64), np.stack(thumbnails)))
     odds, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("odds", "scores"))
     features = np.concatenate([part.features[sees] for part in parts])
+    lost = sorted(set(captures.groups) - set(names.tolist()))
     return Collected(
-        LiveFaces(odds, scores, features, capture, group, names.tolist(), len(keys), choice.one_person), left_out
+        LiveFaces(odds, scores, features, capture, group, names.tolist(), len(keys), choice.one_person),
+        LeftOut(reasons, len(each), lost),
     )
 
 
 def _one_by_one(
-    cut: Iterable[list[tuple[Crop, np.ndarray]] | str], left_out: Counter[str]
+    cut: Iterable[list[tuple[Crop, np.ndarray]] | str], reasons: list[str]
 ) -> Iterator[tuple[int, Crop, tuple[int, np.ndarray]]]:
-    """The number of its capture, the crop and the signature of every face; captures without any are counted."""
+    """The number of its capture, the crop and the signature of every face; of captures without any the reason."""
     for number, found in enumerate(cut):
         if isinstance(found, str):
-            left_out[found] += 1
+            reasons.append(found)
             continue
         for crop, photo in found:
             yield number, crop, signature(_look(crop, photo))

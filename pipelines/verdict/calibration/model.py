@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from pipelines.evaluation.settings import CALIBRATED_RULE
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
 from pipelines.verdict.calibration.captures import Captures, find_captures
 from pipelines.verdict.calibration.choice import Choice
-from pipelines.verdict.calibration.collect import collect
+from pipelines.verdict.calibration.collect import LeftOut, collect
 from pipelines.verdict.calibration.enough import ENOUGH_FACES
 from pipelines.verdict.calibration.fit import Fitted, calibrate
 from pipelines.verdict.scorer import Scorer
@@ -25,12 +24,12 @@ class Calibrated:
 
     Attributes:
         detector: with its head and its threshold.
-        left_out: pictures and videos without a usable face, by the reason.
+        left_out: pictures and videos without a usable face.
         note: why there is no head, if one was asked for, or what to look at; else empty.
     """
 
     detector: FaceAntiSpoofing
-    left_out: Counter[str]
+    left_out: LeftOut
     note: str = ""
 
 
@@ -62,7 +61,10 @@ def calibrate_detector(detector: FaceAntiSpoofing, pictures: Path | Captures, ch
             f"Fewer than {ENOUGH_FACES} different faces: a head ranks faces better than the score does, but where this"
             " was measured its threshold let more attacks through than --threshold-only did: add faces, or compare."
         )
-    fitted = calibrate(found.faces, choice.bpcer, sees, head)
+    try:
+        fitted = calibrate(found.faces, choice.bpcer, sees, head)
+    except AgfasError as error:
+        raise AgfasError("\n".join([str(error), *found.left_out.lines()])) from error
     return Calibrated(with_calibration(detector, fitted), found.left_out, note)
 
 

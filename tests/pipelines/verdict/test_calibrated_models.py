@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -166,14 +167,30 @@ def test_an_exported_model_gives_the_same_verdicts(made, saved, pictures, tmp_pa
 
 def test_pictures_that_cannot_be_used_are_counted(pictures, tmp_path):
     (tmp_path / "p0").mkdir()
-    (tmp_path / "p0" / "text.png").write_text("no picture")
+    for name in ("0", "1", "2", "3"):
+        (tmp_path / "p0" / f"{name}.png").write_text("no picture")
     (tmp_path / "p0" / "face.png").write_bytes(next((pictures / "p0").iterdir()).read_bytes())
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "0.png").write_text("no picture")
     found = see(untrained("resnet18"), tmp_path)
     assert found.faces.different == 1
-    assert sum(found.left_out.values()) == 1
+    first, *reasons, rest, lost = found.left_out.lines()
+    assert first == "left out: 5 of 6 live pictures and videos"
+    assert len(reasons) == 3
+    assert all(".png is not a picture" in reason for reason in reasons)
+    assert (rest, lost) == ("  2: for other reasons", "  no usable picture of: ann")
     (tmp_path / "p0" / "face.png").unlink()
-    with pytest.raises(AgfasError, match="None of the 1 live pictures shows a face"):
+    with pytest.raises(AgfasError, match="None of the 5 live pictures shows a face"):
         see(untrained("resnet18"), tmp_path)
+
+
+def test_too_few_that_can_be_used_are_said_with_the_reasons(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "live")
+    for picture in (tmp_path / "live" / "p3").iterdir():
+        picture.write_text(f"no picture {picture.name}")
+    with pytest.raises(AgfasError, match=r"(?s)of 4 persons .*left out: 21 of 105 .* no usable picture of: p3"):
+        calibrate_detector(untrained("resnet18"), tmp_path / "live", ALIGNED)
+    assert see(untrained("resnet18"), pictures).left_out.lines() == []
 
 
 def test_persons_come_from_folders_lists_and_datasets(pictures, tmp_path):
