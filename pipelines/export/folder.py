@@ -10,9 +10,10 @@ from pipelines.data.alignment import TEMPLATES
 from pipelines.errors import AgfasError
 from pipelines.export import predict
 from pipelines.export.graph import FACES, ExportGraph, exported_scorer, write_onnx
-from pipelines.export.parity import BATCH, compare
+from pipelines.export.int8 import Layers, to_int8
+from pipelines.export.parity import BATCH, TOLERANCES, compare
 from pipelines.export.parity import Faces as ParityFaces
-from pipelines.export.precision import to_float16, to_int8, to_openvino
+from pipelines.export.precision import to_float16, to_openvino
 from pipelines.files import write_atomically, write_json
 from pipelines.fingerprint import file_sha256
 from pipelines.verdict import FaceAntiSpoofing
@@ -78,8 +79,8 @@ def export_folder(
             shutil.copyfile(str(model.loaded.detector_weights), folder / FACE_DETECTOR / str(found.weights))
         shutil.copyfile(Path(predict.__file__), folder / PREDICT_NAME)
         compared = faces(settings.face.size)
-        graph = _write_graph(scorer, settings, folder, compared, precision, form)
-        made.append(_finish(model, scorer, settings, graph, folder, compared))
+        graph, layers = _write_graph(scorer, settings, folder, compared, precision, form)
+        made.append(_finish(model, scorer, settings, graph, layers, folder, compared))
 
     write_atomically(out, write)
     return made[0]
@@ -103,7 +104,8 @@ def _face_detector(model: FaceAntiSpoofing) -> LoadedPart:
 
 def _write_graph(
     scorer: Scorer, settings: ModelSettings, folder: Path, faces: ParityFaces, precision: Precision, form: Format
-) -> GraphSettings:
+) -> tuple[GraphSettings, Layers | None]:
+    """The graph; of an int8 one its layers too."""
     size, path = settings.face.size, folder / GRAPH_NAME
     graph = ExportGraph(scorer, size)
     outputs = write_onnx(graph, size, path)
@@ -112,11 +114,12 @@ def _write_graph(
     )
     if precision == "float16":
         to_float16(path)
+    layers = None
     if precision == "int8":
         feeds = ExportedScorer(open_graph(path), made, settings.label).feeds
-        live = [faces.live[start : start + BATCH] for start in range(0, len(faces.live), BATCH)]
-        to_int8(path, [feeds(crops) for crops in live])
-    return made if form == "onnx" else made.model_copy(update={"file": to_openvino(path).name})
+        others = [faces.others[start : start + BATCH] for start in range(0, len(faces.others), BATCH)]
+        layers = to_int8(path, [feeds(crops) for crops in others], TOLERANCES[precision][0])
+    return made if form == "onnx" else made.model_copy(update={"file": to_openvino(path).name}), layers
 
 
 def _finish(
@@ -124,6 +127,7 @@ def _finish(
     scorer: Scorer,
     settings: ModelSettings,
     graph: GraphSettings,
+    layers: Layers | None,
     folder: Path,
     faces: ParityFaces,
 ) -> ExportedModel:
@@ -139,7 +143,7 @@ def _finish(
         files={name: file_sha256(folder / name) for name in paths if name != PREDICT_NAME},
     )
     write_json(folder / SETTINGS_NAME, exported.model_dump(mode="json"))
-    parity = compare(scorer, folder, faces, settings.threshold, graph.precision)
+    parity = compare(scorer, folder, faces, settings.threshold, graph.precision, layers)
     if not parity.holds:
         advice = "" if graph.precision == "float32" else " Use --precision float32."
         raise AgfasError(

@@ -73,6 +73,8 @@ class Parity(Recorded):
     changed: int = Field(description="Faces with another verdict.")
     most: float = Field(description="The largest difference that is accepted.")
     most_changed: int = Field(description="How many other verdicts are accepted.")
+    kept: int = Field(0, description="Of the layers of an int8 graph, those in float32, nearest to the pixels.")
+    layers: int = Field(0, description="Convolutions and products of the detector of an int8 graph.")
 
     @property
     def holds(self) -> bool:
@@ -82,9 +84,10 @@ class Parity(Recorded):
     @property
     def words(self) -> str:
         """What was compared, and what it gave."""
+        in_int8 = f"; {self.layers - self.kept} of {self.layers} layers calculate in int8" if self.layers else ""
         return (
             f"{self.faces} faces ({self.of}): the largest difference of a score is {self.largest:.2g} (accepted:"
-            f" {self.most:.2g}), and {self.changed} verdicts change (accepted: {self.most_changed})"
+            f" {self.most:.2g}), and {self.changed} verdicts change (accepted: {self.most_changed}){in_int8}"
         )
 
 

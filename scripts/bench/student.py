@@ -1,7 +1,9 @@
 """Judging one face: the student of `agfas distill` beside Silent-Face's two networks, in float32 and in int8.
 
-Weights are untrained unless given, since time does not depend on them. Every graph is made by the tools of `agfas
-export`, which itself refuses Silent-Face's networks as they cut their own crops. One thread each, one face at a time.
+Weights are untrained unless given: the time of a layer does not depend on them. How many layers stay in float32 does,
+so the student is timed with none and with the most that `agfas export` leaves. Every graph is made by the tools of
+`agfas export`, which itself refuses Silent-Face's networks as they cut their own crops. One thread each, one face at
+a time.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from oanet.detectors import Detector, build_detector
 from oanet.published import find_weights
 from pipelines.cost.counting import count, fake_tensors
 from pipelines.export.graph import OPSET
-from pipelines.export.precision import to_int8
+from pipelines.export.int8 import MOST_KEPT, by_depth, write_int8
 from pipelines.training.settings import DistillSettings
 from pipelines.verdict.student import build_student
 from scripts.bench.generators import COMPACT, build_generator
 from scripts.bench.turns import race
 
 STUDENT, SILENT_FACE = "student", "Silent-Face, two networks"
+FLOAT, WHOLE, HALF = "float32", "int8", "int8, half of the layers float32"
 RECIPE = "public recipe and OA-Net"
 _ROUNDS, _CALIBRATION, _CALLS = 20, 4, 41
 
@@ -54,8 +57,8 @@ def student_benchmark(weights: Path | None = None, repeats: int = 25) -> list[di
         repeats: turns of each, of 20 faces.
 
     Returns:
-        A row per network and precision: milliseconds a face, the ratio to Silent-Face in the same precision, gigaflops
-        of a face, and parameters. The last row is the operations of the public recipe at `compact`, 41 calls of the
+        A row per network and precision: milliseconds a face, the ratio to Silent-Face in the same precision, and
+        gigaflops of a face. The last row is the operations of the public recipe at `compact`, 41 calls of the
         U-Net, with OA-Net at `base`; counted, not timed.
     """
     side = DistillSettings().size
@@ -68,7 +71,7 @@ def student_benchmark(weights: Path | None = None, repeats: int = 25) -> list[di
         runs = {
             (name, precision): run
             for name, (network, size) in networks.items()
-            for precision, run in _runs(network, size, Path(folder)).items()
+            for precision, run in _runs(name, network, size, Path(folder)).items()
         }
         medians = race({"|".join(key): run for key, run in runs.items()}, repeats, warm=True).medians
     flops = {name: _flops(network, size) for name, (network, size) in networks.items()}
@@ -78,7 +81,8 @@ def student_benchmark(weights: Path | None = None, repeats: int = 25) -> list[di
             "network": name,
             "precision": precision,
             "ms_per_face": 1000 * medians[f"{name}|{precision}"] / _ROUNDS,
-            "ratio": medians[f"{name}|{precision}"] / medians[f"{SILENT_FACE}|{precision}"],
+            "ratio": medians[f"{name}|{precision}"]
+            / medians[f"{SILENT_FACE}|{FLOAT if precision == FLOAT else WHOLE}"],
             "gigaflops": flops[name] / 1e9,
             "of the student's": flops[name] / flops[STUDENT],
         }
@@ -89,7 +93,7 @@ def student_benchmark(weights: Path | None = None, repeats: int = 25) -> list[di
     return rows
 
 
-def _runs(network: Detector, size: int, folder: Path) -> dict[str, Callable[[], Any]]:
+def _runs(name: str, network: Detector, size: int, folder: Path) -> dict[str, Callable[[], Any]]:
     """Twenty faces one by one, by precision."""
     draw = partial(_faces, size, network.look_at_nobody().shape[-1])
     path = folder / "model.onnx"
@@ -99,11 +103,14 @@ def _runs(network: Detector, size: int, folder: Path) -> dict[str, Callable[[], 
             Graph(network), (torch.from_numpy(draw(2)),), path, input_names=["faces"], output_names=["score"],
             opset_version=OPSET, dynamic_axes={"faces": {0: "batch"}, "score": {0: "batch"}}, dynamo=False,
         )  # fmt: skip
-    made = {"float32": _session(path)}
-    to_int8(path, [{"faces": draw(16, seed)} for seed in range(_CALIBRATION)])
-    made["int8"] = _session(path)
+    made, layers = {FLOAT: _session(path)}, by_depth(path)
+    for precision, share in {WHOLE: 0.0, **({HALF: MOST_KEPT} if name == STUDENT else {})}.items():
+        rewritten = folder / "int8.onnx"
+        feeds = [{"faces": draw(16, seed)} for seed in range(_CALIBRATION)]
+        write_int8(path, rewritten, feeds, layers[int(share * len(layers)) :])
+        made[precision] = _session(rewritten)
     face = {"faces": draw(1)}
-    return {name: partial(_judge, session, face) for name, session in made.items()}
+    return {precision: partial(_judge, session, face) for precision, session in made.items()}
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

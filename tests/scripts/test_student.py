@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.scores import ScoreTable
-from scripts.bench.student import RECIPE, SILENT_FACE, STUDENT, student_benchmark
+from scripts.bench.student import FLOAT, HALF, RECIPE, SILENT_FACE, STUDENT, WHOLE, student_benchmark
 from scripts.distillation import compare
 
 
@@ -27,26 +27,37 @@ def scores(noise: float) -> ScoreTable:
 
 
 def test_a_student_like_its_teacher_differs_by_nothing():
-    first, whole = compare(scores(0.1), scores(0.1))
+    first, whole = compare(scores(0.1), [scores(0.1)])
     assert (first["domain"], first["videos"], first["persons"]) == ("phone", 20, 10)
-    assert first["teacher"] == first["student"] == "1.000 [1.000, 1.000]"
+    assert first["teacher"] == first["students"] == "1.000 [1.000, 1.000]"
     assert whole["difference"] == "+0.000 [+0.000, +0.000]"
 
 
 def test_a_worse_student_is_said_to_be_worse():
-    better, worse = (compare(*both)[0]["difference"] for both in ((scores(3), scores(0.1)), (scores(0.1), scores(3))))
+    better, worse = (
+        compare(one, [other])[0]["difference"] for one, other in ((scores(3), scores(0.1)), (scores(0.1), scores(3)))
+    )
     assert better.startswith("+0.")
     assert worse.startswith("-0.")
     assert better[1:6] == worse[1:6]
+
+
+def test_of_several_students_the_mean_is_compared():
+    teacher, good, bad = scores(1), scores(0.1), scores(3)
+    alone = [float(compare(teacher, [one])[0]["difference"].split()[0]) for one in (good, bad)]
+    row = compare(teacher, [good, bad])[0]
+    assert float(row["difference"].split()[0]) == pytest.approx(np.mean(alone), abs=1e-3)
+    assert row["students"].split("(")[1].split(")")[0].endswith("to 1.000")
 
 
 @pytest.mark.slow
 def test_the_benchmark_times_and_counts():
     rows = student_benchmark(repeats=1)
     assert [(row["network"], row.get("precision")) for row in rows] == [
-        *((name, precision) for name in (STUDENT, SILENT_FACE) for precision in ("float32", "int8")),
+        *((STUDENT, precision) for precision in (FLOAT, WHOLE, HALF)),
+        *((SILENT_FACE, precision) for precision in (FLOAT, WHOLE)),
         (RECIPE, None),
     ]
-    assert all(row["ms_per_face"] > 0 for row in rows[:4])
-    assert rows[2]["ratio"] == rows[3]["ratio"] == 1
-    assert rows[4]["of the student's"] > 1000
+    assert all(row["ms_per_face"] > 0 for row in rows[:5])
+    assert rows[3]["ratio"] == rows[4]["ratio"] == 1
+    assert rows[5]["of the student's"] > 1000

@@ -251,9 +251,9 @@ def test_the_stage_exports_a_saved_model(model, tmp_path, monkeypatch):
 
 
 def test_parity_is_judged_on_drawn_faces_of_every_kind():
-    faces = parity.drawn_faces(33, number=3, live=1)
+    faces = parity.drawn_faces(33, number=3, others=1)
     assert faces.crops.shape == (3, 33, 33, 3)
-    assert faces.live.shape == (1, 33, 33, 3)
+    assert faces.others.shape == (1, 33, 33, 3)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,16 @@ from oanet.objectives.distillation import Distillation, soft_cross_entropy
 from pipelines.data.faces import open_faces
 from pipelines.data.records import CARD_NAME, face_features, face_key
 from pipelines.errors import AgfasError
+from pipelines.export import predict
+from pipelines.export.folder import export_folder
+from pipelines.export.parity import dataset_faces
 from pipelines.files import write_json
 from pipelines.stages import distill as stage
 from pipelines.training import unlabelled
 from pipelines.training.settings import DistillSettings
 from pipelines.training.unlabelled import Judged, UnlabelledBatches
 from pipelines.verdict import FaceAntiSpoofing
+from pipelines.verdict.calibration.model import Choice, calibrate_detector
 from pipelines.verdict.student import Lesson, check_lessons
 from pipelines.verdict.teacher import MOST_ODDS, Teacher, log_odds
 
@@ -35,7 +40,7 @@ class Bright(Detector):
     """Calls bright faces live."""
 
     name = "bright"
-    feature_dim = 1
+    feature_dim = 3
 
     def __init__(self, slope: float = 6.0) -> None:
         super().__init__()
@@ -43,18 +48,24 @@ class Bright(Detector):
 
     def forward(self, image, cue=None, *, need_weights=False):
         odds = self.slope * image.mean(dim=(1, 2, 3))
-        return DetectorOutput(torch.stack([-odds / 2, odds / 2], dim=1), odds[:, None])
+        return DetectorOutput(torch.stack([-odds / 2, odds / 2], dim=1), image.mean(dim=(2, 3)))
 
 
-def write_faces(folder: Path, splits: tuple[str, ...] = SPLITS, each: int = 12) -> Path:
-    """Persons with pictures from dark to bright, all said to be live."""
+def picture(shade: float, seed: int) -> np.ndarray:
+    """One shade and noise."""
+    return np.clip(np.random.default_rng(seed).normal(shade, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def write_faces(folder: Path, splits: tuple[str, ...] = SPLITS, each: int = 12, dark: int = 1) -> Path:
+    """Persons with pictures from dark to bright; `dark` is what the darker half is said to be."""
     rows = []
     for number, split in enumerate(splits):
         for frame in range(each):
             shade = 20 + 215 * frame // max(1, each - 1)
-            pixels = np.clip(np.random.default_rng(frame).normal(shade, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+            label = dark if shade < 128 else 1
             record = {"domain": "camera", "subject": f"p{number}", "video": f"v{number}", "frame": frame}
-            more = {"image": Image.fromarray(pixels), "label": 1, "attack_type": "none", "split": split}
+            kind = {"label": label, "attack_type": "none" if label else "print"}
+            more = {"image": Image.fromarray(picture(shade, frame)), **kind, "split": split}
             rows.append({"key": face_key(*record.values()), **record, **more, "landmarks": [[4.0, 5.0]] * 5})
     Dataset.from_list(rows, features=face_features()).save_to_disk(str(folder))
     write_json(folder / CARD_NAME, {"fingerprint": "".join(splits), "faces": len(rows)})
@@ -240,3 +251,27 @@ def test_distillation_needs_a_teacher(faces):
 def test_log_odds_are_bounded():
     odds = log_odds(np.array([0.0, 0.25, 1.0]))
     np.testing.assert_allclose(odds, [-MOST_ODDS, -np.log(3), MOST_ODDS])
+
+
+def test_a_calibrated_teacher_a_student_in_int8_and_a_verdict(tmp_path):
+    for person in range(6):
+        (tmp_path / "staff" / f"p{person}").mkdir(parents=True)
+        for number in range(20):
+            shade = np.random.default_rng(20 * person + number).uniform(140, 230)
+            Image.fromarray(picture(shade, 20 * person + number)).save(
+                tmp_path / "staff" / f"p{person}" / f"{number}.png"
+            )
+    teacher = calibrate_detector(a_teacher(), tmp_path / "staff", Choice(aligned=True)).detector
+    assert teacher.scorer.head is not None
+    faces = write_faces(tmp_path / "faces", each=16, dark=0)
+    stage.run(teacher, faces, tmp_path / "student", QUICK)
+    student = FaceAntiSpoofing.from_pretrained(tmp_path / "student")
+    compared = partial(dataset_faces, faces)
+    made = export_folder(student, tmp_path / "phone", compared, "int8", aligned_only=True)
+    assert made.parity is not None
+    assert made.parity.layers == 24
+    judge = predict.Model(tmp_path / "phone")
+    shades = (225, 200, 60, 25)
+    answers = [judge(picture(shade, 99), aligned=True).verdict for shade in shades]
+    assert answers == ["live", "live", "attack", "attack"]
+    assert [teacher(picture(shade, 99), aligned=True)[0].verdict for shade in shades] == answers
