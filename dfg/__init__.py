@@ -9,7 +9,7 @@ A library on diffusers. It works on tensors and knows no datasets, run folders o
     unet.py            U-Net presets and PreconditionedUNet; attention.py: cached cross-attention; speed.py: precision
     schedule.py        noise schedule and timesteps; samplers.py: DDIM and multistep solvers; noise.py: keyed streams
     objective.py       the denoising loss; prediction.py: epsilon, velocity, min-SNR; arcface.py: identity training
-    baselines/         MemAE, Deep SVDD and AnoDDPM
+    baselines/         MemAE, Deep SVDD and AnoDDPM; a student of one call
 
 Import the modules directly: `import dfg` alone does not import torch.
 """

@@ -1,4 +1,4 @@
-"""Other models that restore faces: the baselines of AG-FAS's Table IV.
+"""Other models that restore faces: the baselines of AG-FAS's Table IV, and a student of the generator.
 
 To add one, write a module with a subclass of `dfg.baselines.base.Baseline` and add it to `BASELINE_CLASSES` and
 `BASELINE_PRESETS`. This module imports no torch until a model is built, so that configurations are checked quickly.
@@ -17,6 +17,7 @@ BASELINE_CLASSES: dict[str, str] = {
     "memae": "dfg.baselines.memae:MemAE",
     "deep_svdd": "dfg.baselines.deep_svdd:DeepSvdd",
     "anoddpm": "dfg.baselines.anoddpm:AnoDdpm",
+    "one_call": "dfg.baselines.one_call:OneCall",
 }
 """`module:class` of each baseline."""
 
@@ -26,7 +27,8 @@ BASELINES_WITH_TIMESTEP: tuple[str, ...] = ("anoddpm",)
 """Baselines that noise a face to timestep t and denoise it."""
 
 # `paper` has the sizes of each method's own code at 256 pixels, in two dimensions where the original has three: AG-FAS
-# publishes none. `tiny` is for 64 pixels and a CPU. A preset lists all options of its constructor beside `image_size`.
+# publishes none. `tiny` is for 64 pixels and a CPU, `compact`, of no paper, for 256. A preset lists all options of its
+# constructor beside `image_size`.
 BASELINE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "memae": {
         "tiny": {"channels": (16, 32, 64, 64), "slots": 500, "shrink": 0.0025},
@@ -44,6 +46,10 @@ BASELINE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "attention_levels": 2,
             "norm_num_groups": 32,
         },
+    },
+    "one_call": {
+        "tiny": {"channels": (48, 96, 192), "blocks": 1, "patch": 4},
+        "compact": {"channels": (64, 128, 256), "blocks": 1, "patch": 4},
     },
 }
 
@@ -75,8 +81,8 @@ def build_baseline(name: str, preset: str, image_size: int, seed: int = 0, **opt
     """A randomly initialised baseline in training mode.
 
     Args:
-        name: `memae`, `deep_svdd` or `anoddpm`.
-        preset: `tiny` or `paper`.
+        name: `memae`, `deep_svdd`, `anoddpm` or `one_call`.
+        preset: `tiny`, or `paper`; of `one_call`, `compact`.
         image_size: side of the faces in pixels.
         seed: of the initial weights; torch's global random state is not changed.
         options: of the constructor; they replace the preset's.

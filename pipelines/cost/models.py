@@ -31,7 +31,7 @@ from oanet.objectives import Objective
 from pipelines.cost.counting import Count, as_fake, count, fake_tensors, number_of, size_of, step_of
 from pipelines.cost.estimate import Restoring, Training
 from pipelines.cost.machines import Machine, machine_of
-from pipelines.cost.parts import Part, measured_rates
+from pipelines.cost.parts import Part, calls_of, measured_rates
 from pipelines.cost.printing import Priced, priced_restoring, priced_training, total_line
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
@@ -40,12 +40,13 @@ from pipelines.experiment.generator import (
     BackboneIdentity,
     GeneratorSettings,
     NoIdentity,
+    OneCallSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TrainedIdentity,
 )
 from pipelines.experiment.untrained import build_baseline_training, build_training
-from pipelines.experiment.workspace import Workspace
+from pipelines.experiment.workspace import Workspace, teacher_of
 from pipelines.training.parallel import Place, ProcessShare, make_independent
 from pipelines.training.settings import LoopSettings
 
@@ -128,6 +129,8 @@ def training(part: Part, machine: Machine) -> Training:
         trained = [p for p in fake.parameters() if p.requires_grad]
         weights = size_of([*fake.parameters(), *fake.buffers()])
         sizes = number_of(fake.parameters()), number_of(trained), len(trained)
+    if isinstance(maker, OneCallSettings):
+        counts[False] = _with_teacher(counts[False], part.experiment, faces, loop.gradient_accumulation)
     return Training(*sizes, weights, counts[bool(chosen)], loop, batch, faces, counts.get(not chosen), alone)
 
 
@@ -180,11 +183,24 @@ def objective_of(part: Part) -> tuple[Any, Makes]:
     if isinstance(experiment.generator, GeneratorSettings):
         return _of_generator(experiment, experiment.generator)
     objective = build_baseline_training(experiment.generator, size)
+    if isinstance(experiment.generator, OneCallSettings):
+        objective.teacher = lambda image, keys: torch.zeros_like(image)  # `_with_teacher` counts it
     return objective, lambda _, faces: {
         "image": torch.zeros(faces, 3, size, size),
+        "keys": [""] * faces,
         "noise": torch.zeros(faces, 3, size, size),
         "timesteps": torch.zeros(faces, dtype=torch.long),
     }
+
+
+def _with_teacher(step: Count, experiment: Experiment, faces: int, times: int) -> Count:
+    """The step of a student, and what its teacher does for each of its `times` micro-batches."""
+    teacher = teacher_of(experiment)
+    need, operations = _by_generator(teacher, faces), step.operations.copy()
+    calls, samples = calls_of(teacher, teacher.cue.timestep), teacher.cue.samples
+    for part, number in ((need.once, 1), (need.call, calls), (need.decode, samples)):
+        operations.update({operation: count * number * times for operation, count in part.operations.items()})
+    return Count(operations, max(step.peak, need.once.peak, need.call.peak, need.decode.peak), step.left)
 
 
 def _of_generator(experiment: Experiment, settings: GeneratorSettings) -> tuple[Any, Makes]:

@@ -18,8 +18,9 @@ from pipelines.data.protocol_settings import CORPUS, AnyProtocol, ProtocolSettin
 from pipelines.data.protocols import Fold, build_folds, protocol_folds
 from pipelines.data.records import read_columns
 from pipelines.experiment.config import Experiment, SyntheticData
+from pipelines.experiment.generator import OneCallSettings
 from pipelines.experiment.plan import expand
-from pipelines.experiment.workspace import Workspace
+from pipelines.experiment.workspace import Workspace, teacher_of
 from pipelines.files import read_json
 from pipelines.training.run import read_metrics
 
@@ -132,7 +133,7 @@ def _detector(experiment: Experiment, folds: Sequence[Fold]) -> tuple[str, Part]
 
 
 def maker_parts(experiment: Experiment) -> Iterator[tuple[str, Part]]:
-    """Identity encoder and generator, as far as they are trained."""
+    """Identity encoder and generator, as far as they are trained; of a student, its teacher too."""
     workspace, maker, of_maker = Workspace(experiment), experiment.generator, ("data", "identity", "generator")
     there = workspace.faces.is_dir()
     if experiment.cue.is_custom:
@@ -140,6 +141,8 @@ def maker_parts(experiment: Experiment) -> Iterator[tuple[str, Part]]:
     if getattr(maker, "train", True):
         trained = there and workspace.has_generator()
         yield _training("generator", maker.name, experiment, maker, trained, of_maker)
+    if isinstance(maker, OneCallSettings):
+        yield from maker_parts(teacher_of(experiment))
     if experiment.identity.name == "trained" and maker.name == "dfg":
         known = there and (workspace.identity() / "done.json").is_file()
         yield _training("identity", "trained", experiment, experiment.identity, known, of_maker[:2])

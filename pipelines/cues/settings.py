@@ -77,7 +77,8 @@ class AncestralSettings(Strict):
         ge=1,
         le=999,
         description="How far a face is noised before it is restored. `anoddpm` uses 200 in the paper, with as many"
-        " ancestral steps back unless `calls` is smaller. `memae` and `deep_svdd` ignore it, `samples` and `calls`.",
+        " ancestral steps back unless `calls` is smaller. `memae`, `deep_svdd` and `one_call` ignore it, `samples` and"
+        " `calls`.",
     )
     calls: int | None = Field(
         None, ge=1, description="Calls of the U-Net from t down, evenly spaced; default: those of the grid."
@@ -123,8 +124,8 @@ class CueSettings(RestorationSettings):
 
     source: str = Field(
         "dfg",
-        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd` and"
-        " `anoddpm` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
+        description="`dfg_no_identity` is the generator under `identity: {name: none}`; `memae`, `deep_svdd`, `anoddpm`"
+        " and `one_call` are the generators of these names; `autoencoder` (t = 0), `shuffled`, `zero` and `noise` are"
         " controls. `module:Class` is a `CueSource` of yours, which needs no generator.",
     )
     options: dict[str, Any] = Field({}, description="Arguments of the constructor, for `source: module:Class`.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dfg.baselines import check_baseline
+from pipelines.cues.settings import RestorationSettings
 from pipelines.data.protocol_settings import Domains
 from pipelines.settings import Bystander, Content, Strict, Unit, named
 from pipelines.training.settings import LoopSettings
@@ -181,7 +182,7 @@ _BASELINE_LOOP = LoopSettings(steps=1000, weight_decay=0.0)
 
 
 class BaselineSettings(Strict):
-    """Shared by the baselines of the paper's Table IV; all are trained on the pixels of live faces."""
+    """Shared by the models beside the generator; all are trained on the pixels of live faces."""
 
     name: str = Field(description="The baseline.")
     preset: Literal["tiny", "paper"] = Field("tiny", description="`paper` is for faces of 256 pixels.")
@@ -231,8 +232,36 @@ class AnoddpmSettings(BaselineSettings):
     loop: LoopSettings = LoopSettings(steps=1000, weight_decay=0.0, ema_decay=0.999)
 
 
+class OneCallSettings(BaselineSettings):
+    """A student that gives the mean of many restorations in one call; it learns from faces without labels."""
+
+    name: Literal["one_call"]
+    preset: Literal["tiny", "compact"] = Field(  # type: ignore[assignment]
+        "tiny", description="`compact` is for faces of 256 pixels."
+    )
+    teacher: GeneratorSettings = Field(
+        GeneratorSettings(), description="The generator whose restorations it learns; found or trained first."
+    )
+    restoration: RestorationSettings = Field(
+        RestorationSettings(timestep=401, num_inference_steps=5),
+        description="How the teacher restores. Every step draws new noise, so the student learns the mean over all"
+        " noise, whatever `samples` is; more samples make a step dearer and its gradient quieter.",
+    )
+    unlabelled: Domains = Field(
+        [], description="Further domains whose training faces it learns from; their labels are not read."
+    )
+    changed: Unit = Field(
+        0.5,
+        description="Share of the faces that FAS-Aug's operators change before the teacher restores them, so that the"
+        " student has seen prints, screens and blur. 0 leaves all as they are.",
+    )
+    loop: LoopSettings = LoopSettings(
+        steps=2000, batch_size=32, learning_rate=1e-3, weight_decay=0.0, schedule="cosine", warmup=50, ema_decay=0.99
+    )
+
+
 MakerSettings = Annotated[
-    GeneratorSettings | MemaeSettings | DeepSvddSettings | AnoddpmSettings,
+    GeneratorSettings | MemaeSettings | DeepSvddSettings | AnoddpmSettings | OneCallSettings,
     Field(discriminator="name"),
     named("dfg"),
 ]

@@ -11,6 +11,7 @@ from pipelines.experiment.generator import (
     AutoencoderSettings,
     BaselineSettings,
     GeneratorSettings,
+    OneCallSettings,
     PatchSettings,
     TaesdSettings,
 )
@@ -28,6 +29,8 @@ def check_side(side: int, generator: GeneratorSettings | BaselineSettings) -> No
     Raises:
         ValueError: names the nearest sides that it can take.
     """
+    if isinstance(generator, OneCallSettings):
+        check_side(side, generator.teacher)
     what, factor = _divisor(generator)
     if side % factor:
         below, above = side // factor * factor, (side // factor + 1) * factor
@@ -52,9 +55,9 @@ def refuse_side(side: int, generator: GeneratorSettings | BaselineSettings) -> N
 def _divisor(generator: GeneratorSettings | BaselineSettings) -> tuple[str, int]:
     if isinstance(generator, GeneratorSettings):
         return _of_autoencoder(generator.autoencoder)
-    channels = {**BASELINE_PRESETS[generator.name][generator.preset], **generator.options}["channels"]
-    halvings = len(channels) - (generator.name == "anoddpm")
-    return f"generator.name = {generator.name}", 2**halvings
+    options = {**BASELINE_PRESETS[generator.name][generator.preset], **generator.options}
+    halvings = len(options["channels"]) - (generator.name in ("anoddpm", "one_call"))
+    return f"generator.name = {generator.name}", options.get("patch", 1) * 2**halvings
 
 
 def _of_autoencoder(settings: AutoencoderSettings) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
+from dfg.baselines.one_call import OneCallObjective
 from oanet.detectors import Detector
 from oanet.detectors import build_detector as build_by_name
 from oanet.names import CUE_CHANNELS, DETECTORS
@@ -15,7 +16,7 @@ from oanet.objectives import Objective, build_objective
 from oanet.published import CROP
 from pipelines.errors import AgfasError, in_short
 from pipelines.experiment.config import Experiment
-from pipelines.experiment.generator import BaselineSettings, DeepSvddSettings, MemaeSettings
+from pipelines.experiment.generator import BaselineSettings, DeepSvddSettings, MemaeSettings, OneCallSettings
 from pipelines.experiment.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ def build_training(experiment: Experiment, num_domains: int) -> Objective:
 
 
 def build_baseline_training(settings: BaselineSettings, image_size: int) -> Any:
-    """A baseline with the objective that trains it.
+    """A baseline with the objective that trains it; that of a student lacks its teacher.
 
     Raises:
         AgfasError: invalid options, or a size of faces that it cannot take.
@@ -72,4 +73,6 @@ def build_baseline_training(settings: BaselineSettings, image_size: int) -> Any:
         return MemAEObjective(model, settings.entropy_weight)
     if isinstance(settings, DeepSvddSettings):
         return DeepSvddObjective(model, settings.compactness_weight)
+    if isinstance(settings, OneCallSettings):
+        return OneCallObjective(model)
     return AnoDdpmObjective(model)

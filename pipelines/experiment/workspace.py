@@ -24,11 +24,11 @@ from typing import Any
 from oanet.names import takes_cue
 from oanet.published import CROP, sight
 from pipelines.cues.identity import cue_restoration, input_identity
-from pipelines.cues.settings import CONTROLS, OWN, TRAINED
+from pipelines.cues.settings import CONTROLS, OWN, TRAINED, CueSettings
 from pipelines.data.protocol_settings import CORPUS
 from pipelines.data.records import read_card
 from pipelines.experiment.config import DatasetData, Experiment, SyntheticData
-from pipelines.experiment.generator import GeneratorSettings, TrainedIdentity
+from pipelines.experiment.generator import GeneratorSettings, OneCallSettings, TrainedIdentity
 from pipelines.experiment.published import content_of_weights
 from pipelines.fingerprint import fingerprint
 from pipelines.settings import decisive
@@ -82,8 +82,12 @@ class Workspace:
         return self.root / "identity" / fingerprint(self.identity_key())
 
     def generator_key(self) -> dict[str, Any]:
-        """What decides the generator; baselines are not conditioned on an identity."""
+        """What decides the generator; baselines are not conditioned on an identity, but a student's teacher is."""
         settings = self.experiment.generator
+        if isinstance(settings, OneCallSettings):
+            teacher = fingerprint(Workspace(teacher_of(self.experiment)).generator_key())
+            own = {**decisive(settings, "generator"), "teacher": teacher}
+            return {"schema": SCHEMA, "generator": own, "faces": self.faces_id()}
         conditioned = {"identity": fingerprint(self.identity_key())} if isinstance(settings, GeneratorSettings) else {}
         return {"schema": SCHEMA, "generator": decisive(settings, "generator"), "faces": self.faces_id(), **conditioned}
 
@@ -224,3 +228,15 @@ class Workspace:
         weights = fingerprint(self.generator_key()) if cue.needs_generator else ""
         shared = cue_restoration(cue, maker, weights, cue.timestep, self._cue_autoencoder())
         return fingerprint({**shared, "timestep": "any", "batch_size": cue.batch_size})
+
+
+def teacher_of(experiment: Experiment) -> Experiment:
+    """The experiment whose generator is the teacher of a student, and whose cues are what the student learns.
+
+    Its settings of faces and identity are the student's, so that it is the same as that of an experiment which names
+    this generator itself.
+    """
+    student = experiment.generator
+    assert isinstance(student, OneCallSettings)
+    cue = CueSettings(**student.restoration.model_dump(), batch_size=experiment.cue.batch_size)
+    return experiment.model_copy(update={"generator": student.teacher, "cue": cue})

@@ -86,8 +86,10 @@ def _check_shares_of_loops(experiment: Experiment) -> None:
     """Refuse batches of the generator and the identity encoder that leave a process without a face."""
     from pipelines.training.parallel import shares
 
-    for part in ("identity", "generator"):
-        loop = getattr(getattr(experiment, part), "loop", None)
+    teacher = getattr(experiment.generator, "teacher", None)
+    trained = {"identity": experiment.identity, "generator": experiment.generator, "generator.teacher": teacher}
+    for part, settings in trained.items():
+        loop = getattr(settings, "loop", None)
         if loop is not None:
             shares(loop.batch_size, loop.gradient_accumulation, rank_and_world()[1], f"{part}.loop.batch_size")
 

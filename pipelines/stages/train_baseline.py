@@ -1,4 +1,4 @@
-"""Training of the baselines of the paper's Table IV, on the pixels of live faces."""
+"""Training of the baselines of the paper's Table IV, on the pixels of live faces; what other trainings share."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _fix_center(settings: BaselineSettings, faces: Faces, indices: np.ndarray) -
     return after_step
 
 
-def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: int) -> None:
+def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: int, **facts: Any) -> None:
     """Save a model and finish its run.
 
     Args:
@@ -88,6 +88,7 @@ def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: i
         training: the run.
         name: of the model's folder in the run's.
         trained_on: number of live faces.
+        facts: of the run beside these.
     """
     folder = training.folder / name
     write_sealed(folder, model.save_pretrained)
@@ -98,5 +99,6 @@ def save(model: Any, network: nn.Module, training: Run, name: str, trained_on: i
             "parameters": sum(p.numel() for p in network.parameters()),
             "weights_sha256": folder_sha256(folder),
             **autoencoder,
+            **facts,
         }
     )

@@ -25,16 +25,17 @@ from pipelines.experiment.generator import (
     AutoencoderSettings,
     BaselineSettings,
     GeneratorSettings,
+    OneCallSettings,
     PatchSettings,
     PretrainedAutoencoder,
     TaesdSettings,
 )
 from pipelines.experiment.sizes import refuse_side
 from pipelines.experiment.untrained import build_baseline_training
-from pipelines.experiment.workspace import Workspace
+from pipelines.experiment.workspace import Workspace, teacher_of
 from pipelines.pixels import to_unit_range
 from pipelines.processes import is_main, wait
-from pipelines.stages import train_baseline, train_identity
+from pipelines.stages import train_baseline, train_identity, train_one_call
 from pipelines.training.batches import LatentBatches, LatentViews
 from pipelines.training.latents import PaddedTokens, SomeFaces, StoredLatents, nested_share, store_latents
 from pipelines.training.loop import fit
@@ -48,8 +49,11 @@ _SCALE_FACES = 200
 def run(experiment: Experiment, faces: Faces) -> Path:
     """Train the generator unless it is finished; returns its run folder, which holds `pipeline/`.
 
-    If the settings name a baseline, the baseline is trained instead, and the folder holds `model/`.
+    If the settings name a baseline, the baseline is trained instead, and the folder holds `model/`; of a student too,
+    whose teacher is trained first.
     """
+    if isinstance(experiment.generator, OneCallSettings):
+        return train_one_call.run(experiment, faces, experiment.generator)
     if isinstance(experiment.generator, BaselineSettings):
         return train_baseline.run(experiment, faces, experiment.generator)
     settings = experiment.generator
@@ -80,6 +84,9 @@ def check_options(experiment: Experiment) -> None:
     """
     settings, side = experiment.generator, experiment.data.size
     refuse_side(side, settings)
+    if isinstance(settings, OneCallSettings):
+        train_one_call.check_options(settings)
+        check_options(teacher_of(experiment))
     if isinstance(settings, BaselineSettings):
         with torch.device("meta"):
             build_baseline_training(settings, side)

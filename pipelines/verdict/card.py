@@ -13,7 +13,15 @@ from pipelines.cues.settings import CONTROLS, OWN, TRAINED, CueSettings
 from pipelines.data.records import licence_of_faces
 from pipelines.evaluation.exact import HOW, few_videos
 from pipelines.experiment.config import Experiment
-from pipelines.experiment.generator import BaselineSettings, NoIdentity, PatchSettings, TaesdSettings, TrainedIdentity
+from pipelines.experiment.generator import (
+    BaselineSettings,
+    NoIdentity,
+    OneCallSettings,
+    PatchSettings,
+    TaesdSettings,
+    TrainedIdentity,
+)
+from pipelines.experiment.workspace import teacher_of
 from pipelines.licences import PUBLISHER, Licence, known_licence, licence_of, of_all
 from pipelines.markdown import join_names
 from pipelines.templates import render_card
@@ -157,6 +165,7 @@ def _cue_words(cue: CueSettings | None) -> str:
         "deep_svdd": "an autoencoder of live faces with a narrow bottleneck (Deep SVDD)",
         "anoddpm": f"a diffusion model of live faces (AnoDDPM), which adds {cue.timestep} steps of noise and removes it"
         f" in {cue.calls or cue.timestep}",
+        "one_call": "a network that learned the mean of many restorations by a generator of live faces, in one call",
     }
     maker = makers.get(cue.source, f"the cue source `{cue.source}`")
     return f"It compares the face with its restoration by {maker}."
@@ -285,6 +294,10 @@ def _backbone(experiment: Experiment) -> list[Part]:
 def generator_parts(experiment: Experiment) -> list[Part]:
     """The generator of a run and what it was made from, without the faces."""
     generator = experiment.generator
+    if isinstance(generator, OneCallSettings):
+        student = _trained("generator", f"{generator.name} of the preset {generator.preset}")
+        teacher = generator_parts(teacher_of(experiment))
+        return [student, *(part.model_copy(update={"what": f"{part.what} of its teacher"}) for part in teacher)]
     if isinstance(generator, BaselineSettings):
         return [_trained("generator", f"{generator.name} of the preset {generator.preset}")]
     parts = [_trained("generator", f"U-Net of the preset {generator.preset}")]

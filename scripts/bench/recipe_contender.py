@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +26,13 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 from torch.nn import functional as F
 
+from dfg.baselines import build_baseline
 from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import CueJob
 from pipelines.cues.settings import RestorationSettings
-from pipelines.cues.sources import DfgSweep
+from pipelines.cues.sources import BaselineSweep, CueSweep, DfgSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory
@@ -41,6 +42,9 @@ from scripts.bench.generators import ALL_HALF, COMPILED, HALF, Size, build_gener
 from scripts.bench.turns import plain_environment
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
+
+STUDENT = "a student of one call (float32)"
+"""Untrained, so that its restorations are compared with nothing."""
 
 FEW: dict[str, Any] = {"scheduler": "dpmsolver++", "calls": 8}
 
@@ -171,10 +175,27 @@ class Ours(Here):
 
     def make(self, folder: Path) -> torch.Tensor:
         """Restore all faces and write their store."""
-        stores = CueJob.open(
-            self.faces, self.sweep, folder, dataset_fingerprint="benchmark", batch_size=self.task.batch_size
-        ).run(show_progress=False)
-        return to_unit_range(CueStore.open(stores[self.task.timestep]).reconstructions(self.faces.keys))
+        return stored(self.task, self.faces, self.sweep, folder)
+
+
+class Student(Here):
+    """The cue job with a student of the generator, of the size for faces of 256 pixels."""
+
+    def __init__(self, task: Task) -> None:
+        _, self.faces = task.build()
+        self.task, self.images = task, torch.zeros(())
+        self.sweep = BaselineSweep(build_baseline("one_call", "compact", self.faces.images.shape[1]), "benchmark")
+
+    def make(self, folder: Path) -> torch.Tensor:
+        """Restore all faces and write their store."""
+        return stored(self.task, self.faces, self.sweep, folder)
+
+
+def stored(task: Task, faces: ArrayFaces, sweep: CueSweep, folder: Path) -> torch.Tensor:
+    """Restore all faces by the cue job; what its store holds, (n, 3, H, W) in [-1, 1]."""
+    job = CueJob.open(faces, sweep, folder, dataset_fingerprint="benchmark", batch_size=task.batch_size)
+    (store,) = job.run(show_progress=False).values()
+    return to_unit_range(CueStore.open(store).reconstructions(faces.keys))
 
 
 class Alone:
@@ -238,7 +259,8 @@ def serve(order: str) -> None:
     task, name = Task(**{**given["task"], "size": Size(**given["task"]["size"])}), given["name"]
     if name != PUBLIC:
         keep_freed_memory()
-    contender: Here = Public(task) if name == PUBLIC else Ours(task, name)
+    made: dict[str, Callable[[], Here]] = {PUBLIC: lambda: Public(task), STUDENT: lambda: Student(task)}
+    contender = made.get(name, lambda: Ours(task, name))()
     for line in sys.stdin:
         request = line.strip()
         if request == "time":

@@ -20,13 +20,20 @@ from dfg.baselines import (
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
+from dfg.baselines.one_call import OneCallObjective
 
 SMALL: dict[str, dict[str, Any]] = {
     "memae": {"channels": (4, 8, 8), "slots": 20, "shrink": 0.03},
     "deep_svdd": {"channels": (4, 8, 8), "bottleneck": 8},
     "anoddpm": {"channels": (4, 8), "norm_num_groups": 4},
+    "one_call": {"channels": (8, 16)},
 }
-OBJECTIVES: dict[str, Any] = {"memae": MemAEObjective, "deep_svdd": DeepSvddObjective, "anoddpm": AnoDdpmObjective}
+OBJECTIVES: dict[str, Any] = {
+    "memae": MemAEObjective,
+    "deep_svdd": DeepSvddObjective,
+    "anoddpm": AnoDdpmObjective,
+    "one_call": lambda model: OneCallObjective(model, lambda image, keys: image / 2),
+}
 STEPS = {"anoddpm": {"timestep": 40, "calls": 3}}
 
 
@@ -44,10 +51,11 @@ def restore(model, image: torch.Tensor, keys: list[str]) -> torch.Tensor:
     return model.reconstruct(image, keys, **STEPS.get(model.name, {}))
 
 
-def batch_of(image: torch.Tensor) -> dict[str, torch.Tensor]:
+def batch_of(image: torch.Tensor) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     timesteps = torch.tensor([0, 10, 500, 999])[: len(image)]
-    return {"image": image, "noise": torch.randn(image.shape, generator=generator), "timesteps": timesteps}
+    noise = torch.randn(image.shape, generator=generator)
+    return {"image": image, "noise": noise, "timesteps": timesteps, "keys": [""] * len(image)}
 
 
 def test_options_are_the_constructors(name):
@@ -62,12 +70,14 @@ def test_options_are_the_constructors(name):
 
 def test_the_paper_preset_is_the_constructors_default(name):
     given = inspect.signature(baseline_class(name).__init__).parameters
-    paper = BASELINE_PRESETS[name]["paper"]
+    paper = BASELINE_PRESETS[name]["compact" if name == "one_call" else "paper"]
     assert {option: given[option].default for option in paper} == paper
     assert given["image_size"].default == 256
 
 
-@pytest.mark.parametrize(("which", "count"), [("memae", 2511491), ("deep_svdd", 18840035), ("anoddpm", 118931459)])
+@pytest.mark.parametrize(
+    ("which", "count"), [("memae", 2511491), ("deep_svdd", 18840035), ("anoddpm", 118931459), ("one_call", 2386480)]
+)
 def test_the_paper_preset_has_its_size(which, count):
     with torch.device("meta"):
         model = baseline_class(which)()
@@ -116,6 +126,8 @@ def test_saved_and_loaded_is_the_same(model, faces, keys, tmp_path):
 def test_every_parameter_learns(model, faces):
     if model.name == "deep_svdd":
         model.fix_center([faces])
+    if model.name == "one_call":
+        torch.nn.init.normal_(model.head[2].weight)  # its zeros stop the gradient of the first step
     objective = OBJECTIVES[model.name](model.train())
     assert all(key.startswith("model.") for key in objective.state_dict())
     parts = objective(batch_of(faces), 0.5)
@@ -176,7 +188,7 @@ def test_what_are_no_such_faces_is_refused(model, shape, scale, words):
         (
             ("vdd", "tiny", 32),
             {},
-            r"unknown baseline 'vdd': did you mean 'deep_svdd'\? Allowed: memae, deep_svdd, anoddpm",
+            r"unknown baseline 'vdd': did you mean 'deep_svdd'\? Allowed: memae, deep_svdd, anoddpm, one_call",
         ),
         (("xyz", "tiny", 32), {}, "unknown baseline 'xyz': Allowed: memae"),
         (("deep_svdd", "tiny", 8), {}, "multiple of 16"),
@@ -222,5 +234,5 @@ def test_the_configuration_is_plain_json(model, tmp_path):
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert set(config) - {"_class_name", "_diffusers_version", "image_size"} == set(
-        BASELINE_PRESETS[model.name]["paper"]
+        BASELINE_PRESETS[model.name]["tiny"]
     )

@@ -12,6 +12,7 @@ from dfg.baselines import build_baseline
 from dfg.baselines.anoddpm import AnoDdpmObjective
 from dfg.baselines.deep_svdd import DeepSvddObjective
 from dfg.baselines.memae import MemAEObjective
+from dfg.baselines.one_call import OneCallObjective
 from dfg.noise import noise_for_keys, noise_from_generators
 from dfg.objective import DenoisingObjective
 from dfg.pipeline import DeFakePipeline
@@ -20,7 +21,12 @@ from dfg.schedule import sd_scheduler
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet
 
-OBJECTIVES = {"anoddpm": AnoDdpmObjective, "deep_svdd": DeepSvddObjective, "memae": MemAEObjective}
+OBJECTIVES: dict[str, Any] = {
+    "anoddpm": AnoDdpmObjective,
+    "deep_svdd": DeepSvddObjective,
+    "memae": MemAEObjective,
+    "one_call": lambda model: OneCallObjective(model, lambda image, keys: image / 2),
+}
 
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -95,7 +101,7 @@ def test_a_baseline_trains_and_restores(lookalike, faces, keys, name):
     expected = model.reconstruct(faces, keys, **({"timestep": 3} if name == "anoddpm" else {}))
     objective: Any = OBJECTIVES[name](model).to("cuda")
     batch = {"image": faces, "noise": torch.zeros_like(faces), "timesteps": torch.tensor([0, 9, 99, 999])}
-    moved = {part: value.to("cuda") for part, value in batch.items()}
+    moved = {part: value.to("cuda") for part, value in batch.items()} | {"keys": ["", "", "", ""]}
     restored = []
 
     def restore() -> None:

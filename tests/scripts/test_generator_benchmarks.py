@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from pipelines.errors import AgfasError
+from pipelines.pixels import to_unit_range
 from scripts.bench.cues import TYPES, cue_parts_benchmark, recipe_benchmark
 from scripts.bench.dfg_step import HALF, INSIDE, STORED, dfg_step_benchmark
 from scripts.bench.generators import Size, build_generator, psnr
 from scripts.bench.int8 import int8_benchmark
-from scripts.bench.recipe_contender import PUBLIC, Alone, Ours, Public, Task, to_eight_bits
+from scripts.bench.recipe_contender import PUBLIC, STUDENT, Alone, Ours, Public, Student, Task, to_eight_bits
 from scripts.bench.training_step import ALONE, IDLE, idle_thread_benchmark
 from scripts.bench.turns import in_turns, race
 
@@ -60,6 +61,13 @@ def test_contenders_make_the_public_recipe_s_pictures():
     assert found["dpmsolver++, 8 calls"] < found["ours, the same calls"]
 
 
+def test_an_untrained_student_writes_the_faces_themselves():
+    student = Student(Task(TINY, timestep=101, count=3, batch_size=2))
+    assert student.time() > 0
+    assert student.restored().shape == (3, 3, 32, 32)
+    assert torch.equal(student.restored(), to_unit_range(student.faces.images))
+
+
 def test_contenders_take_turns_after_a_run_that_does_not_count():
     order = []
 
@@ -79,12 +87,14 @@ def test_contenders_take_turns_after_a_run_that_does_not_count():
 @pytest.mark.slow
 def test_a_trained_generator_is_judged_in_processes_of_their_own(tmp_path):
     build_generator(TINY).save_pretrained(tmp_path)
-    options = {"timestep": 21, "count": 1, "batch_size": 1, "repeats": 1, "contenders": ["ours, the same calls"]}
+    names = ["ours, the same calls", STUDENT]
+    options = {"timestep": 21, "count": 1, "batch_size": 1, "repeats": 1, "contenders": names}
     rows = recipe_benchmark(TINY, generator=tmp_path, **options)
-    assert [row["contender"] for row in rows] == [PUBLIC, "ours, the same calls"]
+    assert [row["contender"] for row in rows] == [PUBLIC, *names]
     assert rows[0]["ratio"] == 1
     assert rows[0]["psnr_db"] == float("inf")
     assert rows[1]["psnr_db"] > 60
+    assert rows[2]["psnr_db"] is None
     with pytest.raises(AgfasError, match="is no generator's folder"):
         recipe_benchmark(TINY, generator=tmp_path / "none", **options)
 

@@ -126,13 +126,14 @@ def test_a_detector_of_words_is_counted_with_its_losses(tmp_path):
     assert not need.alone
 
 
-@pytest.mark.parametrize("name", slow_but_some(["memae", "deep_svdd", "anoddpm"]))
+@pytest.mark.parametrize("name", slow_but_some(["memae", "deep_svdd", "anoddpm", "one_call"]))
 def test_baselines_are_counted_too(name, tmp_path):
     settings = {**chain_settings(tmp_path), "generator": {"name": name}, "cue": {"source": name, "timestep": 20}}
     settings["data"] = {**settings["data"], "size": 64}
     parts = left_of(parts_of_plan(build_experiment(settings, "a test")))
     priced = {part.kind: models.price(part, A100) for part in parts}
-    assert set(priced) == {"generator", "restoration", "detector"}
+    of_teacher = {"identity"} if name == "one_call" else set()
+    assert set(priced) == {"generator", "restoration", "detector", *of_teacher}
     assert all(each.seconds > 0 for each in priced.values())
 
 

@@ -45,7 +45,7 @@ def test_controls_without_pictures_are_made_of_nothing(source):
 
 
 def test_names_of_sources():
-    assert RESTORING == ("dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm")
+    assert RESTORING == ("dfg", "dfg_no_identity", "memae", "deep_svdd", "anoddpm", "one_call")
     assert {"dfg": "dfg", "dfg_no_identity": "dfg", **{name: name for name in RESTORING[2:]}} == MAKERS
     assert CONTROLS == ("autoencoder", "shuffled", "zero", "noise")
     assert WITHOUT_PICTURES == ("zero", "noise")

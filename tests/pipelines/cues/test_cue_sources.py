@@ -38,11 +38,21 @@ SMALL: dict[str, Any] = {
     "memae": {"channels": [4, 8], "slots": 9, "shrink": 0.1},
     "deep_svdd": {"channels": [4, 8], "bottleneck": 4},
     "anoddpm": {"channels": [4, 8], "norm_num_groups": 4},
+    "one_call": {"channels": [8, 8], "patch": 2},
+}
+TEACHER: dict[str, Any] = {
+    "domains": DOMAINS,
+    "autoencoder": {"name": "patch", "patch_size": 4, "latent_channels": 6},
+    "unet": {"block_out_channels": [4, 4, 4], "norm_num_groups": 2, "attention_head_dim": 2},
+    "loop": LOOP,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "one_call": {"teacher": TEACHER, "restoration": {"timestep": 41, "calls": 1}, "changed": 0.5}
 }
 
 
 def baseline(name: str, **changes: Any) -> dict[str, Any]:
-    return {"name": name, "domains": DOMAINS, "options": SMALL[name], "loop": LOOP, **changes}
+    return {"name": name, "domains": DOMAINS, "options": SMALL[name], "loop": LOOP, **OWN.get(name, {}), **changes}
 
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -55,6 +65,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "cue.calls": 2,
         "cue.samples": 2,
     },
+    "one_call": {"cue.source": "one_call", "generator": baseline("one_call")},
     "dfg_no_identity": {"cue.source": "dfg_no_identity", "identity": {"name": "none"}},
     "dfg": {},
 }
@@ -73,12 +84,7 @@ def base(root: Path, **changes: Any) -> Experiment:
         root,
         data={"name": "dataset", "path": str(root.parent / "faces"), "size": SIZE},
         identity={"name": "trained", "domains": DOMAINS, "loop": LOOP},
-        generator={
-            "domains": DOMAINS,
-            "autoencoder": {"name": "patch", "patch_size": 4, "latent_channels": 6},
-            "unet": {"block_out_channels": [4, 4, 4], "norm_num_groups": 2, "attention_head_dim": 2},
-            "loop": LOOP,
-        },
+        generator=TEACHER,
         cue={"timestep": 41, "num_inference_steps": 50, "calls": 2, "batch_size": 8},
         detector={
             "name": "oanet", "preset": "tiny", "image_size": SIZE,
@@ -136,14 +142,14 @@ def test_what_rows_share_is_made_once(root):
     # Autoencoder and restoration for the two generators, one store for each baseline.
     named = [read_json(path)["identity"]["source"]["name"] for path in (root / "cues").glob("*/store.json")]
     # Both generators have the same autoencoder, hence one control.
-    assert sorted(named) == ["anoddpm", "autoencoder", "deep_svdd", "dfg", "dfg", "memae"]
+    assert sorted(named) == ["anoddpm", "autoencoder", "deep_svdd", "dfg", "dfg", "memae", "one_call"]
 
 
-def test_a_baseline_does_not_depend_on_the_identity(root):
+def test_a_baseline_does_not_depend_on_the_identity_unless_its_teacher_does(root):
     for label in BASELINES:
         experiment = row(root, label).experiment
         other = with_overrides(experiment, {"identity": {"name": "none"}})
-        assert Workspace(other).generator() == Workspace(experiment).generator()
+        assert (Workspace(other).generator() == Workspace(experiment).generator()) == (label != "one_call")
 
 
 def test_no_identity_is_the_same_under_both_its_names(root):
@@ -238,6 +244,7 @@ def test_a_saved_model_carries_its_maker(root, tmp_path, label):
     maker = label if label in BASELINES else "U-Net of the preset tiny"
     assert any(part.what == "generator" and maker in part.source for part in saved.about.parts)
     assert any(part.what == "identity encoder" for part in saved.about.parts) == (label == "dfg")
+    assert any(part.what == "identity encoder of its teacher" for part in saved.about.parts) == (label == "one_call")
 
 
 def test_another_makers_weights_are_refused(root, tmp_path):

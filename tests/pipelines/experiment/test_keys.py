@@ -69,7 +69,7 @@ def test_a_block_a_key_and_the_options_of_a_network_are_explained():
         "evaluate", *(f"evaluate.{name}" for name in type(Experiment().evaluate).model_fields)
     }  # fmt: skip
     rates = explained("generator.loop.learning_rate")[0]
-    assert rates.endswith("default 0.0003 (dfg); default 0.0001 (memae, deep_svdd, anoddpm)")
+    assert rates.endswith("default 0.0003 (dfg); default 0.0001 (memae, deep_svdd, anoddpm); default 0.001 (one_call)")
     assert explained("generator.entropy_weight")[0].endswith("default 0.0002, with generator.name = memae")
     assert explained("detector.name=ssdg_r")[0].startswith("detector.backbone: str; default")
     assert "ssdg_r" in explained("detector")[-1]

@@ -273,17 +273,18 @@ def test_an_objective_is_built_with_the_seed_and_its_options(monkeypatch):
 def test_a_baseline_is_trained_by_its_own_objective(monkeypatch):
     seen = []
     monkeypatch.setattr(untrained, "build_baseline", lambda *given, **options: seen.append((given, options)) or "model")
-    for name in ("MemAEObjective", "DeepSvddObjective", "AnoDdpmObjective"):
+    for name in ("MemAEObjective", "DeepSvddObjective", "AnoDdpmObjective", "OneCallObjective"):
         monkeypatch.setattr(untrained, name, lambda *given, name=name: (name, *given))
     for name, objective in (
         ("memae", ("MemAEObjective", "model", 0.5)),
         ("deep_svdd", ("DeepSvddObjective", "model", 0.5)),
         ("anoddpm", ("AnoDdpmObjective", "model")),
+        ("one_call", ("OneCallObjective", "model")),
     ):
         weight = {"memae": {"entropy_weight": 0.5}, "deep_svdd": {"compactness_weight": 0.5}}.get(name, {})
         settings = experiment(generator={"name": name, **weight}, cue={"source": name}).generator
         assert untrained.build_baseline_training(settings, 32) == objective
-    assert seen == [((name, "tiny", 32), {}) for name in ("memae", "deep_svdd", "anoddpm")]
+    assert seen == [((name, "tiny", 32), {}) for name in ("memae", "deep_svdd", "anoddpm", "one_call")]
 
 
 def test_overrides_replace_a_block_and_keep_what_was_not_set():

@@ -73,7 +73,7 @@ def test_the_cue_is_in_the_graph(change: dict[str, object], tmp_path: Path) -> N
         assert abs(opened.scores(crops)[0] - [answer.score for answer in expected]).max() > 1e-5
 
 
-@pytest.mark.parametrize("name", [pytest.param("memae", marks=pytest.mark.slow), "deep_svdd"])
+@pytest.mark.parametrize("name", [pytest.param("memae", marks=pytest.mark.slow), "deep_svdd", "one_call"])
 def test_the_other_sources_of_one_call(name: str, tmp_path: Path) -> None:
     maker = build_baseline(name, "tiny", image_size=SIZE).eval()
     model = untrained("oanet", cue=CueSettings(source=name), maker=maker)
