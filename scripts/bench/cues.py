@@ -126,7 +126,7 @@ def recipe_benchmark(
             "contender": name,
             "faces_per_second": count / medians[name],
             "ratio": medians[PUBLIC] / medians[name],
-            "psnr_db": None if name == STUDENT else psnr(pictures[name], pictures[PUBLIC]),
+            "psnr_db": "" if name == STUDENT else psnr(pictures[name], pictures[PUBLIC]),
             "timestep": timestep,
             "faces": count,
             "repeats": repeats,
