@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -152,7 +154,7 @@ def test_a_student_is_named_by_its_teacher_and_by_what_it_learns(monkeypatch):
     base = student()
     same = [with_overrides(base, {"cue.timestep": 201}), with_overrides(base, {"generator.loop.checkpoint_every": 7})]
     assert {name(base)} == {name(one) for one in same}
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"generator.teacher.loop.steps": 7},
         {"generator.restoration.timestep": 201},
         {"generator.restoration.samples": 2},
