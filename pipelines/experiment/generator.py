@@ -232,6 +232,13 @@ class AnoddpmSettings(BaselineSettings):
     loop: LoopSettings = LoopSettings(steps=1000, weight_decay=0.0, ema_decay=0.999)
 
 
+class TeacherRestoration(RestorationSettings):
+    """How the teacher of a student restores; by default in three calls from t = 401."""
+
+    timestep: int = Field(401, ge=1, le=999, description="How far the teacher noises a face, on its grid.")
+    num_inference_steps: int = Field(5, ge=1, le=1000, description="Grid of the sampler; t = 401 of 5 is 3 calls.")
+
+
 class OneCallSettings(BaselineSettings):
     """A student that gives the mean of many restorations in one call; it learns from faces without labels."""
 
@@ -242,8 +249,8 @@ class OneCallSettings(BaselineSettings):
     teacher: GeneratorSettings = Field(
         GeneratorSettings(), description="The generator whose restorations it learns; found or trained first."
     )
-    restoration: RestorationSettings = Field(
-        RestorationSettings(timestep=401, num_inference_steps=5),
+    restoration: TeacherRestoration = Field(
+        TeacherRestoration(),
         description="How the teacher restores. Every step draws new noise, so the student learns the mean over all"
         " noise, whatever `samples` is; more samples make a step dearer and its gradient quieter.",
     )

@@ -53,7 +53,7 @@ def run(experiment: Experiment, faces: Faces) -> Path:
     whose teacher is trained first.
     """
     if isinstance(experiment.generator, OneCallSettings):
-        return train_one_call.run(experiment, faces, experiment.generator)
+        return train_one_call.run(experiment, faces, experiment.generator, run)
     if isinstance(experiment.generator, BaselineSettings):
         return train_baseline.run(experiment, faces, experiment.generator)
     settings = experiment.generator

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +29,23 @@ from pipelines.training.restored import FacesToRestore
 from pipelines.training.run import Run
 
 
-def run(experiment: Experiment, faces: Faces, settings: OneCallSettings) -> Path:
-    """Train the student unless it is finished, after its teacher; returns its run folder, which holds `model/`."""
-    from pipelines.stages import train_dfg
+def run(
+    experiment: Experiment, faces: Faces, settings: OneCallSettings, train_teacher: Callable[[Experiment, Faces], Any]
+) -> Path:
+    """Train the student unless it is finished, after its teacher; returns its run folder, which holds `model/`.
 
+    Args:
+        experiment: of the student.
+        faces: the dataset.
+        settings: the experiment's generator.
+        train_teacher: trains the generator of an experiment, unless it is trained already.
+    """
     workspace = Workspace(experiment)
     training = Run(workspace.generator(), workspace.generator_key(), experiment.model_dump(mode="json"))
     if training.was_done:
         return training.folder
     live, further = faces_to_learn_from(settings, faces)
-    train_dfg.run(teacher_of(experiment), faces)
+    train_teacher(teacher_of(experiment), faces)
     free_models()
     objective = build_baseline_training(settings, faces.size)
     objective.teacher = Restorations(experiment)
