@@ -47,7 +47,7 @@ TEACHER: dict[str, Any] = {
     "loop": LOOP,
 }
 OWN: dict[str, dict[str, Any]] = {
-    "one_call": {"teacher": TEACHER, "restoration": {"timestep": 41, "calls": 1}, "changed": 0.5}
+    "one_call": {"teacher": TEACHER, "restoration": {"timestep": 201, "calls": 1}, "changed": 0.5}
 }
 
 

@@ -220,7 +220,7 @@ def test_its_cost_has_the_teachers_training_and_restorations(tmp_path):
     small = {"name": "one_call", "teacher": settings["generator"], "options": {"channels": [8, 8]}}
 
     def step(samples: int) -> int:
-        given = {**settings, "generator": {**small, "restoration": {"timestep": 41, "samples": samples}}}
+        given = {**settings, "generator": {**small, "restoration": {"timestep": 201, "samples": samples}}}
         parts = [
             part for part in left_of(parts_of_plan(build_experiment(given, "the test"))) if part.kind != "detector"
         ]
