@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dfg.baselines import check_baseline
-from pipelines.cues.settings import RestorationSettings
+from pipelines.cues.settings import OWN, RestorationSettings
 from pipelines.data.protocol_settings import Domains
 from pipelines.settings import Bystander, Content, Strict, Unit, named
 from pipelines.training.settings import LoopSettings
@@ -237,6 +237,12 @@ class TeacherRestoration(RestorationSettings):
 
     timestep: int = Field(401, ge=1, le=999, description="How far the teacher noises a face, on its grid.")
     num_inference_steps: int = Field(5, ge=1, le=1000, description="Grid of the sampler; t = 401 of 5 is 3 calls.")
+
+    @model_validator(mode="after")
+    def _of_its_own(self) -> TeacherRestoration:
+        if self.autoencoder != OWN:
+            raise ValueError(f"a teacher restores with its own autoencoder, which a student lacks: leave it at {OWN}")
+        return self
 
 
 class OneCallSettings(BaselineSettings):

@@ -185,6 +185,7 @@ def test_a_teacher_is_the_generator_of_an_experiment_that_names_it_itself(monkey
         ([*GIVEN, "generator.preset=paper"], "'compact'"),
         ([*GIVEN, "generator.changed=2"], "less than or equal to 1"),
         ([*GIVEN, "generator.restoration.timestp=2"], "did you mean 'timestep'"),
+        ([*GIVEN, "generator.restoration.autoencoder=trained"], "which a student lacks: leave it at generator"),
         ([*GIVEN, "data.size=72"], "multiple of 16, by which generator.name = one_call"),
         (
             [*GIVEN, "data.size=80", "generator.teacher.autoencoder={patch_size: 3}"],
