@@ -25,7 +25,7 @@ def opened() -> PerFaceT:
 def test_t_grows_with_the_distance_from_live_faces():
     source, draws = opened(), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     live = (draws - draws.mean((2, 3), keepdim=True)) / draws.std((2, 3), keepdim=True)
-    faces = torch.cat([live + shift for shift in (0.0, 0.05, 0.1, 0.2, 0.5, 9.0)])
+    faces = torch.cat([live + shift for shift in (0.0, 0.055, 0.065, 0.08, 0.5, 9.0)])
     chosen = source.choose(faces)
     assert chosen == sorted(chosen)
     assert (chosen[0], chosen[-1]) == (TIMESTEPS[0], TIMESTEPS[-1])
