@@ -1,0 +1,49 @@
+"""Differences from one row of a sweep: of the seeds that both have, and refused where there is no such row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from output_folder import make_experiment, make_output, write_faces
+
+from pipelines.errors import AgfasError
+from pipelines.experiment.plan import expand
+from pipelines.report.gather import read_results
+from scripts.paired_auc import main, paired
+
+SKILL = {"weak": 0.3, "strong": 2.0, "half": 1.0}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    write_faces(tmp_path / "faces", subjects=8)
+    variants = [{"label": label, "set": {"train.warmup": number}} for number, label in enumerate(SKILL)]
+    made = make_experiment(
+        tmp_path / "run", sweep={"axes": {"seed": [0, 1]}, "variants": variants}, detector={"name": "image_only"}
+    )
+    make_output(made.root, made, skill=SKILL, unfinished=("half (seed=1)",))
+    return made
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have(experiment):
+    rows = {row["label"]: row for row in paired(experiment, "weak")}
+    assert {label: row["seeds"] for label, row in rows.items()} == {"weak": 2, "strong": 2, "half": 1}
+    (study,) = read_results(expand(experiment))
+    auc = {
+        trial.planned.title: 100 * np.mean([trial.numbers(fold, trial.honest)["auc"] for fold in study.folds])
+        for trial in study.trials
+        if trial.finished
+    }
+    weak, strong = ([auc[f"{label} (seed={seed})"] for seed in (0, 1)] for label in ("weak", "strong"))
+    assert rows["strong"]["auc"] == pytest.approx(np.mean(strong), abs=0.01)
+    assert rows["strong"]["auc_gain"] == pytest.approx(np.mean(strong) - np.mean(weak), abs=0.01)
+    assert rows["half"]["auc_gain"] == pytest.approx(auc["half (seed=0)"] - weak[0], abs=0.01)
+    assert rows["strong"]["auc_gain_low"] < rows["strong"]["auc_gain"] < rows["strong"]["auc_gain_high"]
+    assert "auc_gain" not in rows["weak"]
+
+
+def test_a_row_that_is_not_there_is_refused(experiment, capsys):
+    with pytest.raises(AgfasError, match="No finished row is labelled 'wek': did you mean 'weak'"):
+        paired(experiment, "wek")
+    assert main(["none.yaml", "--against", "weak"]) == 1
+    assert "paired_auc: " in capsys.readouterr().err
