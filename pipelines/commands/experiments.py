@@ -70,7 +70,6 @@ def train_tiny_autoencoder(
     Examples:
       agfas train-tiny-autoencoder loo
       agfas train-tiny-autoencoder dfg_compact tiny_autoencoder.loop.steps=20000
-      agfas cues dfg_compact cue.autoencoder=trained cue.calls=1
     """
     from pipelines.stages import train_tiny_autoencoder as stage
 

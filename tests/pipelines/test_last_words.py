@@ -275,8 +275,8 @@ def test_names_that_are_no_text_are_printed_and_launched_processes_meet_first(mo
 def test_commands_are_listed_in_the_order_of_use_and_some_are_of_all_processes():
     names = list(typer.main.get_command(cli.app).commands)
     assert names == [
-        *("synth", "prepare", "simulate", "show", "train-dfg", "inspect-dfg", "cues", "export-cues", "import-cues"),
-        "train",
+        *("synth", "prepare", "simulate", "show", "train-dfg", "train-tiny-autoencoder", "inspect-dfg", "cues"),
+        *("export-cues", "import-cues", "train"),
         *("evaluate", "sweep", "quickstart", "reproduce", "probe", "report", "detect", "demo", "serve", "threshold"),
         *("save-model", "calibrate", "distill", "export", "push", "config"),
     ]

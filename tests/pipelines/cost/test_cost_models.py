@@ -99,8 +99,10 @@ def test_an_identity_encoder_is_counted(steps):
 def test_a_baseline_is_counted(steps):
     models.training(part("generator", generator={"name": "memae"}, cue={"source": "memae"}, data__size=64), ONE)
     (step,) = steps
-    batch = shapes(step.batches[0])
-    assert list(batch) == ["image", "noise", "timesteps"]
+    (given,) = step.batches
+    assert list(given) == ["image", "keys", "noise", "timesteps"]
+    assert given["keys"] == [""] * len(given["image"])
+    batch = shapes({name: value for name, value in given.items() if name != "keys"})
     assert batch["image"] == batch["noise"]
     assert batch["image"][0][1:] == (3, 64, 64)
     assert batch["timesteps"] == (batch["image"][0][:1], torch.int64)

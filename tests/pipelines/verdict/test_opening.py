@@ -22,7 +22,7 @@ from pipelines.experiment.workspace import Workspace
 from pipelines.files import read_json
 from pipelines.verdict import FaceAntiSpoofing, from_run, published
 from pipelines.verdict.crops import Loaded
-from pipelines.verdict.folder import _check_listed, _copied, _load_maker, _wrong_kind
+from pipelines.verdict.folder import _check_listed, _copied, _load_maker, wrong_kind
 from pipelines.verdict.from_run import choose_experiment, choose_fold, finished_experiments
 from pipelines.verdict.published import (
     PACKAGES,
@@ -231,7 +231,7 @@ def test_weights_are_copied_if_they_are_a_file(tmp_path):
 
 
 def test_a_folder_of_another_kind_in_words(tmp_path):
-    assert _wrong_kind(tmp_path) == (
+    assert wrong_kind(tmp_path) == (
         f"{tmp_path} has no anti_spoofing.json, so it is not a saved model. Write one with `agfas save-model`."
     )
     for name, words in (
@@ -240,7 +240,7 @@ def test_a_folder_of_another_kind_in_words(tmp_path):
         ("plan.json", "an output folder of a run: use --run or FaceAntiSpoofing.from_run, or first use"),
     ):
         (tmp_path / name).touch()
-        assert f"{tmp_path} is {words}" in _wrong_kind(tmp_path)
+        assert f"{tmp_path} is {words}" in wrong_kind(tmp_path)
 
 
 def test_a_generator_of_another_source_is_refused(tmp_path, monkeypatch):
@@ -274,7 +274,8 @@ def test_weights_of_a_face_detector_are_looked_for_where_none_are_given(
     tmp_path, monkeypatch, given, weights, expected
 ):
     taken = []
-    monkeypatch.setattr(published, "_build", lambda name, place: "detector")
+    monkeypatch.setattr(published, "_files", lambda name, place: "files")
+    monkeypatch.setattr(published, "_build", lambda name, files: "detector")
     monkeypatch.setattr(published, "_face_weights", lambda name, place: "found")
     monkeypatch.setattr(published, "load_parts", lambda *given: taken.append(given) or "loaded")
     monkeypatch.setattr(published, "published_settings", lambda *given: given)

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = Part(what="this program", source="AG-FAS", licence="Apache-2.0")
 FINDER = Part(what="face detector", source="yunet", licence="MIT (the YuNet files of opencv/opencv_zoo)")
 FACES = Part(what="training faces", source="their faces", licence="For research, under the agreement of a university.")
-PICTURE = some_faces(48).live[0]
+PICTURE = some_faces(48).crops[0]
 
 
 @pytest.fixture
