@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
-    cues, cues-recipe [--generator DIR], cue-parts, cue-rounding --generator DIR [--pictures FACES.npy], cue-write,
-    resume, loader, loader-workers, fas-aug, dfg-step, dfg-step-sd15, int8, metrics, bootstrap, statistics, render,
-    freed-memory, idle-thread, cold-start, serve, processes, cost, scale, prepare --weights yunet.onnx, prepare-memory,
-    watch --weights yunet.onnx, student [--weights FOLDER]
+    cues, cues-recipe [--generator DIR] [--repeats N], one-call, cue-parts,
+    cue-rounding --generator DIR [--pictures FACES.npy], cue-write, resume, loader, loader-workers, fas-aug, dfg-step,
+    dfg-step-sd15, int8, metrics, bootstrap, statistics, render, freed-memory, idle-thread, cold-start, serve,
+    processes, cost, scale, prepare --weights yunet.onnx, prepare-memory, watch --weights yunet.onnx,
+    student [--weights FOLDER]
 
 Contenders run in turns; the tables give medians and, beside each speed, whether the contenders made the same. `--write`
 replaces the benchmark's table in docs/benchmarks.md, or that of docs/scale.md.
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "cue-write": "scripts.bench.cue_store:write_benchmark",
     "resume": "scripts.bench.cue_store:resume_benchmark",
     "cues-recipe": "scripts.bench.cues:compact_recipe_benchmark",
+    "one-call": "scripts.bench.one_call:one_call_benchmark",
     "cue-parts": "scripts.bench.cues:cue_parts_benchmark",
     "cue-rounding": "scripts.bench.rounding:rounding_benchmark",
     "int8": "scripts.bench.int8:int8_benchmark",
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
     parser.add_argument("--weights", type=Path, help="YuNet's file (for prepare, watch), Silent-Face's (for student)")
     parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe, cue-rounding)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of every contender (for cues-recipe)")
     parser.add_argument("--pictures", type=Path, help="pixels-*.npy of a face dataset (for cue-rounding)")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
@@ -72,7 +75,7 @@ def main() -> None:
         "prepare": {"weights": chosen.weights},
         "watch": {"weights": chosen.weights},
         "student": {"weights": chosen.weights},
-        "cues-recipe": {"generator": chosen.generator},
+        "cues-recipe": {"generator": chosen.generator, "repeats": chosen.repeats},
         "cue-rounding": {"generator": chosen.generator, "pictures": chosen.pictures},
     }
     try:

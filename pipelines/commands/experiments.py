@@ -69,7 +69,7 @@ def train_tiny_autoencoder(
     \b
     Examples:
       agfas train-tiny-autoencoder loo
-      agfas train-tiny-autoencoder dfg_compact tiny_autoencoder.loop.steps=20000
+      agfas train-tiny-autoencoder dfg_compact tiny_autoencoder.loop.steps=50000
     """
     from pipelines.stages import train_tiny_autoencoder as stage
 

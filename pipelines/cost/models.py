@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,17 +21,19 @@ from dfg.identity import IdentityEncoder
 from dfg.objective import DenoisingObjective
 from dfg.schedule import sd_scheduler
 from dfg.speed import DTYPES
-from dfg.taesd import TaesdAutoencoder
+from dfg.tiny_autoencoder import TinyAutoencoderObjective
 from dfg.tokens import TokenProjection
 from dfg.unet import build_unet, checkpoint_gradients
 from oanet.batch import FaceBatch
 from oanet.names import CUE_CHANNELS
 from oanet.objectives import Objective
+from pipelines.cost.autoencoders import autoencoders, local, own_autoencoder
 from pipelines.cost.counting import Count, as_fake, count, fake_tensors, number_of, size_of, step_of
 from pipelines.cost.estimate import Restoring, Training
 from pipelines.cost.machines import Machine, machine_of
 from pipelines.cost.parts import Part, calls_of, measured_rates
 from pipelines.cost.printing import Priced, priced_restoring, priced_training, total_line
+from pipelines.cues.settings import OWN
 from pipelines.errors import AgfasError
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import with_overrides
@@ -41,23 +42,12 @@ from pipelines.experiment.generator import (
     GeneratorSettings,
     NoIdentity,
     OneCallSettings,
-    PatchSettings,
-    PretrainedAutoencoder,
     TrainedIdentity,
 )
 from pipelines.experiment.untrained import build_baseline_training, build_training
 from pipelines.experiment.workspace import Workspace, teacher_of
 from pipelines.training.parallel import Place, ProcessShare, make_independent
 from pipelines.training.settings import LoopSettings
-
-# Stable Diffusion's, 83,653,863 parameters: assumed of an autoencoder that is not in a local folder.
-_KL_F8: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-}
 
 
 def print_costs(left: list[Part], gpu: str | None, gpus: int | None, echo: Callable[[str], Any] = print) -> None:
@@ -164,6 +154,8 @@ def loop_of(part: Part) -> LoopSettings:
     if part.kind == "identity":
         assert isinstance(experiment.identity, TrainedIdentity)
         return experiment.identity.loop
+    if part.kind == "tiny_autoencoder":
+        return experiment.tiny_autoencoder.loop
     return experiment.train if part.kind == "detector" else experiment.generator.loop
 
 
@@ -179,6 +171,12 @@ def objective_of(part: Part) -> tuple[Any, Makes]:
         return ArcFaceObjective(encoder, people), lambda _, faces: {
             "image": torch.zeros(faces, 3, size, size),
             "identity": torch.zeros(faces, dtype=torch.long),
+        }
+    if part.kind == "tiny_autoencoder":
+        own, small = autoencoders(experiment)
+        return TinyAutoencoderObjective(small, own), lambda _, faces: {
+            "image": torch.zeros(faces, 3, size, size),
+            "smooth": torch.zeros(faces),
         }
     if isinstance(experiment.generator, GeneratorSettings):
         return _of_generator(experiment, experiment.generator)
@@ -265,7 +263,7 @@ def generator(experiment: Experiment) -> Generator:
     settings, size, scheduler = experiment.generator, experiment.data.size, _scheduler()
     assert isinstance(settings, GeneratorSettings)
     with torch.device("meta"):
-        identity, autoencoder = _identity(experiment.identity), _autoencoder(settings.autoencoder).eval()
+        identity, autoencoder = _identity(experiment.identity), own_autoencoder(settings.autoencoder).eval()
         channels, side = _latents(autoencoder, size)
     unet = _unet(settings, channels, side, identity.token_dim if identity is not None else 1)
     use_attention(unet, "eager" if settings.attention == "eager" else "sdpa")
@@ -307,22 +305,10 @@ def _identity(settings: Any) -> IdentityEncoder | None:
     return IdentityEncoder.from_preset(preset, embedding_dim=None)
 
 
-def _autoencoder(settings: Any) -> Any:
-    if isinstance(settings, PatchSettings):
-        return PatchAutoencoder(settings.patch_size, settings.latent_channels)
-    if not isinstance(settings, PretrainedAutoencoder):
-        return TaesdAutoencoder()
-    from diffusers import AutoencoderKL, AutoencoderTiny
-
-    found = _local(AutoencoderKL, settings.path, settings.subfolder)
-    kind = AutoencoderTiny if found and found.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
-    return kind.from_config(found) if found else AutoencoderKL(**_KL_F8)
-
-
 def _unet(settings: GeneratorSettings, channels: int, side: int, token_dim: int) -> Any:
     from diffusers import UNet2DConditionModel
 
-    found = _local(UNet2DConditionModel, settings.unet_weights, settings.unet_subfolder)
+    found = local(UNet2DConditionModel, settings.unet_weights, settings.unet_subfolder)
     if found:
         return UNet2DConditionModel.from_config(found)
     options = dict(settings.unet)
@@ -331,13 +317,6 @@ def _unet(settings: GeneratorSettings, channels: int, side: int, token_dim: int)
     if settings.precondition:
         options["latent_variance"] = [1.0] * channels
     return build_unet(settings.preset, in_channels=channels, sample_size=side, **options)
-
-
-def _local(kind: Any, folder: str | None, subfolder: str | None) -> dict[str, Any] | None:
-    """The configuration of weights in a local folder; nothing is fetched from a hub."""
-    if folder is None or not Path(folder, subfolder or "", "config.json").is_file():
-        return None
-    return dict(kind.load_config(folder, subfolder=subfolder))
 
 
 def restoring(part: Part) -> Restoring:
@@ -358,8 +337,9 @@ def restoring(part: Part) -> Restoring:
 def _by_generator(experiment: Experiment, faces: int) -> Restoring:
     with torch.device("meta"):
         made = generator(experiment)
+        small = None if experiment.cue.autoencoder == OWN else autoencoders(experiment)[1]
     cue, size = experiment.cue, experiment.data.size
-    unet, autoencoder, identity = made.unet.eval(), made.autoencoder.eval(), made.identity
+    unet, autoencoder, identity = made.unet.eval(), (small or made.autoencoder).eval(), made.identity
     # nn.Module's `to`: diffusers' warns about modules to keep in float32 even if there are none.
     torch.nn.Module.to(unet, DTYPES[cue.dtype])
     torch.nn.Module.to(autoencoder, DTYPES[cue.autoencoder_dtype])

@@ -24,8 +24,10 @@ from pipelines.experiment.workspace import Workspace, teacher_of
 from pipelines.files import read_json
 from pipelines.training.run import read_metrics
 
-KINDS = ("identity", "generator", "restoration", "detector")
+KINDS = ("identity", "generator", "tiny_autoencoder", "restoration", "detector")
 """Kinds of work in the order in which it is done."""
+
+_MAKERS = KINDS[:3]
 
 FACES = 100_000
 """Faces that are assumed of a dataset that is not there yet."""
@@ -69,7 +71,8 @@ class Part:
         blocks = {
             "identity": ("identity",),
             "generator": ("identity", "generator"),
-            "restoration": ("identity", "generator", "cue"),
+            "tiny_autoencoder": ("generator", "tiny_autoencoder"),
+            "restoration": ("identity", "generator", "tiny_autoencoder", "cue"),
             "detector": ("detector", "objective", "train"),
         }
         form = self.experiment.cue.form if self.kind == "detector" else ""
@@ -133,7 +136,7 @@ def _detector(experiment: Experiment, folds: Sequence[Fold]) -> tuple[str, Part]
 
 
 def maker_parts(experiment: Experiment) -> Iterator[tuple[str, Part]]:
-    """Identity encoder and generator, as far as they are trained; of a student, its teacher too."""
+    """Identity encoder, generator and its small autoencoder, as far as they are trained; of a student, its teacher."""
     workspace, maker, of_maker = Workspace(experiment), experiment.generator, ("data", "identity", "generator")
     there = workspace.faces.is_dir()
     if experiment.cue.is_custom:
@@ -146,6 +149,9 @@ def maker_parts(experiment: Experiment) -> Iterator[tuple[str, Part]]:
     if experiment.identity.name == "trained" and maker.name == "dfg":
         known = there and (workspace.identity() / "done.json").is_file()
         yield _training("identity", "trained", experiment, experiment.identity, known, of_maker[:2])
+    if workspace.needs_tiny_autoencoder():
+        known, blocks = there and workspace.has_tiny_autoencoder(), ("data", "generator", "tiny_autoencoder")
+        yield _training("tiny_autoencoder", "trained", experiment, experiment.tiny_autoencoder, known, blocks)
 
 
 def parts_of_plan(experiment: Experiment) -> list[Part]:
@@ -169,7 +175,7 @@ def parts_of_cues(experiment: Experiment, timesteps: Sequence[int], all_faces: b
 def _training(
     kind: str, name: str, experiment: Experiment, settings: Any, done: bool, blocks: Sequence[str]
 ) -> tuple[str, Part]:
-    faces, assumed = _live(experiment, settings.domains)
+    faces, assumed = _live(experiment, getattr(settings, "domains", experiment.generator.domains))
     steps = 0 if done else settings.loop.steps
     part = Part(kind, name, experiment, steps, "steps", int(done), 1, faces=faces, assumed=assumed)
     return _key(kind, experiment, blocks), part
@@ -279,7 +285,7 @@ def _key(kind: str, experiment: Experiment, blocks: Sequence[str]) -> str:
 def measured_rates(root: Path) -> dict[tuple[str, str], float]:
     """Median seconds per unit of work, by kind and name, of the finished trainings in an output folder."""
     measured: dict[tuple[str, str], list[float]] = {}
-    for folder in sorted({*root.glob("detectors/*/*"), *root.glob("generator/*"), *root.glob("identity/*")}):
+    for folder in sorted({*root.glob("detectors/*/*"), *(one for kind in _MAKERS for one in root.glob(f"{kind}/*"))}):
         if not (folder / "done.json").is_file() or not (folder / "config.json").is_file():
             continue
         lines, config = read_metrics(folder), read_json(folder / "config.json")
@@ -289,7 +295,7 @@ def measured_rates(root: Path) -> dict[tuple[str, str], float]:
         between = zip([0, *steps], lines, strict=False)
         seconds = sum(line["seconds_per_step"] * (line["step"] - start) for start, line in between) / steps[-1]
         kind = folder.parent.name if folder.parent.name in KINDS else "detector"
-        name = "trained" if kind == "identity" else config[kind]["name"]
+        name = "trained" if kind in ("identity", "tiny_autoencoder") else config[kind]["name"]
         units = _faces_of_a_step(config, folder.name) if kind == "detector" else 1
         if units:
             measured.setdefault((kind, name), []).append(seconds / units)

@@ -136,7 +136,7 @@ def _other_choice(part: Part, need: Training, machine: Machine) -> list[str]:
 def _changes(part: Part, need: Training) -> list[str]:
     """Settings that lower the memory of a training and are not made yet, the cheapest first."""
     loop, maker = need.loop, part.experiment.generator
-    where = {"detector": "train", "identity": "identity.loop", "generator": "generator.loop"}[part.kind]
+    where = "train" if part.kind == "detector" else f"{part.kind}.loop"
     of_maker = part.kind == "generator" and part.name == "dfg"
     choices = {
         "generator.gradient_checkpointing=true": of_maker and not getattr(maker, "gradient_checkpointing", True),

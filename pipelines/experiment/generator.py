@@ -103,6 +103,19 @@ AutoencoderSettings = Annotated[
 ]
 
 
+class TinyAutoencoderLoop(LoopSettings):
+    """The training of a small autoencoder; a setting that is given leaves the others as they are."""
+
+    steps: int = Field(10_000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(16, ge=1, le=1_000_000, description="Faces per step.")
+    learning_rate: float = Field(2e-3, gt=0, description="The rate after the warm-up, before the schedule lowers it.")
+    weight_decay: float = Field(0.0, ge=0, description="How fast the weights shrink, in units of the rate.")
+    schedule: Literal["constant", "cosine", "step"] = Field("cosine", description="`cosine` falls to 0 at the end.")
+    warmup: int = Field(50, ge=0, description="Steps of linear warm-up from 0.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient's norm to this value; 0 does not clip.")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the average of the weights; 0 keeps no average.")
+
+
 class TinyAutoencoderSettings(Strict):
     """A small autoencoder distilled from the generator's own on the same live faces, for `cue.autoencoder: trained`."""
 
@@ -111,10 +124,7 @@ class TinyAutoencoderSettings(Strict):
         3, ge=0, le=12, description="Residual blocks of every resolution below the faces' own; taesd has 3."
     )
     flip: bool = Field(True, description="Mirror faces at random.")
-    loop: LoopSettings = LoopSettings(
-        steps=2000, batch_size=16, learning_rate=2e-3, weight_decay=0.0, schedule="cosine", warmup=50,
-        max_grad_norm=1.0, ema_decay=0.999,
-    )  # fmt: skip
+    loop: TinyAutoencoderLoop = TinyAutoencoderLoop()
 
 
 class GeneratorSettings(Strict):

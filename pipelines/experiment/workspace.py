@@ -111,18 +111,21 @@ class Workspace:
         """Whether the generator is finished; the faces must exist."""
         return (self.generator() / "done.json").is_file()
 
+    def has_tiny_autoencoder(self) -> bool:
+        """Whether the small autoencoder is finished; the faces must exist."""
+        return (self.tiny_autoencoder() / "done.json").is_file()
+
     def has_makers(self) -> bool:
         """Whether all that makes cues is finished: the generator, and the small autoencoder if the cue takes it."""
-        small = not self.needs_tiny_autoencoder() or (self.tiny_autoencoder() / "done.json").is_file()
-        return small and self.has_generator()
+        return self.has_generator() and (not self.needs_tiny_autoencoder() or self.has_tiny_autoencoder())
 
     def generator_state(self) -> str:
         """How far the generator is, in words; the faces must exist."""
         state = f"generator {'trained' if self.has_generator() else 'not trained'}: {self.generator()}"
         if not self.needs_tiny_autoencoder():
             return state
-        small = self.tiny_autoencoder()
-        return f"{state}; tiny autoencoder {'' if (small / 'done.json').is_file() else 'not '}trained: {small}"
+        small = "trained" if self.has_tiny_autoencoder() else "not trained"
+        return f"{state}; tiny autoencoder {small}: {self.tiny_autoencoder()}"
 
     def latents(self) -> Path:
         """Folder of the stored latents and tokens."""

@@ -24,8 +24,9 @@ from pipelines.cues.sources import DfgSweep, speed_of
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_range
+from scripts.bench.contenders import CONTENDERS
 from scripts.bench.generators import ALL_HALF, COMPACT, COMPILED, Size, build_generator, psnr
-from scripts.bench.recipe_contender import CONTENDERS, PUBLIC, STUDENT, Alone, Task, to_eight_bits
+from scripts.bench.recipe_contender import PUBLIC, STUDENT, Alone, Task, to_eight_bits
 from scripts.bench.turns import race
 
 SETTINGS = {"t = 801": (801,), "t = 401": (401,), "t = 201, 401, 601, 801, 981": (201, 401, 601, 801, 981)}
@@ -104,7 +105,7 @@ def recipe_benchmark(
 
     Returns:
         A row per contender: median faces a second, the ratio to the public recipe, and the PSNR of its restorations to
-        the public recipe's in decibels, both in the 8 bits that are kept; none of an untrained student.
+        the public recipe's in decibels, both in the 8 bits that are kept, where both have the same weights.
 
     Raises:
         AgfasError: `generator` is no generator's folder.
@@ -126,7 +127,7 @@ def recipe_benchmark(
             "contender": name,
             "faces_per_second": count / medians[name],
             "ratio": medians[PUBLIC] / medians[name],
-            "psnr_db": "" if name == STUDENT else psnr(pictures[name], pictures[PUBLIC]),
+            "psnr_db": psnr(pictures[name], pictures[PUBLIC]) if _comparable(name) else "–",
             "timestep": timestep,
             "faces": count,
             "repeats": repeats,
@@ -135,9 +136,13 @@ def recipe_benchmark(
     ]
 
 
-def compact_recipe_benchmark(generator: Path | None = None) -> list[dict[str, Any]]:
+def _comparable(name: str) -> bool:
+    return name == PUBLIC or (name in CONTENDERS and CONTENDERS[name].comparable)
+
+
+def compact_recipe_benchmark(generator: Path | None = None, repeats: int = 5) -> list[dict[str, Any]]:
     """At 112 M parameters and 256 pixels, 41 calls; few faces, since each takes the better part of ten seconds."""
-    return recipe_benchmark(COMPACT, count=2, repeats=5, generator=generator)
+    return recipe_benchmark(COMPACT, count=2, repeats=repeats, generator=generator)
 
 
 TYPES = {

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,33 +31,20 @@ from dfg.noise import noise_for_keys
 from dfg.pipeline import DeFakePipeline
 from pipelines.cues.faces import ArrayFaces
 from pipelines.cues.job import CueJob
-from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.sources import BaselineSweep, CueSweep, DfgSweep
 from pipelines.cues.store import CueStore
 from pipelines.errors import AgfasError
 from pipelines.memory import keep_freed_memory
 from pipelines.pixels import to_unit_range
 from scripts.bench import CLONE
-from scripts.bench.generators import ALL_HALF, COMPILED, HALF, Size, build_generator
+from scripts.bench.contenders import CONTENDERS
+from scripts.bench.generators import Size, build_generator
 from scripts.bench.turns import plain_environment
 
 PUBLIC = "the public recipe (float32, eager, PNG)"
 
 STUDENT = "a student of one call (float32)"
 """Untrained, so that its restorations are compared with nothing."""
-
-FEW: dict[str, Any] = {"scheduler": "dpmsolver++", "calls": 8}
-
-# What each changes; the first one changes nothing that alters the result.
-CONTENDERS: dict[str, RestorationSettings] = {
-    "ours, the same calls": RestorationSettings(),
-    "bfloat16 U-Net": HALF,
-    "bfloat16 U-Net and autoencoder": ALL_HALF,
-    "bfloat16, U-Net compiled": COMPILED,
-    "dpmsolver++, 8 calls": RestorationSettings(**FEW),
-    "dpmsolver++, 8 calls, bfloat16, U-Net compiled": COMPILED.model_copy(update=FEW),
-}
-
 
 @dataclass(frozen=True)
 class Task:
@@ -171,7 +158,9 @@ class Ours(Here):
 
     def __init__(self, task: Task, name: str) -> None:
         super().__init__(task)
-        self.sweep = DfgSweep(self.pipeline, [task.timestep], "benchmark", settings=CONTENDERS[name])
+        ways = CONTENDERS[name]
+        ways.change(self.pipeline)
+        self.sweep = DfgSweep(self.pipeline, [task.timestep], "benchmark", "benchmark", ways.settings)
 
     def make(self, folder: Path) -> torch.Tensor:
         """Restore all faces and write their store."""

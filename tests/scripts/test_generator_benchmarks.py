@@ -9,10 +9,12 @@ import torch
 
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_range
+from scripts.bench.contenders import CONTENDERS
 from scripts.bench.cues import TYPES, cue_parts_benchmark, recipe_benchmark
 from scripts.bench.dfg_step import HALF, INSIDE, STORED, dfg_step_benchmark
-from scripts.bench.generators import Size, build_generator, psnr
+from scripts.bench.generators import ALL_HALF, Size, build_generator, psnr
 from scripts.bench.int8 import int8_benchmark
+from scripts.bench.one_call import one_call_benchmark
 from scripts.bench.recipe_contender import PUBLIC, STUDENT, Alone, Ours, Public, Student, Task, to_eight_bits
 from scripts.bench.training_step import ALONE, IDLE, idle_thread_benchmark
 from scripts.bench.turns import in_turns, race
@@ -51,7 +53,8 @@ def test_contenders_make_the_public_recipe_s_pictures():
     public = Public(task)
     assert public.time() > 0
     found = {}
-    for name in ("ours, the same calls", "bfloat16 U-Net", "dpmsolver++, 8 calls"):
+    names = ("ours, the same calls", "bfloat16 U-Net", "dpmsolver++, 8 calls", "one call, AutoencoderTiny")
+    for name in names:
         contender = Ours(task, name)
         contender.time()
         found[name] = psnr(to_eight_bits(contender.restored()), to_eight_bits(public.restored()))
@@ -66,6 +69,28 @@ def test_an_untrained_student_writes_the_faces_themselves():
     assert student.time() > 0
     assert student.restored().shape == (3, 3, 32, 32)
     assert torch.equal(student.restored(), to_unit_range(student.faces.images))
+
+
+def test_a_cue_of_one_call_is_the_sum_of_its_parts():
+    rows = {row["part"]: row for row in one_call_benchmark(TINY, repeats=1, settings=ALL_HALF)}
+    *parts, cue = rows.values()
+    for name in ("gflop", "s"):
+        sums = {way: sum(row[f"{way}_{name}"] for row in parts) for way in ("public", "our")}
+        sums["public"] += 40 * rows["U-Net call"][f"public_{name}"]
+        assert cue[f"public_{name}"] == pytest.approx(sums["public"])
+        assert cue[f"our_{name}"] == pytest.approx(sums["our"])
+    assert cue["gflop_ratio"] == pytest.approx(cue["public_gflop"] / cue["our_gflop"])
+    assert rows["identity"]["gflop_ratio"] == 1
+    assert rows["encode"]["public_gflop"] != rows["encode"]["our_gflop"]
+
+
+def test_a_contender_with_other_weights_is_not_compared_by_its_pictures():
+    for name, ways in CONTENDERS.items():
+        pipeline = build_generator(TINY)
+        before = pipeline.autoencoder
+        ways.change(pipeline)
+        assert (pipeline.autoencoder is before) == ways.comparable == ("AutoencoderTiny" not in name)
+        assert (ways.settings.autoencoder == "generator") == ways.comparable
 
 
 def test_contenders_take_turns_after_a_run_that_does_not_count():

@@ -21,6 +21,7 @@ from dfg.identity import IdentityEncoder
 from dfg.taesd import TaesdAutoencoder
 from dfg.tokens import TokenProjection
 from pipelines.cost import models
+from pipelines.cost.autoencoders import local, own_autoencoder
 from pipelines.cost.counting import Count, Operation
 from pipelines.cost.machines import machine_of
 from pipelines.cost.parts import Part, left_of, parts_of_plan
@@ -204,10 +205,10 @@ def test_autoencoders_and_latents(tmp_path):
     assert models._identity(NoIdentity(name="none")) is None
     with torch.device("meta"):
         settings = part("generator").experiment.generator.autoencoder
-        patch = models._autoencoder(settings)
+        patch = own_autoencoder(settings)
         assert isinstance(patch, PatchAutoencoder)
         assert models._latents(patch, 32) == (8, 8)
-        taesd = models._autoencoder(SimpleNamespace(name="taesd"))
+        taesd = own_autoencoder(SimpleNamespace(name="taesd"))
         assert isinstance(taesd, TaesdAutoencoder)
         assert models._latents(taesd.eval(), 64) == (32, 8)
 
@@ -218,15 +219,15 @@ def test_published_weights_that_are_not_here_are_stable_diffusions(tmp_path):
     from pipelines.experiment.generator import PretrainedAutoencoder
 
     with torch.device("meta"):
-        hub = models._autoencoder(PretrainedAutoencoder(name="pretrained", path="someone/something"))
+        hub = own_autoencoder(PretrainedAutoencoder(name="pretrained", path="someone/something"))
         assert sum(p.numel() for p in hub.parameters()) == 83_653_863
         for kind in (AutoencoderKL, AutoencoderTiny):
             config = {"_class_name": kind.__name__, "latent_channels": 4}
             (tmp_path / "vae").mkdir(exist_ok=True)
             (tmp_path / "vae" / "config.json").write_text(json.dumps(config))
-            assert type(models._autoencoder(PretrainedAutoencoder(name="pretrained", path=str(tmp_path)))) is kind
-            assert models._local(kind, str(tmp_path), None) is None
-            assert models._local(kind, None, "vae") is None
+            assert type(own_autoencoder(PretrainedAutoencoder(name="pretrained", path=str(tmp_path)))) is kind
+            assert local(kind, str(tmp_path), None) is None
+            assert local(kind, None, "vae") is None
 
 
 def test_the_u_net_of_local_weights_or_of_the_settings(tmp_path):

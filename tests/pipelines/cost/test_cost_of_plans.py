@@ -38,6 +38,20 @@ def test_a_tenth_of_the_faces_are_taken_for_persons(tmp_path, faces, people):
     assert objective.centers.shape[0] == people
 
 
+def test_a_small_autoencoder_is_counted_where_the_cue_takes_it(tmp_path):
+    plain = build_experiment(chain_settings(tmp_path), "a test")
+    small = with_overrides(plain, {"cue.autoencoder": "trained", "tiny_autoencoder.width": 8})
+    assert "tiny_autoencoder" not in {one.kind for one in left_of(parts_of_plan(plain))}
+    training = part(small, "tiny_autoencoder")
+    assert (training.amount, training.unit, training.done, training.total) == (10_000, "steps", 0, 1)
+    need = models.training(training, A100)
+    wider = part(with_overrides(small, {"tiny_autoencoder.width": 16}), "tiny_autoencoder")
+    assert need.trained < models.training(wider, A100).trained
+    assert models.price(training, A100).lines
+    restored = [models.restoring(part(one, "restoration")) for one in (plain, small)]
+    assert (restored[0].decode.flops, restored[1].decode.flops > 0) == (0, True)
+
+
 @pytest.fixture(scope="module")
 def paper():
     """The paper's generator: one step on an A100."""
