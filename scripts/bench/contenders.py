@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dfg.autoencoder import latent_channels
@@ -21,10 +22,10 @@ def leave(pipeline: DeFakePipeline) -> None:
     """Change nothing."""
 
 
-def put_tiny(pipeline: DeFakePipeline) -> None:
-    """An untrained AutoencoderTiny of taesd's size in place of the generator's own autoencoder."""
+def put_tiny(pipeline: DeFakePipeline, width: int = 64) -> None:
+    """An untrained AutoencoderTiny, by default of taesd's size, in place of the generator's own autoencoder."""
     own = pipeline.autoencoder
-    take_place(pipeline, build_tiny(latent_factor(own), latent_channels(own)))
+    take_place(pipeline, build_tiny(latent_factor(own), latent_channels(own), width))
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,8 @@ CONTENDERS: dict[str, Ways] = {
     "one call, AutoencoderTiny": Ways(RestorationSettings(**SMALL), put_tiny, comparable=False),
     "one call, AutoencoderTiny, bfloat16, U-Net compiled": Ways(
         COMPILED.model_copy(update=SMALL), put_tiny, comparable=False
+    ),
+    "one call, AutoencoderTiny of half the width, bfloat16, U-Net compiled": Ways(
+        COMPILED.model_copy(update=SMALL), partial(put_tiny, width=32), comparable=False
     ),
 }

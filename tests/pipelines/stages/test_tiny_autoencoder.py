@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from small_experiments import chain_settings
+from stand_in_hub import StandInHub
 from training_parts import Killed
 
 from dfg.tiny_autoencoder import build_tiny
@@ -108,6 +109,20 @@ def test_the_cue_job_encodes_and_decodes_with_it(made):
     found = stored[0].reconstructions(keys).transpose(0, 3, 1, 2) / 127.5 - 1
     np.testing.assert_allclose(found, encoded.numpy(), atol=0.01)
     assert (stored[41].reconstructions(keys) != stored[0].reconstructions(keys)).any()
+
+
+def test_weights_of_the_hub_are_named_by_what_they_hold(made, tmp_path, monkeypatch):
+    build_tiny(4, 8, 4, 0).save_pretrained(tmp_path / "local")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "local").iterdir()}
+    with StandInHub() as hub:
+        hub.used(monkeypatch, tmp_path / "cache")
+        hub.make("you/tiny", {**files, "code.py": b"raise SystemExit"})
+        chosen = of(made, "you/tiny")
+        assert folders(chosen) == folders(of(made, str(tmp_path / "local")))
+        assert not list((tmp_path / "cache").rglob("code.py"))
+        assert isinstance(load_restorer(chosen).autoencoder, AutoencoderTiny)
+        with pytest.raises(AgfasError, match="shows no model you/other"):
+            autoencoder_of_cue(of(made, "you/other"))
 
 
 def test_a_killed_training_ends_as_an_uninterrupted_one(made, tmp_path, monkeypatch):
