@@ -5,7 +5,7 @@ At Stable Diffusion's size a cue of the public recipe takes minutes, so the part
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from pipelines.cost.counting import count
 from pipelines.cues.settings import RestorationSettings
 from pipelines.cues.sources import speed_of
 from scripts.bench.contenders import put_tiny
-from scripts.bench.generators import COMPILED, SD15, Size, build_generator
+from scripts.bench.generators import COMPACT, COMPILED, SD15, Size, build_generator
 from scripts.bench.turns import race
 
 CALLS = {"public": 41, "ours": 1}
@@ -25,7 +25,10 @@ PARTS = ("identity", "encode", "U-Net call", "decode")
 
 
 def one_call_benchmark(
-    size: Size = SD15, batch_size: int = 1, repeats: int = 3, settings: RestorationSettings = COMPILED
+    sizes: Sequence[Size] = (COMPACT, SD15),
+    batch_size: int = 1,
+    repeats: int = 3,
+    settings: RestorationSettings = COMPILED,
 ) -> list[dict[str, Any]]:
     """Count and time the parts of both cues, of untrained generators; the parts take turns.
 
@@ -33,15 +36,19 @@ def one_call_benchmark(
     identity encoder, which is the same. Neither writes its file, and neither keeps freed memory.
 
     Args:
-        size: of the generators; ours has an AutoencoderTiny of taesd's size.
+        sizes: of the generators, one after the other; ours has an AutoencoderTiny of taesd's size.
         batch_size: faces at once.
         repeats: runs of every part.
         settings: of our restorations.
 
     Returns:
-        A row per part and one of whole cues: of both ways GFLOP (a multiplication with its addition is two) and seconds
-        of a face, and how many times the public recipe needs of both.
+        For each size a row per part and one of whole cues: of both ways GFLOP (a multiplication with its addition is
+        two) and seconds of a face, and how many times the public recipe needs of both.
     """
+    return [row for size in sizes for row in _of_size(size, batch_size, repeats, settings)]
+
+
+def _of_size(size: Size, batch_size: int, repeats: int, settings: RestorationSettings) -> list[dict[str, Any]]:
     ways = {"public": build_generator(size), "ours": build_generator(size)}
     put_tiny(ways["ours"])
     image = torch.rand(batch_size, 3, size.image_size, size.image_size) * 2 - 1

@@ -72,7 +72,7 @@ def test_an_untrained_student_writes_the_faces_themselves():
 
 
 def test_a_cue_of_one_call_is_the_sum_of_its_parts():
-    rows = {row["part"]: row for row in one_call_benchmark(TINY, repeats=1, settings=ALL_HALF)}
+    rows = {row["part"]: row for row in one_call_benchmark([TINY], repeats=1, settings=ALL_HALF)}
     *parts, cue = rows.values()
     for name in ("gflop", "s"):
         sums = {way: sum(row[f"{way}_{name}"] for row in parts) for way in ("public", "our")}
