@@ -46,6 +46,7 @@ PUBLIC = "the public recipe (float32, eager, PNG)"
 STUDENT = "a student of one call (float32)"
 """Untrained, so that its restorations are compared with nothing."""
 
+
 @dataclass(frozen=True)
 class Task:
     """The work of all contenders.
