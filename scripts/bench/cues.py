@@ -127,7 +127,7 @@ def recipe_benchmark(
             "contender": name,
             "faces_per_second": count / medians[name],
             "ratio": medians[PUBLIC] / medians[name],
-            "psnr_db": psnr(pictures[name], pictures[PUBLIC]) if _comparable(name) else "–",
+            "psnr_db": psnr(pictures[name], pictures[PUBLIC]) if _comparable(name) else "",
             "timestep": timestep,
             "faces": count,
             "repeats": repeats,
