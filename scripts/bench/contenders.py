@@ -1,4 +1,4 @@
-"""Our contenders of bench `cues-recipe` by name; a new one is an entry of `CONTENDERS`."""
+"""Our contenders of bench `cues-recipe` by name; a new way to use the generator is an entry of `CONTENDERS`."""
 
 from __future__ import annotations
 
