@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,25 @@ def read_json(path: Path, **kinds: type | tuple[type, ...]) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get(name), kind):
             raise AgfasError(f"{path} holds no '{name}', or one of another kind than this program writes. {_AGAIN}.")
     return value
+
+
+def check_written_over(folder: Path, kind: str, *, needed: Set[str], known: Set[str]) -> None:
+    """Refuse to write a folder over something else.
+
+    Args:
+        kind: what is written, with its article.
+        needed, known: names that such a folder must have, and all that it may have; an empty one is replaced, too.
+
+    Raises:
+        AgfasError: a file, a link, or a folder with anything else in it.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        names = {path.name for path in folder.iterdir()}
+        if not names or needed <= names <= known:
+            return
+    elif not (folder.is_symlink() or folder.exists()):
+        return
+    raise AgfasError(f"{folder} exists and is not {kind}, so it is not replaced. Give a new or an empty folder.")
 
 
 @contextmanager

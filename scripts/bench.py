@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Benchmarks by name: `python scripts/bench.py NAME`, with NAME one of
 
-    cues, cues-recipe [--generator DIR] [--repeats N], one-call, cue-parts,
+    cues, cues-recipe [--generator DIR] [--repeats N] [--only TEXT], one-call, cue-parts,
     cue-rounding --generator DIR [--pictures FACES.npy], cue-write, resume, loader, loader-workers, fas-aug, dfg-step,
     dfg-step-sd15, int8, metrics, bootstrap, statistics, render, freed-memory, idle-thread, cold-start, serve,
     processes, cost, scale, prepare --weights yunet.onnx, prepare-memory, watch --weights yunet.onnx,
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="YuNet's file (for prepare, watch), Silent-Face's (for student)")
     parser.add_argument("--generator", type=Path, help="folder of a trained generator (for cues-recipe, cue-rounding)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of every contender (for cues-recipe)")
+    parser.add_argument("--only", default="", help="contenders with this in their names alone (for cues-recipe)")
     parser.add_argument("--pictures", type=Path, help="pixels-*.npy of a face dataset (for cue-rounding)")
     chosen = parser.parse_args()
     module, function = BENCHMARKS[chosen.name].split(":")
@@ -75,7 +76,7 @@ def main() -> None:
         "prepare": {"weights": chosen.weights},
         "watch": {"weights": chosen.weights},
         "student": {"weights": chosen.weights},
-        "cues-recipe": {"generator": chosen.generator, "repeats": chosen.repeats},
+        "cues-recipe": {"generator": chosen.generator, "repeats": chosen.repeats, "only": chosen.only},
         "cue-rounding": {"generator": chosen.generator, "pictures": chosen.pictures},
     }
     try:

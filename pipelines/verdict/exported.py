@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from dfg.onnx_graph import external_names
 from pipelines.errors import AgfasError, in_short
-from pipelines.files import read_json
+from pipelines.files import check_written_over, read_json
 from pipelines.fingerprint import file_sha256
 from pipelines.settings import Recorded, Strict, explain
 from pipelines.verdict.crops import GivenDetector, Loaded, load_parts
@@ -113,15 +113,7 @@ def is_exported(folder: Path) -> bool:
 
 def check_replaceable(folder: Path) -> None:
     """Refuse to write an exported model over something else."""
-    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and not _replaceable(folder)):
-        raise AgfasError(
-            f"{folder} exists and is not an exported model, so it is not replaced. Give a new or an empty folder."
-        )
-
-
-def _replaceable(folder: Path) -> bool:
-    names = {path.name for path in folder.iterdir()}
-    return not names or (SETTINGS_NAME in names and PREDICT_NAME in names and names <= _NAMES)
+    check_written_over(folder, "an exported model", needed={SETTINGS_NAME, PREDICT_NAME}, known=_NAMES)
 
 
 def read_exported(folder: Path) -> ExportedModel:

@@ -25,7 +25,7 @@ from oanet.registry import Registry
 from pipelines.artefacts.models import load_baseline, load_detector, load_pipeline
 from pipelines.cues.settings import SOURCES
 from pipelines.errors import AgfasError
-from pipelines.files import read_json, write_atomically, write_json
+from pipelines.files import check_written_over, read_json, write_atomically, write_json
 from pipelines.fingerprint import file_sha256, folder_sha256
 from pipelines.seals import seal
 from pipelines.settings import explain
@@ -53,16 +53,8 @@ def save_folder(folder: Path, parts: Parts) -> None:
 
 def check_replaceable(folder: Path) -> None:
     """Refuse to write a model over something else."""
-    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and not _replaceable(folder)):
-        raise AgfasError(
-            f"{folder} exists and is not a saved model, so it is not replaced. Give a new or an empty folder."
-        )
-
-
-def _replaceable(folder: Path) -> bool:
-    """Whether a folder is empty, or a saved model and nothing else."""
-    names = {path.name for path in folder.iterdir()}
-    return not names or (SETTINGS_NAME in names and names <= {SETTINGS_NAME, CARD_NAME, *PARTS})
+    known = {SETTINGS_NAME, CARD_NAME, *PARTS}
+    check_written_over(folder, "a saved model", needed={SETTINGS_NAME}, known=known)
 
 
 def _write(folder: Path, parts: Parts, about: About) -> None:

@@ -1,4 +1,4 @@
-"""A cue of one call with a small autoencoder beside the public recipe's, by operations and by a few measured calls.
+"""A cue of one call, by a small autoencoder or by a student, beside the public recipe's: operations and timed calls.
 
 At Stable Diffusion's size a cue of the public recipe takes minutes, so the parts are measured and added up.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dfg.baselines import build_baseline
 from dfg.pipeline import DeFakePipeline
 from pipelines.cost.counting import count
 from pipelines.cues.settings import RestorationSettings
@@ -22,6 +23,7 @@ CALLS = {"public": 41, "ours": 1}
 """Of the U-Net: the public recipe takes t = 801 on a grid of fifty."""
 
 PARTS = ("identity", "encode", "U-Net call", "decode")
+STUDENT = "a cue: 41 calls, a student's one (float32)"
 
 
 def one_call_benchmark(
@@ -42,8 +44,9 @@ def one_call_benchmark(
         settings: of our restorations.
 
     Returns:
-        For each size a row per part and one of whole cues: of both ways GFLOP (a multiplication with its addition is
-        two) and seconds of a face, and how many times the public recipe needs of both.
+        For each size a row per part, one of whole cues, and one of a cue of the student of one call in its place: of
+        both ways GFLOP (a multiplication with its addition is two) and seconds of a face, and how many times the public
+        recipe needs of both.
     """
     return [row for size in sizes for row in _of_size(size, batch_size, repeats, settings)]
 
@@ -53,14 +56,18 @@ def _of_size(size: Size, batch_size: int, repeats: int, settings: RestorationSet
     put_tiny(ways["ours"])
     image = torch.rand(batch_size, 3, size.image_size, size.image_size) * 2 - 1
     work = {"public": _public(ways["public"], image), "ours": _ours(ways["ours"], image)}
+    student = _student(image)
     flops = {way: {part: count(work[way][part]).flops / 1e9 / batch_size for part in PARTS} for way in work}
+    student_flops = count(student).flops / 1e9 / batch_size
     speed_of(settings).apply(ways["ours"])
     runs = {f"{way} {part}": work[way][part] for part in PARTS for way in work}
-    medians = race(runs, repeats, warm=True).medians
+    medians = race({**runs, STUDENT: student}, repeats, warm=True).medians
     seconds = {way: {part: medians[f"{way} {part}"] / batch_size for part in PARTS} for way in work}
     rows = [_row(part, *({way: found[way][part] for way in work} for found in (flops, seconds))) for part in PARTS]
-    sums = ({way: _of_a_cue(found[way], way) for way in work} for found in (flops, seconds))
+    sums = [{way: _of_a_cue(found[way], way) for way in work} for found in (flops, seconds)]
     rows.append(_row("a cue: 41 calls, one call", *sums))
+    of_student = (student_flops, medians[STUDENT] / batch_size)
+    rows.append(_row(STUDENT, *({**both, "ours": its} for both, its in zip(sums, of_student, strict=True))))
     return [{"benchmark": "one-call", "preset": size.preset, **row} for row in rows]
 
 
@@ -83,6 +90,12 @@ def _ours(pipeline: DeFakePipeline, image: torch.Tensor) -> dict[str, Callable[[
             pipeline.predict_noise(latents, 801, conditioning)
 
     return {**_around(pipeline, image, latents), "U-Net call": call}
+
+
+def _student(image: torch.Tensor) -> Callable[[], Any]:
+    """The student of the size for faces of 256 pixels, which does not grow with its teacher."""
+    student = build_baseline("one_call", "compact", image.shape[-1])
+    return lambda: student.reconstruct(image, [""] * len(image))
 
 
 def _around(pipeline: DeFakePipeline, image: torch.Tensor, latents: torch.Tensor) -> dict[str, Callable[[], Any]]:

@@ -10,7 +10,7 @@ import torch
 from pipelines.errors import AgfasError
 from pipelines.pixels import to_unit_range
 from scripts.bench.contenders import CONTENDERS
-from scripts.bench.cues import TYPES, cue_parts_benchmark, recipe_benchmark
+from scripts.bench.cues import TYPES, compact_recipe_benchmark, cue_parts_benchmark, recipe_benchmark
 from scripts.bench.dfg_step import HALF, INSIDE, STORED, dfg_step_benchmark
 from scripts.bench.generators import ALL_HALF, Size, build_generator, psnr
 from scripts.bench.int8 import int8_benchmark
@@ -73,7 +73,7 @@ def test_an_untrained_student_writes_the_faces_themselves():
 
 def test_a_cue_of_one_call_is_the_sum_of_its_parts():
     rows = {row["part"]: row for row in one_call_benchmark([TINY], repeats=1, settings=ALL_HALF)}
-    *parts, cue = rows.values()
+    *parts, cue, student = rows.values()
     for name in ("gflop", "s"):
         sums = {way: sum(row[f"{way}_{name}"] for row in parts) for way in ("public", "our")}
         sums["public"] += 40 * rows["U-Net call"][f"public_{name}"]
@@ -82,6 +82,8 @@ def test_a_cue_of_one_call_is_the_sum_of_its_parts():
     assert cue["gflop_ratio"] == pytest.approx(cue["public_gflop"] / cue["our_gflop"])
     assert rows["identity"]["gflop_ratio"] == 1
     assert rows["encode"]["public_gflop"] != rows["encode"]["our_gflop"]
+    assert (student["public_gflop"], student["public_s"]) == (cue["public_gflop"], cue["public_s"])
+    assert 0 < student["our_gflop"] != cue["our_gflop"]
 
 
 def test_a_contender_with_other_weights_is_not_compared_by_its_pictures():
@@ -122,6 +124,14 @@ def test_a_trained_generator_is_judged_in_processes_of_their_own(tmp_path):
     assert rows[2]["psnr_db"] == ""
     with pytest.raises(AgfasError, match="is no generator's folder"):
         recipe_benchmark(TINY, generator=tmp_path / "none", **options)
+
+
+def test_contenders_are_chosen_by_a_part_of_their_names(monkeypatch):
+    monkeypatch.setattr("scripts.bench.cues.recipe_benchmark", lambda *_, contenders, **__: list(contenders))
+    assert compact_recipe_benchmark() == [*CONTENDERS, STUDENT]
+    assert compact_recipe_benchmark(only="student") == [STUDENT]
+    with pytest.raises(AgfasError, match=r"No contender has 'none' in its name\. They are: ours, the same calls; "):
+        compact_recipe_benchmark(only="none")
 
 
 def test_a_contender_that_dies_is_explained(tmp_path, monkeypatch):
