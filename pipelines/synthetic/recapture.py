@@ -26,7 +26,7 @@ GAMMA = np.float32(2.2)
 # The crop already went through one camera, so a second one adds little blur and noise. Exposure and white balance vary
 # widely within each camera: a dark picture is no attack. Tone varies less: the haze of a print must stay visible.
 CAMERAS = CameraRange(
-    blur=(0.2, 0.5),
+    blur=(0.0, 0.3),
     exposure=(-0.6, 0.8),
     warmth=(-0.4, 0.4),
     green=(-0.08, 0.1),
@@ -35,7 +35,7 @@ CAMERAS = CameraRange(
     gamma=(2.0, 2.4),
     contrast=(-0.1, 0.3),
     saturation=(0.7, 1.1),
-    sharpen=(0.0, 0.8),
+    sharpen=(0.4, 1.6),
     quality=(60, 95),
 )
 # What is a camera's own, and how much of each of these ranges one camera has.
@@ -46,7 +46,7 @@ OFFICE = PrintRange(pitch=(1.2, 2.6), dots=(0.1, 0.5), fade=(0.0, 0.3), bend=(0.
 _PHOTO_SHARE = 0.9
 # Sigma of what printer and paper blur, in pixels of a 64-pixel crop; how much of the picture has a press's colours, and
 # is grey; the light of black ink; and the light on the paper, of which the hand that holds it takes a part.
-_INK, _PRESS, _GREY, _BLACK, _LIT = (0.1, 0.6), (0.0, 0.15), (0.0, 0.25), (0.005, 0.05), (0.5, 1.0)
+_INK, _PRESS, _GREY, _BLACK, _LIT = (0.3, 1.0), (0.0, 0.15), (0.0, 0.25), (0.005, 0.05), (0.5, 1.0)
 # Paper's grain, as a factor on the benchmark's: a detector of drawn grain knows no paper.
 _GRAIN = (0.0, 0.4)
 SCREEN = ReplayRange(

@@ -52,7 +52,7 @@ from pipelines.synthetic.videos import OVERSAMPLING
 from pipelines.synthetic.worn import cutout_light, paper_mask_light, resin_mask_light
 
 # Raise it with every change of a picture's bytes, so that fingerprints of artefacts made from them change too.
-SIMULATOR_VERSION = 2
+SIMULATOR_VERSION = 3
 # Pairs drawn and written at once, which is what a kill can cost each process.
 _PAIRS_A_BLOCK = 24
 _DATA = "data-00000-of-00001.arrow"
