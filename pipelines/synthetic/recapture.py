@@ -23,8 +23,9 @@ from pipelines.synthetic.textures import SCENES, SCREENS, scene, screen
 
 # The exponent that turns a file's numbers into light, for both classes.
 GAMMA = np.float32(2.2)
-# The crop already went through one camera, so a second one adds little blur and noise. Exposure and white balance vary
-# widely within each camera: a dark picture is no attack. Tone varies less: the haze of a print must stay visible.
+# The crop already went through one camera, so a second one adds little blur and noise; it sharpens as webcams do.
+# Exposure and white balance vary widely within each camera: a dark picture is no attack. Tone varies less: the haze of
+# a print must stay visible.
 CAMERAS = CameraRange(
     blur=(0.0, 0.3),
     exposure=(-0.6, 0.8),
