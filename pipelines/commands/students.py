@@ -19,7 +19,9 @@ def distill(
             help="A folder of `agfas save-model` or `agfas calibrate`, or the output folder of a run.",
         ),
     ],
-    faces: Annotated[Path, typer.Option(help="A face dataset; what its labels say is not learnt.")],
+    faces: Annotated[
+        list[Path], typer.Option(help="A face dataset; what its labels say is not learnt. May be given several times.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the student to write, a model like every other.")],
     steps: Annotated[int | None, typer.Option(help="Steps of the training. Default: 3000.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the crops that the student sees. Default: 96.")] = None,
@@ -45,7 +47,7 @@ def distill(
     \b
     Examples:
       agfas distill model/ --faces faces/ --out student/
-      agfas distill runs/loo --faces faces/ --out student/ --steps 6000 --per-face 2
+      agfas distill runs/loo --faces live/ --faces door/ --out student/ --steps 6000
     """
     from pipelines.stages import distill as stage
 

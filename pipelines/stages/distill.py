@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,18 +37,23 @@ def read_settings(options: dict[str, Any]) -> DistillSettings:
         raise AgfasError(explain(error, DistillSettings, "the options of distill")) from None
 
 
-def check(faces: Path, out: Path) -> None:
+def check(faces: Sequence[Path], out: Path) -> None:
     """Refuse what can be seen before a teacher is opened.
 
     Raises:
-        AgfasError: no face dataset, several processes, or a folder that holds something else.
+        AgfasError: no face dataset, one given twice, several processes, or a folder that holds something else.
     """
     from pipelines.verdict.folder import check_replaceable
 
     if rank_and_world()[1] > 1:
         raise AgfasError("A student is small, and is trained by one process: start `agfas distill` without a launcher.")
     check_replaceable(out)
-    read_card(faces)
+    known: dict[str, Path] = {}
+    for folder in faces:
+        identity = str(read_card(folder)["fingerprint"])
+        if identity in known:
+            raise AgfasError(f"{folder} holds the same faces as {known[identity]}: give each dataset once.")
+        known[identity] = folder
 
 
 def open_teacher(
@@ -64,7 +70,7 @@ def open_teacher(
     return open_detector(where, face_detector, weights, parsing_weights=parsing_weights)
 
 
-def run(model: FaceAntiSpoofing, faces: Path, out: Path, settings: DistillSettings) -> str:
+def run(model: FaceAntiSpoofing, faces: Sequence[Path], out: Path, settings: DistillSettings) -> str:
     """Train a student and save it as a model; returns what to print.
 
     OUT.run, beside the model, keeps what an interrupted command goes on from: simulated attacks, the teacher's scores,
@@ -72,7 +78,7 @@ def run(model: FaceAntiSpoofing, faces: Path, out: Path, settings: DistillSettin
 
     Args:
         model: the teacher.
-        faces: a face dataset. Its labels say only of which faces attacks are simulated.
+        faces: face datasets. Their labels say only of which faces attacks are simulated.
         out: folder of the student.
         settings: of the training.
 
@@ -85,13 +91,13 @@ def run(model: FaceAntiSpoofing, faces: Path, out: Path, settings: DistillSettin
     check(faces, out)
     teacher = Teacher.of(model)
     work = out.with_name(f"{out.name}.run")
-    folders = [faces, *_simulated(faces, work, settings)]
+    folders = [*faces, *_simulated(faces, work, settings)]
     training = _open_run(work / "training", teacher, folders, settings)
     lessons = [_lesson(teacher, folder, work, settings) for folder in folders]
     check_lessons(lessons, teacher)
     student = _trained(teacher, lessons, settings, training)
     found = compare(student, lessons, teacher)
-    as_model(student, teacher, lessons, settings, found).save_pretrained(out)
+    as_model(student, teacher, lessons, settings, found, given=len(faces)).save_pretrained(out)
     return "\n".join(
         [
             f"threshold {found.threshold:.4f}: {found.origin}",
@@ -104,14 +110,17 @@ def run(model: FaceAntiSpoofing, faces: Path, out: Path, settings: DistillSettin
     )
 
 
-def _simulated(faces: Path, work: Path, settings: DistillSettings) -> list[Path]:
-    """Attacks from the live faces, unless none are asked for or the dataset is made of them already."""
+def _simulated(faces: Sequence[Path], work: Path, settings: DistillSettings) -> list[Path]:
+    """Attacks from the live faces of datasets that have any and are not made of such attacks already."""
     from pipelines.synthetic.settings import SimulationSettings
     from pipelines.synthetic.simulation import simulate
 
-    if settings.per_face == 0 or read_card(faces).get("kind") == "simulated":
+    if settings.per_face == 0:
         return []
-    return [simulate(faces, work / "simulated", SimulationSettings(per_face=settings.per_face, seed=settings.seed))]
+    made_of = SimulationSettings(per_face=settings.per_face, seed=settings.seed)
+    sources = [folder for folder in faces if read_card(folder).get("kind") != "simulated"]
+    names = ["simulated", *(f"simulated-{number}" for number in range(2, len(sources) + 1))]
+    return [simulate(folder, work / name, made_of) for folder, name in zip(sources, names, strict=False)]
 
 
 def _open_run(folder: Path, teacher: Teacher, folders: list[Path], settings: DistillSettings) -> Run:

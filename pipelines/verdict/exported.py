@@ -84,10 +84,11 @@ class Parity(Recorded):
     @property
     def words(self) -> str:
         """What was compared, and what it gave."""
+        changed = "1 verdict changes" if self.changed == 1 else f"{self.changed} verdicts change"
         in_int8 = f"; {self.layers - self.kept} of {self.layers} layers calculate in int8" if self.layers else ""
         return (
             f"{self.faces} faces ({self.of}): the largest difference of a score is {self.largest:.2g} (accepted:"
-            f" {self.most:.2g}), and {self.changed} verdicts change (accepted: {self.most_changed}){in_int8}"
+            f" {self.most:.2g}), and {changed} (accepted: {self.most_changed}){in_int8}"
         )
 
 

@@ -17,6 +17,7 @@ from pipelines.errors import AgfasError
 from pipelines.evaluation.metrics import roc
 from pipelines.evaluation.settings import DISTILLED_RULE
 from pipelines.evaluation.thresholds import middle_below
+from pipelines.fingerprint import fingerprint
 from pipelines.processes import package_versions
 from pipelines.training.settings import DistillSettings
 from pipelines.verdict.anti_spoofing import FaceAntiSpoofing
@@ -78,10 +79,8 @@ class Agreement:
     @property
     def origin(self) -> str:
         """Where the threshold comes from."""
-        return (
-            f"errs equally often either way from its teacher's verdicts on {self.faces:,} faces of"
-            f" {self.persons} held-out persons"
-        )
+        who = "one held-out person" if self.persons == 1 else f"{self.persons} held-out persons"
+        return f"errs equally often either way from its teacher's verdicts on {self.faces:,} faces of {who}"
 
 
 def build_student(size: int, seed: int) -> Detector:
@@ -130,9 +129,17 @@ def compare(student: Detector, lessons: Sequence[Lesson], teacher: Teacher, batc
 
 
 def as_model(
-    student: Detector, teacher: Teacher, lessons: Sequence[Lesson], settings: DistillSettings, found: Agreement
+    student: Detector,
+    teacher: Teacher,
+    lessons: Sequence[Lesson],
+    settings: DistillSettings,
+    found: Agreement,
+    given: int = 1,
 ) -> FaceAntiSpoofing:
-    """The student with its threshold and its teacher's face detector."""
+    """The student with its threshold and its teacher's face detector.
+
+    Of the lessons, the first `given` are not simulated from others.
+    """
     first, model = lessons[0], teacher.model
     loaded = replace(model.loaded, parser=None, parser_weights=None)
     made = ModelSettings(
@@ -146,18 +153,22 @@ def as_model(
         ),
         face_detector=model.settings.face_detector,
     )
-    about = _about(student, teacher, lessons, settings)
+    about = _about(student, teacher, lessons, settings, given)
     return FaceAntiSpoofing(made, Scorer(student.eval(), None), lambda: about, loaded)
 
 
-def _about(student: Detector, teacher: Teacher, lessons: Sequence[Lesson], settings: DistillSettings) -> About:
+def _about(
+    student: Detector, teacher: Teacher, lessons: Sequence[Lesson], settings: DistillSettings, given: int
+) -> About:
     cards = [read_card(lesson.faces.folder) for lesson in lessons]
+    names = [lesson.faces.folder.name for lesson in lessons[:given]]
+    prints = [str(card["fingerprint"]) for card in cards[:given]]
     model, known = teacher.model, teacher.model.about()
     learnt_from = [f"teacher's {part.what}" for part in known.parts]
     return About(
-        dataset=lessons[0].faces.folder.name + (", with attacks simulated from it" if len(lessons) > 1 else ""),
-        dataset_fingerprint=str(cards[0]["fingerprint"]),
-        drawn=cards[0].get("kind") == "synthetic",
+        dataset=", ".join(names) + (", with attacks simulated from live faces" if len(lessons) > given else ""),
+        dataset_fingerprint=prints[0] if given == 1 else fingerprint(prints),
+        drawn=all(card.get("kind") == "synthetic" for card in cards[:given]),
         train_domains=sorted({name for lesson in lessons for name in lesson.faces.domains[lesson.rows("train")]}),
         simulated=sorted({name for card in cards for name in card.get("simulated", [])}),
         counts=[count for lesson in lessons for count in _counts(lesson)],
@@ -169,7 +180,10 @@ def _about(student: Detector, teacher: Teacher, lessons: Sequence[Lesson], setti
         measured=None,
         parts=[
             Part(what="this program", source="AG-FAS", licence="Apache-2.0"),
-            Part(what="training faces", source=lessons[0].faces.folder.name, licence=licence_of_faces(cards[0])),
+            *(
+                Part(what="training faces", source=name, licence=licence_of_faces(card))
+                for name, card in zip(names, cards, strict=False)
+            ),
             Part(what="detector", source=f"{NETWORK}, trained to the scores of a teacher", licence=OURS),
             *(
                 part if part.what == "face detector" else part.model_copy(update={"what": what})

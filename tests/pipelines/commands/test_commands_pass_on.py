@@ -264,17 +264,17 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     ),
     "distill": (
         ["distill", "m", "--faces", "f", "--out", "o"],
-        [("distill.check", Path("f"), O),
+        [("distill.check", [Path("f")], O),
          ("distill.open_teacher", Path("m"), None, None, None, None, None),
-         ("distill.run", "a teacher", Path("f"), O, DistillSettings())],
+         ("distill.run", "a teacher", [Path("f")], O, DistillSettings())],
     ),
     "distill with every option": (
-        ["distill", "r", "--faces", "f", "--out", "o", "--steps=5", "--size=64", "--per-face=2", "--temperature=3",
-         "--seed=4", "--label", "l", "--fold", "g", "--face-detector", "yunet", "--weights", "w",
+        ["distill", "r", "--faces", "f", "--faces", "h", "--out", "o", "--steps=5", "--size=64", "--per-face=2",
+         "--temperature=3", "--seed=4", "--label", "l", "--fold", "g", "--face-detector", "yunet", "--weights", "w",
          "--parsing-weights", "y"],
-        [("distill.check", Path("f"), O),
+        [("distill.check", [Path("f"), Path("h")], O),
          ("distill.open_teacher", Path("r"), "l", "g", "yunet", Path("w"), Path("y")),
-         ("distill.run", "a teacher", Path("f"), O,
+         ("distill.run", "a teacher", [Path("f"), Path("h")], O,
           DistillSettings(steps=5, size=64, per_face=2, temperature=3, seed=4))],
     ),
 }  # fmt: skip

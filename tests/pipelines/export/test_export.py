@@ -138,6 +138,8 @@ def test_changed_verdicts_count_too():
     made = parity.Parity(faces=10, of="x", largest=0.0, changed=3, most=0.1, most_changed=2)
     assert not made.holds
     assert replace_changed(made, 2).holds
+    assert "and 3 verdicts change (accepted: 2)" in made.words
+    assert "and 1 verdict changes (accepted: 2)" in replace_changed(made, 1).words
 
 
 def replace_changed(made: parity.Parity, changed: int) -> parity.Parity:

@@ -100,7 +100,7 @@ def taught(faces, seen, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("students") / "student"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unlabelled, "UnlabelledBatches", Watched)
-        return out, stage.run(a_teacher(), faces, out, QUICK)
+        return out, stage.run(a_teacher(), [faces], out, QUICK)
 
 
 def test_it_learns_what_its_teacher_says(taught, faces):
@@ -123,7 +123,7 @@ def test_held_out_persons_are_never_trained_on(taught, seen):
 def test_it_says_where_its_threshold_came_from(taught):
     model = FaceAntiSpoofing.from_pretrained(taught[0])
     (verdict,) = model(np.full((SIZE, SIZE, 3), 230, np.uint8), aligned=True)
-    words = "errs equally often either way from its teacher's verdicts on 12 faces of 1 held-out persons"
+    words = "errs equally often either way from its teacher's verdicts on 12 faces of one held-out person"
     assert verdict.verdict == "live"
     assert verdict.threshold_origin == words
     assert model.settings.threshold.honest
@@ -142,14 +142,14 @@ def test_the_same_command_again_makes_nothing_anew(taught, faces, monkeypatch):
     before = (out / "detector" / "model.safetensors").read_bytes()
     monkeypatch.setattr("pipelines.training.loop.fit", never)
     monkeypatch.setattr("pipelines.blocks.SharedArray.write", never)
-    assert stage.run(a_teacher(), faces, out, QUICK) == printed
+    assert stage.run(a_teacher(), [faces], out, QUICK) == printed
     assert (out / "detector" / "model.safetensors").read_bytes() == before
 
 
 def test_another_teacher_or_setting_needs_another_folder(taught, faces):
     for teacher, settings in ((a_teacher(3.0), QUICK), (a_teacher(), QUICK.model_copy(update={"steps": 25}))):
         with pytest.raises(AgfasError, match="holds a run with another configuration"):
-            stage.run(teacher, faces, taught[0], settings)
+            stage.run(teacher, [faces], taught[0], settings)
 
 
 def test_scores_are_of_the_teacher_and_checked(faces, tmp_path):
@@ -180,6 +180,30 @@ def test_faces_that_teach_nothing_are_refused(faces, tmp_path):
         check_lessons([Lesson(open_faces(alone, SIZE), np.array([0.1, 0.9]))], teacher)
 
 
+def test_a_student_of_several_datasets(faces, tmp_path):
+    more = write_faces(tmp_path / "door", ("train", "dev", "dev"), each=6)
+    printed = stage.run(a_teacher(), [faces, more], tmp_path / "student", QUICK)
+    about = FaceAntiSpoofing.from_pretrained(tmp_path / "student").about()
+    assert about.dataset == "faces, door"
+    assert [part.source for part in about.parts if part.what == "training faces"] == ["faces", "door"]
+    assert "on 24 faces of 2 held-out persons" in printed
+    alone = [count for count in about.counts if count.split == "train"]
+    assert sum(count.faces for count in alone) == 30
+
+
+def test_attacks_are_simulated_from_every_dataset(tmp_path):
+    folders = [write_faces(tmp_path / name, ("train", "dev"), each=2 + number) for number, name in enumerate("ab")]
+    settings = QUICK.model_copy(update={"per_face": 1})
+    made = stage._simulated(folders, tmp_path / "work", settings)
+    assert [folder.name for folder in made] == ["simulated", "simulated-2"]
+    assert stage._simulated(made, tmp_path / "again", settings) == []
+
+
+def test_the_same_faces_twice_are_refused(faces, tmp_path):
+    with pytest.raises(AgfasError, match="holds the same faces as"):
+        stage.check([faces, faces], tmp_path / "student")
+
+
 def test_who_is_no_teacher():
     model = a_teacher()
     model.settings = model.settings.model_copy(update={"sees": "box"})
@@ -200,7 +224,7 @@ def test_crops_of_another_template_are_refused(faces, tmp_path):
 def test_one_process_trains_it(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "rank_and_world", lambda: (0, 2))
     with pytest.raises(AgfasError, match="without a launcher"):
-        stage.run(a_teacher(), faces, tmp_path / "student", QUICK)
+        stage.run(a_teacher(), [faces], tmp_path / "student", QUICK)
 
 
 def test_settings_are_checked():
@@ -264,7 +288,7 @@ def test_a_calibrated_teacher_a_student_in_int8_and_a_verdict(tmp_path):
     teacher = calibrate_detector(a_teacher(), tmp_path / "staff", Choice(aligned=True)).detector
     assert teacher.scorer.head is not None
     faces = write_faces(tmp_path / "faces", each=16, dark=0)
-    stage.run(teacher, faces, tmp_path / "student", QUICK)
+    stage.run(teacher, [faces], tmp_path / "student", QUICK)
     student = FaceAntiSpoofing.from_pretrained(tmp_path / "student")
     compared = partial(dataset_faces, faces)
     made = export_folder(student, tmp_path / "phone", compared, "int8", aligned_only=True)
