@@ -31,6 +31,9 @@ def distill(
     temperature: Annotated[
         float | None, typer.Option(help="By which the teacher's log-odds are divided. Default: 2.")
     ] = None,
+    mixed_precision: Annotated[
+        str | None, typer.Option(help="`bf16`: faster if the processor calculates in it. Default: no.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same student. Default: 0.")] = None,
     label: Label = None,
     fold: Fold = None,
@@ -51,7 +54,14 @@ def distill(
     """
     from pipelines.stages import distill as stage
 
-    given = {"steps": steps, "size": size, "per_face": per_face, "temperature": temperature, "seed": seed}
+    given = {
+        "steps": steps,
+        "size": size,
+        "per_face": per_face,
+        "temperature": temperature,
+        "mixed_precision": mixed_precision,
+        "seed": seed,
+    }
     settings = stage.read_settings(given)
     stage.check(faces, out)
     model = stage.open_teacher(teacher, label, fold, face_detector, weights, parsing_weights)

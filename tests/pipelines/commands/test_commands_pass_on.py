@@ -270,12 +270,12 @@ COMMANDS: dict[str, tuple[list[str], list[tuple]]] = {
     ),
     "distill with every option": (
         ["distill", "r", "--faces", "f", "--faces", "h", "--out", "o", "--steps=5", "--size=64", "--per-face=2",
-         "--temperature=3", "--seed=4", "--label", "l", "--fold", "g", "--face-detector", "yunet", "--weights", "w",
-         "--parsing-weights", "y"],
+         "--temperature=3", "--mixed-precision=bf16", "--seed=4", "--label", "l", "--fold", "g",
+         "--face-detector", "yunet", "--weights", "w", "--parsing-weights", "y"],
         [("distill.check", [Path("f"), Path("h")], O),
          ("distill.open_teacher", Path("r"), "l", "g", "yunet", Path("w"), Path("y")),
          ("distill.run", "a teacher", [Path("f"), Path("h")], O,
-          DistillSettings(steps=5, size=64, per_face=2, temperature=3, seed=4))],
+          DistillSettings(steps=5, size=64, per_face=2, temperature=3, mixed_precision="bf16", seed=4))],
     ),
 }  # fmt: skip
 PRINTED = {
