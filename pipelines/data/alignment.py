@@ -140,6 +140,26 @@ def invert_similarity(matrix: np.ndarray) -> np.ndarray:
     return np.hstack([inverse, -(inverse @ matrix[:, 2])[:, None]])
 
 
+def inside(matrix: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray | None:
+    """Which pixels of a crop, with their eight neighbours, lie in the picture.
+
+    Args:
+        matrix: of `Aligned`.
+        shape: (H, W) of the picture.
+        size: side of the crop.
+
+    Returns:
+        (size, size) uint8 of 0 and 1; None if all do but those of the crop's own edge.
+    """
+    across = np.arange(size)
+    inverse = invert_similarity(matrix)
+    places = transform_points(inverse, np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2))
+    reach = np.abs(inverse[:, :2]).sum(axis=1)  # of the neighbours, along x and y of the picture
+    far = np.array(shape[::-1]) - 1
+    within = ((places >= reach) & (places <= far - reach)).all(axis=1).reshape(size, size)
+    return None if within[1:-1, 1:-1].all() else within.astype(np.uint8)
+
+
 def _warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Sample the crop from the picture as `align` describes."""
     import cv2

@@ -58,20 +58,24 @@ class Quality:
     refused: str
 
 
-def measure_quality(picture: np.ndarray, rule: str = "paper") -> Quality:
+def measure_quality(picture: np.ndarray, rule: str = "paper", inside: np.ndarray | None = None) -> Quality:
     """Measure the quality of a picture (H, W, 3) uint8 RGB on its grey levels (ITU-R 601).
 
     Args:
         picture: to measure.
         rule: `paper` or `released`.
+        inside: (H, W) uint8, 0 where nothing is measured: the edge of what fills a crop beyond its picture is sharper
+            than any face. None, or zeros alone, for all of it.
     """
     import cv2
 
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
-    laplacian = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2
+    mask = inside if inside is not None and inside.any() else None
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey, mask=mask))
+    laplacian = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F), mask=mask)[1][0, 0]) ** 2
     along_x, along_y = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
     steepness = np.square(along_x) + np.square(along_y)  # squared gradients, whole numbers below 2^24
+    steepness = steepness if mask is None else steepness[mask > 0]
     measured = _as_released if rule == "released" else _as_in_the_paper
     return measured(mean, deviation, laplacian, steepness)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.data import pose
+from pipelines.data.alignment import inside
 from pipelines.data.detection import DetectedFace, FaceDetector
 from pipelines.data.prepare.settings import PrepareRecipe
 from pipelines.data.quality import measure_quality
@@ -35,7 +36,7 @@ class FaceCrop:
         landmarks: (5, 2) float32 in pixels of the crop; NaN without detection.
         face: in pixels of the source; None without detection.
         pose: (3,) yaw, pitch, roll in degrees; NaN if unknown.
-        quality: in [0, 1].
+        quality: in [0, 1], of what lies in the picture.
         mask: (size, size) uint8, 1 face, 0 background; None without a parser.
     """
 
@@ -96,7 +97,8 @@ class Cutter:
         """
         angles = self._pose(picture, face)
         aligned = self.crop.align(picture, face)
-        return self._finish(aligned.picture, aligned.landmarks, face, angles)
+        seen = inside(aligned.matrix, picture.shape[:2], self.recipe.size)
+        return self._finish(aligned.picture, aligned.landmarks, face, angles, seen)
 
     def take(self, picture: np.ndarray) -> FaceCrop:
         """A picture that is a crop already.
@@ -124,19 +126,24 @@ class Cutter:
         return float(found.yaw), float(found.pitch), float(found.roll)
 
     def _finish(
-        self, crop: np.ndarray, landmarks: np.ndarray, face: DetectedFace | None, angles: tuple[float, float, float]
+        self,
+        crop: np.ndarray,
+        landmarks: np.ndarray,
+        face: DetectedFace | None,
+        angles: tuple[float, float, float],
+        seen: np.ndarray | None = None,
     ) -> FaceCrop:
         # Measured before the enhancement, which would raise every score.
-        quality = self._quality(crop)
+        quality = self._quality(crop, seen)
         picture, mask = self.crop.finish(crop, self.parser)
         if self.recipe.quality == "released" and self.crop.enhancement is not None:
-            self._quality(picture, " after the enhancement")  # the public code looks twice
+            self._quality(picture, seen, " after the enhancement")  # the public code looks twice
         return FaceCrop(picture, landmarks, face, angles, quality, mask)
 
-    def _quality(self, crop: np.ndarray, when: str = "") -> float:
+    def _quality(self, crop: np.ndarray, seen: np.ndarray | None, when: str = "") -> float:
         """The score. Raises BeyondLimit if the recipe's rule or limit refuses it."""
         rule, least = self.recipe.quality, self.recipe.min_quality
-        found = measure_quality(crop, rule or "paper")
+        found = measure_quality(crop, rule or "paper", seen)
         if rule is not None and found.refused:
             raise BeyondLimit(f"The face's {found.refused}{when} (quality: {rule}).")
         if least is not None and not found.score >= least:

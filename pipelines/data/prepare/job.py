@@ -40,7 +40,7 @@ from pipelines.fingerprint import fingerprint
 from pipelines.progress import bar
 
 # Raise it with every change of a crop's bytes or of a record.
-RECIPE_VERSION = 4
+RECIPE_VERSION = 5
 WORK = ".work"
 # Faces of a task, which is what a kill can cost; a longer video is a task by itself.
 FACES_A_TASK = 64

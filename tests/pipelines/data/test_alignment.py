@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from pipelines.data.alignment import TEMPLATES, align, invert_similarity, similarity, transform_points
+from pipelines.data.alignment import TEMPLATES, align, inside, invert_similarity, similarity, transform_points
 from pipelines.errors import AgfasError
 
 REALDATA = os.environ.get("AGFAS_REALDATA")
@@ -209,3 +209,23 @@ def test_eyes_of_real_faces_lie_on_the_template(pattern):
         again = detector(crop)
         near += bool(again) and np.abs(again[0].landmarks[:2] - TEMPLATES["agfas"][:2] * 256).max() < 25.6
     assert near >= 11
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("scale", [0.4, 1.0, 2.5])
+def test_a_pixel_is_inside_if_its_neighbours_see_the_picture_alone(angle, scale):
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.hstack([turn, (np.array([12.0, 12.0]) - turn @ (3.0, 20.0))[:, None]])
+    found = inside(matrix, (40, 60), 24)
+    steps = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    for y in range(24):
+        for x in range(24):
+            seen = transform_points(invert_similarity(matrix), np.add(steps, (x, y)))
+            assert found[y, x] == ((seen >= 0) & (seen <= (59, 39))).all()
+
+
+def test_a_crop_within_its_picture_has_no_mask():
+    shift = np.array([[1.0, 0.0, -3.0], [0.0, 1.0, -4.0]])
+    assert inside(shift, (40, 60), 24) is None
+    assert inside(shift, (28, 27), 24) is None
+    assert inside(shift, (26, 27), 24) is not None

@@ -18,6 +18,7 @@ from pipelines.errors import AgfasError
 
 PICTURE = scene((40, 20, 70))
 FACE = face_at(40, 20, 70, 70)
+FACES_ON_A_RAMP = face_at(70, 70, 60, 60), face_at(-20, 70, 60, 60)
 
 
 def cutter(**recipe) -> Cutter:
@@ -70,11 +71,21 @@ def test_a_face_may_be_as_poor_as_its_limit(monkeypatch):
         cutter(min_quality=0.5).cut(PICTURE, FACE)
 
 
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_what_lies_beyond_the_picture_has_no_quality(rule):
+    ramp = np.tile(np.linspace(100, 140, 200, dtype=np.uint8)[:, None, None], (1, 200, 3))
+    within, beyond = (Cutter.load(PrepareRecipe(size=64), SquareDetector).cut(ramp, face) for face in FACES_ON_A_RAMP)
+    assert not (within.picture == 0).any()
+    assert (beyond.picture == 0).mean() > 0.1
+    assert beyond.quality == pytest.approx(within.quality, abs=0.001)
+    assert measure_quality(beyond.picture, rule).score > 2 * beyond.quality  # the edge of the black would be sharpest
+
+
 def test_a_second_look_needs_the_rule_and_an_enhancement(monkeypatch):
     looks = []
     measured = measure_quality(np.full((64, 64, 3), 90, np.uint8), "paper")
 
-    def measure(crop, rule):
+    def measure(crop, rule, inside):
         looks.append(rule)
         return replace(measured, refused="")
 

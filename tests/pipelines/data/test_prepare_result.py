@@ -123,7 +123,7 @@ def test_near_duplicates_are_joined_where_persons_are_unknown(monkeypatch):
 
 
 FACTS = {
-    **{"identity": "i", "recipe": PrepareRecipe().of_the_result(), "recipe_hash": "h", "recipe_version": 4},
+    **{"identity": "i", "recipe": PrepareRecipe().of_the_result(), "recipe_hash": "h", "recipe_version": 5},
     **{"models": {"detector": None}, "source": "in"},
 }
 CARD = [
@@ -235,16 +235,16 @@ def test_what_decides_a_dataset(tmp_path, monkeypatch):
     facts = job.facts("an identity")
     assert asked == [
         {
-            "version": 4,
+            "version": 5,
             "recipe": recipe,
             "models": models,
             "versions": versions(),
             "sources": [["unreadable: No such file or directory"], tmp_path.name],
         },
-        [4, recipe, models],
+        [5, recipe, models],
     ]
     assert facts == {
-        **{"identity": "an identity", "recipe": recipe, "recipe_hash": "hash 2", "recipe_version": 4, "models": models},
+        **{"identity": "an identity", "recipe": recipe, "recipe_hash": "hash 2", "recipe_version": 5, "models": models},
         "source": tmp_path.name,
     }
     assert job_of(Path("user/name"), Path("/elsewhere/out")).facts("")["source"] == "user/name"

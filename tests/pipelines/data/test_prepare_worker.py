@@ -92,10 +92,10 @@ def test_a_rule_refuses_by_its_own_measures_and_released_looks_twice(tmp_path, m
     assert record["quality"] == plain["quality"]  # without a rule: the paper's measure, and no limit of its own
     seen = []
 
-    def measure(crop, rule):
+    def measure(crop, rule, inside):
         seen.append(rule)
         refused = "contrast is 9.0, not above 15" if len(seen) == 2 else ""
-        return replace(measure_quality(crop, rule), refused=refused)
+        return replace(measure_quality(crop, rule, inside), refused=refused)
 
     monkeypatch.setattr(cutter, "measure_quality", measure)
     (record,) = process(path, quality="released")

@@ -175,3 +175,17 @@ def test_the_papers_rule_keeps_what_is_above_its_limit():
     scores = [measure_quality(cv2.GaussianBlur(photograph(), (0, 0), s)) for s in np.linspace(1, 6, 20)]
     assert {bool(found.refused) for found in scores} == {True, False}
     assert all(bool(found.refused) == (found.score <= KEEP_ABOVE) for found in scores)
+
+
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_a_part_is_measured_as_if_it_were_alone(rule):
+    whole = photograph()
+    part = np.zeros(whole.shape[:2], np.uint8)
+    part[40:200, 60:220] = 1
+    black = np.where(part[:, :, None] > 0, whole, 0)
+    found, alone = measure_quality(whole, rule, part), measure_quality(whole[40:200, 60:220], rule)
+    assert (found.contrast, found.brightness) == (alone.contrast, alone.brightness)
+    assert found.score == pytest.approx(alone.score, abs=0.01)
+    shrunk = cv2.erode(part, np.ones((3, 3), np.uint8))
+    assert measure_quality(black, rule, shrunk) == measure_quality(whole, rule, shrunk)
+    assert measure_quality(whole, rule, np.zeros_like(part)) == measure_quality(whole, rule)
