@@ -151,13 +151,17 @@ def inside(matrix: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray 
     Returns:
         (size, size) uint8 of 0 and 1; None if all do but those of the crop's own edge.
     """
-    across = np.arange(size)
     inverse = invert_similarity(matrix)
-    places = transform_points(inverse, np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2))
     reach = np.abs(inverse[:, :2]).sum(axis=1)  # of the neighbours, along x and y of the picture
     far = np.array(shape[::-1]) - 1
-    within = ((places >= reach) & (places <= far - reach)).all(axis=1).reshape(size, size)
-    return None if within[1:-1, 1:-1].all() else within.astype(np.uint8)
+
+    def within(across: np.ndarray) -> np.ndarray:
+        places = transform_points(inverse, np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2))
+        return np.asarray(((places >= reach) & (places <= far - reach)).all(axis=1))
+
+    if within(np.array([1, size - 2])).all():  # what lies between the corners lies in the picture too
+        return None
+    return within(np.arange(size)).reshape(size, size).astype(np.uint8)
 
 
 def _warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

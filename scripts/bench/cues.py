@@ -32,6 +32,10 @@ from scripts.bench.turns import race
 SETTINGS = {"t = 801": (801,), "t = 401": (401,), "t = 201, 401, 601, 801, 981": (201, 401, 601, 801, 981)}
 
 
+EVERY = (*CONTENDERS, STUDENT)
+"""What runs against the public recipe."""
+
+
 def cues_benchmark(count: int = 64, size: int = 64, repeats: int = 5) -> list[dict[str, Any]]:
     """Time the whole job, stores included, over `count` faces, with random weights.
 
@@ -87,7 +91,7 @@ def recipe_benchmark(
     batch_size: int = 2,
     repeats: int = 5,
     generator: Path | None = None,
-    contenders: Sequence[str] = (*CONTENDERS, STUDENT),
+    contenders: Sequence[str] = EVERY,
 ) -> list[dict[str, Any]]:
     """Time the cue job against the public recipe, from pixels to a durable file; a first run of each, in which a U-Net
     is compiled, does not count.
@@ -150,10 +154,9 @@ def compact_recipe_benchmark(generator: Path | None = None, repeats: int = 5, on
     Raises:
         AgfasError: no contender has it; or see `recipe_benchmark`.
     """
-    every = (*CONTENDERS, STUDENT)
-    chosen = [name for name in every if only in name]
+    chosen = [name for name in EVERY if only in name]
     if not chosen:
-        raise AgfasError(f"No contender has {only!r} in its name. They are: {'; '.join(every)}.")
+        raise AgfasError(f"No contender has {only!r} in its name. They are: {'; '.join(EVERY)}.")
     return recipe_benchmark(COMPACT, count=2, repeats=repeats, generator=generator, contenders=chosen)
 
 
