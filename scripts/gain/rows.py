@@ -32,9 +32,9 @@ class Rows:
 
     Attributes:
         image: the detector without a cue.
-        cues: those with a generator's cue, in the order of the configuration.
+        cues: those that differ in the generator alone, in the order of the configuration.
         autoencoders: for each of `cues`, the control with the same autoencoder.
-        others: further controls.
+        others: further controls, and rows with another detector or other settings of the cue.
         seeds: that all of them have finished.
     """
 
@@ -83,30 +83,42 @@ def read_rows(experiment: Experiment, partial: bool = False) -> tuple[Study, Row
 
 def _sorted(groups: Sequence[Group], experiment: Experiment) -> Rows:
     plain = [group for group in groups if not group.takes_cue]
-    cues = [group for group in groups if group.takes_cue and not group.is_control]
     controls = [group for group in groups if group.is_control]
+    cues = [
+        group
+        for group in groups
+        if group.takes_cue and not group.is_control and _same_use(experiment_of(group), experiment)
+    ]
     if not plain or len(cues) < 2:
         raise AgfasError(
             f"{experiment.root} has {len(plain)} finished rows without a cue and {len(cues)} with a generator's; a gain"
             " against the generator's quality needs at least one and two. Run `agfas sweep` with the configuration."
         )
     own = [_autoencoder(group, controls) for group in cues]
-    others = [group for group in controls if group not in own]
     kept = [plain[0], *cues, *own]
+    others = [group for group in groups if group not in kept]
     seeds = set.intersection(*({trial.seed for trial in group.trials if trial.finished} for group in kept))
     if not seeds:
         raise AgfasError("The finished rows have no seed in common. Run `agfas sweep` again: it makes what is missing.")
     return Rows(plain[0], tuple(cues), tuple(own), tuple(others), tuple(sorted(seeds)))
 
 
+def _same_use(one: Experiment, other: Experiment) -> bool:
+    """Whether two experiments take their cues, wherever these come from, in the same way."""
+    if one.detector != other.detector:
+        return False
+    return one.cue == other.cue.model_copy(update={"source": one.cue.source})
+
+
 def _autoencoder(group: Group, controls: Sequence[Group]) -> Group:
     """The control whose autoencoder is the row's."""
-    wanted = experiment_of(group).generator
+    wanted = experiment_of(group)
     for control in controls:
         found = experiment_of(control)
-        if not isinstance(found.generator, GeneratorSettings) or not isinstance(wanted, GeneratorSettings):
+        if not isinstance(found.generator, GeneratorSettings) or not isinstance(wanted.generator, GeneratorSettings):
             continue
-        if found.cue.source == "autoencoder" and found.generator.autoencoder == wanted.autoencoder:
+        same = found.generator.autoencoder == wanted.generator.autoencoder and _same_use(found, wanted)
+        if found.cue.source == "autoencoder" and same:
             return control
     raise AgfasError(
         f"The row '{group.name}' has no finished control with the cue source autoencoder and the same"

@@ -203,10 +203,10 @@ def test_a_generator_is_measured_on_persons_that_it_has_not_seen():
 
 @pytest.mark.parametrize(("name", "counts"), [("drawn", (1, 3, 2, 3)), ("real", (1, 4, 3, 3))])
 def test_the_configurations_are_what_the_script_needs(name, counts):
-    planned = expand(read_experiment(CONFIGS / f"gain_{name}.yaml"))
-    cues = {item.experiment.cue.model_dump_json(exclude={"source"}) for item in planned}
-    assert len(cues) == 1  # the same cue in all rows
-    firsts = {item.label: item.experiment for item in planned}
+    experiment = read_experiment(CONFIGS / f"gain_{name}.yaml")
+    planned = expand(experiment)
+    firsts = {item.label: item.experiment for item in planned if item.experiment.cue.normalize == "per_face"}
+    assert all(one.cue == experiment.cue.model_copy(update={"source": one.cue.source}) for one in firsts.values())
     plain = [one for one in firsts.values() if one.detector.name == "image_only"]
     made = [one for one in firsts.values() if one.detector.name == "oanet" and one.cue.source == "dfg"]
     controls = [one for one in firsts.values() if one.cue.source in ("autoencoder", "shuffled")]
@@ -349,6 +349,26 @@ def test_a_control_is_of_the_same_autoencoder(tmp_path):
     assert [one.name for one in rows.autoencoders] == ["own error", "own error", "their error"]
     assert comparable(rows) == [0, 1]
     assert [mean.name for mean in means_of(study, rows.image)] == ["mean of 3 domains"]
+
+
+def test_another_detector_or_cue_stands_beside_the_generators(tmp_path, monkeypatch):
+    measured(monkeypatch)
+    kept = {"cue.normalize": "none"}
+    variants = [
+        {"label": "error, kept", "set": {**kept, "cue.source": "autoencoder"}},
+        *VARIANTS,
+        {"label": "strong, kept", "set": {**kept, "generator.loop.steps": 90}},
+        {"label": "strong alone", "set": {"detector": {"name": "residual_only", "preset": "tiny"}}},
+    ]
+    experiment = sweep_at(tmp_path, variants)
+    make_output(experiment.root, experiment)
+    _, rows = read_rows(experiment)
+    assert [one.name for one in rows.cues] == ["weak", "strong"]
+    assert [one.name for one in rows.autoencoders] == ["own error", "own error"]
+    assert [one.name for one in rows.others] == ["error, kept", "wrong", "strong, kept", "strong alone"]
+    gains = {line["row"]: line for line in measuring.measure(experiment, "made", 7).gains}
+    assert gains["strong alone"]["auc_gain_over_image"] != ""
+    assert gains["strong alone"]["auc_gain_over_autoencoder"] == ""
 
 
 def test_an_experiment_without_a_sweep_has_no_gain(tmp_path):
