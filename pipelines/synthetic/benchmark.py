@@ -107,7 +107,7 @@ def _record(video: VideoPlan, frame: int, landmarks: np.ndarray) -> dict[str, An
 
 
 class _Benchmark(Drawing):
-    what = "benchmark"
+    kind, what = "synthetic", "benchmark"
 
     def __init__(self, settings: SyntheticSettings, out: Path) -> None:
         self.settings, self.out, self.identity = settings, out, benchmark_fingerprint(settings)
@@ -153,7 +153,7 @@ def build(settings: SyntheticSettings, out: Path, workers: int | None = None) ->
 def _card(settings: SyntheticSettings, records: list[Record]) -> dict[str, Any]:
     return {
         "fingerprint": benchmark_fingerprint(settings),
-        "kind": "synthetic",
+        "kind": _Benchmark.kind,
         "generator_version": GENERATOR_VERSION,
         "settings": settings.model_dump(mode="json"),
         "faces": len(records),

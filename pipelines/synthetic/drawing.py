@@ -39,11 +39,13 @@ class Drawing(ABC):
 
     Attributes:
         out: folder of the dataset; exists only when complete.
-        what: the dataset's kind, for messages.
+        kind: the dataset's, as its card has it.
+        what: the same for messages.
         identity: fingerprint of everything that decides its bytes.
     """
 
     out: Path
+    kind: str
     what: str
     identity: str
 
@@ -156,7 +158,10 @@ def _finished(drawing: Drawing) -> bool:
         return False
     if not (out / CARD_NAME).is_file():
         raise AgfasError(f"{out} exists and is not a {drawing.what}. Give another folder, or remove this one.")
-    found = read_card(out).get("fingerprint")
+    card = read_card(out)
+    if card.get("kind") != drawing.kind:
+        raise AgfasError(f"{out} is a face dataset of another kind, not a {drawing.what}. Give another folder.")
+    found = card.get("fingerprint")
     if found != drawing.identity:
         raise AgfasError(
             f"{out} holds a {drawing.what} of other settings (fingerprint {found}, these give {drawing.identity}). "

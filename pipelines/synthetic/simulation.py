@@ -81,7 +81,7 @@ def simulate(folder: Path, out: Path, settings: SimulationSettings, workers: int
 class Simulation(Drawing):
     """The pairs of a dataset's live faces, as a face dataset."""
 
-    what = "simulated dataset"
+    kind, what = "simulated", "simulated dataset"
 
     def __init__(self, folder: Path, out: Path, settings: SimulationSettings) -> None:
         self.folder, self.out = folder, out
@@ -166,7 +166,7 @@ class Simulation(Drawing):
         recipe = {**recipe_of(source), "size": self.size}
         return {
             "fingerprint": self.identity,
-            "kind": "simulated",
+            "kind": self.kind,
             "simulator_version": SIMULATOR_VERSION,
             "source": self.source,
             "settings": self.settings.model_dump(mode="json"),

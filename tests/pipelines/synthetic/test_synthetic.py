@@ -237,6 +237,11 @@ def test_finished_folder_is_kept_and_another_is_refused(dataset: Path, tmp_path:
     assert (dataset / CARD_NAME).stat().st_mtime_ns == before
     with pytest.raises(AgfasError, match="other settings"):
         build(TINY.model_copy(update={"seed": 1}), dataset)
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / CARD_NAME).write_text(json.dumps({"kind": "prepared", "fingerprint": "0123"}))
+    with pytest.raises(AgfasError, match=r"face dataset of another kind, not a benchmark\. Give another folder\.$"):
+        build(TINY, prepared)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(AgfasError, match="is not a benchmark"):
         build(TINY, tmp_path)
