@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def paired(experiment: Experiment, against: str) -> list[dict[str, Any]]:
-    """A row for each finished row of the sweep.
+    """A row for each finished row of the sweep; what it has no seed or no difference for is empty.
 
     Raises:
         AgfasError: the rows are of several studies, or none that is finished has the label.
@@ -60,12 +60,11 @@ def paired(experiment: Experiment, against: str) -> list[dict[str, Any]]:
 def _row(study: Study, group: Group, other: Group) -> dict[str, Any]:
     seeds = tuple(sorted(_seeds(group) & _seeds(other)))
     row: dict[str, Any] = {"label": group.name, "seeds": len(seeds)}
-    if seeds:
-        gains = Gains(Mean("targets", tuple((fold, "") for fold in study.folds)), seeds)
-        for metric in METRICS:
-            row |= _points(metric, gains.judged(group, metric).estimate)
-            if group is not other:
-                row |= _points(f"{metric}_gain", gains.gain(group, other, metric))
+    gains = Gains(Mean("targets", tuple((fold, "") for fold in study.folds)), seeds)
+    for metric in METRICS:
+        row |= _points(metric, gains.judged(group, metric).estimate if seeds else None)
+        compared = seeds and group is not other
+        row |= _points(f"{metric}_gain", gains.gain(group, other, metric) if compared else None)
     return row
 
 
@@ -73,9 +72,12 @@ def _seeds(group: Group) -> set[int]:
     return {trial.seed for trial in group.trials if trial.finished}
 
 
-def _points(name: str, found: Estimate) -> dict[str, float]:
-    values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    return {column: round(100 * value, 2) for column, value in values.items()}
+def _points(name: str, found: Estimate | None) -> dict[str, float | str]:
+    columns = (name, f"{name}_low", f"{name}_high")
+    if found is None:
+        return dict.fromkeys(columns, "")
+    values = (found.value, found.low, found.high)
+    return {column: round(100 * value, 2) for column, value in zip(columns, values, strict=True)}
 
 
 if __name__ == "__main__":

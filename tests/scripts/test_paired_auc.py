@@ -39,7 +39,17 @@ def test_rows_are_compared_over_the_seeds_that_both_have(experiment):
     assert rows["strong"]["auc_gain"] == pytest.approx(np.mean(strong) - np.mean(weak), abs=0.01)
     assert rows["half"]["auc_gain"] == pytest.approx(auc["half (seed=0)"] - weak[0], abs=0.01)
     assert rows["strong"]["auc_gain_low"] < rows["strong"]["auc_gain"] < rows["strong"]["auc_gain_high"]
-    assert "auc_gain" not in rows["weak"]
+    assert rows["weak"]["auc_gain"] == ""
+
+
+@pytest.mark.parametrize("against", ["weak", "half"])
+def test_every_row_of_the_table_has_every_column(experiment, against, monkeypatch, capsys):
+    monkeypatch.setattr("scripts.paired_auc.read_experiment", lambda *given: experiment)
+    assert main(["any.yaml", "--against", against]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert [line.count(",") for line in lines] == [header.count(",")] * 3
+    (compared,) = [line for line in lines if line.startswith(f"{against},")]
+    assert compared.count(",,,") == 2
 
 
 def test_a_row_that_is_not_there_is_refused(experiment, capsys):
