@@ -52,9 +52,16 @@ def run(experiment: Experiment, against: str | None = None) -> list[dict[str, An
         processes than the main one return none.
 
     Raises:
-        AgfasError: no cue has the label `against`.
+        AgfasError: no detector takes a cue, or no cue has the label `against`.
     """
-    planned = [item for item in _first_of_each_label(expand(experiment)) if Workspace(item.experiment).needs_cue()]
+    items = _first_of_each_label(expand(experiment))
+    planned = [item for item in items if Workspace(item.experiment).needs_cue()]
+    if not planned:
+        names = ", ".join(sorted({item.experiment.detector.name for item in items}))
+        raise AgfasError(
+            f"There is no cue to probe: no detector here takes one ({names}). Name one that does, such as"
+            " detector.name=oanet."
+        )
     compared = _labelled(planned, against) if against else None
     faces = make_faces(planned[0].experiment)
     chain.prepare_cues([item.experiment for item in planned], faces)

@@ -111,6 +111,13 @@ def test_only_the_first_of_a_label_is_probed_and_others_are_compared_with_one(tm
         probe._labelled(planned, "tow")
 
 
+def test_without_a_cue_there_is_nothing_to_probe():
+    variants = [{"label": name, "set": {"detector.name": name}} for name in ("resnet18", "image_only")]
+    grid = build_experiment({"sweep": {"variants": variants}}, "the test")
+    with pytest.raises(AgfasError, match=r"no detector here takes one \(image_only, resnet18\)"):
+        probe.run(grid)
+
+
 @pytest.mark.parametrize("compared", [True, False])
 def test_a_row_of_a_probe(monkeypatch, compared):
     faces = make_faces()
