@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipelines.data.records import read_card
+from pipelines.data.records import read_card, read_columns
 from pipelines.errors import AgfasError
 from pipelines.processes import rank_and_world
 from pipelines.settings import decisive, explain
@@ -41,7 +41,8 @@ def check(faces: Sequence[Path], out: Path) -> None:
     """Refuse what can be seen before a teacher is opened.
 
     Raises:
-        AgfasError: no face dataset, one given twice, several processes, or a folder that holds something else.
+        AgfasError: no face dataset, one given twice, no faces to learn from or none of held-out persons, several
+            processes, or a folder that holds something else.
     """
     from pipelines.verdict.folder import check_replaceable
 
@@ -54,6 +55,13 @@ def check(faces: Sequence[Path], out: Path) -> None:
         if identity in known:
             raise AgfasError(f"{folder} holds the same faces as {known[identity]}: give each dataset once.")
         known[identity] = folder
+    splits = {str(split) for folder in faces for split in read_columns(folder, ["split"])["split"]}
+    if missing := {"train", "dev"} - splits:
+        raise AgfasError(
+            f"No face is in the split {' or '.join(sorted(missing))}. A student learns from `train`, and `dev` has the"
+            " persons who are held out. Make a dataset again with `agfas prepare`, which deals persons to splits; it takes"
+            " about five persons for each."
+        )
 
 
 def open_teacher(

@@ -175,9 +175,15 @@ def test_faces_that_teach_nothing_are_refused(faces, tmp_path):
         check_lessons([Lesson(pictures, scores * 0 + 1)], teacher)
     with pytest.raises(AgfasError, match=r"who are held out attacks.*agfas calibrate"):
         check_lessons([Lesson(pictures, np.where(pictures.splits == "dev", 0, scores))], teacher)
-    alone = write_faces(tmp_path / "alone", ("train",), 2)
-    with pytest.raises(AgfasError, match=r"no faces of persons who are held out \(split `dev`\)"):
-        check_lessons([Lesson(open_faces(alone, SIZE), np.array([0.1, 0.9]))], teacher)
+
+
+@pytest.mark.parametrize(("splits", "missing"), [(("train",), "dev"), (("dev",), "train"), (("test",), "dev or train")])
+def test_faces_without_a_split_are_refused_before_a_teacher_sees_them(tmp_path, splits, missing):
+    alone = write_faces(tmp_path / "alone", splits, 2)
+    with pytest.raises(AgfasError, match=f"No face is in the split {missing}\\. "):
+        stage.check([alone], tmp_path / "student")
+    other = write_faces(tmp_path / "other", ("train", "dev"), 3)
+    stage.check([alone, other], tmp_path / "student")
 
 
 def test_a_student_of_several_datasets(faces, tmp_path):
