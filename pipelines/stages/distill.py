@@ -59,8 +59,8 @@ def check(faces: Sequence[Path], out: Path) -> None:
     if missing := {"train", "dev"} - splits:
         raise AgfasError(
             f"No face is in the split {' or '.join(sorted(missing))}. A student learns from `train`, and `dev` has the"
-            " persons who are held out. Make a dataset again with `agfas prepare`, which deals persons to splits; it takes"
-            " about five persons for each."
+            " persons who are held out. Make a dataset again with `agfas prepare`, which deals persons to splits; it"
+            " takes about five persons for each."
         )
 
 
