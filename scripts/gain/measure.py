@@ -13,6 +13,7 @@ from pipelines.data.protocols import protocol_folds
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import GeneratorSettings
 from pipelines.processes import say
+from pipelines.report.contents import Group
 from scripts.gain.gains import METRICS, Estimate, Gains, Judged, trend
 from scripts.gain.quality import Quality, autoencoder_errors, quality, separation
 from scripts.gain.rows import Mean, Rows, experiment_of, means_of, read_rows
@@ -74,12 +75,12 @@ def _generator(name: str, label: str, found: Quality) -> dict[str, Any]:
 def _gains(name: str, rows: Rows, gains: Gains, qualities: list[Quality], faces: Faces) -> Table:
     """Image only, every generator, and the controls, on one mean; rates and gains in points."""
     found = {group.name: one.errors for group, one in zip(rows.cues, qualities, strict=True)}
-    controls = dict(zip((group.name for group in rows.cues), rows.autoencoders, strict=True))
-    for control in dict.fromkeys(rows.autoencoders):
+    for control in rows.own_errors:
         found[control.name] = autoencoder_errors(experiment_of(control), faces)
     table = []
     for group in rows.groups:
-        if not all(any(trial.seed == seed and trial.finished for trial in group.trials) for seed in gains.seeds):
+        beside = _control(rows, group, gains.seeds)
+        if not _has(group, gains.seeds):
             continue
         line: dict[str, Any] = {"study": name, "on": gains.mean.name, "row": group.name, "seeds": len(gains.seeds)}
         errors = found.get(group.name)
@@ -89,12 +90,23 @@ def _gains(name: str, rows: Rows, gains: Gains, qualities: list[Quality], faces:
         for metric in METRICS:
             line |= _points(metric, gains.judged(group, metric).estimate)
             line |= _points(f"{metric}_gain_over_image", _over(gains, group, rows.image, metric))
-            line |= _points(f"{metric}_gain_over_autoencoder", _over(gains, group, controls.get(group.name), metric))
+            line |= _points(f"{metric}_gain_over_autoencoder", _over(gains, group, beside, metric))
         table.append(line)
     return table
 
 
-def _over(gains: Gains, group: Any, control: Any, metric: str) -> Estimate | None:
+def _control(rows: Rows, group: Group, seeds: tuple[int, ...]) -> Group | None:
+    """The autoencoder's error in place of a row's cue, if it has finished the seeds."""
+    control = rows.autoencoders.get(group)
+    return control if control and _has(control, seeds) else None
+
+
+def _has(group: Group, seeds: tuple[int, ...]) -> bool:
+    finished = {trial.seed for trial in group.trials if trial.finished}
+    return finished.issuperset(seeds)
+
+
+def _over(gains: Gains, group: Group, control: Group | None, metric: str) -> Estimate | None:
     return None if control is None or control is group else gains.gain(group, control, metric)
 
 

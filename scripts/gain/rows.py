@@ -33,21 +33,27 @@ class Rows:
     Attributes:
         image: the detector without a cue.
         cues: those that differ in the generator alone, in the order of the configuration.
-        autoencoders: for each of `cues`, the control with the same autoencoder.
+        autoencoders: of each of `cues`, and of each of `others` that has one, the control with the same autoencoder,
+            detector and settings of the cue.
         others: further controls, and rows with another detector or other settings of the cue.
         seeds: that all of them have finished.
     """
 
     image: Group
     cues: tuple[Group, ...]
-    autoencoders: tuple[Group, ...]
+    autoencoders: dict[Group, Group]
     others: tuple[Group, ...]
     seeds: tuple[int, ...]
 
     @property
     def groups(self) -> list[Group]:
         """All, each once."""
-        return list(dict.fromkeys((self.image, *self.cues, *self.autoencoders, *self.others)))
+        return list(dict.fromkeys((self.image, *self.cues, *self.own_errors, *self.others)))
+
+    @property
+    def own_errors(self) -> list[Group]:
+        """The controls of `cues`, each once."""
+        return list(dict.fromkeys(self.autoencoders[group] for group in self.cues))
 
 
 def experiment_of(group: Group) -> Experiment:
@@ -94,13 +100,19 @@ def _sorted(groups: Sequence[Group], experiment: Experiment) -> Rows:
             f"{experiment.root} has {len(plain)} finished rows without a cue and {len(cues)} with a generator's; a gain"
             " against the generator's quality needs at least one and two. Run `agfas sweep` with the configuration."
         )
-    own = [_autoencoder(group, controls) for group in cues]
-    kept = [plain[0], *cues, *own]
+    own = {group: control for group in groups if (control := _autoencoder(group, controls))}
+    for group in cues:
+        if group not in own:
+            raise AgfasError(
+                f"The row '{group.name}' has no finished control with the cue source autoencoder and the same"
+                " generator.autoencoder. Add one to the sweep, or run `agfas sweep` to its end."
+            )
+    kept = [plain[0], *cues, *(own[group] for group in cues)]
     others = [group for group in groups if group not in kept]
     seeds = set.intersection(*({trial.seed for trial in group.trials if trial.finished} for group in kept))
     if not seeds:
         raise AgfasError("The finished rows have no seed in common. Run `agfas sweep` again: it makes what is missing.")
-    return Rows(plain[0], tuple(cues), tuple(own), tuple(others), tuple(sorted(seeds)))
+    return Rows(plain[0], tuple(cues), own, tuple(others), tuple(sorted(seeds)))
 
 
 def _same_use(one: Experiment, other: Experiment) -> bool:
@@ -110,20 +122,18 @@ def _same_use(one: Experiment, other: Experiment) -> bool:
     return one.cue == other.cue.model_copy(update={"source": one.cue.source})
 
 
-def _autoencoder(group: Group, controls: Sequence[Group]) -> Group:
-    """The control whose autoencoder is the row's."""
+def _autoencoder(group: Group, controls: Sequence[Group]) -> Group | None:
+    """The control whose autoencoder is the row's; none of a row without a cue, of a control, or where there is none."""
     wanted = experiment_of(group)
+    if not group.takes_cue or group.is_control or not isinstance(wanted.generator, GeneratorSettings):
+        return None
     for control in controls:
         found = experiment_of(control)
-        if not isinstance(found.generator, GeneratorSettings) or not isinstance(wanted.generator, GeneratorSettings):
+        if found.cue.source != "autoencoder" or not isinstance(found.generator, GeneratorSettings):
             continue
-        same = found.generator.autoencoder == wanted.generator.autoencoder and _same_use(found, wanted)
-        if found.cue.source == "autoencoder" and same:
+        if found.generator.autoencoder == wanted.generator.autoencoder and _same_use(found, wanted):
             return control
-    raise AgfasError(
-        f"The row '{group.name}' has no finished control with the cue source autoencoder and the same"
-        " generator.autoencoder. Add one to the sweep, or run `agfas sweep` to its end."
-    )
+    return None
 
 
 def means_of(study: Study, group: Group) -> list[Mean]:

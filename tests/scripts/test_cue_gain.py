@@ -205,8 +205,12 @@ def test_a_generator_is_measured_on_persons_that_it_has_not_seen():
 def test_the_configurations_are_what_the_script_needs(name, counts):
     experiment = read_experiment(CONFIGS / f"gain_{name}.yaml")
     planned = expand(experiment)
-    firsts = {item.label: item.experiment for item in planned if item.experiment.cue.normalize == "per_face"}
-    assert all(one.cue == experiment.cue.model_copy(update={"source": one.cue.source}) for one in firsts.values())
+    firsts = {
+        item.label: item.experiment
+        for item in planned
+        if item.experiment.cue == experiment.cue.model_copy(update={"source": item.experiment.cue.source})
+        and item.experiment.detector.name != "residual_only"
+    }
     plain = [one for one in firsts.values() if one.detector.name == "image_only"]
     made = [one for one in firsts.values() if one.detector.name == "oanet" and one.cue.source == "dfg"]
     controls = [one for one in firsts.values() if one.cue.source in ("autoencoder", "shuffled")]
@@ -346,7 +350,7 @@ def test_a_control_is_of_the_same_autoencoder(tmp_path):
     experiment = sweep_at(tmp_path, variants)
     make_output(experiment.root, experiment)
     study, rows = read_rows(experiment)
-    assert [one.name for one in rows.autoencoders] == ["own error", "own error", "their error"]
+    assert [rows.autoencoders[one].name for one in rows.cues] == ["own error", "own error", "their error"]
     assert comparable(rows) == [0, 1]
     assert [mean.name for mean in means_of(study, rows.image)] == ["mean of 3 domains"]
 
@@ -364,11 +368,15 @@ def test_another_detector_or_cue_stands_beside_the_generators(tmp_path, monkeypa
     make_output(experiment.root, experiment)
     _, rows = read_rows(experiment)
     assert [one.name for one in rows.cues] == ["weak", "strong"]
-    assert [one.name for one in rows.autoencoders] == ["own error", "own error"]
+    assert {one.name: other.name for one, other in rows.autoencoders.items()} == {
+        "weak": "own error", "strong": "own error", "strong, kept": "error, kept",
+    }  # fmt: skip
     assert [one.name for one in rows.others] == ["error, kept", "wrong", "strong, kept", "strong alone"]
     gains = {line["row"]: line for line in measuring.measure(experiment, "made", 7).gains}
     assert gains["strong alone"]["auc_gain_over_image"] != ""
     assert gains["strong alone"]["auc_gain_over_autoencoder"] == ""
+    kept = gains["strong, kept"]
+    assert kept["auc_gain_over_autoencoder"] == pytest.approx(kept["auc"] - gains["error, kept"]["auc"], abs=0.11)
 
 
 def test_an_experiment_without_a_sweep_has_no_gain(tmp_path):
