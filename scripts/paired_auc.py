@@ -2,7 +2,8 @@
 
     python -m scripts.paired_auc configs/one_call.yaml --against "t=801, 41 calls" > docs/one_call/paired.csv
 
-Means over the targets and over the seeds that both rows have finished, in points. Intervals are of 95 %, by bootstrap
+Means over the seeds that both rows have finished, in points; over the targets of a protocol with several folds, and for
+each domain of one with a single fold. Intervals are of 95 %, by bootstrap
 over videos with the seeds fixed (`scripts.gain.gains`). A difference is positive where the row is better.
 """
 
@@ -19,10 +20,10 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import read_experiment
 from pipelines.experiment.plan import expand
 from pipelines.files import csv_text
-from pipelines.report.contents import Group, Study
+from pipelines.report.contents import Group
 from pipelines.report.gather import read_results
 from scripts.gain.gains import METRICS, Estimate, Gains
-from scripts.gain.rows import Mean
+from scripts.gain.rows import Mean, means_of
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def paired(experiment: Experiment, against: str) -> list[dict[str, Any]]:
-    """A row for each finished row of the sweep; what it has no seed or no difference for is empty.
+    """A row for each finished row of the sweep and each mean; what it has no seed or no difference for is empty.
 
     Raises:
         AgfasError: the rows are of several studies, or none that is finished has the label.
@@ -54,13 +55,14 @@ def paired(experiment: Experiment, against: str) -> list[dict[str, Any]]:
     groups = {group.name: group for group in studies[0].groups if _seeds(group)}
     if against not in groups:
         raise AgfasError(f"No finished row is labelled '{against}': {nearest(against, groups)}")
-    return [_row(studies[0], group, groups[against]) for group in groups.values()]
+    means = means_of(studies[0], groups[against])
+    return [_row(mean, group, groups[against]) for mean in means for group in groups.values()]
 
 
-def _row(study: Study, group: Group, other: Group) -> dict[str, Any]:
+def _row(mean: Mean, group: Group, other: Group) -> dict[str, Any]:
     seeds = tuple(sorted(_seeds(group) & _seeds(other)))
-    row: dict[str, Any] = {"label": group.name, "seeds": len(seeds)}
-    gains = Gains(Mean("targets", tuple((fold, "") for fold in study.folds)), seeds)
+    row: dict[str, Any] = {"on": mean.name, "label": group.name, "seeds": len(seeds)}
+    gains = Gains(mean, seeds)
     for metric in METRICS:
         row |= _points(metric, gains.judged(group, metric).estimate if seeds else None)
         compared = seeds and group is not other

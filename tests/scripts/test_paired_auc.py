@@ -14,15 +14,18 @@ from scripts.paired_auc import main, paired
 SKILL = {"weak": 0.3, "strong": 2.0, "half": 1.0}
 
 
-@pytest.fixture
-def experiment(tmp_path):
+def finished(tmp_path, **changes):
     write_faces(tmp_path / "faces", subjects=8)
     variants = [{"label": label, "set": {"train.warmup": number}} for number, label in enumerate(SKILL)]
-    made = make_experiment(
-        tmp_path / "run", sweep={"axes": {"seed": [0, 1]}, "variants": variants}, detector={"name": "image_only"}
-    )
+    sweep = {"axes": {"seed": [0, 1]}, "variants": variants}
+    made = make_experiment(tmp_path / "run", sweep=sweep, detector={"name": "image_only"}, **changes)
     make_output(made.root, made, skill=SKILL, unfinished=("half (seed=1)",))
     return made
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return finished(tmp_path)
 
 
 def test_rows_are_compared_over_the_seeds_that_both_have(experiment):
@@ -48,8 +51,17 @@ def test_every_row_of_the_table_has_every_column(experiment, against, monkeypatc
     assert main(["any.yaml", "--against", against]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert [line.count(",") for line in lines] == [header.count(",")] * 3
-    (compared,) = [line for line in lines if line.startswith(f"{against},")]
+    (compared,) = [line for line in lines if line.startswith(f"mean of 3 domains,{against},")]
     assert compared.count(",,,") == 2
+
+
+def test_one_fold_of_several_domains_is_compared_by_domain(tmp_path):
+    protocol = {"name": "all_to_unseen", "train": ["kiosk"], "test": ["phone", "webcam"]}
+    rows = {(row["on"], row["label"]): row for row in paired(finished(tmp_path, protocol=protocol), "weak")}
+    assert list(rows) == [(domain, label) for domain in ("phone", "webcam") for label in SKILL]
+    for domain in ("phone", "webcam"):
+        weak, strong = rows[domain, "weak"], rows[domain, "strong"]
+        assert strong["auc_gain"] == pytest.approx(strong["auc"] - weak["auc"], abs=0.02)
 
 
 def test_a_row_that_is_not_there_is_refused(experiment, capsys):
