@@ -75,7 +75,10 @@ def page(studies: list[Found]) -> str:
 
 
 def figure(studies: list[Found]) -> Figure:
-    """A column per mean; gains in AUC by noise loss (of comparable generators) and by restoration error (of all)."""
+    """A column per mean; gains in AUC by noise loss (of comparable generators) and by restoration error (of all).
+
+    Generators whose autoencoder is the first one's are joined by a line; the others are squares.
+    """
     columns = [(study, name) for study in studies for name in dict.fromkeys(line["on"] for line in study.gains)]
     drawn = Figure(figsize=(3.2 * len(columns) + 0.6, 6.4), layout="constrained")
     axes = drawn.subplots(2, len(columns), squeeze=False, sharey="col")
@@ -91,22 +94,30 @@ def figure(studies: list[Found]) -> Figure:
 
 def _panel(axes: Axes, lines: Table, known: dict[str, dict[str, Any]], what: str, label: str, study: Found) -> None:
     counted = int(study.trends[0]["generators"]) if study.trends else len(known)
-    names = list(known)[:counted] if what == "noise_loss" else list(known)
+    alike, others = list(known)[:counted], list(known)[counted:]
     for number, (over, words) in enumerate(_OVER.items()):
-        points = []
-        for line in lines:
-            if line["row"] in names and line[f"auc_gain_over_{over}"] != "":
-                value, low, high = (float(line[f"auc_gain_over_{over}{end}"]) for end in ("", "_low", "_high"))
-                points.append((float(known[line["row"]][what]), value, value - low, high - value))
-        if points:
-            x, y, below, above = zip(*sorted(points), strict=True)
-            shift = [one * (1 + 0.006 * number) for one in x]  # so that neither interval hides the other
-            axes.errorbar(shift, y, (below, above), fmt="o-", color=f"C{number}", capsize=3, ms=4, label=words)
+        _points(axes, [line for line in lines if line["row"] in alike], known, what, over, number, "o-", words)
+        if what != "noise_loss":  # that of other latents is on another scale
+            _points(axes, [line for line in lines if line["row"] in others], known, what, over, number, "s", "")
     axes.axhline(0, color="0.5", lw=0.8, ls="--")
     axes.invert_xaxis()
     axes.set_xlabel(f"{label}, better to the right", fontsize=8)
     if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         axes.set_ylabel("gain in AUC (points)")
+
+
+def _points(
+    axes: Axes, lines: Table, known: dict[str, dict[str, Any]], what: str, over: str, number: int, form: str, label: str
+) -> None:
+    points = []
+    for line in lines:
+        if line[f"auc_gain_over_{over}"] != "":
+            value, low, high = (float(line[f"auc_gain_over_{over}{end}"]) for end in ("", "_low", "_high"))
+            points.append((float(known[line["row"]][what]), value, value - low, high - value))
+    if points:
+        x, y, below, above = zip(*sorted(points), strict=True)
+        shift = [one * (1 + 0.006 * number) for one in x]  # so that neither interval hides the other
+        axes.errorbar(shift, y, (below, above), fmt=form, color=f"C{number}", capsize=3, ms=4, label=label)
 
 
 def _cell(line: dict[str, Any], name: str) -> str:
