@@ -18,12 +18,10 @@ from typing import Any
 from pipelines.errors import AgfasError, nearest
 from pipelines.experiment.config import Experiment
 from pipelines.experiment.file import read_experiment
-from pipelines.experiment.plan import expand
 from pipelines.files import csv_text
 from pipelines.report.contents import Group
-from pipelines.report.gather import read_results
-from scripts.gain.gains import METRICS, Estimate, Gains
-from scripts.gain.rows import Mean, means_of
+from scripts.gain.gains import METRICS, Gains, points
+from scripts.gain.rows import Mean, finished_seeds, means_of, read_study
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,37 +47,23 @@ def paired(experiment: Experiment, against: str) -> list[dict[str, Any]]:
     Raises:
         AgfasError: the rows are of several studies, or none that is finished has the label.
     """
-    studies = read_results(expand(experiment))
-    if len(studies) != 1:
-        raise AgfasError(f"The sweep's rows are {len(studies)} studies of other faces, protocols or rules, not one.")
-    groups = {group.name: group for group in studies[0].groups if _seeds(group)}
+    study = read_study(experiment)
+    groups = {group.name: group for group in study.groups if group.finished}
     if against not in groups:
         raise AgfasError(f"No finished row is labelled '{against}': {nearest(against, groups)}")
-    means = means_of(studies[0], groups[against])
+    means = means_of(study, groups[against])
     return [_row(mean, group, groups[against]) for mean in means for group in groups.values()]
 
 
 def _row(mean: Mean, group: Group, other: Group) -> dict[str, Any]:
-    seeds = tuple(sorted(_seeds(group) & _seeds(other)))
+    seeds = tuple(sorted(finished_seeds(group) & finished_seeds(other)))
     row: dict[str, Any] = {"on": mean.name, "label": group.name, "seeds": len(seeds)}
     gains = Gains(mean, seeds)
     for metric in METRICS:
-        row |= _points(metric, gains.judged(group, metric).estimate if seeds else None)
+        row |= points(metric, gains.judged(group, metric).estimate if seeds else None, 2)
         compared = seeds and group is not other
-        row |= _points(f"{metric}_gain", gains.gain(group, other, metric) if compared else None)
+        row |= points(f"{metric}_gain", gains.gain(group, other, metric) if compared else None, 2)
     return row
-
-
-def _seeds(group: Group) -> set[int]:
-    return {trial.seed for trial in group.trials if trial.finished}
-
-
-def _points(name: str, found: Estimate | None) -> dict[str, float | str]:
-    columns = (name, f"{name}_low", f"{name}_high")
-    if found is None:
-        return dict.fromkeys(columns, "")
-    values = (found.value, found.low, found.high)
-    return {column: round(100 * value, 2) for column, value in zip(columns, values, strict=True)}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,15 @@ class Estimate:
     low: float
     high: float
     deviation: float = 0.0
+
+
+def points(name: str, found: Estimate | None, digits: int = 1) -> dict[str, Any]:
+    """An estimate in per cent or points, as four columns; empty ones without it."""
+    columns = (name, f"{name}_low", f"{name}_high", f"{name}_sd")
+    if found is None:
+        return dict.fromkeys(columns, "")
+    values = (found.value, found.low, found.high, found.deviation)
+    return {column: round(100 * value, digits) for column, value in zip(columns, values, strict=True)}
 
 
 @dataclass(frozen=True)

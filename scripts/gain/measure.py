@@ -14,9 +14,9 @@ from pipelines.experiment.config import Experiment
 from pipelines.experiment.generator import GeneratorSettings
 from pipelines.processes import say
 from pipelines.report.contents import Group
-from scripts.gain.gains import METRICS, Estimate, Gains, Judged, trend
+from scripts.gain.gains import METRICS, Estimate, Gains, Judged, points, trend
 from scripts.gain.quality import Quality, autoencoder_errors, quality, separation
-from scripts.gain.rows import Mean, Rows, experiment_of, means_of, read_rows
+from scripts.gain.rows import Mean, Rows, experiment_of, finished_seeds, means_of, read_rows
 
 Table = list[dict[str, Any]]
 
@@ -79,18 +79,18 @@ def _gains(name: str, rows: Rows, gains: Gains, qualities: list[Quality], faces:
         found[control.name] = autoencoder_errors(experiment_of(control), faces)
     table = []
     for group in rows.groups:
-        beside = _control(rows, group, gains.seeds)
-        if not _has(group, gains.seeds):
+        if not finished_seeds(group).issuperset(gains.seeds):
             continue
+        beside = _control(rows, group, gains.seeds)
         line: dict[str, Any] = {"study": name, "on": gains.mean.name, "row": group.name, "seeds": len(gains.seeds)}
         errors = found.get(group.name)
         line["auc_of_the_error_alone"] = (
             "" if errors is None else _alone(experiment_of(group), errors, faces, gains.mean)
         )
         for metric in METRICS:
-            line |= _points(metric, gains.judged(group, metric).estimate)
-            line |= _points(f"{metric}_gain_over_image", _over(gains, group, rows.image, metric))
-            line |= _points(f"{metric}_gain_over_autoencoder", _over(gains, group, beside, metric))
+            line |= points(metric, gains.judged(group, metric).estimate)
+            line |= points(f"{metric}_gain_over_image", _over(gains, group, rows.image, metric))
+            line |= points(f"{metric}_gain_over_autoencoder", _over(gains, group, beside, metric))
         table.append(line)
     return table
 
@@ -98,12 +98,7 @@ def _gains(name: str, rows: Rows, gains: Gains, qualities: list[Quality], faces:
 def _control(rows: Rows, group: Group, seeds: tuple[int, ...]) -> Group | None:
     """The autoencoder's error in place of a row's cue, if it has finished the seeds."""
     control = rows.autoencoders.get(group)
-    return control if control and _has(control, seeds) else None
-
-
-def _has(group: Group, seeds: tuple[int, ...]) -> bool:
-    finished = {trial.seed for trial in group.trials if trial.finished}
-    return finished.issuperset(seeds)
+    return control if control and finished_seeds(control).issuperset(seeds) else None
 
 
 def _over(gains: Gains, group: Group, control: Group | None, metric: str) -> Estimate | None:
@@ -125,8 +120,8 @@ def _trends(name: str, rows: Rows, gains: Gains, qualities: list[Quality]) -> Ta
         found = trend([qualities[place].noise_loss for place in chosen], judged, metric)
         line: dict[str, Any] = {"study": name, "on": gains.mean.name, "metric": metric, "generators": found.generators}
         line |= {"seeds": len(gains.seeds)}
-        line |= _points("points_per_halving_of_the_noise_loss", found.slope)
-        line |= _points("best_minus_worst", found.best_minus_worst)
+        line |= points("points_per_halving_of_the_noise_loss", found.slope)
+        line |= points("best_minus_worst", found.best_minus_worst)
         table.append({**line, "share_of_draws_that_rise": round(found.rising, 3)})
     return table
 
@@ -141,12 +136,3 @@ def comparable(rows: Rows) -> list[int]:
         for place, one in enumerate(settings)
         if isinstance(one, GeneratorSettings) and one.autoencoder == first.autoencoder
     ]
-
-
-def _points(name: str, found: Estimate | None) -> dict[str, Any]:
-    """An estimate in per cent or points, as four columns; empty ones without it."""
-    columns = (name, f"{name}_low", f"{name}_high", f"{name}_sd")
-    if found is None:
-        return dict.fromkeys(columns, "")
-    values = (found.value, found.low, found.high, found.deviation)
-    return {column: round(100 * value, 1) for column, value in zip(columns, values, strict=True)}

@@ -61,6 +61,23 @@ def experiment_of(group: Group) -> Experiment:
     return group.trials[0].planned.experiment
 
 
+def finished_seeds(group: Group) -> set[int]:
+    """The seeds of a row whose experiments are finished."""
+    return {trial.seed for trial in group.trials if trial.finished}
+
+
+def read_study(experiment: Experiment) -> Study:
+    """What a sweep's output folder holds.
+
+    Raises:
+        AgfasError: its rows cannot be compared with each other.
+    """
+    studies = read_results(expand(experiment))
+    if len(studies) != 1:
+        raise AgfasError(f"The sweep's rows are {len(studies)} studies of other faces, protocols or rules, not one.")
+    return studies[0]
+
+
 def read_rows(experiment: Experiment, partial: bool = False) -> tuple[Study, Rows]:
     """The rows of a sweep's configuration, as far as they are finished.
 
@@ -73,10 +90,7 @@ def read_rows(experiment: Experiment, partial: bool = False) -> tuple[Study, Row
     """
     if experiment.sweep is None:
         raise AgfasError("A gain needs a sweep: rows without a cue, with generators' cues and with a control's.")
-    studies = read_results(expand(experiment))
-    if len(studies) != 1:
-        raise AgfasError(f"The sweep's rows are {len(studies)} studies of other faces, protocols or rules, not one.")
-    study = studies[0]
+    study = read_study(experiment)
     missing = [trial.planned.title for trial in study.trials if not trial.finished]
     if missing and not partial:
         raise AgfasError(
@@ -109,7 +123,7 @@ def _sorted(groups: Sequence[Group], experiment: Experiment) -> Rows:
             )
     kept = [plain[0], *cues, *(own[group] for group in cues)]
     others = [group for group in groups if group not in kept]
-    seeds = set.intersection(*({trial.seed for trial in group.trials if trial.finished} for group in kept))
+    seeds = set.intersection(*map(finished_seeds, kept))
     if not seeds:
         raise AgfasError("The finished rows have no seed in common. Run `agfas sweep` again: it makes what is missing.")
     return Rows(plain[0], tuple(cues), own, tuple(others), tuple(sorted(seeds)))
