@@ -235,10 +235,10 @@ def test_steps_that_are_skipped_have_the_posterior_of_a_long_one():
 def test_noise_is_named_by_key_and_seed(denoiser, faces):
     one = faces[:1].expand(2, -1, -1, -1)
     same = denoiser.reconstruct(one, ["a", "a"], timestep=9)
-    assert torch.equal(same[0], same[1])
+    torch.testing.assert_close(same[0], same[1])  # not to the last bit: some CPUs round the rows of a batch apart
     other = denoiser.reconstruct(one, ["a", "b"], timestep=9)
-    assert not torch.equal(other[0], other[1])
-    assert not torch.equal(denoiser.reconstruct(one, ["a", "a"], timestep=9, seed=1), same)
+    assert (other[0] - other[1]).abs().mean() > 0.01
+    assert (denoiser.reconstruct(one, ["a", "a"], timestep=9, seed=1) - same).abs().mean() > 0.01
     with pytest.raises(ValueError, match="2 faces need as many keys"):
         denoiser.reconstruct(one, ["a"], timestep=9)
 
