@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,8 +54,8 @@ def intervals(
     Raises:
         AgfasError: one class only, an unknown metric or unit.
     """
-    values = replicate_values(table, threshold, metrics, replicates, seed, unit=unit)
     videos = table.by_video()
+    values = replicate_values(videos, threshold, metrics, replicates, seed, unit=unit)
     at = {name: roc(videos.label, videos.score).eer()[1] if name == "eer" else threshold for name in metrics}
     found = {value: tally(videos, value, unit) for value in set(at.values())}
     return {name: checked(interval(values[name], level), found[at[name]], name, level) for name in metrics}
@@ -93,7 +94,7 @@ def replicate_values(
     videos.require_both_classes()
     ranking = _Ranking(videos, threshold)
     parts = []
-    for counts in Draws(videos, unit, seed).blocks(replicates):
+    for counts in Draws(videos, unit, seed).blocks(replicates, ranking.order):
         for some in np.array_split(counts, -(-counts.size // _CACHED)):
             ranking.weigh(some)
             parts.append([getattr(ranking, name)() for name in metrics])
@@ -132,32 +133,53 @@ class Draws:
     def __hash__(self) -> int:
         return hash(self._decides)
 
-    def blocks(self, replicates: int) -> Iterator[np.ndarray]:
-        """The replicates in order, some at a time: (R, N) int32, how often each row of the table is drawn."""
+    def blocks(self, replicates: int, order: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """The replicates, some at a time: (R, N) int32, how often each row of the table is drawn.
+
+        Args:
+            replicates: in all.
+            order: (N,), the rows of the table that columns stand for; default: as they come in the table.
+        """
         at_a_time = max(1, _MOST_COUNTS // self._rows)
         if replicates <= at_a_time:
-            yield _only_block(self, replicates)
+            counts = _only_block(self, replicates)
+            yield counts if order is None else counts.take(order, axis=1)
             return
+        order = np.arange(self._rows) if order is None else order
         generator = np.random.default_rng(self._seeds)
         sizes = [min(at_a_time, replicates - start) for start in range(0, replicates, at_a_time)]
         with ThreadPoolExecutor(1) as ahead:  # NumPy draws without Python's lock, beside the metrics of the last block
-            drawn = ahead.submit(self._counts, generator, sizes[0])
+            drawn = ahead.submit(self._draw, generator, sizes[0])
             for size in (*sizes[1:], 0):
-                counts, drawn = drawn.result(), ahead.submit(self._counts, generator, size)
-                yield counts
+                picks, drawn = drawn.result(), ahead.submit(self._draw, generator, size)
+                yield self._count(picks, order)
 
-    def _counts(self, generator: np.random.Generator, replicates: int) -> np.ndarray:
-        drawn = np.zeros((replicates, sum(map(len, self.strata))), dtype=np.int32)
-        for row in drawn:
-            for members in self.strata:
-                picks = generator.integers(0, len(members), len(members))
-                row[members] = np.bincount(picks, minlength=len(members))
-        return drawn if self.cluster is None else drawn[:, self.cluster]
+    def _draw(self, generator: np.random.Generator, replicates: int) -> np.ndarray:
+        """(R, clusters) places in the strata, one after another."""
+        ends = np.cumsum([len(stratum) for stratum in self.strata]).tolist()
+        picks = np.empty((replicates, ends[-1]), dtype=np.int64)
+        for row in picks:
+            for start, end in pairwise([0, *ends]):
+                row[start:end] = generator.integers(start, end, end - start)
+        return picks
+
+    def _count(self, picks: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """(R, N) int32, how often each row is drawn; `order` as in `blocks`."""
+        members = np.concatenate(self.strata)
+        if self.cluster is None:  # members are rows, which are counted at once where they are wanted
+            column = np.empty_like(order)
+            column[order] = np.arange(self._rows)
+            members = column[members]
+        counts = np.empty(picks.shape, dtype=np.int32)
+        for row, places in zip(counts, picks, strict=True):
+            row[:] = np.bincount(members[places], minlength=len(members))
+        return counts if self.cluster is None else counts.take(self.cluster[order], axis=1)
 
 
 @lru_cache(maxsize=_KEPT)
 def _only_block(draws: Draws, replicates: int) -> np.ndarray:
-    counts = draws._counts(np.random.default_rng(draws._seeds), replicates)
+    generator = np.random.default_rng(draws._seeds)
+    counts = draws._count(draws._draw(generator, replicates), np.arange(draws._rows))
     counts.flags.writeable = False
     return counts
 
@@ -166,11 +188,12 @@ class _Ranking:
     """Scores sorted once; every metric is a function of the rows' weights, with one value per replicate, (R,)."""
 
     def __init__(self, videos: ScoreTable, threshold: float) -> None:
-        order = np.argsort(videos.score, kind="stable")
-        is_attack = videos.label[order] == ATTACK
-        self.attack_rows, self.bonafide_rows = order[is_attack], order[~is_attack]
-        attacks, bonafide = videos.score[self.attack_rows], videos.score[self.bonafide_rows]
-        self.attack_type = videos.attack_codes[0][self.attack_rows]
+        by_score = np.argsort(videos.score, kind="stable")
+        is_attack = videos.label[by_score] == ATTACK
+        attack_rows, bonafide_rows = by_score[is_attack], by_score[~is_attack]
+        self.order = np.concatenate([attack_rows, bonafide_rows])  # of the columns of the counts
+        attacks, bonafide = videos.score[attack_rows], videos.score[bonafide_rows]
+        self.attack_type = videos.attack_codes[0][attack_rows]
         self.below = np.searchsorted(attacks, bonafide, "left")
         self.not_above = np.searchsorted(attacks, bonafide, "right")
         thresholds = np.unique(videos.score)
@@ -180,9 +203,8 @@ class _Ranking:
         self.first_bonafide = int(np.searchsorted(bonafide, threshold))
 
     def weigh(self, counts: np.ndarray) -> None:
-        """Set the weights: row i counts `counts[r, i]` times in replicate r; (R, N) int32."""
-        self.attack_weight = counts.take(self.attack_rows, axis=1)
-        self.bonafide_weight = counts.take(self.bonafide_rows, axis=1)
+        """Set the weights: row `order[i]` counts `counts[r, i]` times in replicate r; (R, N) int32."""
+        self.attack_weight, self.bonafide_weight = np.split(counts, [len(self.attack_type)], axis=1)
         self.rejected_attacks, self.rejected_bonafide = _before(self.attack_weight), _before(self.bonafide_weight)
         # Products of counts do not fit 32 bits.
         self.attacks, self.bonafide = (

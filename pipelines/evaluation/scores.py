@@ -120,14 +120,14 @@ class ScoreTable:
             AgfasError: the frames of a video differ in label, subject or attack type.
         """
         codes, names = _video_codes(self.domain, self.video)
-        order = np.lexsort((self.score, codes))
-        counts = np.bincount(codes)
-        first = order[np.cumsum(counts) - counts]
+        first = np.empty(len(names), dtype=np.int64)
+        first[codes[::-1]] = np.arange(len(self))[::-1]  # of the rows of a video, the one that is set last
         for name in ("label", "subject", "attack_type"):
             _check_consistent(name, getattr(self, name), codes, first, names)
-        sums = np.bincount(codes[order], weights=self.score[order])
+        rising = np.argsort(self.score)
+        sums = np.bincount(codes[rising], weights=self.score[rising])
         columns = {name: getattr(self, name)[first] for name in SCORE_COLUMNS}
-        columns |= {"key": np.asarray(names, dtype=np.str_), "score": sums / counts}
+        columns |= {"key": np.asarray(names, dtype=np.str_), "score": sums / np.bincount(codes)}
         return ScoreTable(**columns, metadata=self.metadata)
 
     def require_both_classes(self, what: str = "The score table") -> None:
@@ -169,7 +169,7 @@ def concat(tables: Sequence[ScoreTable]) -> ScoreTable:
     return ScoreTable(**columns, metadata=tables[0].metadata if same else {})
 
 
-def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def encode(column: np.ndarray) -> tuple[np.ndarray, list[Any]]:
     """(N,) the index of each value among the sorted distinct values, and these; by hashing, faster than by sorting."""
     encoded = pa.array(column).dictionary_encode()
     names = encoded.dictionary.to_pylist()
@@ -182,8 +182,8 @@ def encode(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def _video_codes(domain: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, list[str]]:
     domain_codes, domains = encode(domain)
     video_codes, videos = encode(video)
-    pairs, codes = np.unique(domain_codes * max(len(videos), 1) + video_codes, return_inverse=True)
-    return codes, [f"{domains[pair // len(videos)]}/{videos[pair % len(videos)]}" for pair in pairs.tolist()]
+    codes, pairs = encode(domain_codes * len(videos) + video_codes)
+    return codes, [f"{domains[pair // len(videos)]}/{videos[pair % len(videos)]}" for pair in pairs]
 
 
 def _read_parquet(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -79,6 +79,16 @@ def test_replicates_are_the_same_a_few_at_a_time(monkeypatch):
         np.testing.assert_array_equal(found[name], whole[name])
 
 
+@pytest.mark.parametrize("unit", ["video", "subject"])
+@pytest.mark.parametrize("at_a_time", [2**21, 500])
+def test_counts_come_in_the_order_that_is_asked_for(at_a_time, unit, monkeypatch):
+    videos = two_domains(100).by_video()
+    order = np.random.default_rng(3).permutation(len(videos))
+    monkeypatch.setattr(bootstrap, "_MOST_COUNTS", at_a_time)
+    blocks = [np.concatenate(list(Draws(videos, unit, 0).blocks(11, rows))) for rows in (None, order)]
+    np.testing.assert_array_equal(blocks[1], blocks[0][:, order])
+
+
 def test_what_is_drawn_is_kept_for_the_same_videos_alone():
     table = random_table(60).by_video()
     other = ScoreTable(
