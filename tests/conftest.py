@@ -11,7 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch starts OpenMP: processes whose threads together outnumber the cores wait for each other.
     os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +42,23 @@ def lookalike() -> Iterator[Lookalike]:
 
     with installed() as seen:
         yield seen
+
+
+@pytest.fixture
+def left_open() -> Callable[[], list[str]]:
+    """Names what is open and was not when the test began: descriptors and threads.
+
+    Numbers of them would not do: servers and clients of other tests in this process may end meanwhile.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("descriptors are listed in /proc")
+    before = _open_now()
+    return lambda: sorted(_open_now() - before)
+
+
+def _open_now() -> set[str]:
+    found = {f"thread {thread.ident} {thread.name}" for thread in threading.enumerate()}
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of this very listing
+            found.add(f"descriptor {descriptor} of {os.readlink(f'/proc/self/fd/{descriptor}')}")
+    return found

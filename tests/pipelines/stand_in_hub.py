@@ -93,6 +93,9 @@ class StandInHub:
         return self
 
     def __exit__(self, *error: object) -> None:
+        from huggingface_hub import close_session
+
+        close_session()  # the connections that this process's client keeps, each of which a thread here waits for
         self._server.shutdown()
         self._server.server_close()
 

@@ -241,8 +241,7 @@ def test_a_task_is_a_byte_and_the_first_one_is_for_the_manifest(tmp_path, monkey
     assert asked == [(now, 1, 1), (now, 1, 6), (wait, 1, 0), "here", (free, 1, 0), (free, 1, 6)]
 
 
-def test_a_closed_lock_holds_no_descriptor_and_a_missing_folder_is_an_error(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_closed_lock_holds_no_descriptor_and_a_missing_folder_is_an_error(tmp_path, left_open):
     lock = locks.ByteLocks(tmp_path / "a")
     assert (tmp_path / "a").stat().st_mode & 0o111 == 0
     assert lock.is_named()
@@ -252,7 +251,7 @@ def test_a_closed_lock_holds_no_descriptor_and_a_missing_folder_is_an_error(tmp_
     assert not lock.is_named()
     for _ in range(2):
         lock.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open() == []
     with pytest.raises(FileNotFoundError):
         locks.ByteLocks(tmp_path / "none" / "a")
     other = locks.ByteLocks(tmp_path / "b")
@@ -260,7 +259,7 @@ def test_a_closed_lock_holds_no_descriptor_and_a_missing_folder_is_an_error(tmp_
     other.remove()
     del other
     assert not (tmp_path / "b").exists()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open() == []
 
 
 def test_the_holder_is_told_in_its_own_words(tmp_path, monkeypatch):
@@ -294,11 +293,10 @@ def test_a_new_folder_in_a_parent_that_cannot_be_written_needs_its_lock(tmp_path
         assert (tmp_path / ".new.lock").is_file()
 
 
-def test_a_turn_ends_with_an_error_too(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_turn_ends_with_an_error_too(tmp_path, left_open):
     with pytest.raises(ZeroDivisionError), claims_module.in_turn(tmp_path / "deep" / ".lock"):
         raise ZeroDivisionError
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open() == []
     (tmp_path / "file").touch()
     with pytest.raises(AgfasError, match="cannot be written"), claims_module.in_turn(tmp_path / "file" / ".lock"):
         pass

@@ -197,13 +197,12 @@ def test_nothing_can_be_removed_from_what_cannot_be_written(tmp_path, monkeypatc
     assert names(tmp_path) == [".step_000003.4711.0123456789abcdef.tmp"]
 
 
-def test_locks_leave_neither_files_nor_descriptors_and_names_may_be_long(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+def test_locks_leave_neither_files_nor_descriptors_and_names_may_be_long(tmp_path, left_open):
     path = tmp_path / ("ü" * 120 + ".json")
     for text in "ab":
         files.write_text(path, text)
     assert names(tmp_path) == [path.name]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open() == []
 
 
 def test_a_lock_that_is_taken_away_while_it_is_made_is_made_again(tmp_path, monkeypatch):
@@ -222,7 +221,7 @@ def test_a_lock_that_is_taken_away_while_it_is_made_is_made_again(tmp_path, monk
         assert left != taken[0]
 
 
-def test_lines_are_appended_and_one_that_was_torn_stays_alone(tmp_path, monkeypatch):
+def test_lines_are_appended_and_one_that_was_torn_stays_alone(tmp_path, monkeypatch, left_open):
     path = tmp_path / "manifest"
     files.append_line(path, b"one")
     files.append_line(path, b"two")
@@ -231,11 +230,10 @@ def test_lines_are_appended_and_one_that_was_torn_stays_alone(tmp_path, monkeypa
     files.append_line(path, b"three")
     assert path.read_bytes() == b"one\ntwo\nto\nthree\n"
     assert path.stat().st_mode & 0o111 == 0
-    before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(files.os, "write", lambda descriptor, data: len(data) - 1)
     with pytest.raises(OSError, match="No space left"):
         files.append_line(path, b"four")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open() == []
 
 
 def test_pieces_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
