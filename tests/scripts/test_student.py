@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.evaluation.scores import ScoreTable
 from scripts.bench.student import FLOAT, HALF, RECIPE, SILENT_FACE, STUDENT, WHOLE, student_benchmark
-from scripts.distillation import compare
+from scripts.distillation import compare, main
 
 
 def scores(noise: float) -> ScoreTable:
@@ -27,7 +27,7 @@ def scores(noise: float) -> ScoreTable:
 
 
 def test_a_student_like_its_teacher_differs_by_nothing():
-    first, whole = compare(scores(0.1), [scores(0.1)])
+    first, whole = compare([[scores(0.1), scores(0.1)]])
     assert (first["domain"], first["videos"], first["persons"]) == ("phone", 20, 10)
     assert first["teacher"] == first["students"] == "1.000 [1.000, 1.000]"
     assert whole["difference"] == "+0.000 [+0.000, +0.000]"
@@ -35,7 +35,7 @@ def test_a_student_like_its_teacher_differs_by_nothing():
 
 def test_a_worse_student_is_said_to_be_worse():
     better, worse = (
-        compare(one, [other])[0]["difference"] for one, other in ((scores(3), scores(0.1)), (scores(0.1), scores(3)))
+        compare([[one, other]])[0]["difference"] for one, other in ((scores(3), scores(0.1)), (scores(0.1), scores(3)))
     )
     assert better.startswith("+0.")
     assert worse.startswith("-0.")
@@ -44,10 +44,28 @@ def test_a_worse_student_is_said_to_be_worse():
 
 def test_of_several_students_the_mean_is_compared():
     teacher, good, bad = scores(1), scores(0.1), scores(3)
-    alone = [float(compare(teacher, [one])[0]["difference"].split()[0]) for one in (good, bad)]
-    row = compare(teacher, [good, bad])[0]
+    alone = [float(compare([[teacher, one]])[0]["difference"].split()[0]) for one in (good, bad)]
+    row = compare([[teacher, good, bad]])[0]
     assert float(row["difference"].split()[0]) == pytest.approx(np.mean(alone), abs=1e-3)
     assert row["students"].split("(")[1].split(")")[0].endswith("to 1.000")
+
+
+def test_of_several_teachers_each_has_its_own_students():
+    lessons = [scores(1), scores(0.1)], [scores(3), scores(1), scores(0.1)]
+    alone = [compare([lesson])[0] for lesson in lessons]
+    both = compare(lessons)[0]
+    for name in ("teacher", "students", "difference"):
+        assert float(both[name].split()[0]) == pytest.approx(
+            np.mean([float(row[name].split()[0]) for row in alone]), abs=1e-3
+        )
+    ends = [float(word.strip("()")) for word in both["difference"].split()[1:4:2]]
+    assert ends == sorted(float(row["difference"].split()[0]) for row in alone)
+
+
+def test_a_teacher_without_a_student_is_refused(capsys):
+    with pytest.raises(SystemExit, match="1"):
+        main(["a", "b", "--and", "c", "--faces", "faces"])
+    assert "The teacher c has no student" in capsys.readouterr().err
 
 
 @pytest.mark.slow
