@@ -122,10 +122,12 @@ def test_workers_leave_signals_to_their_parent():
 
 
 PROGRAM = """
-import os, time
+import os, signal, time
 from contextlib import closing
 import torch
 from pipelines.training.loader import batches_ahead
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 
 def make(step):
     os.write(1, b"%d\\n" % os.getpid())
