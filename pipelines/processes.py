@@ -11,6 +11,7 @@ longer than anything that one process does alone.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import platform
 import time
@@ -71,6 +72,7 @@ def state() -> PartialState:
     Raises:
         AgfasError: `AGFAS_TIMEOUT` is no number of seconds, or the launcher was told to shard the model.
     """
+    import torch.distributed
     from accelerate import PartialState
 
     for name, method in _SHARDING.items():
@@ -79,6 +81,9 @@ def state() -> PartialState:
                 f"{method} is not supported: every process holds the whole model. Launch with"
                 " `distributed_type: MULTI_GPU`, as in configs/accelerate/multi_gpu.yaml."
             )
+    if torch.distributed.is_available():
+        # Imported later, as DDP does, its functions have the group for a default argument, and it never ends.
+        import torch.distributed.nn.functional
     return PartialState(cpu=on_cpu(), timeout=_timeout())
 
 
@@ -105,9 +110,16 @@ def _cpu_group() -> ProcessGroup | None:
     group = None
     if dist.get_backend() != "gloo":
         group = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=_timeout()))
-    # Otherwise gloo's threads are still there when Python ends, which aborts some jobs in the end.
-    atexit.register(dist.destroy_process_group, group)
+    atexit.register(_leave, group)
     return group
+
+
+def _leave(group: ProcessGroup | None) -> None:
+    """End gloo's threads: one that lets go of a tensor while Python ends aborts the process, whose work is done."""
+    import torch.distributed as dist
+
+    gc.collect()  # what was trained by several processes refers to their group
+    dist.destroy_process_group(group)
 
 
 def is_main() -> bool:

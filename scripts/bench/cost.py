@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dfg.unet import checkpoint_gradients
 from pipelines.cost import models
 from pipelines.cost.counting import DTYPES
 from pipelines.cost.estimate import face_seconds, step_seconds, training_memory
@@ -120,7 +121,7 @@ def train_steps(part: Part, faces: int, steps: int, device: str = "cpu") -> floa
     loop = models.loop_of(part)
     objective, makes = models.objective_of(part)
     if part.kind == "generator" and getattr(part.experiment.generator, "gradient_checkpointing", False):
-        objective.unet.enable_gradient_checkpointing()
+        checkpoint_gradients(objective.unet)
     with torch.device(device):
         batch = makes(objective, faces)
     nn.Module.to(objective.train(), device)
